@@ -1,0 +1,1 @@
+"""Gateware in Amaranth: book, hashing, link and the appliance that joins them."""

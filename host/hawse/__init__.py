@@ -1,0 +1,1 @@
+"""Hawse: the host around a hardware matching appliance."""
