@@ -241,6 +241,9 @@ HELLO = Struct(
         Field("levels", 8, 4, "price levels of each instrument"),
         Field("account_bits", 12, 1, "accounts are below 2**account_bits"),
         Field("epoch", 16, 4, "counts resets"),
+        Field(
+            "busy", 20, 4, "clock cycles since reset in which the book was busy, modulo 2**32; 0 in software"
+        ),
         Field("last_seq", 24, 8, "sequence number of the last command applied, this one apart"),
     ),
 )

@@ -1,0 +1,1 @@
+"""What is committed: report log, state tree, exit tree, withdrawals, batch header."""

@@ -1,0 +1,1 @@
+"""The deterministic transition function: instruments, accounts, orders, slots. No I/O inside."""
