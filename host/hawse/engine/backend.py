@@ -1,0 +1,139 @@
+"""What every engine offers, and how its beats are read."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hawse.wire import BEAT_BYTES, Geometry, Kind, Opcode
+from hawse.wire.dtypes import BATCH, BEAT, COMMAND, FENCE, HELLO, REPORT, RESTING, Array
+
+
+class EngineError(Exception):
+    """An engine, or the way to it, failed or contradicted the wire's rules."""
+
+
+class Backend(Protocol):
+    """An engine that speaks the wire: RTL, board, native or golden."""
+
+    #: For messages and measurements.
+    name: str
+    geometry: Geometry
+
+    def reset(self, epoch: int) -> None:
+        """Return to the state after power-up: instruments closed, no orders, empty log, this epoch."""
+
+    def exchange(self, commands: Array) -> Array:
+        """Carry out commands (array of :data:`~hawse.wire.dtypes.COMMAND`) in order.
+
+        The last must be FENCE, CLOSE or HELLO. Returns every beat (array of
+        :data:`~hawse.wire.dtypes.BEAT`) through the answer to the last command.
+
+        Raises:
+            ValueError: wrong type of array, or a last command that has no certain answer.
+            EngineError: the engine failed.
+        """
+
+    def close(self) -> None:
+        """Release what the engine holds; it is of no use afterwards."""
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Answer to FENCE: commands and records since the log began, digest (32 bytes) of the log."""
+
+    tag: int
+    commands: int
+    records: int
+    epoch: int
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Second answer to CLOSE: leaves, records and root (32 bytes) of the log that it ended."""
+
+    tag: int
+    leaves: int
+    records: int
+    epoch: int
+    root: bytes
+
+
+@dataclass(frozen=True)
+class Beats:
+    """A run of beats taken apart, each kind in its order of arrival.
+
+    ``records`` is an array of REPORT, ``resting`` of RESTING, ``hellos`` of HELLO.
+    """
+
+    records: Array
+    resting: Array
+    hellos: Array
+    fences: tuple[Fence, ...]
+    batches: tuple[Batch, ...]
+
+
+#: Opcodes that end a burst: each has exactly one certain answer.
+ENDS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
+
+
+def check_commands(commands: Array) -> Array:
+    """``commands`` as a contiguous array that ends in FENCE, CLOSE or HELLO.
+
+    Raises:
+        ValueError: it is empty, of another type, or ends otherwise.
+    """
+    if commands.dtype != COMMAND or commands.ndim != 1:
+        raise ValueError(f"commands: an array of {commands.dtype} and shape {commands.shape}, not of COMMAND")
+    if not len(commands) or int(commands["opcode"][-1]) not in ENDS:
+        raise ValueError("commands: the last must be FENCE, CLOSE or HELLO")
+    return np.ascontiguousarray(commands)
+
+
+def split(beats: Array) -> Beats:
+    """Take beats (array of BEAT) apart by kind, without mistaking a digest or a root for a report.
+
+    Raises:
+        EngineError: an unknown kind, or a FENCE or BATCH without its second beat.
+    """
+    raw = np.ascontiguousarray(beats).view(np.uint8).reshape(-1, BEAT_BYTES)
+    kind = raw[:, 0] & 0x0F
+    whole = np.ones(len(raw), bool)  # False: the second beat of a FENCE or BATCH
+    fences: list[Fence] = []
+    batches: list[Batch] = []
+    for at in np.flatnonzero((kind == Kind.FENCE) | (kind == Kind.BATCH)).tolist():
+        if not whole[at]:
+            continue
+        if at + 1 == len(raw):
+            raise EngineError(f"beat {at}: {Kind(int(kind[at])).name} without the beat of its hash")
+        whole[at + 1] = False
+        hashed = raw[at + 1].tobytes()
+        if kind[at] == Kind.FENCE:
+            f = raw[at].view(FENCE)[0]
+            fences.append(
+                Fence(int(f["tag"]), int(f["commands"]), int(f["records"]), int(f["epoch"]), hashed)
+            )
+        else:
+            b = raw[at].view(BATCH)[0]
+            batches.append(Batch(int(b["tag"]), int(b["leaves"]), int(b["records"]), int(b["epoch"]), hashed))
+    known = np.isin(kind, [int(k) for k in Kind])
+    if not (known | ~whole).all():
+        at = int(np.argmin(known | ~whole))
+        raise EngineError(f"beat {at}: unknown kind {kind[at]}")
+
+    def of(mask: "np.ndarray[tuple[int], np.dtype[np.bool]]", dtype: "np.dtype[np.void]") -> Array:
+        return raw[mask & whole].reshape(-1).view(dtype)
+
+    return Beats(
+        records=of(kind <= Kind.REJECTED, REPORT),
+        resting=of(kind == Kind.RESTING, RESTING),
+        hellos=of(kind == Kind.HELLO, HELLO),
+        fences=tuple(fences),
+        batches=tuple(batches),
+    )
+
+
+def beats(raw: bytes | bytearray | memoryview) -> Array:
+    """Bytes, 32 a beat, as an array of BEAT (a copy)."""
+    return np.frombuffer(bytes(raw), np.uint8).reshape(-1, BEAT_BYTES).view(BEAT).reshape(-1)
