@@ -1,0 +1,183 @@
+"""Keccak-256, as the EVM uses it."""
+
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+#: 64-bit words in a block: the rate of Keccak-256 is 1,088 bits.
+RATE = 17
+ROUNDS = 24
+
+#: Part of a message: eight bytes, first byte lowest. Only the last word may hold fewer, from 0 to 7.
+WORD = data.StructLayout({"data": 64, "bytes": range(9), "last": 1})
+#: First byte lowest.
+DIGEST = unsigned(256)
+
+# Bits of a round constant that are ever one: 2**j - 1.
+_IOTA_BITS = tuple(2**j - 1 for j in range(7))
+
+
+def _iota() -> list[int]:
+    """Round constants (FIPS 202, algorithm 5), each as the seven bits of :data:`_IOTA_BITS`."""
+    constants, lfsr = [], 1
+    for _ in range(ROUNDS):
+        bits = 0
+        for j in range(7):
+            bits |= (lfsr & 1) << j
+            lfsr = (lfsr << 1) ^ (0x171 if lfsr & 0x80 else 0)
+        constants.append(bits)
+    return constants
+
+
+def _rotations() -> dict[tuple[int, int], int]:
+    """Offsets of rho (FIPS 202, algorithm 2) by lane (x, y)."""
+    offsets, x, y = {(0, 0): 0}, 1, 0
+    for t in range(ROUNDS):
+        offsets[x, y] = (t + 1) * (t + 2) // 2 % 64
+        x, y = y, (2 * x + 3 * y) % 5
+    return offsets
+
+
+class Keccak256(wiring.Component):
+    """Keccak-256 of a stream of messages, with the original padding byte 0x01.
+
+    A message is its words up to ``last``; an empty one is a single last word of no bytes. While a block is
+    permuted, the next one shifts into its buffer, padded on the way. It is XORed into the state in
+    front of the first round, so that loading takes no cycle of its own.
+
+    Latency: ``17 + 24 / rounds`` cycles from the first word of a block to the digest.
+    Initiation interval: a block every ``max(17, 24 / rounds)`` cycles, across messages too.
+    Ordering: one digest a message, in order.
+    Reset: forgets every message.
+    Back-pressure: a digest that is not taken holds the last round of the next message, then its input.
+
+    Args:
+        rounds: rounds of the permutation in one cycle, a divisor of 24.
+
+    Raises:
+        ValueError: ``rounds`` does not divide 24.
+    """
+
+    #: Words of the messages.
+    i: In(stream.Signature(WORD))
+    #: Digests.
+    o: Out(stream.Signature(DIGEST))
+
+    def __init__(self, rounds: int = 1) -> None:
+        if rounds < 1 or ROUNDS % rounds:
+            raise ValueError(f"rounds: {rounds} is not a divisor of {ROUNDS}")
+        self.rounds = rounds
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cycles = ROUNDS // self.rounds
+
+        block = [Signal(64, name=f"block_{n}", reset_less=True) for n in range(RATE)]
+        filled = Signal(range(RATE))
+        full = Signal()
+        final = Signal()  # the full block ends its message
+        load = Signal()  # the block leaves its buffer for the state
+
+        # Fill: words of the message, then the byte 0x01, then zeros; the last byte of the last block is
+        # ORed with 0x80.
+        marked = Signal()  # 0x01 is behind us
+        padding = Signal()  # the message's own words are behind us
+        word = self.i.payload
+        raw = Signal(64)
+        marks = Signal()  # this word brings the 0x01
+        m.d.comb += marks.eq(Mux(padding, ~marked, word.last & (word.bytes != 8)))
+        for n in range(8):
+            given = ~padding & (~word.last | (word.bytes > n))
+            m.d.comb += raw[8 * n : 8 * n + 8].eq(
+                Mux(given, word.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, word.bytes) == n))
+            )
+        ends = Signal()  # this word ends the padded message
+        m.d.comb += ends.eq((marked | marks) & (filled == RATE - 1))
+        room = ~full | load
+        shift = Signal()
+        m.d.comb += [self.i.ready.eq(room & ~padding), shift.eq(room & (self.i.valid | padding))]
+        with m.If(shift):
+            m.d.sync += [b.eq(after) for b, after in zip(block, block[1:], strict=False)]
+            m.d.sync += [
+                block[-1].eq(raw | ends << 63),
+                padding.eq((padding | word.last) & ~ends),
+                marked.eq((marked | marks) & ~ends),
+                final.eq(ends),
+            ]
+        with m.If(load):
+            m.d.sync += full.eq(0)
+        with m.If(shift):
+            m.d.sync += [filled.eq(Mux(filled == RATE - 1, 0, filled + 1)), full.eq(filled == RATE - 1)]
+
+        # Permute.
+        state = [Signal(64, name=f"lane_{n}") for n in range(25)]
+        cycle = Signal(range(max(cycles, 2)))
+        closing = Signal()  # the block in the state ends its message
+        ending = Signal()
+        last = cycle == cycles - 1
+        begins = cycle == 0
+        m.d.comb += ending.eq(last & Mux(begins, final, closing))
+        step = Signal()
+        m.d.comb += [
+            step.eq((full | ~begins) & ~(ending & self.o.valid & ~self.o.ready)),
+            load.eq(step & begins),
+        ]
+
+        constants = _iota()
+        iota = [Signal(7, name=f"iota_{r}") for r in range(self.rounds)]
+        with m.Switch(cycle):
+            for c in range(cycles):
+                with m.Case(c):
+                    m.d.comb += [s.eq(constants[c * self.rounds + r]) for r, s in enumerate(iota)]
+
+        lanes: list[Value] = [
+            lane ^ Mux(begins, block[n], 0) if n < RATE else lane for n, lane in enumerate(state)
+        ]
+        for r in range(self.rounds):
+            lanes = self._round(m, r, lanes, iota[r])
+
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(step):
+            m.d.sync += [cycle.eq(Mux(last, 0, cycle + 1)), closing.eq(Mux(begins, final, closing))]
+            m.d.sync += [s.eq(lane) for s, lane in zip(state, lanes, strict=True)]
+            with m.If(ending):
+                # Clearing here, by the flip-flops' reset, spares a multiplexer in front of the first round.
+                m.d.sync += [s.eq(0) for s in state]
+                m.d.sync += self.o.valid.eq(1)
+                for n in range(4):
+                    m.d.sync += self.o.payload[64 * n : 64 * n + 64].eq(lanes[n])
+        return m
+
+    @staticmethod
+    def _round(m: Module, r: int, lanes: list[Value], iota: Value) -> list[Value]:
+        """Theta, rho, pi, chi and iota; lane (x, y) is element ``x + 5 * y``."""
+
+        def named(name: str, values: list[Value]) -> list[Value]:
+            signals = [Signal(64, name=f"{name}_{r}_{n}") for n in range(len(values))]
+            m.d.comb += [s.eq(v) for s, v in zip(signals, values, strict=True)]
+            return signals
+
+        rotations = _rotations()
+        lanes = named("in", lanes)
+        parity = named(
+            "parity", [lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20] for x in range(5)]
+        )
+        moved: list[Value] = [Value.cast(0)] * 25
+        for y in range(5):
+            for x in range(5):
+                mixed = lanes[x + 5 * y] ^ parity[(x - 1) % 5] ^ parity[(x + 1) % 5].rotate_left(1)
+                moved[y + 5 * ((2 * x + 3 * y) % 5)] = mixed.rotate_left(rotations[x, y])
+        moved = named("moved", moved)
+        out = named(
+            "out",
+            [
+                moved[x + 5 * y] ^ (~moved[(x + 1) % 5 + 5 * y] & moved[(x + 2) % 5 + 5 * y])
+                for y in range(5)
+                for x in range(5)
+            ],
+        )
+        constant = Signal(64, name=f"constant_{r}")
+        m.d.comb += [constant[bit].eq(iota[j]) for j, bit in enumerate(_IOTA_BITS)]
+        return [out[0] ^ constant, *out[1:]]
