@@ -1,0 +1,42 @@
+"""The core: matching engine and report log, without link."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from hawse.wire.schema import Geometry
+
+from .book import Book
+from .hashing import ReportLog
+from .layouts import BEAT, COMMAND
+
+
+class Core(wiring.Component):
+    """Commands in, reports out, with the log's digest behind every fence and its root behind every batch.
+
+    Latency: the book's plus the log's; a digest follows when the last chunk is hashed.
+    Initiation interval: the book's; hashing is faster than the book can report, on average.
+    Ordering: beats leave in the order of their commands, the beats of one command together.
+    Reset: everything empty; ``commands`` is not ready until the book has cleared its memories.
+    Back-pressure: beats that are not taken stop the log, then the book, then the commands.
+    """
+
+    commands: In(stream.Signature(COMMAND))
+    beats: Out(stream.Signature(BEAT))
+    #: Counts resets; held constant between them.
+    epoch: In(32)
+    #: The book has a command at work.
+    busy: Out(1)
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.book = book = Book(self.geometry)
+        m.submodules.log = log = ReportLog()
+        connect(m, flipped(self.commands), book.commands)
+        connect(m, book.beats, log.i)
+        connect(m, log.o, flipped(self.beats))
+        m.d.comb += [book.epoch.eq(self.epoch), log.epoch.eq(self.epoch), self.busy.eq(book.busy)]
+        return m

@@ -1,0 +1,123 @@
+// Drives the Verilated Core in bulk: a burst of commands in, all beats through the last answer out.
+#include <vector>
+
+#include "hawse_wire.h"
+#include "model.h"
+
+namespace {
+
+struct Beat {
+    uint8_t bytes[HAWSE_BEAT_BYTES];
+};
+
+struct Core {
+    Model model;
+    Stalls idle, block;
+    uint64_t patience;
+    std::vector<Beat> beats;
+    uint64_t busy_cycles = 0, commands = 0;
+
+    // Answers of the burst still to come; FENCE and BATCH are two beats each, the second of any content.
+    int64_t fences = 0, batches = 0, hellos = 0;
+    bool second = false;
+
+    bool done() const { return fences <= 0 && batches <= 0 && hellos <= 0 && !second; }
+
+    void count(const Beat& beat) {
+        if (second) {
+            second = false;
+            return;
+        }
+        switch (beat.bytes[0] & 0x0F) {
+            case HAWSE_KIND_FENCE: --fences, second = true; break;
+            case HAWSE_KIND_BATCH: --batches, second = true; break;
+            case HAWSE_KIND_HELLO: --hellos; break;
+            default: break;
+        }
+    }
+};
+
+}  // namespace
+
+struct Counters {
+    uint64_t cycles, busy_cycles, commands;
+};
+
+HAWSE_EXPORT void* hawse_core_new(const char* trace, uint64_t from, uint64_t to, uint64_t stall,
+                                  uint64_t seed, uint64_t patience) {
+    return new Core{{trace, from, to}, {stall, seed}, {stall, seed ^ 0x9E3779B97F4A7C15ull}, patience, {}};
+}
+
+HAWSE_EXPORT void hawse_core_free(void* handle) { delete static_cast<Core*>(handle); }
+
+HAWSE_EXPORT void hawse_core_reset(void* handle, uint32_t epoch) {
+    Core& core = *static_cast<Core*>(handle);
+    core.model.top.commands___05Fvalid = 0;
+    core.model.top.beats___05Fready = 0;
+    core.model.top.epoch = epoch;
+    core.model.reset();
+    core.fences = core.batches = core.hellos = 0;
+    core.second = false;
+}
+
+// Number of beats, which stay at `*beats` until the next call; -1 if nothing moved for `patience` cycles.
+HAWSE_EXPORT int64_t hawse_core_exchange(void* handle, const hawse_command* commands, uint64_t n,
+                                         const uint8_t** beats) {
+    Core& core = *static_cast<Core*>(handle);
+    Model& model = core.model;
+    Vmodel& top = model.top;
+    core.beats.clear();
+    for (uint64_t i = 0; i < n; ++i) {
+        core.fences += commands[i].opcode == HAWSE_OPCODE_FENCE || commands[i].opcode == HAWSE_OPCODE_CLOSE;
+        core.batches += commands[i].opcode == HAWSE_OPCODE_CLOSE;
+        core.hellos += commands[i].opcode == HAWSE_OPCODE_HELLO;
+    }
+    uint64_t at = 0, stuck = 0;
+    bool offering = false;
+    while (at < n || !core.done()) {
+        if (!offering && at < n && !core.idle()) {
+            offering = true;
+            std::memcpy(&top.commands___05Fpayload, &commands[at], sizeof(hawse_command));
+        }
+        top.commands___05Fvalid = offering;
+        top.beats___05Fready = !core.block();
+        model.settle();
+        ++stuck;
+        if (offering && top.commands___05Fready) {
+            offering = false;
+            ++at;
+            stuck = 0;
+        }
+        if (top.beats___05Fvalid && top.beats___05Fready) {
+            Beat& beat = core.beats.emplace_back();
+            std::memcpy(&beat, &top.beats___05Fpayload, sizeof beat);
+            core.count(beat);
+            stuck = 0;
+        }
+        core.busy_cycles += top.busy;
+        model.rise();
+        if (stuck > core.patience) return -1;
+    }
+    top.commands___05Fvalid = 0;
+    core.commands += n;
+    model.flush();
+    *beats = reinterpret_cast<const uint8_t*>(core.beats.data());
+    return static_cast<int64_t>(core.beats.size());
+}
+
+// Clock without commands, with no beat taken.
+HAWSE_EXPORT void hawse_core_idle(void* handle, uint64_t cycles) {
+    Core& core = *static_cast<Core*>(handle);
+    core.model.top.commands___05Fvalid = 0;
+    core.model.top.beats___05Fready = 0;
+    for (uint64_t i = 0; i < cycles; ++i) {
+        core.model.settle();
+        core.busy_cycles += core.model.top.busy;
+        core.model.rise();
+    }
+}
+
+HAWSE_EXPORT void hawse_core_counters(void* handle, Counters* out) {
+    const Core& core = *static_cast<Core*>(handle);
+    *out = {core.model.cycles, core.busy_cycles, core.commands};
+}

@@ -1,0 +1,165 @@
+"""The gateware as an engine in this process: the Verilated Core."""
+
+import ctypes
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hawse.engine.backend import EngineError, check_commands
+from hawse.wire import BEAT_BYTES, Geometry
+from hawse.wire.dtypes import BEAT, Array
+from hawse_hdl.core import Core
+
+from .verilate import build_library
+
+#: Cycle that never comes.
+FOREVER = 2**64 - 1
+
+
+class RtlStalled(EngineError):
+    """The gateware neither took a command nor gave a beat for too long."""
+
+
+class _Counters(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("cycles", "busy_cycles", "commands")]  # noqa: RUF012
+
+
+def load(path: Path, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
+    """The library at ``path`` with its functions' result and argument types set."""
+    library = ctypes.CDLL(str(path))
+    for name, (result, arguments) in functions.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_U64, _HANDLE = ctypes.c_uint64, ctypes.c_void_p
+_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "hawse_core_new": (_HANDLE, [ctypes.c_char_p, _U64, _U64, _U64, _U64, _U64]),
+    "hawse_core_free": (None, [_HANDLE]),
+    "hawse_core_reset": (None, [_HANDLE, ctypes.c_uint32]),
+    "hawse_core_exchange": (
+        ctypes.c_int64,
+        [_HANDLE, ctypes.c_void_p, _U64, ctypes.POINTER(ctypes.c_void_p)],
+    ),
+    "hawse_core_idle": (None, [_HANDLE, _U64]),
+    "hawse_core_counters": (None, [_HANDLE, ctypes.POINTER(_Counters)]),
+}
+
+
+class RtlBackend:
+    """Engine backend of the Verilated ``Core``: the gateware without link, as fast as it simulates.
+
+    Commands of a burst are offered back to back and beats are taken at once, so that the counters tell
+    what the gateware needs. The first use of a geometry builds the model, which takes a minute or so.
+
+    Args:
+        geometry: of the gateware.
+        stall: probability, in every cycle, that a command is not offered, and that a beat is not taken.
+        seed: of the stalls.
+        patience: cycles without a command taken or a beat given after which the engine counts as stuck;
+            more than the book needs to clear its memories after a reset.
+        trace: FST file to write; the cycles ``trace_from`` up to, not including, ``trace_to``.
+        announce: told once, before a build.
+
+    Raises:
+        ValueError: a stall outside [0, 1), or an empty span of cycles.
+        ToolError: the model did not build.
+    """
+
+    name = "rtl"
+
+    def __init__(
+        self,
+        geometry: Geometry | None = None,
+        *,
+        stall: float = 0.0,
+        seed: int = 0,
+        patience: int = 2_000_000,
+        trace: Path | None = None,
+        trace_from: int = 0,
+        trace_to: int = FOREVER,
+        announce: Callable[[str], None] = lambda message: print(message, file=sys.stderr, flush=True),
+    ) -> None:
+        self.geometry = geometry or Geometry()
+        if not 0 <= stall < 1:
+            raise ValueError(f"stall: {stall} is not within [0, 1)")
+        if not 0 <= trace_from < trace_to <= FOREVER:
+            raise ValueError(f"trace_from, trace_to: {trace_from} to {trace_to} holds no cycle")
+        path = build_library(Core(self.geometry), "core", trace=trace is not None, announce=announce)
+        self._library = load(path, _FUNCTIONS)
+        file = str(trace).encode() if trace is not None else None
+        odds = int(stall * 2**32)
+        self._patience = patience
+        self._core = self._library.hawse_core_new(file, trace_from, trace_to, odds, seed, patience)
+        self.reset(0)
+
+    def reset(self, epoch: int) -> None:
+        """Reset the gateware; its counters of cycles go on."""
+        self._library.hawse_core_reset(self._alive(), epoch)
+
+    def exchange(self, commands: Array) -> Array:
+        """Clock until every beat through the answer to the last command has come.
+
+        Raises:
+            ValueError: wrong type of array, or a last command that has no certain answer.
+            RtlStalled: nothing moved for ``patience`` cycles.
+        """
+        commands = check_commands(commands)
+        at = ctypes.c_void_p()
+        count = self._library.hawse_core_exchange(
+            self._alive(), commands.ctypes.data, len(commands), ctypes.byref(at)
+        )
+        if count < 0:
+            raise RtlStalled(f"neither a command taken nor a beat given for {self._patience} cycles")
+        raw = ctypes.string_at(at, count * BEAT_BYTES)
+        return np.frombuffer(raw, np.uint8).reshape(-1, BEAT_BYTES).view(BEAT).reshape(-1)
+
+    def idle(self, cycles: int) -> None:
+        """Clock without offering commands or taking beats."""
+        self._library.hawse_core_idle(self._alive(), cycles)
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since this backend was made."""
+        return self._counters().cycles
+
+    @property
+    def busy_cycles(self) -> int:
+        """Those in which the book was busy."""
+        return self._counters().busy_cycles
+
+    @property
+    def commands(self) -> int:
+        """Commands carried out since this backend was made."""
+        return self._counters().commands
+
+    @property
+    def cycles_per_command(self) -> float:
+        """Busy cycles a command; 0 before the first."""
+        counters = self._counters()
+        return counters.busy_cycles / counters.commands if counters.commands else 0.0
+
+    def close(self) -> None:
+        """Finish the waveform and free the model."""
+        if self._core:
+            self._library.hawse_core_free(self._core)
+            self._core = None
+
+    def __enter__(self) -> "RtlBackend":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _alive(self) -> int:
+        if not self._core:
+            raise EngineError("rtl: used after close")
+        return int(self._core)
+
+    def _counters(self) -> _Counters:
+        out = _Counters()
+        self._library.hawse_core_counters(self._alive(), ctypes.byref(out))
+        return out

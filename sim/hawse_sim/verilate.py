@@ -1,0 +1,90 @@
+"""Builds a Verilated component with a C++ harness into a shared library, once for each content."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from amaranth.lib import wiring
+from hawse.wire import cheader
+
+from . import toolchain
+
+_HARNESS = Path(__file__).with_name("harness")
+# No four-state start values and no assertions: the gateware resets itself, and tests look at it elsewhere.
+_VERILATOR = (
+    "-O3 --x-assign fast --x-initial fast --no-assert --no-timing --timescale 1ns/1ns -Wno-lint -Wno-style"
+)
+# Hidden symbols: several models live in one process, each with classes of the same names.
+_COMPILER = (
+    "-std=c++20 -O3 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden -DVL_TIME_CONTEXT -DVERILATOR=1"
+)
+_OFF = "-DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE_VCD=0 -DVM_TRACE_SAIF=0"
+
+
+def _announce(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _flags(trace: bool) -> list[str]:
+    include = toolchain.verilator_root() / "include"
+    flags = [*_COMPILER.split(), *_OFF.split(), f"-DVM_TRACE={trace:d}", f"-DVM_TRACE_FST={trace:d}"]
+    # The FST writer wants lz4.h and zlib.h, which few machines have: ours come first.
+    return [*flags, f"-I{_HARNESS / 'compress'}", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{_HARNESS}"]
+
+
+def build_library(
+    component: wiring.Component,
+    name: str,
+    *,
+    trace: bool = False,
+    announce: Callable[[str], None] = _announce,
+) -> Path:
+    """Shared library of ``component``, driven by ``harness/<name>.cpp``.
+
+    Optimised for speed on one thread; a library with waveforms is a second one, built only when asked for.
+
+    Args:
+        component: its ports are those that the harness drives.
+        name: top module and harness.
+        trace: with FST waveforms.
+        announce: told once, before a build that takes a minute or so.
+
+    Returns:
+        Path of the library, for ``ctypes``.
+
+    Raises:
+        ToolError: a tool is missing or failed.
+    """
+    harness = [p for p in sorted(_HARNESS.rglob("*")) if p.suffix == ".h" or p.name == f"{name}.cpp"]
+    parts = (*(p.read_text() for p in harness), cheader.header(), _VERILATOR, " ".join(_flags(trace)))
+    identity = toolchain.key(toolchain.fingerprint(component, name), *parts)
+    folder = toolchain.build_root() / "verilator" / f"{name}{'-trace' if trace else ''}-{identity}"
+    library = folder / f"{name}.so"
+    with toolchain.locked(folder) as missing:
+        if missing:
+            extra = " with waveforms" if trace else ""
+            announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
+            _build(component, name, folder, library, trace)
+    return library
+
+
+def _build(component: wiring.Component, name: str, folder: Path, library: Path, trace: bool) -> None:
+    (folder / f"{name}.v").write_text(toolchain.to_verilog(component, name))
+    (folder / "hawse_wire.h").write_text(cheader.header())
+    model = folder / "model"
+    tracing = ["--trace-fst"] if trace else []
+    command = [toolchain.verilator_root() / "bin" / "verilator_bin", "--cc", "--prefix", "Vmodel"]
+    command += ["--top-module", name, "--Mdir", model, *_VERILATOR.split(), *tracing, f"{name}.v"]
+    toolchain.run(command, folder)
+    flags = [*_flags(trace), f"-I{folder}", f"-I{model}"]
+    sources = [*sorted(model.glob("*.cpp")), _HARNESS / f"{name}.cpp"]
+    objects = toolchain.compile_objects(sources, flags, folder)
+    names = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
+    objects += toolchain.runtime_objects(names, _flags(trace))
+    unfinished = library.with_suffix(".tmp")
+    toolchain.run([toolchain.compiler(), "-shared", "-fPIC", "-o", unfinished, *objects], folder)
+    unfinished.rename(library)
+    shutil.rmtree(model)
+    for o in folder.glob("*.o"):
+        o.unlink()
