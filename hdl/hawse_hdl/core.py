@@ -31,7 +31,7 @@ class Core(wiring.Component):
         self.geometry = geometry
         super().__init__()
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.book = book = Book(self.geometry)
         m.submodules.log = log = ReportLog()

