@@ -37,7 +37,9 @@ def folder() -> Path:
         if (place / "Settlement.vy").is_file():
             return place
     raise ContractsNotFoundError(
-        f"no Settlement.vy in {places[0]}" if named else f"not in a checkout: set {SOURCES} to the contracts folder"
+        f"no Settlement.vy in {places[0]}"
+        if named
+        else f"not in a checkout: set {SOURCES} to the contracts folder"
     )
 
 

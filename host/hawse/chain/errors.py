@@ -17,6 +17,10 @@ class ConnectionLostError(ChainError):
     """The node did not answer, however often it was asked."""
 
 
+class NotMinedError(ChainError):
+    """A transaction is in no block yet. It may still get there: ask before sending another."""
+
+
 class RevertedError(ChainError):
     """The contract refused a transaction. ``reason`` is its reason string, empty where it gives none."""
 

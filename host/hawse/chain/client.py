@@ -1,0 +1,544 @@
+"""The settlement contract, called over JSON-RPC by depositors, by the operator and by whoever claims."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from typing import Any, Self
+
+import requests
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
+from tiny_keccak import keccak256
+from web3 import Web3
+from web3.contract.contract import ContractFunction
+from web3.exceptions import (
+    BadResponseFormat,
+    ContractLogicError,
+    TimeExhausted,
+    TransactionNotFound,
+    Web3Exception,
+    Web3RPCError,
+)
+from web3.providers.rpc.utils import REQUEST_RETRY_ALLOWLIST, ExceptionRetryConfiguration
+from web3.types import BlockIdentifier, TxReceipt
+
+from hawse.chain import compile as contracts
+from hawse.chain.errors import (
+    AnchorConflictError,
+    ChainError,
+    ConnectionLostError,
+    DepositMismatchError,
+    NotMinedError,
+    RevertedError,
+)
+from hawse.commit.header import BatchHeader
+from hawse.state.slot import Deposit
+
+Progress = Callable[[int, int], None]
+
+#: Blocks asked for in one eth_getLogs; public nodes limit it.
+LOG_RANGE = 5_000
+#: Seconds of chain time for which a permit is good.
+PERMIT_SECONDS = 3_600
+#: Transactions of a bulk on their way at a time.
+BULK = 64
+#: Owners in one ``mint_each``.
+MINT = 256
+
+_PERMIT_TYPE = keccak256(
+    b"Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
+)
+_DOMAIN_TYPE = keccak256(
+    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+)
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A transaction in a block. ``gas_used`` in units of gas, ``hash`` 32 bytes."""
+
+    hash: bytes
+    block: int
+    gas_used: int
+
+
+@dataclass(frozen=True)
+class AnchoredBatch:
+    """What the contract keeps of a batch: hashes of 32 bytes; ``withdrawals_remaining`` in quanta."""
+
+    number: int
+    digest: bytes
+    state_root: bytes
+    exit_root: bytes
+    log_root: bytes
+    log_leaves: int
+    log_records: int
+    withdrawals_root: bytes
+    withdrawals_remaining: int
+
+
+def accumulate(previous: bytes, deposit: Deposit) -> bytes:
+    """The deposit accumulator after ``deposit``, from the one before it; 32 bytes, zero before the first."""
+    index, amount = deposit.index.to_bytes(8, "big"), deposit.amount.to_bytes(32, "big")
+    return bytes(keccak256(b"\x40" + previous + index + deposit.owner + amount))
+
+
+def header_digest(header: BatchHeader, chain_id: int, settlement: bytes) -> bytes:
+    """EIP-712 digest of ``header`` for the contract at the 20 bytes ``settlement``: what validators sign."""
+    separator = keccak256(
+        _DOMAIN_TYPE
+        + keccak256(b"Hawse")
+        + keccak256(b"1")
+        + chain_id.to_bytes(32, "big")
+        + settlement.rjust(32, b"\0")
+    )
+    return bytes(keccak256(b"\x19\x01" + separator + header.struct_hash()))
+
+
+class SettlementClient:
+    """One settlement contract behind one RPC endpoint. Not for several threads.
+
+    Every method raises ``ConnectionLostError`` when the node stays unreachable through all retries,
+    ``RevertedError`` with the contract's reason when it refuses, ``NotMinedError`` when a transaction is in
+    no block in time, and ``ChainError`` for whatever else the node objects to.
+    """
+
+    def __init__(
+        self,
+        rpc_url: str,
+        address: bytes | str,
+        operator_key: bytes | None = None,
+        *,
+        first_block: int = 0,
+        confirmations: int = 0,
+        retries: int = 5,
+        timeout: float = 120,
+    ) -> None:
+        """Connect to a contract that is already deployed.
+
+        Args:
+            rpc_url: http or https.
+            address: of the settlement contract, 20 bytes or their hex.
+            operator_key: private key, 32 bytes; only :meth:`anchor` needs it.
+            first_block: before which the contract has no events.
+            confirmations: blocks that must follow a deposit before :meth:`deposits_since` tells of it.
+            retries: of a request whose connection failed, each after twice the wait of the one before.
+            timeout: seconds to wait for an answer, and for a transaction to be in a block.
+        """
+        self._web3 = _connect(rpc_url, retries, timeout)
+        self._timeout = timeout
+        self.address = _to_bytes(address)
+        self._operator = Account.from_key(operator_key) if operator_key else None
+        self._first_block = first_block
+        self._confirmations = confirmations
+        self._seen = (0, first_block)  # a deposit's index, and a block not after it
+        with _translated("settlement"):
+            self.chain_id = self._web3.eth.chain_id
+            abi = contracts.load("Settlement").abi
+            self._contract = self._web3.eth.contract(Web3.to_checksum_address(self.address), abi=abi)
+            if not self._web3.eth.get_code(self._contract.address):
+                raise ChainError(f"no contract at {self._contract.address} on chain {self.chain_id}")
+            # The ABI of the test token: its ERC-20 and permit functions are those of every such token.
+            self._token = self._web3.eth.contract(
+                self._contract.functions.token().call(), abi=contracts.load("QuoteToken").abi
+            )
+        self.token = _to_bytes(self._token.address)
+
+    @classmethod
+    def deploy(
+        cls,
+        rpc_url: str,
+        operator_key: bytes,
+        genesis_state_root: bytes,
+        rules_hash: bytes,
+        token: bytes | str | None = None,
+        *,
+        confirmations: int = 0,
+        retries: int = 5,
+        timeout: float = 120,
+    ) -> Self:
+        """Deploy the contract from the operator's account, with a new test token where ``token`` is None."""
+        web3 = _connect(rpc_url, retries, timeout)
+        operator = Account.from_key(operator_key)
+
+        def create(name: str, *args: object) -> TxReceipt:
+            contract = contracts.load(name)
+            constructor = web3.eth.contract(abi=contract.abi, bytecode=contract.bytecode).constructor(*args)
+            with _translated(name):
+                return _send(web3, operator, {"data": constructor.data_in_transaction}, name, timeout)
+
+        quote = _to_bytes(token or create("QuoteToken")["contractAddress"])
+        receipt = create(
+            "Settlement",
+            Web3.to_checksum_address(quote),
+            operator.address,
+            genesis_state_root,
+            rules_hash,
+        )
+        return cls(
+            rpc_url,
+            _to_bytes(receipt["contractAddress"]),
+            operator_key,
+            first_block=receipt["blockNumber"],
+            confirmations=confirmations,
+            retries=retries,
+            timeout=timeout,
+        )
+
+    # ---- Deposits
+
+    def mint(self, minter_key: bytes, owners: Sequence[bytes], amount: int) -> None:
+        """Mint ``amount`` quanta of the test token to each of ``owners`` (20 bytes)."""
+        addresses = [Web3.to_checksum_address(owner) for owner in owners]
+        for first in range(0, len(addresses), MINT):
+            some = addresses[first : first + MINT]
+            self._transact(
+                Account.from_key(minter_key), self._token.functions.mint_each(some, amount), "mint"
+            )
+
+    def token_balance(self, owner: bytes) -> int:
+        """Quanta of the quote token that ``owner`` (20 bytes) has outside the contract."""
+        return int(self._read(self._token.functions.balanceOf(Web3.to_checksum_address(owner))))
+
+    def deposit(self, key: bytes, amount: int) -> Deposit:
+        """Deposit ``amount`` quanta from the account of a private key: permit and deposit in one."""
+        return self.deposit_all([(key, amount)])[0]
+
+    def deposit_all(
+        self, wanted: Sequence[tuple[bytes, int]], progress: Progress | None = None
+    ) -> list[Deposit]:
+        """Make many deposits, each of (private key, quanta), some at a time and in this order.
+
+        ``progress`` is called with (deposits made, all) as they come in. When one fails, those before it
+        and some behind it are made all the same: ask :meth:`deposits_since`.
+        """
+        made: list[Deposit] = []
+        with _translated("deposit"):
+            separator = bytes(self._token.functions.DOMAIN_SEPARATOR().call())
+            nonces: dict[str, list[int]] = {}
+            gas = None
+            for first in range(0, len(wanted), BULK):
+                fees, now = _fees(self._web3)
+                sent = []
+                for key, amount in wanted[first : first + BULK]:
+                    account = Account.from_key(key)
+                    if account.address not in nonces:
+                        nonces[account.address] = [
+                            self._web3.eth.get_transaction_count(account.address, "pending"),
+                            int(self._token.functions.nonces(account.address).call()),
+                        ]
+                    nonce, permit_nonce = nonces[account.address]
+                    permit = self._permit(account, amount, permit_nonce, now + PERMIT_SECONDS, separator)
+                    call = self._contract.functions.deposit_with_permit(amount, *permit)
+                    if gas is None:
+                        # They are alike, so the first one's estimate with a margin does for all.
+                        gas = call.estimate_gas({"from": account.address}) * 3 // 2
+                    fields = {"nonce": nonce, "gas": gas, "chainId": self.chain_id, **fees}
+                    transaction = call.build_transaction(fields)  # type: ignore[arg-type]
+                    sent.append((_submit(self._web3, account, dict(transaction)), account, call))
+                    nonces[account.address] = [nonce + 1, permit_nonce + 1]
+                for hash_, account, call in sent:
+                    receipt = _wait(self._web3, hash_, "deposit", self._timeout)
+                    if not receipt["status"]:
+                        raise RevertedError("deposit", _reason(call, account, receipt["blockNumber"]))
+                    made += [d for d, _, _ in self._deposit_events(receipt["logs"])]
+                    if progress:
+                        progress(len(made), len(wanted))
+        return made
+
+    def _permit(
+        self, owner: LocalAccount, amount: int, nonce: int, deadline: int, separator: bytes
+    ) -> tuple[int, int, bytes, bytes]:
+        """The last four arguments of ``deposit_with_permit``: an EIP-2612 signature and its deadline."""
+        words = [int(owner.address, 16), int.from_bytes(self.address, "big"), amount, nonce, deadline]
+        struct = keccak256(_PERMIT_TYPE + b"".join(word.to_bytes(32, "big") for word in words))
+        signed = owner.unsafe_sign_hash(Hash32(keccak256(b"\x19\x01" + separator + struct)))
+        return deadline, signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
+
+    def _deposit_events(self, logs: Sequence[Any]) -> list[tuple[Deposit, bytes, int]]:
+        """(deposit, accumulator, block) of each deposit event of this contract among ``logs``."""
+        event = self._contract.events.Deposit()
+        topic, found = bytes(keccak256(b"Deposit(uint64,address,uint256,bytes32)")), []
+        for log in logs:
+            if _to_bytes(log["address"]) == self.address and bytes(log["topics"][0]) == topic:
+                seen = event.process_log(log)
+                args = seen["args"]
+                deposit = Deposit(args["index"], _to_bytes(args["owner"]), args["amount"])
+                found.append((deposit, bytes(args["accumulator"]), seen["blockNumber"]))
+        return found
+
+    def deposits_since(self, index: int) -> list[Deposit]:
+        """All confirmed deposits after the one of ``index`` (0: all), checked against the accumulator.
+
+        Raises:
+            DepositMismatchError: if the events do not chain to the contract's accumulator, or the chain has
+                fewer than ``index`` deposits: a node that hides events, or a reorganisation.
+        """
+        with _translated("deposits"):
+            head = self._web3.eth.block_number - self._confirmations
+            if head < self._first_block:
+                return []
+            count = int(self._contract.functions.deposit_count().call(block_identifier=head))
+            if count < index:
+                raise DepositMismatchError(f"the chain has {count} deposits, not the {index} that were seen")
+            if count == index:
+                return []
+            accumulators = self._contract.functions.deposit_accumulators
+            value = bytes(accumulators(index).call(block_identifier=head))
+            final = bytes(accumulators(count).call(block_identifier=head))
+            deposits: list[Deposit] = []
+            block = self._seen[1] if index >= self._seen[0] else self._first_block
+            for log_range in _ranges(block, head):
+                for deposit, accumulator, at in self._deposit_events(self._logs("Deposit", log_range)):
+                    if deposit.index <= index:
+                        continue
+                    value = accumulate(value, deposit)
+                    if deposit.index != index + len(deposits) + 1 or accumulator != value:
+                        raise DepositMismatchError(f"deposit {deposit.index} in block {at} does not chain")
+                    deposits.append(deposit)
+                    block = at
+            if len(deposits) != count - index or value != final:
+                raise DepositMismatchError(
+                    f"{len(deposits)} deposits after {index}, but the contract has {count - index}"
+                )
+            self._seen = (count, block)
+            return deposits
+
+    def _logs(self, event: str, blocks: tuple[int, int], topics: Sequence[str] = ()) -> list[Any]:
+        signature = self._contract.events[event]().topic
+        first, last = blocks
+        return list(
+            self._web3.eth.get_logs(
+                {
+                    "address": self._contract.address,
+                    "fromBlock": first,
+                    "toBlock": last,
+                    "topics": [signature, *topics],
+                }
+            )
+        )
+
+    # ---- Batches
+
+    def digest(self, header: BatchHeader) -> bytes:
+        """EIP-712 digest of a header for this contract, 32 bytes."""
+        return header_digest(header, self.chain_id, self.address)
+
+    def anchor(self, header: BatchHeader) -> Transaction:
+        """Anchor a batch; if this very header is anchored already, return the transaction that did.
+
+        Raises:
+            AnchorConflictError: if another header has its number.
+            ChainError: if the client has no operator key.
+        """
+        if self._operator is None:
+            raise ChainError("anchoring needs the operator's key")
+        what = f"anchor batch {header.number}"
+        done = self._anchored_as(header)
+        if done:
+            return done
+        try:
+            receipt = self._transact(self._operator, self._contract.functions.anchor(astuple(header)), what)
+        except ChainError:
+            # An earlier attempt whose answer was lost may have got there meanwhile.
+            done = self._anchored_as(header)
+            if done:
+                return done
+            raise
+        return _transaction(receipt)
+
+    def _anchored_as(self, header: BatchHeader) -> Transaction | None:
+        if header.number > self.batch_count() or header.number == 0:
+            return None
+        there, ours = self.anchored(header.number).digest, self.digest(header)
+        if there != ours:
+            raise AnchorConflictError(f"batch {header.number} is anchored as {there.hex()}, not {ours.hex()}")
+        topic = "0x" + header.number.to_bytes(32, "big").hex()
+        with _translated("anchor"):
+            # Newest first: an anchor that is asked for again is a recent one.
+            for blocks in reversed(list(_ranges(self._first_block, self._web3.eth.block_number))):
+                for log in self._logs("Anchored", blocks, [topic]):
+                    return _transaction(self._web3.eth.get_transaction_receipt(log["transactionHash"]))
+        raise ChainError(f"batch {header.number} is anchored, but the node has no event of it")
+
+    def anchored(self, number: int) -> AnchoredBatch:
+        """What the contract has of a batch.
+
+        Raises:
+            ChainError: if there is no batch of this number; they count from 1.
+        """
+        batch = self._read(self._contract.functions.batches(number))
+        if not any(batch[0]):
+            raise ChainError(f"no batch {number} is anchored")
+        return AnchoredBatch(number, *batch)
+
+    def batch_count(self) -> int:
+        """Batches anchored so far."""
+        return int(self._read(self._contract.functions.batch_count()))
+
+    def state_root(self) -> bytes:
+        """State root of the last batch, 32 bytes; the genesis root before the first."""
+        return bytes(self._read(self._contract.functions.state_root()))
+
+    def collateral_locked(self) -> int:
+        """Quanta that the contract holds."""
+        return int(self._read(self._contract.functions.balance_held()))
+
+    def deposit_count(self) -> int:
+        """Deposits made so far, confirmed or not."""
+        return int(self._read(self._contract.functions.deposit_count()))
+
+    def deposit_accumulator(self, index: int) -> bytes:
+        """The accumulator after the deposit of ``index``, 32 bytes; zero at index 0."""
+        return bytes(self._read(self._contract.functions.deposit_accumulators(index)))
+
+    # ---- Withdrawals
+
+    def claim(
+        self,
+        key: bytes,
+        batch: int,
+        *,
+        id: int,
+        owner: bytes,
+        amount: int,
+        path: int,
+        proof: Sequence[bytes],
+    ) -> Transaction:
+        """Have a withdrawal of an anchored batch paid to its owner, 20 bytes.
+
+        ``key`` is of whoever pays the gas. ``path`` and ``proof`` are as in docs/commitments.md: a number
+        whose bit k is 1 where the k-th node is a right child, and the siblings of 32 bytes, leaf first.
+        """
+        call = self._contract.functions.claim(
+            batch, id, Web3.to_checksum_address(owner), amount, path, list(proof)
+        )
+        return _transaction(self._transact(Account.from_key(key), call, f"claim withdrawal {id}"))
+
+    def claimed(self, id: int) -> bool:
+        """Whether the withdrawal of an id has been paid."""
+        return bool(self._read(self._contract.functions.claimed(id)))
+
+    # ---- Calls and transactions
+
+    def _read(self, call: ContractFunction, block: BlockIdentifier = "latest") -> Any:
+        with _translated(call.fn_name):
+            return call.call(block_identifier=block)
+
+    def _transact(self, account: LocalAccount, call: ContractFunction, what: str) -> TxReceipt:
+        with _translated(what):
+            data = {"to": call.address, "data": call._encode_transaction_data()}
+            receipt = _send(self._web3, account, data, what, self._timeout)
+            if not receipt["status"]:
+                raise RevertedError(what, _reason(call, account, receipt["blockNumber"]))
+            return receipt
+
+
+def _connect(rpc_url: str, retries: int, timeout: float) -> Web3:
+    if not rpc_url.startswith(("http://", "https://")):
+        raise ChainError(f"{rpc_url!r} is not an http or https URL")
+    retrying = ExceptionRetryConfiguration(
+        errors=(requests.ConnectionError, requests.Timeout, requests.HTTPError),
+        retries=retries,
+        backoff_factor=0.125,
+        method_allowlist=REQUEST_RETRY_ALLOWLIST,
+    )
+    return Web3(Web3.HTTPProvider(rpc_url, {"timeout": timeout}, exception_retry_configuration=retrying))
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn the errors of web3 and of the connection into those of this package."""
+    try:
+        yield
+    except ContractLogicError as error:
+        raise RevertedError(what, _reason_of(error)) from error
+    except (requests.RequestException, BadResponseFormat) as error:
+        raise ConnectionLostError(f"{what}: {error}") from error
+    except TimeExhausted as error:
+        raise NotMinedError(f"{what}: {error}") from error
+    except (Web3Exception, ValueError) as error:
+        raise ChainError(f"{what}: {error}") from error
+
+
+def _reason_of(error: ContractLogicError) -> str:
+    message = (error.message or "").removeprefix("execution reverted").removeprefix(": ")
+    return "" if message in ("", "no data") or message.startswith("0x") else message
+
+
+def _reason(call: ContractFunction, account: LocalAccount, block: int) -> str:
+    """Why a transaction that is in a block was reverted: by calling it on the state before that block."""
+    try:
+        call.call({"from": account.address}, block_identifier=block - 1)
+    except ContractLogicError as error:
+        return _reason_of(error)
+    return ""
+
+
+def _fees(web3: Web3) -> tuple[dict[str, int], int]:
+    """Fee fields for a transaction now, and the chain's time in seconds."""
+    block = web3.eth.get_block("latest")
+    if "baseFeePerGas" not in block:
+        return {"gasPrice": web3.eth.gas_price}, block["timestamp"]
+    tip = web3.eth.max_priority_fee
+    return {"maxFeePerGas": 2 * block["baseFeePerGas"] + tip, "maxPriorityFeePerGas": tip}, block["timestamp"]
+
+
+def _send(web3: Web3, account: LocalAccount, fields: dict[str, Any], what: str, timeout: float) -> TxReceipt:
+    fees, _ = _fees(web3)
+    transaction: dict[str, Any] = {
+        "from": account.address,
+        "chainId": web3.eth.chain_id,
+        "value": 0,
+        "nonce": web3.eth.get_transaction_count(account.address, "pending"),
+        **fields,
+    }
+    transaction["gas"] = web3.eth.estimate_gas(transaction) * 5 // 4  # type: ignore[arg-type]
+    return _wait(web3, _submit(web3, account, transaction | fees), what, timeout)
+
+
+def _submit(web3: Web3, account: LocalAccount, transaction: dict[str, Any]) -> bytes:
+    signed = account.sign_transaction(transaction)
+    try:
+        web3.eth.send_raw_transaction(signed.raw_transaction)
+    except Web3RPCError:
+        # The retry of a request whose answer was lost is refused as known or as an old nonce.
+        try:
+            web3.eth.get_transaction(signed.hash)
+        except TransactionNotFound:
+            pass
+        else:
+            return bytes(signed.hash)
+        raise
+    return bytes(signed.hash)
+
+
+def _wait(web3: Web3, hash_: bytes, what: str, timeout: float) -> TxReceipt:
+    """The receipt of a transaction, asked for at growing intervals."""
+    end, pause = time.monotonic() + timeout, 0.002
+    while True:
+        try:
+            return web3.eth.get_transaction_receipt(hash_)  # type: ignore[arg-type]
+        except TransactionNotFound:
+            if time.monotonic() > end:
+                raise NotMinedError(f"{what}: transaction {hash_.hex()} is in no block yet") from None
+        time.sleep(pause)
+        pause = min(2 * pause, 1)
+
+
+def _transaction(receipt: TxReceipt) -> Transaction:
+    return Transaction(bytes(receipt["transactionHash"]), receipt["blockNumber"], receipt["gasUsed"])
+
+
+def _ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
+    for start in range(first, last + 1, LOG_RANGE):
+        yield start, min(start + LOG_RANGE - 1, last)
+
+
+def _to_bytes(address: bytes | str | None) -> bytes:
+    data = bytes.fromhex(address.removeprefix("0x")) if isinstance(address, str) else bytes(address or b"")
+    if len(data) != 20:
+        raise ChainError(f"{address!r} is not an address of 20 bytes")
+    return data
