@@ -15,7 +15,7 @@ class Request(IntEnum):
     WITHDRAW = 5
 
 
-#: One signed command, 136 bytes, little-endian. Fields that a request does not use are zero.
+#: One signed command, 128 bytes, little-endian. Fields that a request does not use are zero.
 #: ``price`` in ticks, ``quantity`` in lots, ``amount`` in quanta, ``expiry`` in milliseconds of slot time
 #: (0: never), ``signature`` r ‖ s ‖ v with v 0 or 1.
 USER_COMMAND = np.dtype(
