@@ -1,5 +1,7 @@
 """Keccak-256, as the EVM uses it."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,8 +10,15 @@ from amaranth.lib.wiring import In, Out
 RATE = 17
 ROUNDS = 24
 
-#: Part of a message: eight bytes, first byte lowest. Only the last word may hold fewer, from 0 to 7.
-WORD = data.StructLayout({"data": 64, "bytes": range(9), "last": 1})
+
+class Word(data.Struct):
+    """Part of a message: eight bytes, first byte lowest. Only the last word may hold fewer, from 0 to 7."""
+
+    data: 64
+    bytes: range(9)
+    last: 1
+
+
 #: First byte lowest.
 DIGEST = unsigned(256)
 
@@ -59,7 +68,7 @@ class Keccak256(wiring.Component):
     """
 
     #: Words of the messages.
-    i: In(stream.Signature(WORD))
+    i: In(stream.Signature(Word))
     #: Digests.
     o: Out(stream.Signature(DIGEST))
 
@@ -69,7 +78,7 @@ class Keccak256(wiring.Component):
         self.rounds = rounds
         super().__init__()
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         cycles = ROUNDS // self.rounds
 
@@ -83,14 +92,14 @@ class Keccak256(wiring.Component):
         # ORed with 0x80.
         marked = Signal()  # 0x01 is behind us
         padding = Signal()  # the message's own words are behind us
-        word = self.i.payload
+        given = self.i.payload
         raw = Signal(64)
         marks = Signal()  # this word brings the 0x01
-        m.d.comb += marks.eq(Mux(padding, ~marked, word.last & (word.bytes != 8)))
+        m.d.comb += marks.eq(Mux(padding, ~marked, given.last & (given.bytes != 8)))
         for n in range(8):
-            given = ~padding & (~word.last | (word.bytes > n))
+            own = ~padding & (~given.last | (given.bytes > n))
             m.d.comb += raw[8 * n : 8 * n + 8].eq(
-                Mux(given, word.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, word.bytes) == n))
+                Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))
             )
         ends = Signal()  # this word ends the padded message
         m.d.comb += ends.eq((marked | marks) & (filled == RATE - 1))
@@ -98,10 +107,10 @@ class Keccak256(wiring.Component):
         shift = Signal()
         m.d.comb += [self.i.ready.eq(room & ~padding), shift.eq(room & (self.i.valid | padding))]
         with m.If(shift):
-            m.d.sync += [b.eq(after) for b, after in zip(block, block[1:], strict=False)]
+            m.d.sync += [word.eq(after) for word, after in pairwise(block)]
             m.d.sync += [
                 block[-1].eq(raw | ends << 63),
-                padding.eq((padding | word.last) & ~ends),
+                padding.eq((padding | given.last) & ~ends),
                 marked.eq((marked | marks) & ~ends),
                 final.eq(ends),
             ]
@@ -162,7 +171,8 @@ class Keccak256(wiring.Component):
         rotations = _rotations()
         lanes = named("in", lanes)
         parity = named(
-            "parity", [lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20] for x in range(5)]
+            "parity",
+            [lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20] for x in range(5)],
         )
         moved: list[Value] = [Value.cast(0)] * 25
         for y in range(5):
