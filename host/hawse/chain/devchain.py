@@ -24,7 +24,7 @@ from typing import IO, Any
 import click
 from eth.exceptions import Revert
 from eth.vm.spoof import SpoofTransaction
-from eth_abi import decode
+from eth_abi.abi import decode
 from eth_account import Account
 from eth_tester import EthereumTester
 from eth_tester.backends.pyevm.main import PyEVMBackend, _get_vm_for_block_number
@@ -61,8 +61,8 @@ class _Reverted(Exception):
 class _Backend(PyEVMBackend):  # type: ignore[misc]
     """The EVM of eth-tester, with calls as other nodes have them.
 
-    It finds a transaction by the database's index where the one inherited scans blocks from the head, calls are
-    free of charge, and the data of a revert is kept.
+    It finds a transaction by the database's index where the one inherited scans blocks from the head, calls
+    are free of charge, and the data of a revert is kept.
     """
 
     def call(self, transaction: dict[str, Any], block_number: Any = "latest") -> bytes:
@@ -80,8 +80,9 @@ class _Backend(PyEVMBackend):  # type: ignore[misc]
         try:
             return int(super().estimate_gas(transaction, block_number))
         except TransactionFailed as failure:
-            if failure.args and isinstance(failure.args[0], bytes):
-                raise _Reverted(failure.args[0]) from failure
+            cause = failure.__cause__
+            if isinstance(cause, Revert):
+                raise _Reverted(cause.args[0]) from failure
             raise
 
     def get_transaction_receipt(self, transaction_hash: bytes) -> Any:
