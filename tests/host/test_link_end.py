@@ -3,11 +3,10 @@
 import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from hawse.engine.link import LinkEnd
 from hawse.wire.frame import Deframer, FrameError, FrameType
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def payload(tag, n, rng):

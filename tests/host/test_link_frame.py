@@ -1,8 +1,7 @@
 import pytest
+from hawse.wire.frame import Deframer, Frame, FrameError, FrameType, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
-
-from hawse.wire.frame import Deframer, Frame, FrameError, FrameType, decode, encode
 
 U16, U32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFF_FFFF)
 # Mostly the bytes that need stuffing.

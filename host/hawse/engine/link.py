@@ -135,7 +135,7 @@ class LinkEnd:
             self.progress += count
 
     def tick(self, now: float) -> bytes:
-        """What to put on the line at ``now`` seconds; call it after every receive and a few times per timeout."""
+        """What to put on the line at ``now``. Call it after every receive, and often within a timeout."""
         line = []
         if self._ping_due:
             self._ping_due = False

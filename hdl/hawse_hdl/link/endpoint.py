@@ -1,0 +1,263 @@
+"""The board's end of the link."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from hawse.wire.frame import FrameType
+
+from hawse_hdl.layouts import BEAT, COMMAND
+
+from .deframer import Deframer
+from .framer import Framer
+from .header import BEAT_WORDS, SLOT_WORDS, WORD
+
+_BEATS = SLOT_WORDS // BEAT_WORDS
+
+
+class Endpoint(wiring.Component):
+    """Commands in and beats out over a line that may damage, lose and double bytes: docs/wire.md, Link.
+
+    Frames wait in two memories of ``slots`` × 256 bytes, received commands in one, beats that the host
+    has not acknowledged in the other. With 8 slots that is 4,096 bytes, one block RAM each on ECP5.
+    A frame of fewer than 8 beats goes out once no beat has come for 4 cycles and nothing else is on its way.
+
+    Args:
+        slots: frames that each memory holds; a power of two from 2 to 64.
+        timeout: clock cycles with nothing to send and no progress, until unacknowledged frames go again.
+        reset_cycles: how long ``reset`` is held.
+
+    Latency: 11 cycles from the end of a frame to its first command; at idle, 14 from a beat to its frame.
+    Initiation interval: 1 byte a cycle on the line; a command or beat every 10 cycles at most.
+    Ordering: kept; every command and beat of an epoch exactly once.  Reset: epoch 0, memories of no interest.
+    Back-pressure: ``rx`` never waits, a frame without a slot is dropped and comes again;
+    beats wait when their memory is full of unacknowledged frames.
+    """
+
+    #: Bytes from and to the line.
+    rx: In(stream.Signature(8))
+    tx: Out(stream.Signature(8))
+    commands: Out(stream.Signature(COMMAND))
+    beats: In(stream.Signature(BEAT))
+    #: Epoch that the host began last, 0 without.
+    epoch: Out(32)
+    #: Resets what lies behind commands and beats; 1 for ``reset_cycles`` when an epoch begins.
+    reset: Out(1)
+    #: Nothing is received, sent or waiting, except for the host or the time-out.
+    idle: Out(1)
+    #: There are beats that the host has not acknowledged.
+    unacked: Out(1)
+
+    def __init__(self, *, slots: int = 8, timeout: int = 1 << 20, reset_cycles: int = 16) -> None:
+        if slots not in (2, 4, 8, 16, 32, 64):
+            raise ValueError(f"slots: {slots} is not a power of two within 2..64")
+        if timeout < 1 or reset_cycles < 1:
+            raise ValueError(f"timeout {timeout} and reset_cycles {reset_cycles} must be positive")
+        self._slots, self._timeout, self._reset_cycles = slots, timeout, reset_cycles
+        super().__init__()
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build it."""
+        m = Module()
+        m.submodules.deframer = deframer = Deframer()
+        m.submodules.framer = framer = Framer()
+        wiring.connect(m, deframer.rx, wiring.flipped(self.rx))
+        wiring.connect(m, wiring.flipped(self.tx), framer.tx)
+
+        slot_bits = (self._slots - 1).bit_length()
+        lengths = data.ArrayLayout(range(_BEATS + 1), self._slots)  # in beats, of each slot
+        header = deframer.header
+        begins = Signal()  # an epoch begins: everything below starts afresh
+
+        # Commands: slots [consumed, expected) are full, the next is being written.
+        m.submodules.incoming = incoming = Memory(shape=WORD, depth=self._slots * SLOT_WORDS, init=[])
+        store, load = incoming.write_port(), incoming.read_port()
+        in_lengths = Signal(lengths)
+        expected = Signal(16)
+        consumed, held = Signal(slot_bits), Signal(range(self._slots + 1))
+        room = Signal()  # as the frame began; a slot that is freed under it would hold half of it
+        accept, free = Signal(), Signal()
+        with m.If(deframer.begin):
+            m.d.sync += room.eq(held != self._slots)
+        m.d.comb += [
+            store.addr.eq(Cat(deframer.index, expected[:slot_bits])),
+            store.data.eq(deframer.word),
+            store.en.eq(deframer.write & room),
+        ]
+        m.d.sync += held.eq(held + accept - free)
+        with m.If(accept):
+            m.d.sync += expected.eq(expected + 1)
+            m.d.sync += in_lengths[expected[:slot_bits]].eq(header.length[5:])
+
+        command = Signal(WORD * BEAT_WORDS)
+        word = Signal(range(BEAT_WORDS + 1))  # the next one to read of this command
+        which = Signal(range(_BEATS))  # command of the slot
+        reading, read, full = Signal(), Signal(), Signal()
+        m.d.comb += [
+            load.addr.eq(Cat(word[:3], which, consumed)),
+            reading.eq((held != 0) & (word != BEAT_WORDS)),
+            self.commands.valid.eq(full),
+            self.commands.payload.eq(command),
+        ]
+        m.d.sync += [read.eq(reading), word.eq(word + reading)]
+        with m.If(read):
+            m.d.sync += command.eq(Cat(command[WORD:], load.data))
+            m.d.sync += full.eq(word == BEAT_WORDS)
+        with m.If(full & self.commands.ready):
+            m.d.sync += [full.eq(0), word.eq(0), which.eq(which + 1)]
+            with m.If(which + 1 == in_lengths[consumed]):
+                m.d.comb += free.eq(1)
+                m.d.sync += [which.eq(0), consumed.eq(consumed + 1)]
+
+        # Beats: slots [base, tail) are full, and sent before ``next``; the slot at ``tail`` is being filled.
+        m.submodules.outgoing = outgoing = Memory(shape=WORD, depth=self._slots * SLOT_WORDS, init=[])
+        keep, fetch = outgoing.write_port(), outgoing.read_port()
+        out_lengths = Signal(lengths)
+        base, following, tail = Signal(16), Signal(16), Signal(16)
+        limit = Signal(16)  # the host has room for frames before this one
+        beat = Signal(WORD * BEAT_WORDS)
+        part = Signal(range(BEAT_WORDS + 1), init=BEAT_WORDS)  # the next word of ``beat`` to keep
+        filled = Signal(range(_BEATS))
+        quiet = Signal(range(4))
+        commit, flush = Signal(), Signal()
+        keeping, space = part != BEAT_WORDS, (tail - base)[: slot_bits + 1] != self._slots
+        m.d.comb += [
+            self.beats.ready.eq(~keeping & space & ~self.reset),
+            keep.addr.eq(Cat(part[:3], filled, tail[:slot_bits])),
+            keep.data.eq(beat[:WORD]),
+            keep.en.eq(keeping),
+            commit.eq((part == BEAT_WORDS - 1) & (filled == _BEATS - 1)),
+            flush.eq((quiet == 3) & (filled != 0) & (following == tail) & framer.frame.ready),
+        ]
+        with m.If(keeping):
+            m.d.sync += [beat.eq(beat >> WORD), part.eq(part + 1)]
+            with m.If(part == BEAT_WORDS - 1):
+                m.d.sync += filled.eq(filled + 1)
+        with m.Elif(self.beats.valid & self.beats.ready):
+            m.d.sync += [beat.eq(self.beats.payload), part.eq(0)]
+        with m.If(keeping | self.beats.valid):
+            m.d.sync += quiet.eq(0)
+        with m.Elif(quiet != 3):
+            m.d.sync += quiet.eq(quiet + 1)
+        with m.If(commit | (flush & ~keeping & ~self.beats.valid)):
+            m.d.sync += [tail.eq(tail + 1), filled.eq(0)]
+            m.d.sync += out_lengths[tail[:slot_bits]].eq(filled + keeping)
+
+        # What to send next: RESET_DONE before DATA before ACK.
+        sent = framer.frame.valid & framer.frame.ready
+        done_due, ack_due = Signal(), Signal()
+        fresh = Signal(range(self._slots + 2))  # slots freed of which the host has not heard
+        probe = Signal()  # one frame may go though the host has no room: perhaps it told, and that was lost
+        can_send = Signal()
+        ahead = (limit - following)[:16]
+        m.d.comb += can_send.eq((following != tail) & (((ahead != 0) & ~ahead[15]) | probe))
+        send_done, send_data = Signal(), Signal()
+        m.d.comb += [
+            send_done.eq(done_due & ~self.reset),
+            send_data.eq(can_send & ~send_done),
+            framer.frame.valid.eq((send_done | send_data | ack_due) & ~deframer.done),
+            framer.frame.payload.credits.eq(self._slots - held),
+            framer.frame.payload.epoch.eq(self.epoch),
+            framer.frame.payload.seq.eq(following),
+            framer.frame.payload.ack.eq(expected),
+        ]
+        with m.If(send_done):
+            m.d.comb += framer.frame.payload.type.eq(FrameType.RESET_DONE)
+        with m.Elif(send_data):
+            m.d.comb += framer.frame.payload.type.eq(FrameType.DATA)
+            m.d.comb += framer.frame.payload.length[5:].eq(out_lengths[following[:slot_bits]])
+        with m.Else():
+            m.d.comb += framer.frame.payload.type.eq(FrameType.ACK)
+        m.d.sync += fresh.eq(fresh + free)
+        # A host short of credits hears of new ones, though nothing else is to be said.
+        with m.If(fresh >= self._slots // 2):
+            m.d.sync += ack_due.eq(1)
+        with m.If(sent):
+            m.d.sync += [fresh.eq(free), ack_due.eq(0)]
+            with m.If(send_done):
+                m.d.sync += done_due.eq(0)
+
+        # Words of the frame on its way. Its slot may be acknowledged and filled anew while it is sent again;
+        # the host then drops the mixture, which has an old number.
+        origin, offset, fetched = Signal(slot_bits), Signal(range(SLOT_WORDS)), Signal()
+        m.d.comb += [
+            fetch.addr.eq(Cat(offset, origin)),
+            framer.words.payload.eq(fetch.data),
+            framer.words.valid.eq(fetched),
+        ]
+        m.d.sync += fetched.eq(1)
+        with m.If(framer.words.ready):
+            m.d.sync += [offset.eq(offset + 1), fetched.eq(0)]
+        with m.If(sent):
+            m.d.sync += [origin.eq(following[:slot_bits]), offset.eq(0), fetched.eq(0)]
+
+        timer = Signal(range(self._timeout))
+        with m.If(sent & send_data):
+            m.d.sync += [following.eq(following + 1), probe.eq(0), timer.eq(0)]
+        with m.Elif(base == tail):
+            m.d.sync += timer.eq(0)
+        with m.Elif(framer.frame.ready & ~can_send):
+            m.d.sync += timer.eq(timer + 1)
+            with m.If(timer == self._timeout - 1):
+                m.d.sync += [timer.eq(0), following.eq(base), probe.eq(1)]
+
+        # What came. The header has been stable long enough for these to lag by a cycle; no frame is begun in
+        # the cycle of ``done``.
+        above, same, in_order = Signal(), Signal(), Signal()
+        advance, window = Signal(16), Signal(16)
+        m.d.sync += [
+            above.eq(header.epoch > self.epoch),
+            same.eq(header.epoch == self.epoch),
+            in_order.eq(header.seq == expected),
+            advance.eq(header.ack - base),
+            window.eq(tail - base),
+        ]
+        with m.If(deframer.done):
+            with m.If(header.type == FrameType.RESET):
+                m.d.comb += begins.eq(above)
+                with m.If(above | same):
+                    m.d.sync += done_due.eq(1)
+                with m.Else():
+                    m.d.sync += ack_due.eq(1)
+            with m.Elif(~same | (self.epoch == 0)):
+                m.d.sync += ack_due.eq(1)
+            with m.Else():
+                with m.If(advance <= window):
+                    m.d.sync += [base.eq(header.ack), limit.eq(header.ack + header.credits)]
+                    with m.If(advance != 0):
+                        m.d.sync += timer.eq(0)
+                    with m.If((following - base)[:16] < advance):
+                        m.d.sync += following.eq(header.ack)
+                with m.If(header.type == FrameType.DATA):
+                    m.d.sync += ack_due.eq(1)
+                    m.d.comb += accept.eq(in_order & room)
+
+        resetting = Signal(range(self._reset_cycles + 1))
+        m.d.comb += self.reset.eq(resetting != 0)
+        with m.If(self.reset):
+            m.d.sync += resetting.eq(resetting - 1)
+        with m.If(begins):
+            m.d.sync += [self.epoch.eq(header.epoch), limit.eq(header.credits)]
+            m.d.sync += resetting.eq(self._reset_cycles)
+            fresh_start = (expected, consumed, held, word, which, read, full, base, following, tail, filled)
+            m.d.sync += [register.eq(0) for register in (*fresh_start, fresh, probe, timer, ack_due)]
+            m.d.sync += part.eq(BEAT_WORDS)
+
+        m.d.comb += [
+            self.unacked.eq(base != tail),
+            self.idle.eq(
+                ~self.rx.valid
+                & ~deframer.done
+                & framer.frame.ready
+                & ~framer.frame.valid
+                & ~done_due
+                & (fresh < self._slots // 2)
+                & (held == 0)
+                & ~((filled != 0) & (following == tail))
+                & ~keeping
+                & ~self.beats.valid
+            ),
+        ]
+        return m

@@ -1,0 +1,91 @@
+"""Frames to bytes."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .header import CRC, CRC_BYTES, ESCAPE, FLAG, FLIP, HEADER, HEADER_BYTES, SLOT_WORDS, WORD
+
+
+class Framer(wiring.Component):
+    """Puts frames on a byte stream: flag, header, payload, CRC, flag, with stuffing.
+
+    Latency: 1 cycle from header to first byte.  Initiation interval: 1 byte a cycle, and 1 cycle a frame.
+    Ordering: kept.  Reset: idle; a frame on its way is cut off.
+    Back-pressure: ``frame.ready`` is low while a frame is sent; a word of payload must follow every 4 bytes,
+    else the line waits.
+    """
+
+    #: Header of a frame to send.
+    frame: In(stream.Signature(HEADER))
+    #: Its payload, ``length / 4`` words.
+    words: In(stream.Signature(WORD))
+    #: Bytes to the line.
+    tx: Out(stream.Signature(8))
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build it."""
+        m = Module()
+        m.submodules.crc = crc = CRC.create()
+
+        shift = Signal(8 * HEADER_BYTES)  # header, then one word of payload after another
+        left = Signal(range(HEADER_BYTES + 1))  # bytes in it
+        words = Signal(range(SLOT_WORDS + 1))  # words to come
+        at = Signal(range(CRC_BYTES))
+        byte, escaped = Signal(8), Signal()
+        special, gone = Signal(), Signal()  # needs an escape; has left
+
+        m.d.comb += [
+            special.eq((byte == FLAG) | (byte == ESCAPE)),
+            crc.data.eq(byte),
+            byte.eq(shift[:8]),
+        ]
+
+        def stuffed() -> None:
+            with m.If(special & ~escaped):
+                m.d.comb += self.tx.payload.eq(ESCAPE)
+                m.d.sync += escaped.eq(self.tx.ready)
+            with m.Else():
+                m.d.comb += [self.tx.payload.eq(byte ^ Mux(escaped, FLIP, 0)), gone.eq(self.tx.ready)]
+                m.d.sync += escaped.eq(escaped & ~self.tx.ready)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += [self.frame.ready.eq(1), crc.start.eq(1)]
+                m.d.sync += [
+                    shift.eq(self.frame.payload),
+                    left.eq(HEADER_BYTES),
+                    words.eq(self.frame.payload.length[2:]),
+                ]
+                with m.If(self.frame.valid):
+                    m.next = "OPEN"
+            with m.State("OPEN"):
+                m.d.comb += [self.tx.valid.eq(1), self.tx.payload.eq(FLAG)]
+                with m.If(self.tx.ready):
+                    m.next = "BYTES"
+            with m.State("BYTES"):
+                m.d.comb += [self.tx.valid.eq(left != 0), crc.valid.eq(gone)]
+                with m.If(left != 0):
+                    stuffed()
+                with m.If(gone):
+                    m.d.sync += [shift.eq(shift >> 8), left.eq(left - 1)]
+                with m.If((left == 0) | ((left == 1) & gone)):
+                    with m.If(words == 0):
+                        m.next = "CRC"
+                    with m.Elif(self.words.valid):
+                        m.d.comb += self.words.ready.eq(1)
+                        m.d.sync += [shift.eq(self.words.payload), left.eq(WORD // 8), words.eq(words - 1)]
+            with m.State("CRC"):
+                m.d.comb += [self.tx.valid.eq(1), byte.eq(crc.crc.word_select(at, 8))]
+                stuffed()
+                with m.If(gone):
+                    m.d.sync += at.eq(at + 1)
+                    with m.If(at == CRC_BYTES - 1):
+                        m.next = "CLOSE"
+            with m.State("CLOSE"):
+                m.d.comb += [self.tx.valid.eq(1), self.tx.payload.eq(FLAG)]
+                with m.If(self.tx.ready):
+                    m.next = "IDLE"
+        return m

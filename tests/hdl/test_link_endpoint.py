@@ -1,0 +1,264 @@
+"""The gateware's end of the link against the host's, over a line that damages bytes."""
+
+import os
+import random
+from collections import deque
+
+import pytest
+from amaranth.sim import Simulator
+from hawse.engine.link import LinkEnd
+from hawse.wire.frame import Deframer, Frame, FrameType, encode
+from hawse_hdl.link import Endpoint
+
+SEED = int(os.environ.get("SEED", random.randrange(2**32)))
+
+
+class Bench:
+    """Host end, line and users around an Endpoint; one call of ``cycle`` a clock."""
+
+    def __init__(self, rng, badness=0.0, stalls=0.3, timeout=1500, slots=8):
+        self.rng, self.badness, self.stalls = rng, badness, stalls
+        self.dut = Endpoint(timeout=timeout, slots=slots)
+        self.host = LinkEnd(timeout=2000, window=8, slots=rng.choice((1, 8)))
+        self.to_board, self.to_host = deque(), bytearray()
+        self.commands, self.beats = [], deque()  # what the board's user got, and has to say
+        self.got = []  # payloads at the host
+        self.now = 0
+        self.eager = False  # no stalls
+        self.hungry = True  # takes commands
+        self.resets = 0
+
+    def line(self, data):
+        out = bytearray()
+        for byte in data:
+            what = self.rng.random()
+            if what < self.badness:
+                continue
+            if what < 2 * self.badness:
+                out.append(self.rng.randrange(256))
+            if what < self.badness * 3 / 2:
+                continue  # replaced, else inserted
+            out.append(byte)
+        return out
+
+    def go(self):
+        return self.eager or self.rng.random() >= self.stalls
+
+    async def cycle(self, ctx, dut):
+        if not self.now % 16:
+            self.host.receive(bytes(self.line(self.to_host)), self.now)
+            self.to_host.clear()
+            while self.host.received and self.go():
+                self.got.append(self.host.received.popleft())
+            self.to_board.extend(self.line(self.host.tick(self.now)))
+        if self.to_board and self.go():
+            ctx.set(dut.rx.valid, 1)
+            ctx.set(dut.rx.payload, self.to_board.popleft())
+        else:
+            ctx.set(dut.rx.valid, 0)
+        ctx.set(dut.tx.ready, self.go())
+        ctx.set(dut.commands.ready, self.hungry and self.go())
+        if self.beats and not ctx.get(dut.beats.valid) and self.go():
+            ctx.set(dut.beats.valid, 1)
+            ctx.set(dut.beats.payload, self.beats[0])
+        _, _, *values = await ctx.tick().sample(
+            dut.tx.valid & dut.tx.ready,
+            dut.tx.payload,
+            dut.commands.valid & dut.commands.ready,
+            dut.commands.payload.as_value(),
+            dut.beats.ready,
+            dut.reset,
+        )
+        sent, byte, took, command, ready, reset = values
+        self.now += 1
+        assert ctx.get(dut.rx.ready)
+        if sent:
+            self.to_host.append(byte)
+        if took:
+            self.commands.append(command)
+        if ready and ctx.get(dut.beats.valid):
+            self.beats.popleft()
+            ctx.set(dut.beats.valid, 0)
+        if reset:
+            self.resets += 1
+            self.commands.clear()
+            self.beats.clear()
+            ctx.set(dut.beats.valid, 0)
+
+    def run(self, body):
+        async def testbench(ctx):
+            async def cycles(n, until=lambda: False):
+                for _ in range(n):
+                    if until():
+                        return True
+                    await self.cycle(ctx, self.dut)
+                return False
+
+            await body(ctx, cycles)
+
+        sim = Simulator(self.dut)
+        sim.add_clock(1e-6)
+        sim.add_testbench(testbench)
+        sim.run()
+
+    async def open(self, cycles, epoch):
+        self.host.reset(epoch)
+        self.got.clear()
+        assert await cycles(40000, lambda: self.host.open)
+
+
+def words(payloads):
+    joined = b"".join(payloads)
+    return [int.from_bytes(joined[i : i + 32], "little") for i in range(0, len(joined), 32)]
+
+
+def payload(rng):
+    """1 to 8 words, half of which need much stuffing."""
+    return b"".join(
+        bytes(rng.choices((0x7D, 0x7E, 0x5D, 0x5E), k=32)) if rng.random() < 0.5 else rng.randbytes(32)
+        for _ in range(rng.choice((1, 2, 8)))
+    )
+
+
+@pytest.mark.parametrize("badness", [0, 0.002])
+@pytest.mark.parametrize("stalls", [0, 0.3])
+def test_everything_arrives_once_and_in_order(badness, stalls):
+    print(f"SEED={SEED}")
+    rng = random.Random(SEED)
+    bench = Bench(rng, badness, stalls)
+
+    async def body(ctx, cycles):
+        for epoch in (1, 4):
+            bench.badness, bench.eager = badness, False
+            await bench.open(cycles, epoch)
+            assert ctx.get(bench.dut.epoch) == epoch and bench.resets == 16 * (1 if epoch == 1 else 2)
+            sent = [payload(rng) for _ in range(20)]
+            for p in sent:
+                bench.host.send(p)
+            said = words([payload(rng) for _ in range(30)])
+            bench.beats.extend(said)
+            await cycles(3000)
+            if epoch == 1:
+                continue  # the next epoch interrupts
+            bench.eager, bench.badness = True, 0
+            assert await cycles(
+                60000,
+                lambda a=len(words(sent)), b=len(said): (
+                    len(bench.commands) == a
+                    and len(words(bench.got)) == b
+                    and ctx.get(bench.dut.idle)
+                    and not ctx.get(bench.dut.unacked)
+                ),
+            )
+            assert bench.commands == words(sent)
+            assert words(bench.got) == said
+
+    bench.run(body)
+
+
+def test_unacknowledged_beats_stall_and_then_go_on():
+    bench = Bench(random.Random(1), stalls=0)
+
+    async def body(ctx, cycles):
+        await bench.open(cycles, 1)
+        bench.beats.extend(range(200))
+        silent, bench.host.receive = bench.host.receive, lambda *_: None
+        await cycles(8000)
+        assert 200 - len(bench.beats) <= 64 + 8  # eight frames, and those in the way there
+        assert ctx.get(bench.dut.unacked)
+        bench.host.receive = silent
+        assert await cycles(40000, lambda: not ctx.get(bench.dut.unacked) and not bench.beats)
+        assert words(bench.got) == list(range(200))
+
+    bench.run(body)
+
+
+def test_commands_that_nobody_takes_stop_the_host():
+    bench = Bench(random.Random(2), stalls=0, slots=4)
+
+    async def body(ctx, cycles):
+        await bench.open(cycles, 1)
+        for n in range(10):
+            bench.host.send(n.to_bytes(32, "little") * 8)
+        bench.hungry = False
+        await cycles(12000)
+        assert bench.commands == [] and bench.host.outstanding == 6
+        bench.hungry = True
+        assert await cycles(20000, lambda: len(bench.commands) == 80)
+        assert bench.commands == [n for n in range(10) for _ in range(8)]
+
+    bench.run(body)
+
+
+def talk(exchanges, slots=8):
+    """Send frames to a fresh Endpoint, one at a time; give its answers within 200 cycles of each."""
+    bench = Bench(random.Random(3), stalls=0, timeout=100_000, slots=slots)
+    bench.host.tick = lambda now: b""
+    answers = []
+
+    async def body(ctx, cycles):
+        for frame in exchanges:
+            reader, raw = Deframer(), bytearray()
+            bench.host.receive = lambda data, now, raw=raw: raw.extend(data)
+            bench.to_board.extend(encode(frame))
+            await cycles(200 + 2 * len(frame.payload))
+            answers.append(reader.feed(bytes(raw)))
+            assert reader.dropped == 0
+
+    bench.run(body)
+    return answers, bench
+
+
+def test_epochs():
+    reset, done, ack, data = FrameType.RESET, FrameType.RESET_DONE, FrameType.ACK, FrameType.DATA
+    answers, bench = talk(
+        [
+            Frame(data, 8, 0, 0, 0, bytes(32)),  # epoch 0 takes no data
+            Frame(reset, 8, 0, 0, 0),
+            Frame(reset, 8, 7, 0, 0),
+            Frame(reset, 8, 7, 0, 0),
+            Frame(reset, 8, 3, 0, 0),
+            Frame(ack, 8, 6, 0, 0),
+            Frame(data, 8, 8, 0, 0, bytes(32)),
+            Frame(ack, 8, 7, 0, 0),
+            Frame(data, 8, 7, 0, 0, bytes(32)),
+            Frame(data, 8, 7, 0, 0, bytes(32)),  # again
+            Frame(data, 8, 7, 2, 0, bytes(32)),  # one is missing
+            Frame(done, 8, 7, 0, 0),
+        ]
+    )
+    assert answers == [
+        [Frame(ack, 8, 0, 0, 0)],
+        [Frame(done, 8, 0, 0, 0)],
+        [Frame(done, 8, 7, 0, 0)],
+        [Frame(done, 8, 7, 0, 0)],
+        [Frame(ack, 8, 7, 0, 0)],
+        [Frame(ack, 8, 7, 0, 0)],
+        [Frame(ack, 8, 7, 0, 0)],
+        [],
+        [Frame(ack, 7, 7, 0, 1)],
+        [Frame(ack, 8, 7, 0, 1)],
+        [Frame(ack, 8, 7, 0, 1)],
+        [],
+    ]
+    assert bench.resets == 16 and bench.commands == [0]
+
+
+def test_a_lone_beat_does_not_wait_for_company():
+    bench = Bench(random.Random(4), stalls=0)
+
+    async def body(ctx, cycles):
+        await bench.open(cycles, 1)
+        await cycles(100)
+        bench.beats.append(5)
+        assert await cycles(100, lambda: bench.got)
+        assert words(bench.got) == [5]
+
+    bench.run(body)
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+@pytest.mark.parametrize("wrong", [{"slots": 3}, {"slots": 128}, {"timeout": 0}, {"reset_cycles": 0}])
+def test_wrong_parameters_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Endpoint(**wrong)
