@@ -123,6 +123,10 @@ class Ladder:
             del self._queues[key]
             del self._keys[bisect_left(self._keys, key)]
 
+    def holds(self, price: int) -> bool:
+        """Whether an order rests at ``price``."""
+        return self._sign * price in self._queues
+
     def best(self) -> Order | None:
         """The order that trades first."""
         if not self._keys:
@@ -229,6 +233,8 @@ class GoldenBackend:
             return Reason.QUANTITY
         in_band = book.base <= c.price < book.base + self.geometry.levels
         if (arrives or opcode is Opcode.REPLACE) and not in_band:
+            return Reason.PRICE
+        if opcode is Opcode.LOAD and book.sides[1 - c.side].holds(c.price):
             return Reason.PRICE
         return Reason.NONE
 
