@@ -1,6 +1,25 @@
 """Engines: anything that turns commands into reports by the matching rules, and the driver around them."""
 
 from .backend import Backend, Batch, Beats, EngineError, Fence, split
+from .engine import Band, Burst, DriverRefusal, Engine
 from .golden import GoldenBackend
+from .native.bindings import MIRROR
+from .native.build import BuildError
+from .soft import SoftBackend
 
-__all__ = ["Backend", "Batch", "Beats", "EngineError", "Fence", "GoldenBackend", "split"]
+__all__ = [
+    "MIRROR",
+    "Backend",
+    "Band",
+    "Batch",
+    "Beats",
+    "BuildError",
+    "Burst",
+    "DriverRefusal",
+    "Engine",
+    "EngineError",
+    "Fence",
+    "GoldenBackend",
+    "SoftBackend",
+    "split",
+]

@@ -1,0 +1,201 @@
+"""An engine as the host uses it: a backend, and the driver that gives handles to orders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from hawse.wire import Geometry, InstrumentState, Kind, Opcode, Side
+from hawse.wire.dtypes import COMMAND, ORDER, Array, kinds, make
+
+from .backend import Backend, Batch, EngineError, Fence, split
+from .native.bindings import Driver
+
+
+class DriverRefusal(IntEnum):
+    """Why the driver sent nothing of an order to the engine."""
+
+    #: NEW, LOAD: an order of this id is alive, or ended since the last fence.
+    DUPLICATE_ORDER_ID = 1
+    #: NEW: no handle is free.
+    STORE_FULL = 2
+    #: LOAD: an order is alive at the handle, or ended there since the last fence.
+    HANDLE_IN_USE = 3
+    #: RECENTRE: not the first of its burst.
+    RECENTRE_NOT_FIRST = 4
+    #: RECENTRE: there is no such instrument.
+    RECENTRE_INSTRUMENT = 5
+    #: RECENTRE: a resting order would fall outside the new band.
+    RECENTRE_BAND = 6
+
+
+@dataclass(frozen=True)
+class Band:
+    """Base price of an instrument's band in ticks, and the instrument's state."""
+
+    instrument: int
+    base: int
+    state: InstrumentState = InstrumentState.OPEN
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What one burst of orders did.
+
+    Attributes:
+        events: array of EVENT, the records with the user's order ids.
+        resting: array of RESTING, in answer to DUMPs.
+        fence: the answer to the FENCE or CLOSE that ended it.
+        batch: the second answer to CLOSE; None after FENCE.
+        refused: (index of the order, reason) of each that never reached the engine.
+    """
+
+    events: Array
+    resting: Array
+    fence: Fence
+    batch: Batch | None
+    refused: list[tuple[int, DriverRefusal]]
+
+
+class Engine:
+    """A backend with a driver around it. After an EngineError it is of no use until :meth:`reset`.
+
+    Sequence numbers are the caller's; within a burst each order has its own.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._driver = Driver(backend.geometry)
+        self._last_seq = 0  # what dump() and hello() carry, so that they do not change HELLO's answer
+
+    @property
+    def geometry(self) -> Geometry:
+        """Of the backend."""
+        return self.backend.geometry
+
+    def reset(self, epoch: int) -> None:
+        """Backend and driver as after power-up: instruments closed, no orders, empty log."""
+        self.backend.reset(epoch)
+        self._driver.reset()
+        self._last_seq = 0
+
+    def run(self, orders: Array) -> Burst:
+        """Carry out a burst (array of ORDER) that ends in its only FENCE or CLOSE.
+
+        Raises:
+            ValueError: wrong type of array, or a burst that ends otherwise, or holds HELLO.
+            EngineError: the backend failed, or its reports do not answer the commands.
+        """
+        commands, refused = self._driver.prepare(orders)
+        self._last_seq = int(commands["seq"][-1])
+        events, resting = self._driver.absorb(self.backend.exchange(commands))
+        end = self._driver.done()
+        if end is None:
+            raise EngineError(f"{self.backend.name}: the burst's fence was not answered")
+        return Burst(events, resting, *end, [(i, DriverRefusal(reason)) for i, reason in refused])
+
+    def load(self, orders: Array, bands: Sequence[Band], seq: int = 0) -> Burst:
+        """Put bands, states and resting orders into an engine that was reset; the log is empty afterwards.
+
+        ``orders`` are ORDER rows of which flags, instrument, handle, account, price, quantity and order
+        id are read; those at one price rest in the order of their ``seq``, equal ones as they come.
+        ``seq`` is what the commands carry, and so what HELLO says was applied last.
+
+        Raises:
+            ValueError: an order of an instrument without a band.
+            EngineError: the engine or the driver would not take an order; which one is said.
+        """
+        known = np.isin(orders["instrument"], [band.instrument for band in bands])
+        if not known.all():
+            raise ValueError(f"orders: instrument {orders['instrument'][~known][0]} has no band")
+        sell = (orders["flags"] & 1) == Side.SELL
+        towards_worse = np.where(sell, 1, -1) * orders["price"].astype(np.int64)
+        ranked = orders[np.lexsort((orders["seq"], towards_worse, sell))]
+        ranked["opcode"] = Opcode.LOAD
+        ranked["tag"] = 0
+        parts: list[Array] = []
+        for band in bands:
+            loading = InstrumentState.LOADING
+            where = {"opcode": Opcode.STATE, "instrument": band.instrument}
+            parts.append(make(ORDER, **where, price=band.base, quantity=loading))
+            parts.append(ranked[ranked["instrument"] == band.instrument])
+            if band.state is not loading:
+                parts.append(make(ORDER, **where, quantity=band.state))
+        parts.append(make(ORDER, opcode=Opcode.CLOSE))
+        commands = np.concatenate(parts)
+        commands["seq"] = seq
+        burst = self.run(commands)
+        if burst.refused:
+            at, why = burst.refused[0]
+            raise EngineError(f"order id {commands['order_id'][at]}: refused, {why.name}")
+        rejected = burst.events[kinds(burst.events) == Kind.REJECTED]
+        if len(rejected):
+            e = rejected[0]
+            raise EngineError(
+                f"order id {e['order_id']}, instrument {e['instrument']}: rejected, {e['reason']}"
+            )
+        return burst
+
+    def open(self, instrument: int, base: int) -> None:
+        """Open an instrument without orders, with its band at ``base``; the log is empty afterwards."""
+        self.load(np.zeros(0, ORDER), [Band(instrument, base)])
+
+    def dump(self, instrument: int) -> Array:
+        """The engine's own book: array of RESTING, bids before asks, best price first, then time.
+
+        Not logged, though it counts as commands.
+
+        Raises:
+            ValueError: there is no such instrument.
+        """
+        if not 0 <= instrument < self.geometry.instruments:
+            raise ValueError(f"instrument: {instrument} is not below {self.geometry.instruments}")
+        commands = np.zeros(2, COMMAND)
+        commands["opcode"] = Opcode.DUMP, Opcode.HELLO
+        commands["instrument"][0] = instrument
+        commands["seq"] = self._last_seq
+        return split(self.backend.exchange(commands)).resting
+
+    def resting(self) -> Array:
+        """The driver's mirror of the resting orders, without asking the engine.
+
+        Array of MIRROR, by instrument, and then as :meth:`dump`.
+        """
+        return self._driver.resting()
+
+    def instrument(self, instrument: int) -> Band:
+        """Band and state of an instrument, as the engine last acknowledged them.
+
+        Raises:
+            EngineError: there is no such instrument.
+        """
+        state, base = self._driver.instrument(instrument)
+        return Band(instrument, base, InstrumentState(state))
+
+    def hello(self) -> Array:
+        """Geometry, version, epoch, sequence number applied last: array of one HELLO.
+
+        Raises:
+            EngineError: the backend failed.
+        """
+        question = make(COMMAND, opcode=Opcode.HELLO, seq=self._last_seq)
+        hellos = split(self.backend.exchange(question)).hellos
+        if len(hellos) != 1:
+            raise EngineError(f"{self.backend.name}: {len(hellos)} answers to HELLO")
+        return hellos
+
+    def close(self) -> None:
+        """Release backend and driver."""
+        self.backend.close()
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""The software engine and the driver in C++17, built on first use."""

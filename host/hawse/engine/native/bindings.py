@@ -1,0 +1,195 @@
+"""The native library as Python classes that take and give numpy arrays."""
+
+import ctypes
+from ctypes import POINTER, byref, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hawse.engine.backend import Batch, EngineError, Fence
+from hawse.wire import Geometry
+from hawse.wire.dtypes import BATCH, BEAT, COMMAND, EVENT, FENCE, ORDER, RESTING, Array
+
+from . import build
+
+#: A resting order of the driver's mirror: RESTING and the user's order id.
+MIRROR = np.dtype([("resting", RESTING), ("order_id", "<u8")])
+
+_INVALID = -1
+_SIZES = (c_uint32,) * 4
+_POINTER = POINTER(c_void_p)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    native = ctypes.CDLL(str(build.library()))
+    signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "hawse_error": (ctypes.c_char_p, ()),
+        "hawse_soft_new": (c_void_p, _SIZES),
+        "hawse_soft_free": (None, (c_void_p,)),
+        "hawse_soft_reset": (None, (c_void_p, c_uint32)),
+        "hawse_soft_exchange": (c_int64, (c_void_p, c_void_p, c_size_t, _POINTER)),
+        "hawse_driver_new": (c_void_p, _SIZES),
+        "hawse_driver_free": (None, (c_void_p,)),
+        "hawse_driver_reset": (None, (c_void_p,)),
+        "hawse_driver_prepare": (
+            c_int64,
+            (c_void_p, c_void_p, c_size_t, _POINTER, _POINTER, POINTER(c_size_t)),
+        ),
+        "hawse_driver_absorb": (
+            c_int64,
+            (c_void_p, c_void_p, c_size_t, _POINTER, _POINTER, POINTER(c_size_t)),
+        ),
+        "hawse_driver_done": (c_int, (c_void_p,) * 5),
+        "hawse_driver_resting": (c_int64, (c_void_p, c_void_p, c_size_t)),
+        "hawse_driver_instrument": (c_int, (c_void_p, c_uint32, POINTER(c_uint32), POINTER(c_int32))),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(native, name)
+        function.restype, function.argtypes = result, arguments
+    return native
+
+
+def _sizes(geometry: Geometry) -> tuple[int, int, int, int]:
+    return geometry.instruments, geometry.levels, geometry.orders, geometry.account_bits
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        what = _library().hawse_error().decode()
+        raise ValueError(what) if result == _INVALID else EngineError(what)
+    return result
+
+
+def _copy(pointer: "c_void_p", count: int, dtype: "np.dtype[Any]") -> NDArray[Any]:
+    out = np.empty(count, dtype)
+    if count:
+        ctypes.memmove(out.ctypes.data, pointer, count * dtype.itemsize)
+    return out
+
+
+class _Object:
+    """A C object that lives until :meth:`close`, or as long as this one."""
+
+    def __init__(self, kind: str, geometry: Geometry) -> None:
+        self._native = _library()
+        self._free = getattr(self._native, f"hawse_{kind}_free")
+        self._it: int | None = getattr(self._native, f"hawse_{kind}_new")(*_sizes(geometry))
+        if self._it is None:
+            raise EngineError(f"{geometry}: {self._native.hawse_error().decode()}")
+
+    def close(self) -> None:
+        """Free it; harmless when repeated."""
+        it, self._it = getattr(self, "_it", None), None
+        if it is not None:
+            self._free(it)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _alive(self) -> int:
+        if self._it is None:
+            raise EngineError("the engine is closed")
+        return self._it
+
+
+class Soft(_Object):
+    """The software matching engine."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__("soft", geometry)
+
+    def reset(self, epoch: int) -> None:
+        """As after power-up, with this epoch."""
+        self._native.hawse_soft_reset(self._alive(), epoch)
+
+    def exchange(self, commands: Array) -> Array:
+        """Beats that answer ``commands``, a contiguous array of COMMAND."""
+        beats = c_void_p()
+        count = self._native.hawse_soft_exchange(
+            self._alive(), commands.ctypes.data, len(commands), byref(beats)
+        )
+        return _copy(beats, _checked(count), BEAT)
+
+
+class Driver(_Object):
+    """The driver core: order ids to handles, reports to events, and the mirror of the resting orders.
+
+    One burst at a time: :meth:`prepare`, then :meth:`absorb` until :meth:`done` has an answer. When one of
+    them raises EngineError, the driver is of no use until :meth:`reset`.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__("driver", geometry)
+
+    def reset(self) -> None:
+        """Forget everything; to be called when the engine is reset."""
+        self._native.hawse_driver_reset(self._alive())
+
+    def prepare(self, orders: Array) -> tuple[Array, list[tuple[int, int]]]:
+        """Commands for a burst of ORDER rows, and (index, reason) of those that are refused.
+
+        Raises:
+            ValueError: not exactly one FENCE or CLOSE, at the end, or a HELLO among the orders.
+            EngineError: the last burst is not answered yet.
+        """
+        if orders.dtype != ORDER or orders.ndim != 1:
+            raise ValueError(f"orders: an array of {orders.dtype} and shape {orders.shape}, not of ORDER")
+        orders = np.ascontiguousarray(orders)
+        commands, refused, refusals = c_void_p(), c_void_p(), c_size_t()
+        count = self._native.hawse_driver_prepare(
+            self._alive(), orders.ctypes.data, len(orders), byref(commands), byref(refused), byref(refusals)
+        )
+        _checked(count)
+        pairs = _copy(refused, 2 * refusals.value, np.dtype("<u4")).reshape(-1, 2)
+        return _copy(commands, count, COMMAND), [(int(i), int(reason)) for i, reason in pairs]
+
+    def absorb(self, beats: Array) -> tuple[Array, Array]:
+        """Events, and RESTING reports of a DUMP, of the next beats that answer the burst.
+
+        Raises:
+            EngineError: the beats do not answer the commands.
+        """
+        beats = np.ascontiguousarray(beats)
+        events, dumped, dumps = c_void_p(), c_void_p(), c_size_t()
+        count = self._native.hawse_driver_absorb(
+            self._alive(), beats.ctypes.data, len(beats), byref(events), byref(dumped), byref(dumps)
+        )
+        return _copy(events, _checked(count), EVENT), _copy(dumped, dumps.value, RESTING)
+
+    def done(self) -> tuple[Fence, Batch | None] | None:
+        """What ended the last burst, once it is absorbed."""
+        fence, batch = np.zeros(1, FENCE), np.zeros(1, BATCH)
+        digest, root = np.zeros(32, np.uint8), np.zeros(32, np.uint8)
+        ended = self._native.hawse_driver_done(
+            self._alive(), *(a.ctypes.data for a in (fence, digest, batch, root))
+        )
+        if not ended:
+            return None
+        f, b = fence[0], batch[0]
+        return (
+            Fence(int(f["tag"]), int(f["commands"]), int(f["records"]), int(f["epoch"]), digest.tobytes()),
+            Batch(int(b["tag"]), int(b["leaves"]), int(b["records"]), int(b["epoch"]), root.tobytes())
+            if ended == 2
+            else None,
+        )
+
+    def resting(self) -> Array:
+        """Resting orders as MIRROR rows: by instrument, bids before asks, best price first, then time."""
+        count = _checked(self._native.hawse_driver_resting(self._alive(), None, 0))
+        out = np.empty(count, MIRROR)
+        self._native.hawse_driver_resting(self._alive(), out.ctypes.data, count)
+        return out
+
+    def instrument(self, instrument: int) -> tuple[int, int]:
+        """State and base of an instrument.
+
+        Raises:
+            EngineError: there is no such instrument.
+        """
+        state, base = c_uint32(), c_int32()
+        result = self._native.hawse_driver_instrument(self._alive(), instrument, byref(state), byref(base))
+        _checked(result)
+        return state.value, base.value

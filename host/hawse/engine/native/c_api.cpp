@@ -1,0 +1,129 @@
+#include "c_api.h"
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+
+#include "driver.hpp"
+#include "soft.hpp"
+
+using namespace hawse;
+
+struct hawse_soft : SoftEngine {
+    using SoftEngine::SoftEngine;
+};
+
+struct hawse_driver : Driver {
+    using Driver::Driver;
+};
+
+static_assert(sizeof(MirrorOrder) == 40, "as hawse.engine.native.bindings reads it");
+static_assert(sizeof(Refused) == 8, "a pair of uint32_t");
+
+namespace {
+
+thread_local std::string error;
+
+// Run `body`; exceptions must not pass into C.
+template <class Body> auto guarded(Body body) -> decltype(body()) {
+    using Result = decltype(body());
+    try {
+        return body();
+    } catch (const std::invalid_argument &e) {
+        error = e.what();
+        return Result(HAWSE_INVALID);
+    } catch (const std::exception &e) {
+        error = e.what();
+        return Result(HAWSE_MISMATCH);
+    }
+}
+
+template <class T> T *make(const Geometry &geometry) {
+    try {
+        return new T(geometry);
+    } catch (const std::exception &e) {
+        error = e.what();
+        return nullptr;
+    }
+}
+
+} // namespace
+
+const char *hawse_error(void) { return error.c_str(); }
+
+hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t levels, uint32_t orders, uint32_t account_bits) {
+    return make<hawse_soft>({instruments, levels, orders, account_bits});
+}
+
+void hawse_soft_free(hawse_soft *engine) { delete engine; }
+
+void hawse_soft_reset(hawse_soft *engine, uint32_t epoch) { engine->reset(epoch); }
+
+int64_t hawse_soft_exchange(hawse_soft *engine, const hawse_command *commands, size_t count, const void **beats) {
+    return guarded([&]() -> int64_t {
+        const auto &out = engine->exchange(commands, count);
+        *beats = out.data();
+        return int64_t(out.size());
+    });
+}
+
+hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t levels, uint32_t orders, uint32_t account_bits) {
+    return make<hawse_driver>({instruments, levels, orders, account_bits});
+}
+
+void hawse_driver_free(hawse_driver *driver) { delete driver; }
+
+void hawse_driver_reset(hawse_driver *driver) { driver->reset(); }
+
+int64_t hawse_driver_prepare(hawse_driver *driver, const hawse_order *orders, size_t count,
+                             const hawse_command **commands, const uint32_t **refused, size_t *refused_count) {
+    return guarded([&]() -> int64_t {
+        driver->prepare(orders, count);
+        *commands = driver->commands().data();
+        *refused = reinterpret_cast<const uint32_t *>(driver->refused().data());
+        *refused_count = driver->refused().size();
+        return int64_t(driver->commands().size());
+    });
+}
+
+int64_t hawse_driver_absorb(hawse_driver *driver, const void *beats, size_t count, const hawse_event **events,
+                            const hawse_resting **dumped, size_t *dumped_count) {
+    return guarded([&]() -> int64_t {
+        driver->absorb(static_cast<const Beat *>(beats), count);
+        *events = driver->events().data();
+        *dumped = driver->dumped().data();
+        *dumped_count = driver->dumped().size();
+        return int64_t(driver->events().size());
+    });
+}
+
+int hawse_driver_done(const hawse_driver *driver, hawse_fence *fence, uint8_t *digest, hawse_batch *batch,
+                      uint8_t *root) {
+    if (!driver->done())
+        return 0;
+    *fence = driver->fence();
+    std::memcpy(digest, &driver->digest(), sizeof(Beat));
+    if (!driver->closed())
+        return 1;
+    *batch = driver->batch();
+    std::memcpy(root, &driver->root(), sizeof(Beat));
+    return 2;
+}
+
+int64_t hawse_driver_resting(const hawse_driver *driver, void *out, size_t capacity) {
+    return guarded([&]() -> int64_t {
+        const auto orders = driver->resting();
+        if (const size_t some = std::min(capacity, orders.size()))
+            std::memcpy(out, orders.data(), some * sizeof(MirrorOrder));
+        return int64_t(orders.size());
+    });
+}
+
+int hawse_driver_instrument(const hawse_driver *driver, uint32_t instrument, uint32_t *state, int32_t *base) {
+    return guarded([&]() -> int {
+        const auto &mirror = driver->instrument(instrument);
+        *state = mirror.state;
+        *base = mirror.base;
+        return 0;
+    });
+}

@@ -1,0 +1,50 @@
+/* Flat C functions over the software engine and the driver; hawse.engine.native.bindings calls them.
+ * A function that can fail returns a negative number, or NULL; hawse_error() then says why, to the same thread.
+ * Pointers handed out stay valid until the next call on the same object. One object, one thread at a time. */
+#ifndef HAWSE_C_API_H
+#define HAWSE_C_API_H
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hawse_wire.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#define HAWSE_API __attribute__((visibility("default")))
+
+typedef struct hawse_soft hawse_soft;
+typedef struct hawse_driver hawse_driver;
+
+#define HAWSE_INVALID (-1)  /* the caller's argument is wrong; nothing has changed */
+#define HAWSE_MISMATCH (-2) /* the engine's reports contradict the commands, or memory ran out: reset */
+
+HAWSE_API const char *hawse_error(void);
+
+HAWSE_API hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t levels, uint32_t orders, uint32_t account_bits);
+HAWSE_API void hawse_soft_free(hawse_soft *);
+HAWSE_API void hawse_soft_reset(hawse_soft *, uint32_t epoch);
+/* Number of beats, HAWSE_BEAT_BYTES each, at *beats. */
+HAWSE_API int64_t hawse_soft_exchange(hawse_soft *, const hawse_command *, size_t count, const void **beats);
+
+HAWSE_API hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t levels, uint32_t orders,
+                                         uint32_t account_bits);
+HAWSE_API void hawse_driver_free(hawse_driver *);
+HAWSE_API void hawse_driver_reset(hawse_driver *);
+/* Number of commands at *commands; refusals are pairs of (index of the order, reason) of uint32_t. */
+HAWSE_API int64_t hawse_driver_prepare(hawse_driver *, const hawse_order *, size_t count,
+                                       const hawse_command **commands, const uint32_t **refused,
+                                       size_t *refused_count);
+/* Number of events at *events; RESTING reports that answered a DUMP at *dumped. */
+HAWSE_API int64_t hawse_driver_absorb(hawse_driver *, const void *beats, size_t count, const hawse_event **events,
+                                      const hawse_resting **dumped, size_t *dumped_count);
+/* 0: beats are missing; 1: the burst is answered, fence and digest (32 bytes) filled in; 2: batch and root also. */
+HAWSE_API int hawse_driver_done(const hawse_driver *, hawse_fence *, uint8_t *digest, hawse_batch *, uint8_t *root);
+/* Number of resting orders; up to `capacity` of them, 40 bytes each: hawse_resting, uint64_t order id. */
+HAWSE_API int64_t hawse_driver_resting(const hawse_driver *, void *out, size_t capacity);
+HAWSE_API int hawse_driver_instrument(const hawse_driver *, uint32_t instrument, uint32_t *state, int32_t *base);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,21 @@
+// Keccak-256 with the original padding, as the EVM has it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace hawse {
+
+struct Hash {
+    uint8_t bytes[32];
+};
+
+constexpr size_t KECCAK_RATE = 136;
+constexpr size_t KECCAK_LANES = 8;
+
+Hash keccak256(const uint8_t *data, size_t size);
+
+// Hash `count` (1 to KECCAK_LANES) messages of `blocks` whole blocks each, padding included, side by side where
+// the processor has wide registers. Writes one hash for each message.
+void keccak256_blocks(const uint8_t *const *messages, size_t count, size_t blocks, Hash *out);
+
+} // namespace hawse

@@ -1,0 +1,108 @@
+// The software matching engine: price ladders with occupancy bitmaps and intrusive queues, all preallocated.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "hawse_wire.h"
+#include "reportlog.hpp"
+#include "wire.hpp"
+
+namespace hawse {
+
+constexpr uint32_t NONE = 0xFFFFFFFF;
+
+// One side of a book. Level 0 is the best price that the band allows: the lowest of the asks, the highest of the bids.
+class Ladder {
+  public:
+    struct Level {
+        uint32_t head, tail; // handles; valid only where the bitmap says that the level is occupied
+    };
+
+    explicit Ladder(uint32_t levels);
+    void clear();
+
+    // The best occupied level, NONE if there is none.
+    uint32_t best() const { return best_; }
+    // The best occupied level behind `level`, NONE if there is none.
+    uint32_t after(uint32_t level) const;
+    bool occupied(uint32_t level) const { return words_[level >> 6] >> (level & 63) & 1; }
+    void mark(uint32_t level);
+    void unmark(uint32_t level);
+    Level &operator[](uint32_t level) { return queues_[level]; }
+
+  private:
+    std::unique_ptr<Level[]> queues_;
+    std::vector<uint64_t> words_, summary_; // bit i of a summary word: word i below it is not zero
+    uint64_t top_ = 0;
+    uint32_t best_ = NONE;
+};
+
+class SoftEngine {
+  public:
+    explicit SoftEngine(const Geometry &geometry);
+
+    void reset(uint32_t epoch);
+
+    // Carry out commands; the beats stay valid until the next call.
+    const std::vector<Beat> &exchange(const hawse_command *commands, size_t count);
+
+    const Geometry &geometry() const { return geometry_; }
+
+  private:
+    struct alignas(32) Order {
+        uint32_t previous, next;
+        uint32_t level;    // in its ladder
+        uint32_t quantity; // what remains
+        int32_t price;
+        uint32_t account;
+        uint16_t instrument;
+        uint8_t flags; // side and self-trade mode, as in a command
+        bool resting;
+    };
+
+    struct Book {
+        explicit Book(uint32_t levels) : sides{Ladder(levels), Ladder(levels)} {}
+        Ladder sides[2];
+        int32_t base = 0;
+        uint8_t state = HAWSE_INSTRUMENT_STATE_CLOSED;
+    };
+
+    // An order that arrives: what its matching needs, in registers.
+    struct Taker {
+        uint32_t handle, account, quantity;
+        int32_t price;
+        uint16_t instrument;
+        uint8_t flags;
+        uint32_t seq;
+    };
+
+    void apply(const hawse_command &command);
+    uint8_t check(const hawse_command &command) const;
+    void carry_out(const hawse_command &command);
+    void arrive(const hawse_command &command);
+    void match(Book &book, Taker &taker);
+    bool can_fill(Book &book, const Taker &taker);
+    void rest(Book &book, const Taker &taker);
+    void unlink(uint32_t handle);
+    void mass_cancel(const hawse_command &command);
+    void set_state(const hawse_command &command);
+    void dump(uint16_t instrument);
+    uint32_t level_of(const Book &book, unsigned side, int32_t price) const;
+    void report(uint8_t kind, uint8_t reason, uint16_t instrument, uint32_t handle, uint32_t maker, int32_t price,
+                uint32_t quantity, uint32_t seq);
+    void fence(const hawse_command &command);
+    void hello();
+    template <class T> void push(const T &report);
+
+    Geometry geometry_;
+    std::vector<Book> books_;
+    std::vector<Order> orders_;
+    std::vector<uint64_t> resting_; // by handle
+    ReportLog log_;
+    std::vector<Beat> out_;
+    uint32_t epoch_ = 0;
+    uint64_t commands_ = 0, last_seq_ = 0;
+};
+
+} // namespace hawse

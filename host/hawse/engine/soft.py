@@ -1,0 +1,34 @@
+"""The software engine: native C++, for validators, replay and comparison."""
+
+from hawse.wire import Geometry
+from hawse.wire.dtypes import Array
+
+from .backend import check_commands
+from .native.bindings import Soft
+
+
+class SoftBackend:
+    """The native matching engine; the library is compiled on first use. Sideband is zero.
+
+    Raises:
+        BuildError: there is no working C++ compiler.
+        EngineError: not enough memory for the geometry.
+    """
+
+    name = "soft"
+
+    def __init__(self, geometry: Geometry | None = None) -> None:
+        self.geometry = geometry or Geometry()
+        self._engine = Soft(self.geometry)
+
+    def reset(self, epoch: int) -> None:
+        """See :class:`~hawse.engine.backend.Backend`."""
+        self._engine.reset(epoch)
+
+    def exchange(self, commands: Array) -> Array:
+        """See :class:`~hawse.engine.backend.Backend`."""
+        return self._engine.exchange(check_commands(commands))
+
+    def close(self) -> None:
+        """See :class:`~hawse.engine.backend.Backend`."""
+        self._engine.close()
