@@ -1,0 +1,5 @@
+"""The matching engine."""
+
+from .book import Book
+
+__all__ = ["Book"]

@@ -1,0 +1,440 @@
+"""The book in gateware against the golden engine, report for report."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import ResetInserter
+from amaranth.sim import Simulator
+from hawse.engine.golden import GoldenBackend
+from hawse.wire import (
+    ALL_INSTRUMENTS,
+    NULL_HANDLE,
+    RECORD_BYTES,
+    Geometry,
+    InstrumentState,
+    Kind,
+    Opcode,
+    Reason,
+    SelfTrade,
+    Side,
+    TimeInForce,
+)
+from hawse.wire.dtypes import COMMAND, FENCE, HELLO, REPORT, flags, make
+from hawse_hdl.book import Book
+
+SMALL = Geometry(instruments=2, levels=1024, orders=64)
+EPOCH = 77
+BUY, SELL = Side.BUY, Side.SELL
+
+
+def command(opcode, side=0, time_in_force=0, self_trade=0, **fields):
+    return make(COMMAND, opcode=opcode, flags=flags(side, time_in_force, self_trade), **fields)
+
+
+def new(handle, side, price, quantity, *, instrument=0, account=0, time_in_force=0, self_trade=0, seq=0):
+    return command(
+        Opcode.NEW,
+        side,
+        time_in_force,
+        self_trade,
+        instrument=instrument,
+        handle=handle,
+        account=account,
+        price=price,
+        quantity=quantity,
+        seq=seq,
+    )
+
+
+def state(instrument, to, base=0):
+    return command(Opcode.STATE, instrument=instrument, quantity=to, price=base)
+
+
+def opened(instrument=0, base=0):
+    return [state(instrument, InstrumentState.LOADING, base), state(instrument, InstrumentState.OPEN)]
+
+
+def words(commands):
+    raw = np.concatenate(commands).tobytes()
+    return [int.from_bytes(raw[i : i + 32], "little") for i in range(0, len(raw), 32)]
+
+
+def comparable(beats):
+    """Beats of either engine as bytes: no sideband, no log figures, no cycle counts, no hashes."""
+    out, hash_follows = [], False
+    for beat in beats:
+        if hash_follows:
+            hash_follows = False
+            continue
+        kind = beat[0] & 0x0F
+        if kind < Kind.FENCE:
+            out.append(bytes(beat[:RECORD_BYTES]))
+        elif kind == Kind.FENCE:
+            out.append(bytes(beat[:16]))
+        elif kind == Kind.BATCH:
+            out.append(bytes(beat[:8]))
+        elif kind == Kind.HELLO:
+            out.append(bytes(beat[:20] + beat[24:]))
+        else:
+            out.append(bytes(beat))
+        hash_follows = kind in (Kind.FENCE, Kind.BATCH) and beats.hashed
+    return out
+
+
+class Beats(list):
+    def __init__(self, items, hashed):
+        super().__init__(items)
+        self.hashed = hashed
+
+
+def golden(commands, geometry):
+    engine = GoldenBackend(geometry)
+    engine.reset(EPOCH)
+    raw = engine.exchange(np.concatenate([*commands, command(Opcode.FENCE)])).tobytes()
+    beats = [raw[i : i + 32] for i in range(0, len(raw), 32)]
+    return comparable(Beats(beats[:-2], hashed=True))
+
+
+def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
+    """Drive a Book in the Amaranth simulator; returns its beats and what it did, cycle by cycle."""
+    dut = Book(geometry)
+    reset = None
+    rng = random.Random(seed)
+    pending = words(commands)
+    beats, busy, stamps = [], [], []
+    top = dut
+    if reset_after is not None:
+        from amaranth.hdl import Signal
+
+        reset = Signal()
+        top = ResetInserter(reset)(dut)
+
+    async def bench(ctx):
+        nonlocal pending
+        ctx.set(dut.epoch, EPOCH)
+        offered, held, idle, cycle, left_to_reset = False, None, 0, 0, reset_after
+        while pending or idle < 400:
+            if not offered and pending and rng.random() >= gap:
+                offered = True
+                ctx.set(dut.commands.payload.as_value(), pending[0])
+            ready = rng.random() >= stall
+            ctx.set(dut.commands.valid, offered)
+            ctx.set(dut.beats.ready, ready)
+            taken = offered and ctx.get(dut.commands.ready)
+            if ctx.get(dut.beats.valid):
+                payload = ctx.get(dut.beats.payload)
+                assert held in (None, payload), "an offered beat changed"
+                held = None if ready else payload
+                if ready:
+                    beats.append(payload.to_bytes(32, "little"))
+            else:
+                assert held is None, "an offered beat was withdrawn"
+            now_busy = ctx.get(dut.busy)
+            busy.append(now_busy)
+            idle = 0 if now_busy or pending else idle + 1
+            if taken:
+                stamps.append(cycle)
+                pending, offered = pending[1:], False
+            if left_to_reset is not None and len(stamps) == left_to_reset and reset is not None:
+                left_to_reset = None
+                await ctx.tick()
+                ctx.set(dut.commands.valid, 0)
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+                beats.clear()
+                held, offered, cycle = None, False, 0
+                continue
+            await ctx.tick()
+            cycle += 1
+
+    sim = Simulator(top)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+    return Beats(beats, hashed=False), busy, stamps
+
+
+def check(commands, geometry=SMALL, **options):
+    beats, _, _ = run(commands, geometry, **options)
+    ours, theirs = comparable(beats), golden(commands, geometry)
+    for at, (a, b) in enumerate(zip(ours, theirs, strict=False)):
+        assert a == b, f"beat {at}: {a.hex(' ')}, golden {b.hex(' ')}"
+    assert len(ours) == len(theirs)
+    return beats
+
+
+def reports(beats):
+    return [np.frombuffer(b, REPORT)[0] for b in beats if b[0] & 0x0F < Kind.FENCE]
+
+
+def outcomes(beats):
+    """(kind, reason, handle, maker, price, quantity) of each record."""
+    return [
+        (
+            Kind(int(r["kind"]) & 15),
+            Reason(int(r["reason"])),
+            int(r["handle"]),
+            int(r["maker"]),
+            int(r["price"]),
+            int(r["quantity"]),
+        )
+        for r in reports(beats)
+    ]
+
+
+def test_price_then_time_priority():
+    beats = check(
+        [
+            *opened(),
+            new(1, SELL, 11, 5),
+            new(2, SELL, 10, 5),
+            new(3, SELL, 10, 5),
+            new(4, BUY, 11, 12, seq=9),
+        ]
+    )
+    assert outcomes(beats)[5:] == [
+        (Kind.ACK, 0, 4, 0, 11, 12),
+        (Kind.TRADE, 0, 4, 2, 10, 5),
+        (Kind.TRADE, 0, 4, 3, 10, 5),
+        (Kind.TRADE, 0, 4, 1, 11, 2),
+    ]
+
+
+@pytest.mark.parametrize("base", [-(2**31), 2**31 - 1024, 2**31 - 512, -512])
+def test_band_edges(base):
+    prices = [p for p in (base - 1, base, base + 1023, base + 1024) if -(2**31) <= p < 2**31]
+    commands = opened(0, base)
+    for handle, price in enumerate(prices):
+        commands += [new(handle, BUY, price, 1), new(handle + 8, SELL, price, 1)]
+    check([*commands, command(Opcode.DUMP), command(Opcode.MASS_CANCEL, instrument=ALL_INSTRUMENTS)])
+
+
+@pytest.mark.parametrize("mode", SelfTrade)
+@pytest.mark.parametrize("time_in_force", TimeInForce)
+def test_self_trade(mode, time_in_force):
+    commands = opened()
+    for handle, (account, price) in enumerate([(1, 5), (2, 5), (1, 5), (1, 6), (0, 6), (2, 7)]):
+        commands.append(new(handle, SELL, price, 10, account=account))
+    taker = {"account": 1, "self_trade": mode, "time_in_force": time_in_force}
+    check(
+        [
+            *commands,
+            new(20, BUY, 7, 30, **taker),
+            new(21, BUY, 7, 15, **taker),
+            new(22, BUY, 7, 15, **taker),
+            command(Opcode.DUMP),
+        ]
+    )
+
+
+def test_fill_or_kill_fills_exactly_or_not_at_all():
+    makers = [new(h, SELL, 5 + h * 33, 10) for h in range(4)]
+    for quantity in (1, 39, 40, 41, 2**32 - 1):
+        taker = new(9, BUY, 5 + 3 * 33, quantity, time_in_force=TimeInForce.FOK)
+        check([*opened(), *makers, taker, command(Opcode.DUMP)])
+
+
+def test_load_never_puts_both_sides_at_one_price():
+    load = [
+        command(Opcode.LOAD, side, handle=h, price=p, quantity=3)
+        for h, side, p in [(0, BUY, 9), (1, SELL, 9), (2, SELL, 8), (3, BUY, 8), (4, BUY, 9)]
+    ]
+    beats = check(
+        [
+            state(0, InstrumentState.LOADING),
+            *load,
+            command(Opcode.DUMP),
+            state(0, InstrumentState.OPEN),
+            new(7, SELL, 1, 8),
+            command(Opcode.DUMP),
+        ]
+    )
+    assert [o[:3] for o in outcomes(beats) if o[0] == Kind.REJECTED] == [
+        (Kind.REJECTED, Reason.PRICE, 1),
+        (Kind.REJECTED, Reason.PRICE, 3),
+    ]
+
+
+def test_loading_forgets_one_instrument_only():
+    orders = [new(h, BUY, 7 + h, 1, instrument=h % 2) for h in range(6)]
+    check(
+        [
+            *opened(0),
+            *opened(1),
+            *orders,
+            *opened(0, 5),
+            command(Opcode.CANCEL, handle=0),
+            new(0, SELL, 9, 1),
+            command(Opcode.DUMP, instrument=0),
+            command(Opcode.DUMP, instrument=1),
+        ]
+    )
+
+
+def test_sparse_levels_are_found_again():
+    """The best level empties with the next one in the same word, in the next word, and far away."""
+    prices = [0, 1, 31, 32, 1023, 1024, 2000, 4095, 4096, 8191]
+    geometry = Geometry(instruments=3, levels=8192, orders=64)
+    for side in Side:
+        makers = [new(h, side, p, 1, instrument=2) for h, p in enumerate(prices)]
+        limit = 8191 if side is SELL else 0
+        takers = [new(20 + h, 1 - side, limit, 1, instrument=2) for h in range(10)]
+        check([*opened(2), *makers, command(Opcode.DUMP, instrument=2), *takers], geometry)
+
+
+def test_every_undefined_encoding_is_rejected():
+    rng = random.Random(3)
+    commands = [*opened()]
+    for opcode in range(256):
+        commands.append(make(COMMAND, opcode=opcode, flags=0, seq=opcode, tag=opcode))
+        commands.append(make(COMMAND, opcode=opcode, flags=rng.randrange(256), account=rng.randrange(2**32)))
+    check(commands)
+
+
+def test_hello_counts_busy_cycles_and_tells_the_geometry():
+    commands = [*opened(), new(0, BUY, 1, 1, seq=2**40 + 5), command(Opcode.HELLO, seq=2**63)] * 2
+    beats, busy, _ = run(commands, SMALL, gap=0.3, stall=0.3, seed=5)
+    first, second = [np.frombuffer(b, HELLO)[0] for b in beats if b[0] & 15 == Kind.HELLO]
+    assert (int(first["last_seq"]), int(second["last_seq"])) == (2**40 + 5, 2**40 + 5)
+    assert (int(first["instruments"]), int(first["levels"]), int(first["orders"])) == (2, 1024, 64)
+    assert int(first["epoch"]) == EPOCH
+    assert 0 < int(first["busy"]) < int(second["busy"]) <= sum(busy)
+    assert not busy[-1]
+
+
+def test_sideband_tells_acceptance_and_departure():
+    commands = [*opened(), new(0, SELL, 1, 5), new(1, BUY, 1, 9)]
+    beats, _, stamps = run(commands, SMALL, gap=0.4, seed=1)
+    of_command = [0, 1, 2, 3, 3]
+    assert [int(r["accepted"]) for r in reports(beats)] == [stamps[c] for c in of_command]
+    left = [int(r["left"]) for r in reports(beats)]
+    assert left == sorted(set(left))
+    assert all(int(r["left"]) > int(r["accepted"]) for r in reports(beats))
+
+
+def test_fence_counts_commands_and_close_begins_again():
+    fence = command(Opcode.FENCE, tag=7)
+    close = command(Opcode.CLOSE, tag=8)
+    beats = check([*opened(), fence, fence, close, fence, make(COMMAND, opcode=0), fence])
+    counts = [int(np.frombuffer(b, FENCE)[0]["commands"]) for b in beats if b[0] & 15 == Kind.FENCE]
+    assert counts == [2, 3, 4, 0, 2]
+
+
+def test_reset_in_the_middle_forgets_everything():
+    first = [*opened(), *(new(h, BUY, 3, 1) for h in range(5))]
+    after = [command(Opcode.HELLO), new(0, BUY, 1, 1), *opened(), command(Opcode.DUMP), new(0, SELL, 1, 1)]
+    beats, _, _ = run(first + after, SMALL, reset_after=len(first))
+    assert comparable(beats) == golden(after, SMALL)
+
+
+def adversarial(rng, count, geometry):
+    """Commands that collide: few prices, few handles, few accounts, bad encodings, band edges, changes of state."""
+    bases = [-3, 0, 2**31 - geometry.levels, -(2**31)]
+    base = dict.fromkeys(range(geometry.instruments), 0)
+    out = []
+
+    def price(instrument):
+        near = [500, 501, 502, 503, 531, 532, 533]
+        edges = [-1, 0, geometry.levels - 1, geometry.levels]
+        at = base[instrument] + rng.choice(near * 6 + edges)
+        return max(-(2**31), min(2**31 - 1, at))
+
+    def handle():
+        if rng.random() < 0.03:
+            return rng.choice([NULL_HANDLE, geometry.orders, geometry.orders - 1, NULL_HANDLE - 1])
+        return rng.randrange(14)
+
+    def put(opcode, book, **fields):
+        command_flags = flags(
+            rng.randrange(2),
+            rng.choice([0, 0, 0, 0, 1, 2, 2, 3]),
+            rng.choice([0, 1, 2]) if rng.random() < 0.99 else 3,
+        )
+        if rng.random() < 0.005:
+            command_flags |= rng.choice([32, 64, 128])
+        values = {
+            "handle": handle(),
+            "account": rng.choice([0, 0, 1, 1, 2]) if rng.random() < 0.99 else 2**geometry.account_bits,
+            "price": price(book),
+            "quantity": rng.choice([1, 1, 2, 3, 5, 8, 13, 30])
+            if rng.random() < 0.97
+            else rng.choice([0, 2**32 - 1]),
+            "tag": rng.randrange(2**32),
+            "seq": rng.randrange(2**64),
+        }
+        number = book if rng.random() < 0.99 else rng.choice([geometry.instruments, ALL_INSTRUMENTS])
+        values |= {"instrument": number} | fields
+        out.append(make(COMMAND, opcode=opcode, flags=command_flags, **values))
+
+    def load(instrument):
+        base[instrument] = rng.choice(bases)
+        put(Opcode.STATE, instrument, quantity=InstrumentState.LOADING, price=base[instrument])
+        for _ in range(rng.randrange(8)):
+            put(Opcode.LOAD, instrument)
+        put(Opcode.STATE, instrument, quantity=InstrumentState.OPEN)
+
+    for instrument in range(geometry.instruments):
+        load(instrument)
+    while len(out) < count:
+        instrument = rng.randrange(geometry.instruments)
+        roll = rng.random()
+        if roll < 0.55:
+            put(Opcode.NEW, instrument)
+        elif roll < 0.90:
+            put(rng.choice([Opcode.CANCEL, Opcode.REPLACE, Opcode.REPLACE, Opcode.REDUCE]), instrument)
+        elif roll < 0.915:
+            number = ALL_INSTRUMENTS if rng.random() < 0.5 else instrument
+            put(Opcode.MASS_CANCEL, instrument, instrument=number, account=rng.choice([0, 1, 2]))
+        elif roll < 0.925:
+            load(instrument)
+        elif roll < 0.93:
+            to = rng.choice([*InstrumentState, 4, 2**32 - 1])
+            put(Opcode.STATE, instrument, quantity=to)
+        elif roll < 0.95:
+            put(Opcode.STATE, instrument, quantity=InstrumentState.OPEN)
+        elif roll < 0.98:
+            put(rng.choice([Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO, Opcode.DUMP]), instrument)
+        else:
+            put(rng.choice([0, Opcode.RECENTRE, Opcode.LOAD, 13, 255]), instrument)
+    return out
+
+
+def test_adversarial_mix_with_stalls(seed=None):
+    seed = random.randrange(2**32) if seed is None else seed
+    print("seed", seed)
+    commands = adversarial(random.Random(seed), 1500, SMALL)
+    beats = check(commands, gap=0.2, stall=0.3, seed=seed)
+    kinds = {o[0] for o in outcomes(beats)}
+    assert kinds == {Kind.ACK, Kind.TRADE, Kind.CANCELLED, Kind.REPLACED, Kind.REJECTED}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("instruments", [1, 3])
+def test_long_adversarial_mix(instruments):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    geometry = Geometry(instruments=instruments, levels=2048, orders=128, account_bits=3)
+    check(adversarial(random.Random(seed), 6000, geometry), geometry, seed=seed)
+
+
+def test_cocotb(tmp_path: Path):
+    """The same comparison under Verilator, with random stalls on both streams."""
+    from hawse_sim.cocotb_runner import run_cocotb
+
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    commands = adversarial(random.Random(seed), 3000, SMALL)
+    (tmp_path / "commands").write_bytes(np.concatenate(commands).tobytes())
+    run_cocotb(
+        Book(SMALL),
+        "book",
+        Path(__file__).with_name("cocotb_book.py"),
+        seed=seed,
+        env={"BOOK_FOLDER": str(tmp_path), "BOOK_EPOCH": str(EPOCH)},
+    )
+    raw = (tmp_path / "beats").read_bytes()
+    ours = comparable(Beats((raw[i : i + 32] for i in range(0, len(raw), 32)), hashed=False))
+    assert ours == golden(commands, SMALL)
