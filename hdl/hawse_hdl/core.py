@@ -26,6 +26,8 @@ class Core(wiring.Component):
     epoch: In(32)
     #: The book has a command at work.
     busy: Out(1)
+    #: Nothing is at work, but perhaps the hashing of records whose digest nobody has asked for yet.
+    idle: Out(1)
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
@@ -38,5 +40,11 @@ class Core(wiring.Component):
         connect(m, flipped(self.commands), book.commands)
         connect(m, book.beats, log.i)
         connect(m, log.o, flipped(self.beats))
-        m.d.comb += [book.epoch.eq(self.epoch), log.epoch.eq(self.epoch), self.busy.eq(book.busy)]
+        m.d.comb += [
+            book.epoch.eq(self.epoch),
+            log.epoch.eq(self.epoch),
+            self.busy.eq(book.busy),
+            # The log does not take beats while a FENCE or BATCH waits in it.
+            self.idle.eq(book.commands.ready & ~book.busy & ~book.beats.valid & log.i.ready & ~log.o.valid),
+        ]
         return m

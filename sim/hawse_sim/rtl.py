@@ -88,7 +88,13 @@ class RtlBackend:
             raise ValueError(f"stall: {stall} is not within [0, 1)")
         if not 0 <= trace_from < trace_to <= FOREVER:
             raise ValueError(f"trace_from, trace_to: {trace_from} to {trace_to} holds no cycle")
-        path = build_library(Core(self.geometry), "core", trace=trace is not None, announce=announce)
+        path = build_library(
+            lambda: Core(self.geometry),
+            "core",
+            parameters=repr(self.geometry),
+            trace=trace is not None,
+            announce=announce,
+        )
         self._library = load(path, _FUNCTIONS)
         file = str(trace).encode() if trace is not None else None
         odds = int(stall * 2**32)

@@ -4,6 +4,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -154,4 +155,7 @@ def fingerprint(component: wiring.Component, name: str) -> str:
 
 def to_verilog(component: wiring.Component, name: str) -> str:
     """Verilog of ``component`` with ``name`` as top module; ports are those of its signature, clk and rst."""
-    return str(verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True))
+    text = str(verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True))
+    # Yosys drives the constant bits of a register by ``always @*`` without anything to wait for, which by the
+    # letter never runs; ``always_comb`` also runs at the start.
+    return re.sub(r"^(\s*)always @\*$", r"\1always_comb", text, flags=re.MULTILINE)

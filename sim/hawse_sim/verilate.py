@@ -1,11 +1,14 @@
 """Builds a Verilated component with a C++ harness into a shared library, once for each content."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hawse_hdl
 from amaranth.lib import wiring
+from hawse import wire
 from hawse.wire import cheader
 
 from . import toolchain
@@ -33,20 +36,35 @@ def _flags(trace: bool) -> list[str]:
     return [*flags, f"-I{_HARNESS / 'compress'}", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{_HARNESS}"]
 
 
+def _content(make: Callable[[], wiring.Component], name: str, parameters: str) -> str:
+    """Fingerprint of the design, remembered for the sources it came from: elaborating takes seconds."""
+    sources = [p for m in (hawse_hdl, wire) for p in sorted(Path(str(m.__file__)).parent.rglob("*.py"))]
+    known = toolchain.key(name, parameters, *(f"{p.name}\0{p.read_text()}" for p in sources))
+    note = toolchain.build_root() / "verilator" / "designs" / known
+    if not note.is_file():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = note.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(toolchain.key(toolchain.fingerprint(make(), name)))
+        unfinished.replace(note)
+    return note.read_text()
+
+
 def build_library(
-    component: wiring.Component,
+    make: Callable[[], wiring.Component],
     name: str,
     *,
+    parameters: str,
     trace: bool = False,
     announce: Callable[[str], None] = _announce,
 ) -> Path:
-    """Shared library of ``component``, driven by ``harness/<name>.cpp``.
+    """Shared library of the component that ``make`` makes, driven by ``harness/<name>.cpp``.
 
     Optimised for speed on one thread; a library with waveforms is a second one, built only when asked for.
 
     Args:
-        component: its ports are those that the harness drives.
+        make: a component whose ports the harness drives; not called if the gateware's sources are known.
         name: top module and harness.
+        parameters: all that the component depends on beside the sources of ``hawse_hdl`` and ``hawse.wire``.
         trace: with FST waveforms.
         announce: told once, before a build that takes a minute or so.
 
@@ -58,14 +76,14 @@ def build_library(
     """
     harness = [p for p in sorted(_HARNESS.rglob("*")) if p.suffix == ".h" or p.name == f"{name}.cpp"]
     parts = (*(p.read_text() for p in harness), cheader.header(), _VERILATOR, " ".join(_flags(trace)))
-    identity = toolchain.key(toolchain.fingerprint(component, name), *parts)
+    identity = toolchain.key(_content(make, name, parameters), *parts)
     folder = toolchain.build_root() / "verilator" / f"{name}{'-trace' if trace else ''}-{identity}"
     library = folder / f"{name}.so"
     with toolchain.locked(folder) as missing:
         if missing:
             extra = " with waveforms" if trace else ""
             announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
-            _build(component, name, folder, library, trace)
+            _build(make(), name, folder, library, trace)
     return library
 
 
