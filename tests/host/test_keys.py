@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from coincurve import PublicKey
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from hawse.commit.header import BatchHeader
 from hawse.keys.eip712 import TYPES, Domain, canonical, digests
 from hawse.keys.messages import USER_COMMAND, Request
-from hawse.keys.signing import sign, verify
+from hawse.keys.signing import address, sign, verify
 from hawse.keys.store import address_of, derive
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,6 +208,21 @@ def test_v_is_0_or_1(v):
     commands, owners = signed(20)
     commands["signature"][:, 64] = v
     assert not verify(commands, owners, DOMAIN).any()
+
+
+def test_an_r_that_was_reduced_is_no_signature_although_a_key_fits_it():
+    commands, _ = signed(1)
+    digest = digests(commands, DOMAIN)[0]
+    # Any r and s are the signature of some key, and nobody need know that key's secret.
+    for r in range(1, 100):
+        signature = r.to_bytes(32, "big") + (1).to_bytes(32, "big") + b"\2"
+        try:
+            owner = address(PublicKey.from_signature_and_message(signature, digest, None))
+        except ValueError:
+            continue
+        break
+    commands["signature"][0] = np.frombuffer(signature, np.uint8)
+    assert not verify(commands, [owner], DOMAIN).any()
 
 
 @given(st.lists(st.binary(min_size=65, max_size=65), min_size=1, max_size=8), st.data())

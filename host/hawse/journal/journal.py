@@ -379,12 +379,14 @@ class Journal:
         self._apply(type_, payload, self._end + _FRAME_SIZE)
         link = _link(self.chain, type_, payload)
         record = _frame(type_, payload) + payload + link
-        # After a failed write or sync nobody knows what is on the disk: only a new scan can tell.
-        self._broken = True
-        file.append(record)
-        if sync:
-            file.sync()
-        self._broken = False
+        try:
+            file.append(record)
+            if sync:
+                file.sync()
+        except BaseException:
+            # Nobody knows now what is on the disk: only a new scan can tell.
+            self._broken = True
+            raise
         self.chain, self._end = _after(self.chain, type_, link), self._end + len(record)
 
     def append_input(self, slot: SlotInput, sync: bool = True) -> None:
@@ -429,12 +431,20 @@ class Journal:
         self._append(RecordType.EPOCH, epoch.to_bytes(4, "big"), sync=True)
 
     def sync(self) -> None:
-        """Make everything appended so far durable: one wait for a group of records."""
+        """Make everything appended so far durable: one wait for a group of records.
+
+        May run in another thread than the appends.
+
+        Raises:
+            OSError: of the disk; the journal then has to be opened again.
+        """
         if self._broken:
             raise JournalError(f"{self.directory / FILE}: an earlier write failed; open it again")
-        self._broken = True
-        self._opened().sync()
-        self._broken = False
+        try:
+            self._opened().sync()
+        except BaseException:
+            self._broken = True
+            raise
 
     def slots(self, first: int = 0) -> Iterator[JournaledSlot]:
         """The slots from number ``first`` on; only the last can lack its outcome.
