@@ -331,7 +331,7 @@ def test_reset_in_the_middle_forgets_everything():
 
 
 def adversarial(rng, count, geometry):
-    """Commands that collide: few prices, few handles, few accounts, bad encodings, band edges, changes of state."""
+    """Commands that collide: few prices, handles and accounts, band edges, bad encodings, changes of state."""
     bases = [-3, 0, 2**31 - geometry.levels, -(2**31)]
     base = dict.fromkeys(range(geometry.instruments), 0)
     out = []

@@ -189,7 +189,12 @@ uint8_t SoftEngine::check(const hawse_command &c) const {
         return HAWSE_REASON_QUANTITY;
     if (c.opcode == HAWSE_OPCODE_REDUCE)
         return c.quantity >= resting->quantity ? HAWSE_REASON_QUANTITY : 0;
-    return uint64_t(int64_t(c.price) - book.base) >= geometry_.levels ? HAWSE_REASON_PRICE : 0;
+    if (uint64_t(int64_t(c.price) - book.base) >= geometry_.levels)
+        return HAWSE_REASON_PRICE;
+    const unsigned other = 1 - side_of(c.flags);
+    if (c.opcode == HAWSE_OPCODE_LOAD && book.sides[other].occupied(level_of(book, other, c.price)))
+        return HAWSE_REASON_PRICE;
+    return 0;
 }
 
 void SoftEngine::carry_out(const hawse_command &c) {
