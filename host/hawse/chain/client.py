@@ -34,6 +34,7 @@ from hawse.chain.errors import (
     RevertedError,
 )
 from hawse.commit.header import BatchHeader
+from hawse.commit.leaves import deposit_accumulator
 from hawse.state.slot import Deposit
 
 Progress = Callable[[int, int], None]
@@ -77,12 +78,6 @@ class AnchoredBatch:
     log_records: int
     withdrawals_root: bytes
     withdrawals_remaining: int
-
-
-def accumulate(previous: bytes, deposit: Deposit) -> bytes:
-    """The deposit accumulator after ``deposit``, from the one before it; 32 bytes, zero before the first."""
-    index, amount = deposit.index.to_bytes(8, "big"), deposit.amount.to_bytes(32, "big")
-    return bytes(keccak256(b"\x40" + previous + index + deposit.owner + amount))
 
 
 def header_digest(header: BatchHeader, chain_id: int, settlement: bytes) -> bytes:
@@ -294,7 +289,7 @@ class SettlementClient:
                 for deposit, accumulator, at in self._deposit_events(self._logs("Deposit", log_range)):
                     if deposit.index <= index:
                         continue
-                    value = accumulate(value, deposit)
+                    value = deposit_accumulator(value, deposit.index, deposit.owner, deposit.amount)
                     if deposit.index != index + len(deposits) + 1 or accumulator != value:
                         raise DepositMismatchError(f"deposit {deposit.index} in block {at} does not chain")
                     deposits.append(deposit)
@@ -407,10 +402,9 @@ class SettlementClient:
         path: int,
         proof: Sequence[bytes],
     ) -> Transaction:
-        """Have a withdrawal of an anchored batch paid to its owner, 20 bytes.
+        """Have a withdrawal of an anchored batch paid to its owner (20 bytes); ``key`` pays the gas.
 
-        ``key`` is of whoever pays the gas. ``path`` and ``proof`` are as in docs/commitments.md: a number
-        whose bit k is 1 where the k-th node is a right child, and the siblings of 32 bytes, leaf first.
+        ``path`` and ``proof`` are those of :func:`hawse.commit.withdrawals.proof`.
         """
         call = self._contract.functions.claim(
             batch, id, Web3.to_checksum_address(owner), amount, path, list(proof)
