@@ -1,0 +1,1 @@
+"""Margin: pure integer functions, no I/O, no clock, no floats."""
