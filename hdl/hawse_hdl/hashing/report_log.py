@@ -83,7 +83,7 @@ class ReportLog(wiring.Component):
     other beats pass untouched.
 
     Latency: 1 cycle; a FENCE or BATCH: until all is hashed.
-    Initiation interval: 1 beat; a record every ``max(3.03, 4.9 / rounds)`` cycles once the queue is full.
+    Initiation interval: 1 beat; behind a full queue 64 records every ``13 * max(17, 24 / rounds)`` cycles.
     Ordering: kept.  Reset: an empty log; beats inside are lost.
     Back-pressure: passed on after one beat; also while the queue is full, and while a FENCE or BATCH waits.
     Limit: 2**48 - 1 leaves in a batch, see :class:`Tree`.

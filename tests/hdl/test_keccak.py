@@ -1,0 +1,94 @@
+import random
+from itertools import pairwise
+
+import pytest
+from amaranth.sim import Simulator
+from hawse_hdl.hashing import Keccak256
+from tiny_keccak import keccak256
+
+BLOCK = 136
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")  # of refused parameters
+
+
+def words(message, rng=None):
+    """Payloads of a message; ``rng`` fills the bytes that are not valid, and may end on a word of none."""
+    pieces = [message[at : at + 8] for at in range(0, len(message), 8)]
+    if not pieces or (rng and len(pieces[-1]) == 8 and rng.random() < 0.5):
+        pieces.append(b"")
+    out = []
+    for n, piece in enumerate(pieces):
+        filler = rng.randbytes(8 - len(piece)) if rng else bytes(8 - len(piece))
+        value = int.from_bytes(piece + filler, "little")
+        out.append(value | len(piece) << 64 | (n == len(pieces) - 1) << 68)
+    return out
+
+
+def check(transfer, component, messages, *, stalls=(0.0, 0.0), seed=0):
+    rng = random.Random(seed)
+    payloads = [word for message in messages for word in words(message, rng)]
+    digests = transfer(component, payloads, len(messages), stalls=stalls, seed=seed)
+    assert [d.to_bytes(32, "little") for d in digests] == [keccak256(m) for m in messages]
+
+
+def test_rounds_must_divide_24():
+    for rounds in (0, -1, 5, 48):
+        with pytest.raises(ValueError, match="rounds"):
+            Keccak256(rounds)
+
+
+def test_lengths(transfer):
+    rng = random.Random(1)
+    lengths = range(4 * BLOCK + 1)
+    if not transfer.bulk:
+        near = {b * BLOCK + d for b in range(5) for d in (-9, -8, -7, -1, 0, 1, 8)}
+        lengths = sorted(n for n in near if 0 <= n <= 4 * BLOCK)
+    check(transfer, Keccak256(), [rng.randbytes(n) for n in lengths])
+
+
+@pytest.mark.parametrize("transfer", ["amaranth"], indirect=True)
+@pytest.mark.parametrize("rounds", [2, 3, 4])
+def test_rounds_per_cycle(transfer, rounds):
+    rng = random.Random(rounds)
+    check(transfer, Keccak256(rounds), [rng.randbytes(n) for n in (0, 1, 135, 136, 137, 271, 272, 300)])
+
+
+@pytest.mark.parametrize("stalls", [(0.5, 0.0), (0.0, 0.99), (0.6, 0.97)])
+def test_stalls(transfer, stalls):
+    seed = random.getrandbits(32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    messages = [rng.randbytes(rng.randrange(300)) for _ in range(200 if transfer.bulk else 25)]
+    check(transfer, Keccak256(), messages, stalls=stalls, seed=seed)
+
+
+def test_no_dead_cycles():
+    """Blocks follow each other every 24 cycles, within a message and across messages."""
+    component = Keccak256()
+    messages = [bytes(BLOCK * 3 - 1), bytes(10), bytes(BLOCK - 1), bytes(BLOCK)]
+    blocks = [len(m) // BLOCK + 1 for m in messages]
+    at = []
+
+    async def source(ctx):
+        ctx.set(component.i.valid, 1)
+        for message in messages:
+            for word in words(message):
+                ctx.set(component.i.payload, component.i.payload.shape().from_bits(word))
+                await ctx.tick().until(component.i.ready)
+        ctx.set(component.i.valid, 0)
+
+    async def sink(ctx):
+        ctx.set(component.o.ready, 1)
+        cycle = 0
+        while len(at) < len(messages):
+            _, _, valid = await ctx.tick().sample(component.o.valid)
+            if valid:
+                at.append(cycle)
+            cycle += 1
+
+    sim = Simulator(component)
+    sim.add_clock(1e-6)
+    sim.add_testbench(source)
+    sim.add_testbench(sink)
+    sim.run()
+    assert [after - before for before, after in pairwise(at)] == [24 * b for b in blocks[1:]]
+    assert at[0] == 17 + 24 * blocks[0]
