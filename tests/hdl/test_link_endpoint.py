@@ -128,30 +128,25 @@ def test_everything_arrives_once_and_in_order(badness, stalls):
     bench = Bench(rng, badness, stalls)
 
     async def body(ctx, cycles):
-        for epoch in (1, 4):
+        sent, said = [], []
+        for resets, epoch in enumerate((1, 4), 1):  # the second interrupts the first
             bench.badness, bench.eager = badness, False
             await bench.open(cycles, epoch)
-            assert ctx.get(bench.dut.epoch) == epoch and bench.resets == 16 * (1 if epoch == 1 else 2)
-            sent = [payload(rng) for _ in range(20)]
+            assert ctx.get(bench.dut.epoch) == epoch and bench.resets == 16 * resets
+            sent, said = [payload(rng) for _ in range(20)], words([payload(rng) for _ in range(30)])
             for p in sent:
                 bench.host.send(p)
-            said = words([payload(rng) for _ in range(30)])
             bench.beats.extend(said)
             await cycles(3000)
-            if epoch == 1:
-                continue  # the next epoch interrupts
-            bench.eager, bench.badness = True, 0
-            assert await cycles(
-                60000,
-                lambda a=len(words(sent)), b=len(said): (
-                    len(bench.commands) == a
-                    and len(words(bench.got)) == b
-                    and ctx.get(bench.dut.idle)
-                    and not ctx.get(bench.dut.unacked)
-                ),
-            )
-            assert bench.commands == words(sent)
-            assert words(bench.got) == said
+        bench.eager, bench.badness = True, 0
+        commands = words(sent)
+
+        def finished():
+            quiet = ctx.get(bench.dut.idle) and not ctx.get(bench.dut.unacked)
+            return quiet and (len(bench.commands), len(words(bench.got))) == (len(commands), len(said))
+
+        assert await cycles(60000, finished)
+        assert bench.commands == commands and words(bench.got) == said
 
     bench.run(body)
 

@@ -3,6 +3,7 @@
 from .backend import Backend, Batch, Beats, EngineError, Fence, split
 from .engine import Band, Burst, DriverRefusal, Engine
 from .golden import GoldenBackend
+from .link import EngineReset, EpochTooLow, LinkBackend, LinkLost, LinkTimeout, LinkVersionMismatch
 from .native.bindings import MIRROR
 from .native.build import BuildError
 from .soft import SoftBackend
@@ -18,8 +19,14 @@ __all__ = [
     "DriverRefusal",
     "Engine",
     "EngineError",
+    "EngineReset",
+    "EpochTooLow",
     "Fence",
     "GoldenBackend",
+    "LinkBackend",
+    "LinkLost",
+    "LinkTimeout",
+    "LinkVersionMismatch",
     "SoftBackend",
     "split",
 ]

@@ -1,8 +1,20 @@
 """The link to a board: its protocol without I/O, and the engine behind a serial port or socket."""
 
+import os
+import select
+import socket
+import time
 from collections import deque
+from collections.abc import Callable
 
-from hawse.wire.frame import Deframer, Frame, FrameType, check_payload, encode
+import numpy as np
+import serial
+
+from hawse.wire import VERSION, Geometry, Kind, Opcode
+from hawse.wire.dtypes import COMMAND, HELLO, Array, make
+from hawse.wire.frame import MAX_PAYLOAD, Deframer, Frame, FrameType, check_payload, encode
+
+from .backend import EngineError, beats, check_commands
 
 _MODULO = 1 << 16
 
@@ -180,3 +192,235 @@ class LinkEnd:
         self._promised = self._promise()
         free = self.slots - len(self.received)
         return encode(Frame(kind, free, self.epoch, seq, self._expected, payload))
+
+
+class LinkTimeout(EngineError):
+    """The board did not answer in time."""
+
+
+class LinkLost(EngineError):
+    """The port could not be opened, or failed."""
+
+
+class LinkVersionMismatch(EngineError):
+    """The board speaks another version of the wire."""
+
+
+class EngineReset(EngineError):
+    """The board came back in another epoch, ``board_epoch``: it was reset, and what it held is gone."""
+
+    def __init__(self, message: str, board_epoch: int) -> None:
+        super().__init__(message)
+        self.board_epoch = board_epoch
+
+
+class EpochTooLow(EngineError):
+    """A reset must name an epoch above ``board_epoch``, that of the board."""
+
+    def __init__(self, message: str, board_epoch: int) -> None:
+        super().__init__(message)
+        self.board_epoch = board_epoch
+
+
+#: For the first byte of a beat: 2 if another beat of hash follows, 1 if it is the only beat of an answer.
+_ANSWERS = bytes(
+    2 if b & 0x0F in (Kind.FENCE, Kind.BATCH) else int(b & 0x0F == Kind.HELLO) for b in range(256)
+)
+
+
+class _Answers:
+    """Counts down the certain answers to ``commands`` as their beats come in."""
+
+    def __init__(self, commands: Array) -> None:
+        opcodes = commands["opcode"]
+        certain = {Opcode.FENCE: 1, Opcode.CLOSE: 2, Opcode.HELLO: 1}
+        self.missing = sum(n * int(np.count_nonzero(opcodes == op)) for op, n in certain.items())
+        self._hash_next = False
+
+    def take(self, payload: bytes) -> None:
+        answers = payload[::32].translate(_ANSWERS)
+        if not self._hash_next and not any(answers):
+            return
+        for answer in answers:
+            if self._hash_next:
+                self._hash_next = False
+                self.missing -= 1
+            elif answer == 2:
+                self._hash_next = True
+            else:
+                self.missing -= answer
+
+
+class LinkBackend:
+    """A board behind a serial port, a pseudo-terminal or a TCP socket.
+
+    Opening it begins an epoch: the board is reset, and its geometry read.
+
+    Args:
+        url: anything that pyserial's ``serial_for_url`` opens: a device, ``socket://host:port``.
+        epoch: the first epoch; one above the board's if left out.
+        baudrate: of a serial port.
+        patience: seconds without any progress after which the board counts as dead.
+
+    Attributes:
+        epoch: in force.
+
+    Raises:
+        LinkLost, LinkTimeout, LinkVersionMismatch, EpochTooLow: it could not be opened.
+    """
+
+    def __init__(
+        self, url: str, *, epoch: int | None = None, baudrate: int = 1_000_000, patience: float = 10.0
+    ) -> None:
+        self.name = url
+        self._patience = patience
+        # Two windows on a serial line, stuffed and of ten bits a byte, must pass within a time-out.
+        self._timeout = max(0.25, 2 * 8 * 560 * 10 / baudrate)
+        self._end = LinkEnd(timeout=self._timeout)
+        self._usable = False
+        try:
+            self._port = serial.serial_for_url(url, baudrate=baudrate, timeout=0, write_timeout=1.0)
+        except (serial.SerialException, ValueError) as error:
+            raise LinkLost(f"{url}: {error}") from error
+        try:
+            self._prepare()
+            self.reset(self.board_epoch() + 1 if epoch is None else epoch)
+            self.geometry = self._read_geometry()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        self._fd: int | None
+        try:
+            self._fd = self._port.fileno()
+        except (AttributeError, OSError, ValueError):
+            self._fd = None  # Windows, RFC 2217: no descriptor to wait for
+            self._port.timeout = 0.01
+        if self._fd is not None and self.name.startswith("socket:"):
+            with socket.socket(fileno=os.dup(self._fd)) as line:  # acknowledgements must not wait for more
+                line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in force."""
+        return self._end.epoch
+
+    def board_epoch(self) -> int:
+        """The epoch that the board is in, 0 if it had no reset since power-up. Changes nothing.
+
+        Raises:
+            LinkTimeout, LinkLost: no answer.
+        """
+        while self._read(0):  # what it said before it was asked does not count
+            pass
+        asking = LinkEnd()  # in no epoch, so that every frame is of a foreign one
+        asking.ping()
+        self._until(asking, lambda: asking.foreign is not None, "board_epoch")
+        assert asking.foreign is not None
+        return asking.foreign
+
+    def reset(self, epoch: int) -> None:
+        """Begin ``epoch``, with the board as after power-up.
+
+        Raises:
+            EpochTooLow: the board's own epoch is not below ``epoch``.
+            LinkTimeout, LinkLost: no answer.
+        """
+        self._usable = False
+        known = self.board_epoch()
+        if epoch <= known:
+            raise EpochTooLow(f"{self.name}: epoch {epoch} is not above the board's, {known}", known)
+        self._end = end = LinkEnd(timeout=self._timeout)
+        end.reset(epoch)
+        self._until(end, lambda: end.open, f"reset to epoch {epoch}")
+        self._usable = True
+
+    def exchange(self, commands: Array) -> Array:
+        """Carry out ``commands`` as :class:`~hawse.engine.backend.Backend` says.
+
+        After an error nothing but :meth:`reset` helps: it is not known what the board has carried out.
+
+        Raises:
+            ValueError: commands that are none, or do not end in FENCE, CLOSE or HELLO.
+            EngineReset: the board is in another epoch.
+            LinkTimeout, LinkLost: no progress for ``patience`` seconds; the port failed.
+            EngineError: not reset after an error, or more beats than answers.
+        """
+        commands = check_commands(commands)
+        if not self._usable:
+            raise EngineError(f"{self.name}: reset it first; an exchange with it failed")
+        self._usable = False
+        end, answers = self._end, _Answers(commands)
+        raw = commands.tobytes()
+        for at in range(0, len(raw), MAX_PAYLOAD):
+            end.send(raw[at : at + MAX_PAYLOAD])
+        got = bytearray()
+
+        def done() -> bool:
+            while end.received:
+                payload = end.received.popleft()
+                got.extend(payload)
+                answers.take(payload)
+            if end.foreign is not None:
+                raise EngineReset(
+                    f"{self.name}: the board is in epoch {end.foreign}, not {end.epoch}", end.foreign
+                )
+            return answers.missing <= 0
+
+        self._until(end, done, f"exchange of {len(commands)} commands")
+        if answers.missing < 0 or end.outstanding:
+            raise EngineError(f"{self.name}: beats that no command asked for")
+        self._write(end.tick(time.monotonic()))  # acknowledge the last beats
+        self._usable = True
+        return beats(got)
+
+    def close(self) -> None:
+        """Close the port."""
+        self._usable = False
+        self._port.close()
+
+    def _read_geometry(self) -> Geometry:
+        hello = self.exchange(make(COMMAND, opcode=Opcode.HELLO)).view(HELLO)[0]
+        if hello["version"] != VERSION:
+            raise LinkVersionMismatch(
+                f"{self.name}: the board speaks version {hello['version']} of the wire, this host {VERSION}"
+            )
+        return Geometry(**{f: int(hello[f]) for f in ("instruments", "levels", "orders", "account_bits")})
+
+    def _until(self, end: LinkEnd, done: Callable[[], bool], what: str) -> None:
+        """Keep ``end`` going until ``done()``."""
+        progress, since, asked = end.progress, time.monotonic(), time.monotonic()
+        while not done():
+            now = time.monotonic()
+            if end.progress != progress:
+                progress, since = end.progress, now
+            elif now > since + self._patience:
+                raise LinkTimeout(f"{self.name}: {what}: no progress for {self._patience} seconds")
+            if now > max(since, asked) + self._timeout:
+                end.ping()  # it may be in another epoch, or not have heard the last one
+                asked = now
+            self._write(end.tick(now))
+            if data := self._read(self._timeout / 4):
+                end.receive(data, time.monotonic())
+
+    def _write(self, data: bytes) -> None:
+        if not data:
+            return
+        try:
+            self._port.write(data)
+        except serial.SerialTimeoutException:
+            pass  # lost on the line; the link sends it again
+        except serial.SerialException as error:
+            raise LinkLost(f"{self.name}: {error}") from error
+
+    def _read(self, wait: float) -> bytes:
+        """What has come; waits for something ``wait`` seconds at most."""
+        try:
+            if self._fd is None:
+                return bytes(self._port.read(self._port.in_waiting or 1))
+            if select.select([self._fd], [], [], wait)[0]:
+                return bytes(self._port.read(1 << 16))
+        except (serial.SerialException, OSError) as error:
+            raise LinkLost(f"{self.name}: {error}") from error
+        return b""
