@@ -16,7 +16,7 @@ class Appliance(wiring.Component):
         geometry: of the book.
         timeout: clock cycles without progress after which unacknowledged frames are sent again.
 
-    Latency: the link's plus the core's.  Initiation interval: a byte a cycle on the line; the slower of link and core.
+    Latency: the link's plus the core's.  Initiation interval: the link's.
     Ordering: answers leave in the order of their commands.
     Reset: epoch 0, in which only a RESET frame is obeyed; that resets the core, and the link's epoch goes on.
     Back-pressure: ``rx`` is always taken; what finds no room is dropped and sent again by the host.

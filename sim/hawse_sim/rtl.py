@@ -1,7 +1,6 @@
 """The gateware as an engine in this process: the Verilated Core."""
 
 import ctypes
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from hawse.wire import BEAT_BYTES, Geometry
 from hawse.wire.dtypes import BEAT, Array
 from hawse_hdl.core import Core
 
-from .verilate import build_library
+from .verilate import announce_build, build_library
 
 #: Cycle that never comes.
 FOREVER = 2**64 - 1
@@ -81,7 +80,7 @@ class RtlBackend:
         trace: Path | None = None,
         trace_from: int = 0,
         trace_to: int = FOREVER,
-        announce: Callable[[str], None] = lambda message: print(message, file=sys.stderr, flush=True),
+        announce: Callable[[str], None] = announce_build,
     ) -> None:
         self.geometry = geometry or Geometry()
         if not 0 <= stall < 1:

@@ -25,7 +25,8 @@ _COMPILER = (
 _OFF = "-DVM_COVERAGE=0 -DVM_SC=0 -DVM_TIMING=0 -DVM_TRACE_VCD=0 -DVM_TRACE_SAIF=0"
 
 
-def _announce(message: str) -> None:
+def announce_build(message: str) -> None:
+    """Say on stderr that a build takes its time."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -55,7 +56,7 @@ def build_library(
     *,
     parameters: str,
     trace: bool = False,
-    announce: Callable[[str], None] = _announce,
+    announce: Callable[[str], None] = announce_build,
 ) -> Path:
     """Shared library of the component that ``make`` makes, driven by ``harness/<name>.cpp``.
 

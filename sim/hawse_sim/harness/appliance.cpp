@@ -60,5 +60,3 @@ HAWSE_EXPORT void hawse_appliance_run(void* handle, const uint8_t* in, uint64_t 
     model.settle();
     *slice = {taken, given, model.cycles, top.idle, top.unacked};
 }
-
-HAWSE_EXPORT void hawse_appliance_flush(void* handle) { static_cast<Model*>(handle)->flush(); }
