@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hawse.journal import Journal, JournalCorrupt, JournalError, JournalLocked, JournalOrder
 from hawse.journal.codec import decode_header, encode_input, encode_outcome
-from hawse.journal.journal import FILE, OsFile
+from hawse.journal.files import OsFile
+from hawse.journal.journal import FILE
 from hawse.keys.messages import USER_COMMAND
 from hawse.state.slot import Refusal, SlotInput, SlotOutcome
 from hypothesis import given, settings

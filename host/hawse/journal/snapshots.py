@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tiny_keccak import keccak256
 
-from .journal import replace_durably, sync_directory
+from .files import replace_durably, sync_directory
 
 _MAGIC = b"HAWSESNP"
 _VERSION = 1
