@@ -31,9 +31,8 @@ class Venue:
         self.web3 = web3
         # eth-tester's accounts have the private keys 1, 2, ...
         self.operator, *self.owners = web3.eth.accounts[:6]
-        self.keys = {
-            Account.from_key(i.to_bytes(32, "big")).address: i.to_bytes(32, "big") for i in range(1, 7)
-        }
+        keys = [i.to_bytes(32, "big") for i in range(1, 7)]
+        self.keys = {Account.from_key(key).address: key for key in keys}
         source = contracts.folder() if token == "QuoteToken" else TOKENS
         self.token = self.create(contracts.compile_file(source / f"{token}.vy"))
         self.contract = self.create(
@@ -479,7 +478,6 @@ STEPS = st.lists(
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_whatever_happens_everybody_can_be_paid(fresh, steps):
-    """After any deposits, anchors and claims: what is owed is held, and what a batch may owe is bounded by it."""
     venue, tester = fresh, fresh.web3.provider.ethereum_tester
     snapshot = tester.take_snapshot()
     try:

@@ -230,9 +230,16 @@ class SettlementClient:
                     if gas is None:
                         # They are alike, so the first one's estimate with a margin does for all.
                         gas = call.estimate_gas({"from": account.address}) * 3 // 2
-                    fields = {"nonce": nonce, "gas": gas, "chainId": self.chain_id, **fees}
-                    transaction = call.build_transaction(fields)  # type: ignore[arg-type]
-                    sent.append((_submit(self._web3, account, dict(transaction)), account, call))
+                    transaction = {
+                        "to": self._contract.address,
+                        "data": call._encode_transaction_data(),
+                        "value": 0,
+                        "nonce": nonce,
+                        "gas": gas,
+                        "chainId": self.chain_id,
+                        **fees,
+                    }
+                    sent.append((_submit(self._web3, account, transaction), account, call))
                     nonces[account.address] = [nonce + 1, permit_nonce + 1]
                 for hash_, account, call in sent:
                     receipt = _wait(self._web3, hash_, "deposit", self._timeout)
