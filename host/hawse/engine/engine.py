@@ -12,6 +12,7 @@ from hawse.wire import Geometry, InstrumentState, Kind, Opcode, Side
 from hawse.wire.dtypes import COMMAND, ORDER, Array, kinds, make
 
 from .backend import Backend, Batch, EngineError, Fence, split
+from .link import LinkBackend
 from .native.bindings import Driver
 
 
@@ -186,6 +187,10 @@ class Engine:
         if len(hellos) != 1:
             raise EngineError(f"{self.backend.name}: {len(hellos)} answers to HELLO")
         return hellos
+
+    def board_epoch(self) -> int:
+        """Epoch in which a board is; 0 for an engine that lives and dies with this process."""
+        return self.backend.board_epoch() if isinstance(self.backend, LinkBackend) else 0
 
     def close(self) -> None:
         """Release backend and driver."""

@@ -50,7 +50,7 @@ def kinds(beats: Array) -> NDArray[np.uint8]:
 
 def records(reports: Array) -> bytes:
     """The committed bytes of reports or events, one after another, without sideband: 24 bytes each."""
-    raw = np.ascontiguousarray(reports).view(np.uint8).reshape(len(reports), -1)
+    raw = np.ascontiguousarray(reports).view(np.uint8).reshape(-1, reports.dtype.itemsize)
     return bytes(raw[:, : schema.RECORD_BYTES].tobytes())
 
 

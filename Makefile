@@ -1,0 +1,57 @@
+# make demo and make test do all the set-up they need, in .venv and build/ inside the checkout.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.setup
+ANVIL := build/anvil/.setup
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: setup demo test lint types slow anvil requirements clean
+
+demo: $(SETUP)
+	$(BIN)/hawse demo
+
+test: $(SETUP) anvil lint types
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile
+
+setup: $(SETUP)
+
+$(SETUP): requirements/all.txt requirements/capture.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hawse needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements/all.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@# Data for the demo only, under a licence of its own: nothing imports it, and the demo says so when it is not there.
+	-$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/capture.txt
+	touch $@
+
+# A real EVM node for one integration test, where npm is present; the test says so when it is not.
+anvil: $(ANVIL)
+$(ANVIL):
+	@mkdir -p build/anvil
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --no-package-lock --prefix build/anvil @foundry-rs/anvil@1.5.1 \
+	    || echo "anvil could not be installed; its test will be skipped"; \
+	else echo "npm not found: the anvil test will be skipped"; fi
+	@touch $@
+
+lint: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(SETUP)
+	$(BIN)/mypy
+
+# Long fuzzing and kill loops.
+slow: $(SETUP) anvil
+	$(PYTEST) -m slow
+
+# Pins and hashes of everything, without addresses; uv is needed only here.
+requirements:
+	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
+	build/uv/bin/uv pip compile pyproject.toml requirements/build.in --all-extras --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/all.txt --quiet
+	echo 'ob-analytics==0.1.0' | build/uv/bin/uv pip compile - --no-deps --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/capture.txt --quiet
+
+clean:
+	rm -rf build out .venv

@@ -1,0 +1,145 @@
+"""``hawse replay`` and ``hawse verify``: the journal executed again, for whoever does not take our word."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hawse.chain.client import AnchoredBatch, SettlementClient, header_digest
+from hawse.journal import Journal
+from hawse.state.config import VenueConfig
+from hawse.venue import Execution, SlotDone
+from hawse.venue import replay as execute
+
+from .common import bar, clear_errors, console, json_option, open_engine, say
+
+
+class VerificationFailed(click.ClickException):
+    """What a journal leads to is not what was anchored."""
+
+    exit_code = 1
+
+
+def _execute(journal: Journal, engine_name: str) -> Iterator[SlotDone]:
+    config = VenueConfig.decode(journal.config)
+    with closing(open_engine(engine_name, config.geometry)) as engine, bar("Replaying slots") as progress:
+        execution = Execution(config, engine, max(journal.epoch, engine.board_epoch()) + 1)
+        for done in execute(execution, journal.slots()):
+            yield done
+            progress(done.slot.number + 1, journal.next_slot)
+
+
+engine_option = click.option(
+    "--engine",
+    default="soft",
+    show_default=True,
+    help="soft, golden, rtl, or the URL or device of a board.",
+)
+directory = click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+@click.command()
+@directory
+@engine_option
+@json_option
+@clear_errors
+def replay(directory: Path, engine: str, as_json: bool) -> None:
+    """Execute a journal again on an engine, from its first slot.
+
+    DIRECTORY holds the journal. Signatures, margin, matching and all roots are recomputed, and each slot's
+    outcome is held against the journal's; the first that differs ends the replay. Nothing is written.
+    """
+    started = time.monotonic()
+    commands, batches = 0, []
+    with Journal(directory, readonly=True) as journal:
+        for done in _execute(journal, engine):
+            commands += len(done.slot.commands)
+            if done.sealed:
+                header = done.sealed.header
+                row = {"number": header.number, "log_root": header.log_root.hex()}
+                row |= {"state_root": header.state_root.hex(), "cycles": done.sealed.busy_cycles}
+                batches.append(row)
+        slots = journal.next_slot
+    seconds = time.monotonic() - started
+    rate = round(commands / seconds)
+    result = {"engine": engine, "slots": slots, "commands": commands, "batches": batches}
+    result |= {"seconds": round(seconds, 2), "commands_per_s": rate}
+    if as_json:
+        say(result)
+        return
+    for row in batches:
+        click.echo(f"batch {row['number']:4}  state {row['state_root']}  log {row['log_root']}")
+    click.echo(f"{slots} slots, {commands:,} commands in {seconds:.1f} s: {rate:,} commands/s on {engine}.")
+
+
+def _anchors(directory: Path, rpc: str | None) -> tuple[dict[int, AnchoredBatch], str]:
+    """What the contract holds: asked of the chain, or as the run read it back at its end."""
+    if rpc:
+        run = json.loads((directory / "run.json").read_text())
+        client = SettlementClient(rpc, run["contract"])
+        count = client.batch_count()
+        return {n: client.anchored(n) for n in range(1, count + 1)}, rpc
+    path = directory / "anchors.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text())
+    anchors = []
+    for row in rows:
+        values: dict[str, Any] = {k: bytes.fromhex(v) if isinstance(v, str) else v for k, v in row.items()}
+        anchors.append(AnchoredBatch(**values))
+    return {anchor.number: anchor for anchor in anchors}, str(path)
+
+
+def _compare(done: SlotDone, config: VenueConfig, anchors: dict[int, AnchoredBatch]) -> None:
+    assert done.sealed
+    header = done.sealed.header
+    anchor = anchors.pop(header.number, None)
+    if anchor is None:
+        raise VerificationFailed(f"batch {header.number} of the journal was never anchored")
+    for field in ("state_root", "log_root", "log_leaves", "log_records", "exit_root", "withdrawals_root"):
+        ours, theirs = getattr(header, field), getattr(anchor, field)
+        if ours != theirs:
+            ours, theirs = (v.hex() if isinstance(v, bytes) else v for v in (ours, theirs))
+            raise VerificationFailed(
+                f"batch {header.number}: {field} of the journal is {ours}, but {theirs} was anchored"
+            )
+    digest = header_digest(header, config.chain_id, config.contract)
+    if digest != anchor.digest:
+        raise VerificationFailed(
+            f"batch {header.number}: the header that the journal leads to has the digest {digest.hex()}, "
+            f"but {anchor.digest.hex()} was anchored"
+        )
+
+
+@click.command()
+@directory
+@click.option("--rpc", help="Ask this node for the anchors, not the copy that the run left behind.")
+@engine_option
+@json_option
+@clear_errors
+def verify(directory: Path, rpc: str | None, engine: str, as_json: bool) -> None:
+    """Recompute every root of a finished run from its journal, and hold them against the anchors.
+
+    DIRECTORY is that of the run, such as out/demo. The exit code is 0 only if the journal is intact, each
+    slot leads to its outcome, and each batch to the header that the contract holds.
+    """
+    anchors, source = _anchors(directory, rpc)
+    count, slots = len(anchors), 0
+    with Journal(directory / "journal", readonly=True) as journal:
+        if journal.dropped:
+            raise VerificationFailed(f"the journal ends in {journal.dropped} bytes of a torn record")
+        config = VenueConfig.decode(journal.config)
+        for done in _execute(journal, engine):
+            slots += 1
+            if done.sealed:
+                _compare(done, config, anchors)
+    if anchors:
+        raise VerificationFailed(
+            f"batches {sorted(anchors)} were anchored, but the journal does not reach them"
+        )
+    if as_json:
+        say({"verified": True, "slots": slots, "batches": count, "anchors": source, "engine": engine})
+    else:
+        console.print(f"Verified: {slots} slots and {count} batches lead to what was anchored ({source}).")

@@ -1,0 +1,97 @@
+"""What the commands share: engines by name, progress bars, errors as one line."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from hawse.chain.errors import ChainError
+from hawse.engine import Backend, Engine, EngineError, GoldenBackend, LinkBackend, SoftBackend
+from hawse.journal import JournalError
+from hawse.keys.store import KeyStoreError
+from hawse.state.clearing import ClearingError
+from hawse.state.machine import StateError
+from hawse.venue import Halted
+from hawse.wire import Geometry
+
+#: For people; standard output is for results.
+console = Console(stderr=True)
+
+_ERRORS = (
+    ChainError,
+    ClearingError,
+    EngineError,
+    Halted,
+    JournalError,
+    KeyStoreError,
+    StateError,
+    FileNotFoundError,
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Report what a user can act on as one line and exit code 1, and let everything else be a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except _ERRORS as error:
+            raise click.ClickException(f"{type(error).__name__}: {error}") from error
+
+    return wrapped
+
+
+def open_engine(name: str, geometry: Geometry) -> Engine:
+    """``soft``, ``golden``, ``rtl`` (Verilated gateware in this process), or the URL or device of a board.
+
+    Raises:
+        click.BadParameter: gateware simulation is not installed, or a board of another geometry.
+    """
+    backend: Backend
+    if name == "soft":
+        backend = SoftBackend(geometry)
+    elif name == "golden":
+        backend = GoldenBackend(geometry)
+    elif name == "rtl":
+        try:
+            from hawse_sim.rtl import RtlBackend  # noqa: PLC0415 - an extra that the host can do without
+        except ImportError as error:
+            raise click.BadParameter(f"rtl needs the extras hdl and sim: {error}") from error
+        backend = RtlBackend(geometry)
+    else:
+        backend = LinkBackend(name)
+        if backend.geometry != geometry:
+            raise click.BadParameter(f"{name} is a board of {backend.geometry}, not of {geometry}")
+    return Engine(backend)
+
+
+@contextmanager
+def bar(title: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; yields a function of (done, total)."""
+    columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(title, total=total)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield update
+
+
+def say(result: Any) -> None:
+    """A result as JSON on standard output."""
+    json.dump(result, sys.stdout, indent=2)
+    sys.stdout.write("\n")

@@ -1,0 +1,459 @@
+"""``hawse demo``: real order flow through the whole appliance, into money on a chain, and out again."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from hawse_sim.flow import CaptureMissing, Flow, generate, load_capture, tape
+from rich.console import Console
+from rich.table import Table
+
+from hawse.chain.client import SettlementClient
+from hawse.chain.devchain import DevChain
+from hawse.journal import Journal, Snapshots
+from hawse.keys.messages import USER_COMMAND, Request
+from hawse.keys.signing import sign
+from hawse.keys.store import address_of, derive
+from hawse.state.config import Instrument, VenueConfig
+from hawse.state.machine import Machine
+from hawse.state.slot import SlotInput
+from hawse.venue import SlotDone, Venue
+from hawse.wire import Geometry, Kind, Opcode, Side
+from hawse.wire.dtypes import Array, kinds
+
+from .common import bar, clear_errors, console, json_option, open_engine, say
+
+GEOMETRY = Geometry(instruments=2, levels=32_768, orders=8_192)
+#: Rows of the capture behind its snapshot; about two minutes on two cores.
+ROWS = 60_000
+GENERATED = 30_000
+ACCOUNTS = 240
+DEPOSIT = 10_000_000 * 10**6
+SLOT = 256
+SLOTS_PER_BATCH = 16
+EXPIRY = 60_000
+_SEED = "hawse demo"
+_OPERATOR = derive(_SEED, 0)
+_REQUESTS = {
+    Opcode.NEW: Request.NEW,
+    Opcode.CANCEL: Request.CANCEL,
+    Opcode.REPLACE: Request.REPLACE,
+    Opcode.REDUCE: Request.REDUCE,
+}
+
+
+def _keys() -> list[bytes]:
+    """Private keys of the accounts, account *i* at ``i - 1``."""
+    return [derive(_SEED, n) for n in range(1, ACCOUNTS + 1)]
+
+
+def assign_accounts(flow: Flow) -> Array:
+    """The flow's commands as user commands, each order given to an account by a fixed rule, unsigned.
+
+    Buyers are accounts 1 to ACCOUNTS / 2, sellers the rest, so that nobody ever meets himself.
+    """
+    rows = np.zeros(len(flow), USER_COMMAND)
+    orders = flow.orders
+    request = np.zeros(16, np.uint8)
+    for opcode, value in _REQUESTS.items():
+        request[opcode] = value
+    rows["request"] = request[orders["opcode"]]
+    new = orders["opcode"] == Opcode.NEW
+    rows["side"] = np.where(new, orders["flags"] & 1, 0)
+    rows["time_in_force"] = np.where(new, orders["flags"] >> 1 & 3, 0)
+    rows["price"], rows["quantity"] = orders["price"], orders["quantity"]
+    rows["order_id"] = orders["order_id"]
+    rows["expiry"] = flow.times + EXPIRY
+    owners: dict[int, int] = {}
+    nonces = Counter[int]()
+    accounts, used = [], []
+    for order_id, is_new, side in zip(
+        orders["order_id"].tolist(), new.tolist(), rows["side"].tolist(), strict=True
+    ):
+        if is_new:
+            spread = (order_id * 0x9E37_79B9_7F4A_7C15 % 2**64 >> 32) % (ACCOUNTS // 2)
+            owners[order_id] = 1 + spread + (ACCOUNTS // 2 if side == Side.SELL else 0)
+        account = owners[order_id]
+        nonces[account] += 1
+        accounts.append(account)
+        used.append(nonces[account])
+    rows["account"], rows["nonce"] = accounts, used
+    return rows
+
+
+def withdrawals(machine: Machine) -> Array:
+    """A request from every account for all its free collateral, unsigned."""
+    rows = np.zeros(len(machine.accounts), USER_COMMAND)
+    for row, account in zip(rows, machine.accounts, strict=True):
+        row["request"], row["account"] = Request.WITHDRAW, account.index
+        row["amount"] = max(0, min(machine.free_collateral(account), account.collateral))
+        row["nonce"], row["expiry"] = account.nonce + 1, machine.time + EXPIRY
+    return rows[rows["amount"] > 0]
+
+
+@dataclass
+class Run:
+    """One run of the demo, in a directory; what a killed one left there is taken up again.
+
+    ``batches`` and ``trades`` are kept in files beside the journal, one JSON line a batch or a slot, the last
+    line of each number counting: a recovery may write one again.
+    """
+
+    out: Path
+    flow: Flow
+    engine_name: str
+    rpc: str
+    contract: str
+
+    def __post_init__(self) -> None:
+        self.batches = self._read("batches.jsonl", "number")
+        self.trades = self._read("trades.jsonl", "slot")
+        self.keys = _keys()
+        self.client = SettlementClient(self.rpc, self.contract, _OPERATOR)
+        self.config = VenueConfig(
+            instruments=(_instrument(self.flow),),
+            geometry=GEOMETRY,
+            chain_id=self.client.chain_id,
+            contract=self.client.address,
+        )
+
+    def _read(self, name: str, key: str) -> dict[int, dict[str, Any]]:
+        path = self.out / name
+        if not path.exists():
+            return {}
+        # A host killed while it wrote leaves half a line, which the recovery writes again.
+        lines = [line for line in path.read_text().split("\n")[:-1] if line]
+        return {row[key]: row for row in map(json.loads, lines)}
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        with (self.out / name).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def publish(self, done: SlotDone) -> None:
+        """Note the trades of a slot."""
+        events = done.burst.events
+        trades = events[kinds(events) == Kind.TRADE]
+        if not len(trades):
+            return
+        selling = trades["kind"] >> 4 & 1
+        buyer = np.where(selling, trades["maker_id"], trades["order_id"]).tolist()
+        seller = np.where(selling, trades["order_id"], trades["maker_id"]).tolist()
+        columns = (buyer, seller, trades["price"].tolist(), trades["quantity"].tolist())
+        row = {"slot": done.slot.number, "trades": list(zip(*columns, strict=True))}
+        self.trades[done.slot.number] = row
+        self._append("trades.jsonl", row)
+
+    def anchor(self, venue: Venue) -> None:
+        """Anchor what is sealed."""
+        for number, sealed in sorted(venue.pending.items()):
+            sent = self.client.anchor(sealed.header)
+            proofs = zip(sealed.state.withdrawals, sealed.state.withdrawal_proofs(), strict=True)
+            row = {
+                "number": number,
+                "log_root_hardware": sealed.engine_root.hex(),
+                "log_root_host": sealed.header.log_root.hex(),
+                "state_root": sealed.header.state_root.hex(),
+                "records": sealed.header.log_records,
+                "cycles": sealed.busy_cycles,
+                "gas": sent.gas_used,
+                "transaction": sent.hash.hex(),
+                "withdrawals": [
+                    {
+                        "id": w.id,
+                        "owner": w.owner.hex(),
+                        "amount": w.amount,
+                        "path": path,
+                        "proof": [p.hex() for p in proof],
+                    }
+                    for w, (path, proof) in proofs
+                ],
+            }
+            self.batches[number] = row
+            self._append("batches.jsonl", row)
+            venue.anchored(number, sent.hash)
+
+    def _slot(self, venue: Venue, time: int, mark: int, commands: Array, last: bool = False) -> SlotInput:
+        machine, number = venue.machine, venue.next_slot
+        closes = last or number % SLOTS_PER_BATCH == SLOTS_PER_BATCH - 1
+        deposits = tuple(self.client.deposits_since(machine.deposit_index)) if number == 0 else ()
+        marks = ((0, mark),) if machine.marks[0] != mark else ()
+        return SlotInput(number, time, marks, deposits, commands, machine.batch if closes else None)
+
+    def trade(self, venue: Venue) -> None:
+        """Deposits first, then the flow from where the journal ends."""
+        commands = assign_accounts(self.flow)
+        times, marks = self.flow.times.tolist(), self.flow.marks.tolist()
+        if venue.next_slot == 0:
+            slot = self._slot(venue, times[0], self.flow.first_mark, commands[:0])
+            venue.run_slot(slot)
+        with bar("Trading") as progress:
+            for first in range(venue.machine.last_seq, len(commands), SLOT):
+                some = commands[first : first + SLOT]
+                sign(some, self.config.domain, [self.keys[a - 1] for a in some["account"].tolist()])
+                last = first + len(some) - 1
+                venue.run_slot(self._slot(venue, times[last], marks[last], some))
+                self.anchor(venue)
+                progress(last + 1, len(commands))
+
+    def withdraw(self, venue: Venue) -> None:
+        """Everybody asks for what is free; the batch that pays it is anchored, and the proofs are claimed."""
+        machine = venue.machine
+        some = withdrawals(machine)
+        if len(some):
+            sign(some, self.config.domain, [self.keys[a - 1] for a in some["account"].tolist()])
+            venue.run_slot(self._slot(venue, machine.time + 1, machine.marks[0], some, last=True))
+            self.anchor(venue)
+        owed = [(batch["number"], w) for batch in self.batches.values() for w in batch["withdrawals"]]
+        with bar("Claims with proofs") as progress:
+            for n, (number, w) in enumerate(owed, 1):
+                if not self.client.claimed(w["id"]):
+                    owner = bytes.fromhex(w["owner"])
+                    account = machine.account_of(owner)
+                    assert account is not None
+                    self.client.claim(
+                        self.keys[account.index - 1],
+                        number,
+                        id=w["id"],
+                        owner=owner,
+                        amount=w["amount"],
+                        path=w["path"],
+                        proof=[bytes.fromhex(p) for p in w["proof"]],
+                    )
+                progress(n, len(owed))
+
+    def summary(self, venue: Venue) -> dict[str, Any]:
+        """What others read, see the README."""
+        batches = [self.batches[n] for n in sorted(self.batches)]
+        paid = [w["id"] for b in batches for w in b["withdrawals"] if self.client.claimed(w["id"])]
+        return {
+            "engine": self.engine_name,
+            "commands": len(self.flow),
+            "trades": sum(len(row["trades"]) for row in self.trades.values()),
+            "cycles": sum(b["cycles"] for b in batches),
+            "log_roots_hardware": [b["log_root_hardware"] for b in batches],
+            "log_roots_host": [b["log_root_host"] for b in batches],
+            "state_roots": [b["state_root"] for b in batches],
+            "state_roots_onchain": [
+                self.client.anchored(n).state_root.hex() for n in range(1, self.client.batch_count() + 1)
+            ],
+            "batches_anchored": self.client.batch_count(),
+            "records": sum(b["records"] for b in batches),
+            "gas_anchors": sum(b["gas"] for b in batches),
+            "accounts": len(venue.machine.accounts),
+            "deposits": self.client.deposit_count(),
+            "deposited": venue.machine.deposited,
+            "withdrawals_claimed": len(paid),
+            "withdrawn": venue.machine.withdrawn,
+            "collateral_locked": self.client.collateral_locked(),
+            "sum_of_balances": int(venue.machine.sum_of_balances()),
+            "fees": venue.machine.fees,
+        }
+
+    def keep_anchors(self) -> None:
+        """What the contract has of each batch, read back from the chain, for ``hawse verify``."""
+        count = self.client.batch_count()
+        anchors = [asdict(self.client.anchored(n)) for n in range(1, count + 1)]
+        rows = [{k: v.hex() if isinstance(v, bytes) else v for k, v in row.items()} for row in anchors]
+        (self.out / "anchors.json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _instrument(flow: Flow) -> Instrument:
+    """BTC/USD, a tick of one dollar, a lot of 1e-8 BTC: a tick times a lot is a hundredth of a quantum."""
+    return Instrument(
+        number=0,
+        name="BTC/USD",
+        numerator=1,
+        denominator=100,
+        initial_margin_ppm=50_000,
+        maker_fee_ppm=0,
+        taker_fee_ppm=100,
+        base=flow.base,
+        first_mark=flow.first_mark,
+    )
+
+
+def compare_with_tape(trades: list[tuple[int, int, int, int]], until: int) -> dict[str, int]:
+    """The venue's own trades, read only now, against ours: equal in buyer, seller, price and quantity."""
+    theirs, ours = tape(until), Counter(trades)
+    return {
+        "tape_trades": theirs.total(),
+        "tape_matched": (theirs & ours).total(),
+        "tape_wrong": (ours - theirs).total(),
+    }
+
+
+def _load_flow(rows: int | None, generated: bool) -> tuple[Flow, dict[str, Any], int | None]:
+    """The flow, what to say of it, and until when the tape counts (None without a tape)."""
+    if not generated:
+        try:
+            with bar("Reading the capture") as progress:
+                capture = load_capture(rows, progress)
+        except CaptureMissing as missing:
+            console.print(f"[yellow]No capture: {missing}. Running a generated flow instead.[/]")
+        else:
+            about = {"flow": "Bitstamp BTC/USD capture", "rows": capture.rows}
+            about["rows_skipped"] = capture.skipped
+            return capture.flow, about, capture.until
+    return generate(GENERATED), {"flow": "generated"}, None
+
+
+def _begin(out: Path, rpc: str | None, about: dict[str, Any], flow: Flow) -> dict[str, Any]:
+    """A chain with the contract and everybody's tokens; ``run.json`` says where, for a run taken up again."""
+    chain = None
+    if rpc is None:
+        chain = DevChain([_OPERATOR, *_keys()], keep=True).start()
+        rpc = chain.url
+    try:
+        config = VenueConfig((_instrument(flow),), GEOMETRY, 0, bytes(20))
+        client = SettlementClient.deploy(rpc, _OPERATOR, Machine(config).state_root(), config.rules_hash())
+        client.mint(_OPERATOR, [address_of(key) for key in _keys()], DEPOSIT)
+    except BaseException:
+        if chain:
+            chain.stop()
+        raise
+    run = {"rpc": rpc, "contract": client.address.hex(), "pid": chain.pid if chain else None, **about}
+    (out / "run.json").write_text(json.dumps(run, indent=2))
+    return run
+
+
+def _deposit(client: SettlementClient) -> None:
+    """Everybody's deposit that is not there yet, in the order of the accounts."""
+    with bar("Deposits on the chain") as progress:
+        client.deposit_all([(key, DEPOSIT) for key in _keys()[client.deposit_count() :]], progress)
+
+
+def _stop_chain(pid: int | None) -> None:
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    """The summary for somebody who has never seen it."""
+    s = summary
+    money = f"{s['collateral_locked'] / 1e6:,.2f}"
+    table = Table(title="Hawse: from signed orders to money on a chain", show_header=False, min_width=78)
+    table.add_row("Flow", s["flow"])
+    table.add_row("Engine", s["engine"])
+    table.add_row("Signed commands", f"{s['commands']:,}")
+    table.add_row("Trades", f"{s['trades']:,}")
+    if "tape_trades" in s:
+        matched = f"{s['tape_matched']} of {s['tape_trades']} equal, {s['tape_wrong']} of ours wrong"
+        table.add_row("Against the venue's own tape", matched)
+    if s["cycles"]:
+        cycles = f"{s['cycles'] / s['commands']:.1f} a command ({s['cycles']:,} in all)"
+        table.add_row("Clock cycles of the hardware book", cycles)
+    roots = len(s["log_roots_host"])
+    agree = s["log_roots_hardware"] == s["log_roots_host"]
+    table.add_row("Report-log roots, engine and host", f"{roots}, {'all equal' if agree else 'NOT EQUAL'}")
+    agree = s["state_roots"] == s["state_roots_onchain"]
+    table.add_row("State roots, host and chain", f"{roots}, {'all equal' if agree else 'NOT EQUAL'}")
+    gas = s["gas_anchors"] // max(1, s["batches_anchored"])
+    table.add_row("Batches anchored", f"{s['batches_anchored']}, {gas:,} gas each")
+    table.add_row("Deposits", f"{s['deposits']} accounts, {s['deposited'] / 1e6:,.2f} in all")
+    claimed = f"{s['withdrawals_claimed']}, {s['withdrawn'] / 1e6:,.2f} in all"
+    table.add_row("Withdrawals claimed with proofs", claimed)
+    table.add_row("Collateral locked in the contract", money)
+    table.add_row("Sum of all balances off the chain", f"{s['sum_of_balances'] / 1e6:,.2f}")
+    table.add_row("Last state root", s["state_roots"][-1])
+    table.add_row("Seconds", f"{s['wall_seconds']:.1f}")
+    return table
+
+
+@click.command()
+@click.option("--full", is_flag=True, help="The whole capture: 30 minutes of trading.")
+@click.option("--rows", type=click.IntRange(1), default=ROWS, show_default=True, help="Rows to replay.")
+@click.option("--generated", is_flag=True, help="A generated flow, even where the capture is installed.")
+@click.option(
+    "--engine",
+    type=click.Choice(["rtl", "soft", "golden", "link"]),
+    default="rtl",
+    show_default=True,
+    help="Gateware in this process, native software, the readable specification, or a virtual board.",
+)
+@click.option("--rpc", help="Another EVM node, on which the demo's accounts hold ether.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("out/demo"),
+    show_default=True,
+    help="Directory to write.",
+)
+@click.option("--resume", is_flag=True, help="Take up the run that was killed in that directory.")
+@click.option("--keep-chain", is_flag=True, help="Leave the embedded chain running.")
+@json_option
+@clear_errors
+def demo(
+    full: bool,
+    rows: int,
+    generated: bool,
+    engine: str,
+    rpc: str | None,
+    out: Path,
+    resume: bool,
+    keep_chain: bool,
+    as_json: bool,
+) -> None:
+    """Real order flow through the whole appliance, into money on a chain, and out again.
+
+    Every account deposits on the chain; every order is signed, checked, margined, matched by the engine and
+    cleared; batches are anchored on the way; at the end everybody withdraws against a proof. The venue's own
+    tape of trades is opened only then, and compared. The result is in summary.json of the directory.
+    """
+    flow, about, until = _load_flow(None if full else rows, generated)
+    started = time.monotonic()
+    if not resume:
+        _clear(out)
+        state = _begin(out, rpc, about, flow)
+    elif (out / "run.json").exists():
+        state = json.loads((out / "run.json").read_text())
+    else:
+        raise click.UsageError(f"{out} holds no run to resume")
+    run = Run(out, flow, engine, state["rpc"], state["contract"])
+    _deposit(run.client)
+    with ExitStack() as stack:
+        name = engine
+        if engine == "link":
+            from hawse_sim.board import VirtualBoard  # noqa: PLC0415 - the other engines do without it
+
+            name = stack.enter_context(VirtualBoard(GEOMETRY)).url
+        journal = stack.enter_context(Journal(out / "journal", run.config.encode()))
+        snapshots = Snapshots(out / "journal" / "snapshots")
+        opened = stack.enter_context(closing(open_engine(name, GEOMETRY)))
+        with bar("Recovering" if resume else "Starting the engine") as progress:
+            venue = Venue(run.config, opened, journal, snapshots, run.publish, progress)
+        run.anchor(venue)
+        run.trade(venue)
+        run.withdraw(venue)
+        summary = about | run.summary(venue)
+    if until is not None:
+        ours = [tuple(t) for row in run.trades.values() for t in row["trades"]]
+        summary |= compare_with_tape(ours, until)
+    summary["wall_seconds"] = round(time.monotonic() - started, 1)
+    run.keep_anchors()
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if rpc is None and not keep_chain:
+        _stop_chain(state["pid"])
+    if as_json:
+        say(summary)
+    else:
+        Console().print(_table(summary))
+
+
+def _clear(out: Path) -> None:
+    """An empty directory; only what looks like an earlier run is removed."""
+    if out.exists() and any(out.iterdir()):
+        if not (out / "run.json").exists():
+            raise click.UsageError(f"{out} holds something else than a demo run; choose another --out")
+        _stop_chain(json.loads((out / "run.json").read_text()).get("pid"))
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
