@@ -3,5 +3,6 @@
 from .deframer import Deframer
 from .endpoint import Endpoint
 from .framer import Framer
+from .uart import UART
 
-__all__ = ["Deframer", "Endpoint", "Framer"]
+__all__ = ["UART", "Deframer", "Endpoint", "Framer"]
