@@ -331,7 +331,7 @@ def test_reset_in_the_middle_forgets_everything():
 
 
 def adversarial(rng, count, geometry):
-    """Commands that collide: few prices, handles and accounts, band edges, bad encodings, changes of state."""
+    """Commands that collide: few prices, handles and accounts, edges of the band, bad encodings."""
     bases = [-3, 0, 2**31 - geometry.levels, -(2**31)]
     base = dict.fromkeys(range(geometry.instruments), 0)
     out = []
@@ -339,7 +339,8 @@ def adversarial(rng, count, geometry):
     def price(instrument):
         near = [500, 501, 502, 503, 531, 532, 533]
         edges = [-1, 0, geometry.levels - 1, geometry.levels]
-        at = base[instrument] + rng.choice(near * 6 + edges)
+        anywhere = [rng.randrange(geometry.levels) for _ in range(4)]
+        at = base[instrument] + rng.choice(near * 6 + edges + anywhere)
         return max(-(2**31), min(2**31 - 1, at))
 
     def handle():
