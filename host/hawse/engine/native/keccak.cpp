@@ -103,8 +103,11 @@ __attribute__((target("avx512f"))) void eight(const uint8_t *const *messages, si
     side_by_side<Words8>(messages, count, blocks, out);
 }
 
-const bool HAS_FOUR = __builtin_cpu_supports("avx2");
-const bool HAS_EIGHT = __builtin_cpu_supports("avx512f");
+#ifndef HAWSE_KECCAK_WIDTH
+#define HAWSE_KECCAK_WIDTH 8 // widest path to use; tests narrow it
+#endif
+const bool HAS_FOUR = HAWSE_KECCAK_WIDTH >= 4 && __builtin_cpu_supports("avx2");
+const bool HAS_EIGHT = HAWSE_KECCAK_WIDTH >= 8 && __builtin_cpu_supports("avx512f");
 #endif
 
 } // namespace

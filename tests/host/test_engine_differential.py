@@ -1,0 +1,117 @@
+"""All engines of this machine, the same adversarial flow, identical answers."""
+
+import numpy as np
+import pytest
+from hawse.engine import Engine, GoldenBackend, SoftBackend
+from hawse.wire import ANONYMOUS, Geometry, Kind
+from hawse_sim.differential import Difference, compare_commands, compare_orders, demand_same
+from hawse_sim.flow import adversarial
+
+SMALL = Geometry(instruments=3, levels=1024, orders=64, account_bits=4)
+WIDE = Geometry(instruments=5, levels=65536, orders=4096, account_bits=32)
+GATEWARE = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
+
+
+@pytest.mark.parametrize("geometry", [SMALL, WIDE], ids=["small", "wide"])
+@pytest.mark.parametrize("seed", range(4))
+def test_commands(geometry, seed):
+    assert compare_commands([GoldenBackend(geometry), SoftBackend(geometry)], seed, 12, 400) > 2000
+
+
+@pytest.mark.parametrize("geometry", [SMALL, WIDE], ids=["small", "wide"])
+@pytest.mark.parametrize("seed", range(4))
+def test_orders(geometry, seed):
+    engines = [Engine(GoldenBackend(geometry)), Engine(SoftBackend(geometry))]
+    assert compare_orders(engines, seed, 40, 200) > 2000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 160))
+def test_long(seed):
+    for geometry in (SMALL, WIDE):
+        compare_commands([GoldenBackend(geometry), SoftBackend(geometry)], seed, 40, 1000)
+        compare_orders([Engine(GoldenBackend(geometry)), Engine(SoftBackend(geometry))], seed, 100, 300)
+
+
+def rtl(geometry):
+    """The gateware in this process, if this machine can build it."""
+    pytest.importorskip("amaranth")
+    module = pytest.importorskip("hawse_sim.rtl")
+    toolchain = pytest.importorskip("hawse_sim.toolchain")
+    try:
+        return module.RtlBackend(geometry)
+    except toolchain.ToolError as error:
+        pytest.skip(str(error))
+
+
+def test_gateware():
+    backends = [GoldenBackend(GATEWARE), rtl(GATEWARE)]
+    compare_commands(backends, 1, 10, 300)
+    compare_orders([Engine(b) for b in backends], 2, 30, 100, epoch=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_gateware_long(seed):
+    backends = [SoftBackend(GATEWARE), rtl(GATEWARE)]
+    compare_commands(backends, seed, 60, 1000)
+    compare_orders([Engine(b) for b in backends], seed, 100, 300, epoch=2)
+
+
+def test_flow_reaches_every_outcome():
+    """The flow would prove little if it did not."""
+    engine = Engine(SoftBackend(SMALL))
+    engine.reset(1)
+    seen, refusals = set(), set()
+    for orders in adversarial.bursts(np.random.default_rng(3), SMALL, 200, 150):
+        burst = engine.run(orders)
+        seen |= set(zip((burst.events["kind"] & 15).tolist(), burst.events["reason"].tolist(), strict=True))
+        refusals |= {int(reason) for _, reason in burst.refused}
+    assert {reason for kind, reason in seen if kind == Kind.CANCELLED} == set(range(16, 22))
+    # the driver gives no handle that is out of range, except a LOAD's, and none that is taken
+    assert {reason for kind, reason in seen if kind == Kind.REJECTED} >= {1, 2, 3, 6, 7, 8}
+    assert refusals == set(range(1, 7))
+
+    backend = SoftBackend(SMALL)
+    backend.exchange(adversarial.opening(SMALL))
+    rng = np.random.default_rng(4)
+    raw = np.concatenate([backend.exchange(adversarial.commands(rng, SMALL, 500)) for _ in range(20)])[
+        "bytes"
+    ]
+    assert {int(r) for k, r in raw[:, :2] if k & 0xCF == Kind.REJECTED} >= set(range(1, 9))
+
+
+class Wrong(GoldenBackend):
+    """Breaks one rule: the anonymous account counts as an owner."""
+
+    def __init__(self, geometry):
+        super().__init__(geometry)
+        self.name = "wrong"
+
+    def _order(self, command):
+        order = super()._order(command)
+        if order.account == ANONYMOUS:
+            order.account = 0x77777777
+        return order
+
+
+def test_a_wrong_engine_is_found():
+    with pytest.raises(Difference, match="wrong"):
+        compare_commands([SoftBackend(SMALL), Wrong(SMALL)], 1, 10, 400)
+    with pytest.raises(Difference, match="wrong"):
+        compare_orders([Engine(SoftBackend(SMALL)), Engine(Wrong(SMALL))], 1, 20, 200)
+
+
+def test_sideband_is_not_compared_and_records_are():
+    engine = SoftBackend(SMALL)
+    beats = engine.exchange(adversarial.opening(SMALL))
+    other = beats.copy()
+    other["bytes"][0, 24:] = 0xFF
+    demand_same(("a", "b"), beats, other)
+    for at, byte in ((0, 20), (len(beats) - 1, 31)):  # a record's seq, the digest's last byte
+        other = beats.copy()
+        other["bytes"][at, byte] ^= 1
+        with pytest.raises(Difference, match=f"beat {at}"):
+            demand_same(("a", "b"), beats, other)
+    with pytest.raises(Difference, match="beats"):
+        demand_same(("a", "b"), beats, beats[:-2])
