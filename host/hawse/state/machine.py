@@ -126,9 +126,13 @@ class Machine:
     def free_collateral(self, account: Account) -> int:
         """Equity without the positions' initial margin at mark and the orders' reservations.
 
-        May be negative. A withdrawal may take no more than this and no more than ``account.collateral``.
+        May be negative.
         """
         return self._ledger.free_collateral(account)
+
+    def withdrawable(self, account: Account) -> int:
+        """What a withdrawal may take: free collateral, but no profit that is not realised."""
+        return max(0, min(account.collateral, self.free_collateral(account)))
 
     def sum_of_balances(self) -> Fraction:
         """Exact equity of all accounts at mark, with fees, insurance and dust, in quanta.
