@@ -1,4 +1,4 @@
-"""The whole pipeline, streams joined: link and core."""
+"""The whole pipeline, streams joined: UART, link, core."""
 
 from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import stream, wiring
@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
 
 from .core import Core
-from .link import Endpoint
+from .link import UART, Endpoint
 
 
 class Appliance(wiring.Component):
@@ -50,4 +50,49 @@ class Appliance(wiring.Component):
             self.idle.eq(link.idle & core.idle & ~link.reset),
             self.unacked.eq(link.unacked),
         ]
+        return m
+
+
+class Board(wiring.Component):
+    """The appliance behind a UART: top level of a board, down to its two wires.
+
+    Args:
+        geometry: of the book.
+        clock_hz: frequency of ``sync``.
+        baudrate: bits a second on the wires.
+        timeout: seconds without progress after which unacknowledged frames are sent again.
+
+    Raises:
+        ValueError: the clock cannot make that rate within 2 %.
+
+    Latency, initiation interval, ordering, reset: the appliance's and the UART's.
+    Back-pressure: none on the wires; what finds no room is lost and sent again by the host.
+    """
+
+    #: From and to the host.
+    rxd: In(1, init=1)
+    txd: Out(1, init=1)
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        clock_hz: float = 50e6,
+        baudrate: int = 1_000_000,
+        timeout: float = 0.25,
+    ) -> None:
+        self.divisor = round(clock_hz / baudrate)
+        if self.divisor < 4 or abs(clock_hz / self.divisor / baudrate - 1) > 0.02:
+            raise ValueError(f"baudrate: {baudrate} is not within 2 % of {clock_hz:g} Hz / n, n at least 4")
+        self.geometry = geometry
+        self.timeout = max(1, round(timeout * clock_hz))
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        m.submodules.uart = uart = UART(self.divisor)
+        m.submodules.appliance = appliance = Appliance(self.geometry, timeout=self.timeout)
+        connect(m, uart.rx, appliance.rx)
+        connect(m, appliance.tx, uart.tx)
+        m.d.comb += [uart.rxd.eq(self.rxd), self.txd.eq(uart.txd)]
         return m
