@@ -1,0 +1,447 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from eth_account import Account
+from hawse.chain import client as client_module
+from hawse.chain import compile as contracts
+from hawse.chain.client import SettlementClient
+from hawse.chain.devchain import DevChain, dev_keys, find_anvil
+from hawse.chain.errors import (
+    AnchorConflictError,
+    ChainError,
+    CompileError,
+    ConnectionLostError,
+    ContractsNotFoundError,
+    DepositMismatchError,
+    DevChainError,
+    RevertedError,
+)
+from hawse.commit import withdrawals
+from hawse.commit.header import BatchHeader
+from hawse.commit.withdrawals import Withdrawal
+from hawse.state.slot import Deposit
+
+GENESIS, RULES = b"\x11" * 32, b"\x22" * 32
+OPERATOR, *KEYS = dev_keys(6)
+OWNERS = [bytes.fromhex(Account.from_key(key).address[2:]) for key in KEYS]
+STRANGER = b"\x07" * 32  # has no ether
+
+
+@pytest.fixture(scope="module", params=["embedded", "anvil"])
+def chain(request):
+    anvil = find_anvil() if request.param == "anvil" else None
+    if request.param == "anvil" and anvil is None:
+        pytest.skip("no anvil on the path or under build/anvil: make anvil installs it with npm")
+    with DevChain([OPERATOR, *KEYS], anvil=anvil) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    with DevChain([OPERATOR, *KEYS]) as running:
+        yield running
+
+
+def deploy(url):
+    client = SettlementClient.deploy(url, OPERATOR, GENESIS, RULES)
+    client.mint(OPERATOR, OWNERS, 1000)
+    return client
+
+
+def header(client, **changes):
+    number, count = client.batch_count() + 1, client.deposit_count()
+    values = {
+        "version": 1,
+        "number": number,
+        "previous_state_root": client.state_root(),
+        "state_root": number.to_bytes(32, "big"),
+        "exit_root": b"\x33" * 32,
+        "exit_sum": 0,
+        "exit_numerator": 1,
+        "exit_denominator": 1,
+        "log_root": b"\x44" * 32,
+        "log_leaves": 7,
+        "log_records": 1700,
+        "outcomes_root": b"\x55" * 32,
+        "withdrawals_root": withdrawals.root([]),
+        "withdrawals_sum": 0,
+        "deposit_index": count,
+        "deposit_accumulator": client.deposit_accumulator(count),
+        "forced_index": 0,
+        "forced_accumulator": bytes(32),
+        "data_hash": bytes(32),
+        "data_provider": bytes(32),
+        "rules_hash": RULES,
+        "journal_first": (number - 1) * 10,
+        "journal_last": (number - 1) * 10 + 9,
+        "journal_hash": b"\x88" * 32,
+        "insurance": 0,
+        "fees": 0,
+        "dust": 0,
+        "time": 1_700_000_000_000 + number,
+    }
+    return BatchHeader(**{**values, **changes})
+
+
+def rpc(url, method, *params):
+    return post(url, json.dumps({"jsonrpc": "2.0", "id": 9, "method": method, "params": params}).encode())
+
+
+def post(url, body):
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_from_deposit_to_claim(chain):
+    client = deploy(chain.url)
+    assert (client.batch_count(), client.state_root(), client.deposits_since(0)) == (0, GENESIS, [])
+
+    progress = []
+    wanted = [(KEYS[0], 500), (KEYS[1], 7), (KEYS[0], 1), (KEYS[2], 1000)]
+    made = client.deposit_all(wanted, lambda done, of: progress.append((done, of)))
+    assert made == [Deposit(i, OWNERS[KEYS.index(k)], amount) for i, (k, amount) in enumerate(wanted, 1)]
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert (client.collateral_locked(), client.token_balance(OWNERS[0])) == (1508, 499)
+
+    # Another client, that has seen nothing, reads the same.
+    other = SettlementClient(chain.url, client.address, OPERATOR)
+    assert other.deposits_since(0) == made
+    assert other.deposits_since(2) == made[2:]
+    assert other.deposits_since(4) == []
+
+    paid = [Withdrawal(1, OWNERS[3], 300), Withdrawal(2, OWNERS[4], 8), Withdrawal(3, OWNERS[0], 200)]
+    first = header(client, exit_sum=1000, withdrawals_sum=508, withdrawals_root=withdrawals.root(paid))
+    anchored = client.anchor(first)
+    assert anchored.gas_used > 21_000
+    assert client.batch_count() == 1
+    batch = other.anchored(1)
+    assert batch.digest == client.digest(first)
+    assert (batch.state_root, batch.log_root, batch.log_leaves) == (first.state_root, first.log_root, 7)
+    assert batch.withdrawals_remaining == 508
+
+    # The same header again is the same transaction; another one under its number is an error.
+    assert client.anchor(first) == anchored == other.anchor(first)
+    with pytest.raises(AnchorConflictError):
+        client.anchor(replace(first, dust=1))
+    client.anchor(header(client))
+    assert other.anchor(first) == anchored
+
+    for i, withdrawal in enumerate(paid):
+        path, proof = withdrawals.proof(paid, i)
+        terms = {"id": withdrawal.id, "owner": withdrawal.owner, "amount": withdrawal.amount}
+        with pytest.raises(RevertedError) as wrong:
+            client.claim(KEYS[1], 1, **terms | {"amount": 9}, path=path, proof=proof)
+        assert wrong.value.reason == "claim: proof"
+        before = client.token_balance(withdrawal.owner)
+        client.claim(KEYS[1], 1, **terms, path=path, proof=proof)
+        assert client.claimed(withdrawal.id)
+        assert client.token_balance(withdrawal.owner) == before + withdrawal.amount
+        with pytest.raises(RevertedError) as again:
+            client.claim(KEYS[1], 1, **terms, path=path, proof=proof)
+        assert again.value.reason == "claim: already paid"
+    assert client.collateral_locked() == 1000
+    assert client.deposit(KEYS[1], 5) == Deposit(5, OWNERS[1], 5)
+    assert client.deposits_since(4) == [Deposit(5, OWNERS[1], 5)]
+
+
+def test_refusals_carry_the_contracts_reason(chain):
+    client = deploy(chain.url)
+    with pytest.raises(RevertedError) as refused:
+        client.deposit(KEYS[0], 1001)
+    assert refused.value.reason == "erc20: transfer amount exceeds balance"
+    # Behind the first of a bulk there is no estimate: the transaction is in a block, and reverted.
+    with pytest.raises(RevertedError) as refused:
+        client.deposit_all([(KEYS[0], 10), (KEYS[1], 1001), (KEYS[2], 20)])
+    assert refused.value.reason == "erc20: transfer amount exceeds balance"
+    assert [d.owner for d in client.deposits_since(0)] == [OWNERS[0], OWNERS[2]]
+    with pytest.raises(RevertedError) as refused:
+        client.anchor(header(client, exit_sum=31))
+    assert refused.value.reason == "anchor: insolvent"
+    with pytest.raises(RevertedError) as refused:
+        client.anchor(header(client, number=5))
+    assert refused.value.reason == "anchor: number"
+    with pytest.raises(RevertedError) as refused:
+        SettlementClient(chain.url, client.address, KEYS[0]).anchor(header(client))
+    assert refused.value.reason == "anchor: not the operator"
+    with pytest.raises(RevertedError) as refused:
+        client.mint(KEYS[0], OWNERS, 1)
+    assert refused.value.reason == "mint_each: not a minter"
+    assert client.batch_count() == 0
+
+
+def test_deposits_wait_for_their_confirmations(chain):
+    client = deploy(chain.url)
+    careful = SettlementClient(chain.url, client.address, confirmations=2)
+    made = client.deposit_all([(KEYS[0], 1), (KEYS[1], 2), (KEYS[2], 3)])
+    assert careful.deposits_since(0) == made[:1]
+    made.append(client.deposit(KEYS[3], 4))
+    assert careful.deposits_since(1) == made[1:2]
+
+
+def test_deposits_are_read_in_ranges(chain, monkeypatch):
+    client = deploy(chain.url)
+    made = client.deposit_all([(KEYS[i % 5], 1 + i) for i in range(9)])
+    monkeypatch.setattr(client_module, "LOG_RANGE", 2)
+    assert SettlementClient(chain.url, client.address).deposits_since(0) == made
+    assert client.deposits_since(5) == made[5:]
+
+
+def test_deposits_undone_by_a_reorganisation_are_noticed(chain):
+    client = deploy(chain.url)
+    client.deposit(KEYS[0], 5)
+    snapshot = rpc(chain.url, "evm_snapshot")["result"]
+    client.deposit(KEYS[1], 6)
+    assert len(client.deposits_since(0)) == 2
+    rpc(chain.url, "evm_revert", snapshot)
+    with pytest.raises(DepositMismatchError, match="has 1 deposits, not the 2"):
+        client.deposits_since(2)
+    assert client.deposit(KEYS[2], 7).index == 2
+    assert [d.amount for d in SettlementClient(chain.url, client.address).deposits_since(0)] == [5, 7]
+
+
+def test_bad_arguments(embedded):
+    client = deploy(embedded.url)
+    with pytest.raises(ChainError, match="not an http"):
+        SettlementClient("ftp://somewhere", client.address)
+    with pytest.raises(ChainError, match="no contract at"):
+        SettlementClient(embedded.url, OWNERS[0])
+    with pytest.raises(ChainError, match="20 bytes"):
+        SettlementClient(embedded.url, b"\x01" * 19)
+    with pytest.raises(ChainError, match="operator's key"):
+        SettlementClient(embedded.url, client.address).anchor(header(client))
+    with pytest.raises(ChainError, match="no batch 1"):
+        client.anchored(1)
+    with pytest.raises(ChainError):
+        client.claim(STRANGER, 1, id=1, owner=OWNERS[0], amount=1, path=0, proof=[])
+    assert client.deposit_all([]) == []
+
+
+# Bad nodes
+
+
+class Proxy:
+    """Passes requests on to a node. ``before(request)`` and ``after(request, answer)`` may meddle; an answer
+    of None is a connection that breaks before it."""
+
+    def __init__(self, target):
+        self.before = lambda request: None
+        self.after = lambda request, answer: answer
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                request = json.loads(body)
+                proxy.before(request)
+                answer = proxy.after(request, post(target, body))
+                if answer is None:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                data = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def proxy(embedded):
+    made = Proxy(embedded.url)
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def lose_once(method):
+    """The first answer to ``method`` is lost on its way."""
+    lost = []
+
+    def after(request, answer):
+        if request["method"] == method and not lost:
+            lost.append(request)
+            return None
+        return answer
+
+    return after, lost
+
+
+@pytest.mark.parametrize(
+    "method", ["eth_sendRawTransaction", "eth_getTransactionReceipt", "eth_call", "eth_estimateGas"]
+)
+def test_a_lost_answer_does_not_anchor_or_deposit_twice(embedded, proxy, method):
+    direct = deploy(embedded.url)
+    client = SettlementClient(proxy.url, direct.address, OPERATOR)
+    proxy.after, lost = lose_once(method)
+    sent = header(direct)
+    assert client.anchor(sent) == direct.anchor(sent)
+    assert lost and direct.batch_count() == 1
+    proxy.after, lost = lose_once(method)
+    client.deposit(KEYS[0], 5)
+    assert lost and direct.collateral_locked() == 5
+
+
+def test_an_anchor_whose_answers_never_came_is_found(embedded, proxy):
+    direct = deploy(embedded.url)
+    client = SettlementClient(proxy.url, direct.address, OPERATOR, retries=2)
+    sent = header(direct)
+    sends = []
+
+    def after(request, answer):
+        sends.extend([request] if request["method"] == "eth_sendRawTransaction" else [])
+        return None if sends else answer
+
+    # Every answer from the transaction's on is lost, and then the node is back.
+    proxy.after = after
+    with pytest.raises(ConnectionLostError):
+        client.anchor(sent)
+    proxy.after = lambda request, answer: answer
+    assert direct.batch_count() == 1
+    assert client.anchor(sent) == direct.anchor(sent)
+    assert direct.batch_count() == 1
+
+
+def test_node_that_is_away(embedded):
+    address = deploy(embedded.url).address
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionLostError):
+            SettlementClient(f"http://127.0.0.1:{unused.getsockname()[1]}", address, retries=1, timeout=1)
+
+
+def test_node_that_hides_or_alters_deposits(embedded, proxy):
+    direct = deploy(embedded.url)
+    made = direct.deposit_all([(KEYS[i], 10 + i) for i in range(4)])
+
+    def meddling(change):
+        def after(request, answer):
+            if request["method"] == "eth_getLogs":
+                answer["result"] = change(answer["result"])
+            return answer
+
+        proxy.after = after
+        return SettlementClient(proxy.url, direct.address)
+
+    def altered(logs):
+        data = logs[1]["data"]
+        return [logs[0], {**logs[1], "data": data[:65] + "f" + data[66:]}, *logs[2:]]
+
+    assert meddling(lambda logs: logs).deposits_since(0) == made
+    for change in (
+        lambda logs: [],
+        lambda logs: logs[1:],
+        lambda logs: logs[:-1],
+        lambda logs: logs[:1] + logs[2:],
+        lambda logs: [logs[1], logs[0], *logs[2:]],
+        lambda logs: [*logs, logs[-1]],
+        altered,
+    ):
+        with pytest.raises(DepositMismatchError):
+            meddling(change).deposits_since(0)
+
+
+# The embedded chain
+
+
+def test_embedded_chain_answers_errors(embedded):
+    assert rpc(embedded.url, "eth_fly")["error"]["code"] == -32601
+    assert post(embedded.url, b"{not json")["error"]["code"] == -32700
+    assert post(embedded.url, b'"text"')["error"]["code"] == -32600
+    assert rpc(embedded.url, "eth_sendRawTransaction", "0x00")["error"]["code"] == -32000
+    answers = post(embedded.url, b'[{"id":1,"method":"eth_chainId"},{"id":2,"method":"eth_blockNumber"}]')
+    assert [a["id"] for a in answers] == [1, 2] and all(a["result"].startswith("0x") for a in answers)
+    assert rpc(embedded.url, "eth_getTransactionReceipt", "0x" + "11" * 32)["result"] is None
+
+
+def test_calls_cost_nothing(embedded):
+    client = deploy(embedded.url)
+    data = "0x" + client._contract.functions.deposit_count()._encode_transaction_data()[2:]
+    poor = Account.from_key(STRANGER).address
+    call = {"from": poor, "to": client._contract.address, "data": data}
+    assert int(rpc(embedded.url, "eth_call", call, "pending")["result"], 16) == 0
+
+
+def alive(url):
+    try:
+        return "result" in rpc(url, "eth_chainId")
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_only_a_kept_chain_outlives_a_killed_host(keep):
+    program = (
+        "import os, signal\n"
+        "from hawse.chain.devchain import DevChain\n"
+        f"chain = DevChain(keep={keep}).start()\n"
+        "print(chain.url, chain.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+    url, pid = done.stdout.split()
+    if keep:
+        assert alive(url)
+        os.kill(int(pid), signal.SIGTERM)
+    end = time.monotonic() + 20
+    while alive(url) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(url)
+
+
+def test_chain_that_does_not_start(tmp_path):
+    with pytest.raises(DevChainError, match="did not start"):
+        DevChain(anvil=sys.executable).start()  # does not know anvil's options
+    with pytest.raises(DevChainError, match="No such file"):
+        DevChain(anvil=tmp_path / "anvil").start()
+    (tmp_path / "funded").write_text("0x1234")
+    command = [sys.executable, "-m", "hawse.chain.devchain", "--funded", str(tmp_path / "funded")]
+    refused = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2 and "is not an address" in refused.stderr
+
+
+# Compiling
+
+
+def test_contracts_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv(contracts.SOURCES, str(tmp_path))
+    with pytest.raises(ContractsNotFoundError, match=r"no Settlement\.vy"):
+        contracts.folder()
+
+
+def test_contract_is_compiled_once_and_errors_are_typed(tmp_path, monkeypatch):
+    sources = tmp_path / "contracts"
+    sources.mkdir()
+    (sources / "Settlement.vy").write_text("# pragma version 0.4.3\nanswer: public(uint256)\n")
+    monkeypatch.setenv(contracts.SOURCES, str(sources))
+    first = contracts.compile_file(sources / "Settlement.vy")
+    assert [entry["name"] for entry in first.abi] == ["answer"]
+    monkeypatch.setattr(contracts, "_compile", lambda source: pytest.fail("compiled again"))
+    assert contracts.compile_file(sources / "Settlement.vy") == first
+    monkeypatch.undo()
+    monkeypatch.setenv(contracts.SOURCES, str(sources))
+    (sources / "Settlement.vy").write_text("answer: public(nonsense)\n")
+    with pytest.raises(CompileError, match=r"Settlement\.vy"):
+        contracts.compile_file(sources / "Settlement.vy")
+    with pytest.raises(CompileError, match="No such file"):
+        contracts.compile_file(sources / "Missing.vy")
