@@ -10,6 +10,7 @@ from hawse.engine.link import LinkEnd
 from hawse.wire.frame import Deframer, Frame, FrameType, encode
 from hawse_hdl.link import Endpoint
 
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")  # of those refused
 SEED = int(os.environ.get("SEED", random.randrange(2**32)))
 
 
@@ -252,8 +253,35 @@ def test_a_lone_beat_does_not_wait_for_company():
     bench.run(body)
 
 
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-@pytest.mark.parametrize("wrong", [{"slots": 3}, {"slots": 128}, {"timeout": 0}, {"reset_cycles": 0}])
+def test_latencies_are_those_of_the_contract():
+    bench = Bench(random.Random(6), stalls=0)
+    dut, seen = bench.dut, {}
+
+    async def body(ctx, cycles):
+        async def when(signal):
+            for n in range(100):
+                if ctx.get(signal):
+                    return n
+                await cycles(1)
+
+        await bench.open(cycles, 1)
+        await cycles(100)
+        bench.beats.append(1)
+        seen["beat to frame"] = await when(dut.tx.valid)
+        await cycles(200)
+        bench.host.send(bytes(256))
+        await cycles(16)
+        while bench.to_board:
+            await cycles(1)
+        seen["frame to command"] = await when(dut.commands.valid) + 1  # since its last byte
+
+    bench.run(body)
+    assert seen == {"frame to command": 11, "beat to frame": 11 + 12}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"slots": 3}, {"slots": 128}, {"timeout": 0}, {"linger": 0}, {"reset_cycles": 0}]
+)
 def test_wrong_parameters_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Endpoint(**wrong)

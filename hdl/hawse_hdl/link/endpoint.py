@@ -22,14 +22,16 @@ class Endpoint(wiring.Component):
 
     Frames wait in two memories of ``slots`` × 256 bytes, received commands in one, beats that the host
     has not acknowledged in the other. With 8 slots that is 4,096 bytes, one block RAM each on ECP5.
-    A frame of fewer than 8 beats goes out once no beat has come for 4 cycles and nothing else is on its way.
+    A frame of fewer than 8 beats goes out once no beat has come for ``linger`` cycles and the line is free.
 
     Args:
         slots: frames that each memory holds; a power of two from 2 to 64.
         timeout: clock cycles with nothing to send and no progress, until unacknowledged frames go again.
+        linger: longer than the commands of a frame are apart, so that their reports go in one frame.
         reset_cycles: how long ``reset`` is held.
 
-    Latency: 11 cycles from the end of a frame to its first command; at idle, 14 from a beat to its frame.
+    Latency: 11 cycles from the end of a frame to its first command; at rest, 11 + ``linger`` from a beat to its
+    frame.
     Initiation interval: 1 byte a cycle on the line; a command or beat every 10 cycles at most.
     Ordering: kept; every command and beat of an epoch exactly once.  Reset: epoch 0, memories of no interest.
     Back-pressure: ``rx`` never waits, a frame without a slot is dropped and comes again;
@@ -50,12 +52,14 @@ class Endpoint(wiring.Component):
     #: There are beats that the host has not acknowledged.
     unacked: Out(1)
 
-    def __init__(self, *, slots: int = 8, timeout: int = 1 << 20, reset_cycles: int = 16) -> None:
+    def __init__(
+        self, *, slots: int = 8, timeout: int = 1 << 20, linger: int = 12, reset_cycles: int = 16
+    ) -> None:
         if slots not in (2, 4, 8, 16, 32, 64):
             raise ValueError(f"slots: {slots} is not a power of two within 2..64")
-        if timeout < 1 or reset_cycles < 1:
-            raise ValueError(f"timeout {timeout} and reset_cycles {reset_cycles} must be positive")
-        self._slots, self._timeout, self._reset_cycles = slots, timeout, reset_cycles
+        if min(timeout, linger, reset_cycles) < 1:
+            raise ValueError(f"timeout {timeout}, linger {linger}, reset_cycles {reset_cycles}: one below 1")
+        self._slots, self._timeout, self._linger, self._reset_cycles = slots, timeout, linger, reset_cycles
         super().__init__()
 
     def elaborate(self, platform: Any) -> Module:
@@ -120,7 +124,7 @@ class Endpoint(wiring.Component):
         beat = Signal(WORD * BEAT_WORDS)
         part = Signal(range(BEAT_WORDS + 1), init=BEAT_WORDS)  # the next word of ``beat`` to keep
         filled = Signal(range(_BEATS))
-        quiet = Signal(range(4))
+        quiet = Signal(range(self._linger + 1))
         commit, flush = Signal(), Signal()
         keeping, space = part != BEAT_WORDS, (tail - base)[: slot_bits + 1] != self._slots
         m.d.comb += [
@@ -129,7 +133,7 @@ class Endpoint(wiring.Component):
             keep.data.eq(beat[:WORD]),
             keep.en.eq(keeping),
             commit.eq((part == BEAT_WORDS - 1) & (filled == _BEATS - 1)),
-            flush.eq((quiet == 3) & (filled != 0) & (following == tail) & framer.frame.ready),
+            flush.eq((quiet == self._linger) & (filled != 0) & (following == tail) & framer.frame.ready),
         ]
         with m.If(keeping):
             m.d.sync += [beat.eq(beat >> WORD), part.eq(part + 1)]
@@ -139,7 +143,7 @@ class Endpoint(wiring.Component):
             m.d.sync += [beat.eq(self.beats.payload), part.eq(0)]
         with m.If(keeping | self.beats.valid):
             m.d.sync += quiet.eq(0)
-        with m.Elif(quiet != 3):
+        with m.Elif(quiet != self._linger):
             m.d.sync += quiet.eq(quiet + 1)
         with m.If(commit | (flush & ~keeping & ~self.beats.valid)):
             m.d.sync += [tail.eq(tail + 1), filled.eq(0)]

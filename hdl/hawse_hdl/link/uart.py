@@ -12,7 +12,7 @@ class UART(wiring.Component):
     """Asynchronous serial port: 8 data bits, least significant first, no parity, 1 stop bit.
 
     Args:
-        divisor: clock cycles a bit, at least 4. From 16 on, the other side's bits may be 4 % longer or shorter.
+        divisor: clock cycles a bit, at least 4. From 16 on, the other side's may differ by 4 %.
 
     Latency: 9.5 bits and 3 cycles from the start edge to ``rx``; 1 cycle from ``tx`` to the start edge.
     Initiation interval: 10 bits a byte.  Ordering: kept.  Reset: line at rest, a byte half received is lost.
