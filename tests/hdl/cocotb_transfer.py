@@ -19,6 +19,8 @@ async def transfer(dut):
     source = Source(dut, "i", stall=job["stalls"][0], seed=job["seed"])
     sink = Sink(dut, "o", stall=job["stalls"][1], seed=job["seed"] + 1)
     source.send(job["payloads"])
-    received = await sink.receive(job["count"], 2_000_000)
+    received = []
+    while len(received) < job["count"]:
+        received += await sink.receive(1, 20_000)
     await ClockCycles(dut.clk, 100)
     (folder / "received.json").write_text(json.dumps(received + sink.received))

@@ -61,9 +61,10 @@ def test_stalls(transfer, stalls):
     check(transfer, Keccak256(), messages, stalls=stalls, seed=seed)
 
 
-def test_no_dead_cycles():
-    """Blocks follow each other every 24 cycles, within a message and across messages."""
-    component = Keccak256()
+@pytest.mark.parametrize(("rounds", "interval"), [(1, 24), (2, 17)])
+def test_no_dead_cycles(rounds, interval):
+    """Blocks follow each other at the initiation interval, within a message and across messages."""
+    component = Keccak256(rounds)
     messages = [bytes(BLOCK * 3 - 1), bytes(10), bytes(BLOCK - 1), bytes(BLOCK)]
     blocks = [len(m) // BLOCK + 1 for m in messages]
     at = []
@@ -90,5 +91,5 @@ def test_no_dead_cycles():
     sim.add_testbench(source)
     sim.add_testbench(sink)
     sim.run()
-    assert [after - before for before, after in pairwise(at)] == [24 * b for b in blocks[1:]]
-    assert at[0] == 17 + 24 * blocks[0]
+    assert [after - before for before, after in pairwise(at)] == [interval * b for b in blocks[1:]]
+    assert at[0] == 17 + interval * (blocks[0] - 1) + 24 // rounds

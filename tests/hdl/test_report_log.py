@@ -131,6 +131,15 @@ def test_a_tiny_queue_loses_nothing(transfer, stalls):
     flow.run(transfer, ReportLog(depth=2), stalls)
 
 
+@pytest.mark.parametrize("transfer", ["verilator"], indirect=True)
+def test_leaves_wait_for_a_long_carry(transfer):
+    """The 64th leaf is joined six times while the core goes on with the leaves behind it."""
+    flow = Flow(7)
+    flow.records(72 * 64)
+    flow.close()
+    flow.run(transfer, ReportLog())
+
+
 def test_two_rounds_a_cycle(transfer):
     flow = Flow(6)
     flow.records(1000 if transfer.bulk else 150)
