@@ -1,6 +1,7 @@
 """Two ends of the link with a line between them that does anything to the bytes."""
 
 import random
+from collections import deque
 
 import pytest
 from hawse.engine.link import LinkEnd
@@ -47,6 +48,7 @@ class Pair:
         self.sent = {"h": [], "b": []}
         self.got = {"h": [], "b": []}  # by receiver
         self.seen = board.resets
+        self.old = deque(maxlen=8)  # what was on the line, by direction
 
     def begin(self, epoch):
         self.host.reset(epoch)
@@ -65,6 +67,11 @@ class Pair:
         for a, b in ((self.host, self.board), (self.board, self.host)):
             line = a.tick(self.now)
             if badness:
+                if line:
+                    self.old.append((a, line))
+                if self.old and self.rng.random() < badness / 4:  # an echo of something older
+                    sender, echo = self.rng.choice(self.old)
+                    line += echo * (sender is a)
                 line = damage(line, self.rng, badness)
             cut = self.rng.randrange(len(line) + 1)
             b.receive(line[:cut], self.now)
@@ -177,7 +184,8 @@ def test_a_reader_that_does_not_consume_stops_the_sender_and_a_lost_credit_is_as
     now = run(host, board, 100, now)
     assert len(board.received) == 4 and host.outstanding == 8
     board.received.clear()
-    board.tick(now)  # lost on the line
+    told = Deframer().feed(board.tick(now))  # at once, but lost on the line
+    assert [(f.type, f.ack, f.credits) for f in told] == [(FrameType.ACK, 4, 4)]
     now = run(host, board, 60, now)
     assert len(board.received) == 4 and host.outstanding == 4
 

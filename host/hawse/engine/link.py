@@ -14,7 +14,7 @@ from hawse.wire import VERSION, Geometry, Kind, Opcode
 from hawse.wire.dtypes import COMMAND, HELLO, Array, make
 from hawse.wire.frame import MAX_PAYLOAD, Deframer, Frame, FrameType, check_payload, encode
 
-from .backend import EngineError, beats, check_commands
+from .backend import EngineError, EngineLost, beats, check_commands
 
 _MODULO = 1 << 16
 
@@ -113,7 +113,7 @@ class LinkEnd:
             elif frame.epoch != self.epoch or not self.epoch:
                 self.foreign = frame.epoch
                 self._ack_due |= self.board
-            elif frame.type == FrameType.RESET_DONE or not self._opening:
+            else:
                 self._opening = False
                 self._acknowledged(frame, now)
                 if frame.type == FrameType.DATA:
@@ -194,19 +194,19 @@ class LinkEnd:
         return encode(Frame(kind, free, self.epoch, seq, self._expected, payload))
 
 
-class LinkTimeout(EngineError):
+class LinkTimeout(EngineLost):
     """The board did not answer in time."""
 
 
-class LinkLost(EngineError):
-    """The port could not be opened, or failed."""
+class LinkLost(EngineLost):
+    """The port could not be opened, or failed; a reset opens it again."""
 
 
 class LinkVersionMismatch(EngineError):
     """The board speaks another version of the wire."""
 
 
-class EngineReset(EngineError):
+class EngineReset(EngineLost):
     """The board came back in another epoch, ``board_epoch``: it was reset, and what it held is gone."""
 
     def __init__(self, message: str, board_epoch: int) -> None:
