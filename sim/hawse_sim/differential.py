@@ -116,18 +116,22 @@ def compare_orders(engines: Sequence[Engine], seed: int, bursts: int, size: int,
     return count
 
 
+def _beats(rows: Array) -> Array:
+    """The beats with which events or the mirror's rows begin, to the byte."""
+    raw = rows.view(np.uint8).reshape(-1, rows.dtype.itemsize)
+    return np.ascontiguousarray(raw[:, :BEAT_BYTES]).reshape(-1).view(BEAT)
+
+
 def _reports(burst: Burst) -> Array:
-    events = burst.events.view(np.uint8).reshape(-1, burst.events.dtype.itemsize)
-    rows = np.ascontiguousarray(events[:, :BEAT_BYTES])
-    return np.concatenate([rows.reshape(-1).view(BEAT), burst.resting.view(BEAT)])
+    return np.concatenate([_beats(burst.events), burst.resting.view(BEAT)])
 
 
 def _same_books(engines: Sequence[Engine]) -> None:
     names = [engine.backend.name for engine in engines]
-    mirrors = [np.ascontiguousarray(engine.resting()["resting"]) for engine in engines]
+    mirrors = [engine.resting() for engine in engines]
     for instrument in range(engines[0].geometry.instruments):
         books = [engine.dump(instrument).view(BEAT) for engine in engines]
         for name, book, mirror in zip(names, books, mirrors, strict=True):
             demand_same((names[0], name), books[0], book)
-            own = mirror[mirror["instrument"] == instrument].view(BEAT)
-            demand_same((f"{name}'s book", "its driver's mirror"), book, own)
+            own = mirror[mirror["resting"]["instrument"] == instrument]
+            demand_same((f"{name}'s book", "its driver's mirror"), book, _beats(own))

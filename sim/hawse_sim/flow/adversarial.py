@@ -151,7 +151,7 @@ def bursts(rng: Generator, geometry: Geometry, count: int, size: int) -> Iterato
         out["handle"] = rng.integers(0, geometry.orders + 2, n)
         _fields(rng, geometry, out, order_id)
         recentre = out["opcode"] == Opcode.RECENTRE
-        out["instrument"][recentre & _often(rng, n, 0.05)] = geometry.instruments
+        out["instrument"][recentre & _often(rng, n, 0.2)] = geometry.instruments
         known = np.minimum(out["instrument"], geometry.instruments - 1)
         new_base = homes(geometry)[known] + rng.integers(-_DRIFT, _DRIFT, n)
         out["price"] = np.where(recentre, new_base, out["price"])

@@ -58,7 +58,7 @@ void Driver::reset() {
     dumped_.clear();
     stage_ = Stage::IDLE;
     closing_ = false;
-    rank_ = 0;
+    rank_ = records_ = 0;
     next_ = 0;
 }
 
@@ -236,6 +236,9 @@ void Driver::absorb(const Beat *beats, size_t count) {
                 fence_ = as<hawse_fence>(beat);
                 if (fence_.tag != commands_.back().tag)
                     fail("the fence has another tag than its command", report);
+                if (fence_.records != records_)
+                    throw DriverError("the fence counts " + std::to_string(fence_.records) + " records, but " +
+                                      std::to_string(records_) + " came");
                 stage_ = Stage::DIGEST;
                 break;
             }
@@ -258,6 +261,7 @@ void Driver::absorb(const Beat *beats, size_t count) {
             break;
         case Stage::ROOT:
             root_ = beat;
+            records_ = 0;
             finish();
             break;
         }
@@ -401,6 +405,7 @@ void Driver::record(const hawse_report &report) {
         fail("unexpected kind", report);
     }
     events_.push_back(event);
+    ++records_;
 }
 
 std::vector<uint32_t> Driver::by_priority(int instrument) const {

@@ -120,6 +120,7 @@ class Driver {
     IdMap ids_;
     std::vector<uint64_t> free_, free_summary_; // by handle; bit i of the summary: word i has a free handle
     uint64_t rank_ = 0;
+    uint64_t records_ = 0; // since the log began
 
     std::vector<hawse_command> commands_;
     std::vector<uint64_t> order_ids_; // of commands_
