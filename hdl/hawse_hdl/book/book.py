@@ -80,7 +80,7 @@ class Book(wiring.Component):
         reason = Signal(Reason)
         own_level = Signal(check.level.shape())
         body = store.body
-        #: The order at hand decides on the instrument, not the command.
+        # The order at hand decides on the instrument, not the command.
         of_order = Signal()
         instrument = Signal(instrument_bits(geometry))
         m.d.comb += [
@@ -151,6 +151,11 @@ class Book(wiring.Component):
             )
             m.d.comb += layouts.REPORT(beat).kind.side.eq(side)
 
+        def report_order(kind: Kind, quantity: Any = store.quantity, **fields: Any) -> None:
+            """Report the order at hand."""
+            fields = {"instrument": body.instrument, "handle": store.at} | fields
+            report(kind, body.side, resting_price, quantity, **fields)
+
         def look(side: Any, level: Any) -> None:
             m.d.comb += [store.look.eq(1), store.level.eq(level)]
             m.d.comb += [bitmap.look.eq(1), bitmap.side.eq(side), bitmap.level.eq(level)]
@@ -160,9 +165,6 @@ class Book(wiring.Component):
 
         def leave() -> None:
             m.d.comb += [store.leave.eq(1), bitmap.remove.eq(store.alone)]
-
-        def enter() -> None:
-            m.d.comb += [store.enter.eq(1), store.remaining.eq(remaining), bitmap.insert.eq(1)]
 
         m.d.comb += store.occupied.eq(bitmap.occupied)
 
@@ -220,9 +222,7 @@ class Book(wiring.Component):
                             look(~command.flags.side, own_level)
                             m.next = "LOAD"
                         with m.Case(Opcode.CANCEL):
-                            report(
-                                Kind.CANCELLED, body.side, resting_price, store.quantity, reason=Reason.USER
-                            )
+                            report_order(Kind.CANCELLED, reason=Reason.USER)
                             look(body.side, body.level)
                             m.next = "LEAVE"
                         with m.Case(Opcode.REPLACE):
@@ -230,7 +230,7 @@ class Book(wiring.Component):
                             look(body.side, body.level)
                             m.next = "LEAVE"
                         with m.Case(Opcode.REDUCE):
-                            report(Kind.REPLACED, body.side, resting_price, command.quantity)
+                            report_order(Kind.REPLACED, command.quantity)
                             m.d.comb += [store.resize.eq(1), store.remaining.eq(command.quantity)]
                         with m.Case(Opcode.MASS_CANCEL):
                             read(0)
@@ -291,7 +291,7 @@ class Book(wiring.Component):
                     m.next = "REST"
 
             with m.State("REST"):
-                enter()
+                m.d.comb += [store.enter.eq(1), store.remaining.eq(remaining), bitmap.insert.eq(1)]
                 m.next = "IDLE"
 
             with m.State("ARRIVE"), m.If(bitmap.ready):
@@ -393,14 +393,7 @@ class Book(wiring.Component):
             with m.State("FILL"), m.If(free):
                 traded = Mux(takes_maker, store.quantity, remaining)
                 with m.If(prevents):
-                    report(
-                        Kind.CANCELLED,
-                        body.side,
-                        resting_price,
-                        store.quantity,
-                        handle=store.at,
-                        reason=Reason.SELF,
-                    )
+                    report_order(Kind.CANCELLED, reason=Reason.SELF)
                 with m.Else():
                     report(Kind.TRADE, taker.side, resting_price, traded, maker=store.at)
                     m.d.comb += layouts.REPORT(beat).kind.maker_done.eq(takes_maker)
@@ -448,15 +441,7 @@ class Book(wiring.Component):
             with m.State("REMOVE"):
                 m.d.comb += of_order.eq(1)
                 with m.If(free):
-                    report(
-                        Kind.CANCELLED,
-                        body.side,
-                        resting_price,
-                        store.quantity,
-                        instrument=body.instrument,
-                        handle=store.at,
-                        reason=Reason.MASS,
-                    )
+                    report_order(Kind.CANCELLED, reason=Reason.MASS)
                     leave()
                     m.d.sync += count.eq(count + 1)
                     m.next = "RESUME"
