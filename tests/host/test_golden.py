@@ -331,10 +331,12 @@ def test_loading_empties_moves_the_band_and_takes_orders_silently(venue):
         command(Opcode.LOAD, handle=6, price=974, side=S, **load),
         command(Opcode.LOAD, handle=5, price=-51, side=S, **load),
         command(Opcode.LOAD, handle=7, price=0, side=S, **load),
+        command(Opcode.LOAD, handle=4, price=973, side=S, **load),  # a price never holds both sides
     ) == [
         rejected(Reason.PRICE, 6, 974, S),
         rejected(Reason.PRICE, 5, -51, S),
         rejected(Reason.DUPLICATE, 7, 0, S),
+        rejected(Reason.PRICE, 4, 973, S),
     ]
     resting = venue.beats(command(Opcode.DUMP)).resting
     assert resting["handle"].tolist() == [9, 8, 7]
