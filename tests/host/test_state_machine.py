@@ -123,6 +123,16 @@ def test_realised_loss_and_profit_are_rounded_down_and_leave_dust():
     assert int(desk.machine.sum_of_balances() - desk.machine.fees - desk.machine.insurance) == 4 * RICH - 2
 
 
+def test_the_entry_value_that_a_part_takes_with_it_is_rounded_up(desk):
+    for order, (price, quantity) in enumerate([(40, 1), (41, 2)], 1):
+        bid = desk.new(1, order, Side.BUY, price, quantity, instrument=1)
+        desk.slot([bid, desk.new(2, 10 + order, Side.SELL, price, quantity, instrument=1)])
+    desk.slot([desk.new(2, 5, Side.BUY, 41, 1, instrument=1), desk.new(1, 6, Side.SELL, 41, 1, instrument=1)])
+    assert (desk.account(1).positions[1].size, desk.account(1).positions[1].entry) == (2, 122 - 41)
+    assert (desk.account(2).positions[1].size, desk.account(2).positions[1].entry) == (-2, -122 + 40)
+    assert desk.machine.sum_of_balances() == 4 * RICH
+
+
 def test_a_position_that_turns_over_is_entered_at_the_trade_price(desk):
     desk.slot([desk.new(1, 1, Side.BUY, 1500, 100), desk.new(2, 2, Side.SELL, 1500, 100)])
     desk.slot([desk.new(2, 3, Side.BUY, 1600, 250), desk.new(1, 4, Side.SELL, 1600, 250)])
