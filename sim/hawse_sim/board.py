@@ -27,6 +27,7 @@ from hawse.wire import Geometry
 from hawse_hdl.appliance import Appliance
 
 from .rtl import FOREVER, load
+from .toolchain import ToolError
 from .verilate import announce_build, build_library
 
 _TIMEOUT_CYCLES = 1 << 18
@@ -147,7 +148,10 @@ class TcpLine:
     """A TCP port of one host at a time; a new one takes the line over."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._listener = socket.create_server((host, port))
+        try:
+            self._listener = socket.create_server((host, port))
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen at {host}:{port}: {error.strerror}") from error
         self._peer: socket.socket | None = None
         self.url = f"socket://{host}:{self._listener.getsockname()[1]}"
 
@@ -399,17 +403,22 @@ def main(arguments: list[str] | None = None) -> None:
         told = {"url": url} if url else {"event": event}
         print(json.dumps(told) if o.json else url or event, flush=True)
 
-    serve(
-        Geometry(o.instruments, o.levels, o.orders, o.account_bits),
-        tcp=o.tcp,
-        host=o.host,
-        link=o.link,
-        trace=o.trace,
-        trace_from=o.trace_from,
-        trace_to=o.trace_to,
-        ready=lambda url: say("ready", url),
-        was_reset=lambda: say("reset"),
-    )
+    try:
+        serve(
+            Geometry(o.instruments, o.levels, o.orders, o.account_bits),
+            tcp=o.tcp,
+            host=o.host,
+            link=o.link,
+            trace=o.trace,
+            trace_from=o.trace_from,
+            trace_to=o.trace_to,
+            ready=lambda url: say("ready", url),
+            was_reset=lambda: say("reset"),
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    except (OSError, ToolError) as error:
+        sys.exit(f"hawse_sim.board: {error}")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,11 @@ def _build(component: wiring.Component, name: str, folder: Path, library: Path, 
     toolchain.run([verilator, *options, "--Mdir", model, f"{name}.v"], folder)
     flags = [*_flags(trace), f"-I{folder}", f"-I{model}"]
     sources = [*sorted(model.glob("*.cpp")), _HARNESS / f"{name}.cpp"]
-    objects = toolchain.compile_objects(sources, flags, folder)
+    # A waveform costs far more than the model; and half of the code only sets up.
+    slow = [p for p in sources if trace or p.stem.endswith("__Slow")]
+    fast = [p for p in sources if p not in slow]
+    objects = toolchain.compile_objects(fast, flags, folder)
+    objects += toolchain.compile_objects(slow, [*flags, "-O1" if trace else "-O0"], folder)
     names = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
     objects += toolchain.runtime_objects(names, _flags(trace))
     unfinished = library.with_suffix(".tmp")

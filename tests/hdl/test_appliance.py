@@ -1,0 +1,50 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hawse.wire import Geometry
+from hawse_hdl.appliance import Board
+from hawse_hdl.build import TOPS, main
+from hawse_sim.cocotb_runner import run_cocotb
+
+SMALL = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
+
+
+def test_board_trades_over_its_wires():
+    board = Board(SMALL, clock_hz=8e6, baudrate=1_000_000, timeout=2e-3)
+    env = {"GEOMETRY": json.dumps(asdict(SMALL)), "DIVISOR": str(board.divisor)}
+    run_cocotb(board, "board", Path(__file__).with_name("cocotb_appliance.py"), env=env)
+
+
+def test_a_rate_that_the_clock_cannot_make_is_refused():
+    with pytest.raises(ValueError, match="baudrate: 1000000"):
+        Board(SMALL, clock_hz=4.4e6, baudrate=1_000_000)
+    with pytest.raises(ValueError, match="baudrate: 4000000"):
+        Board(SMALL, clock_hz=12e6, baudrate=4_000_000)
+
+
+SIZES = ["--instruments", "2", "--levels", "1024", "--orders", "64", "--account-bits", "4"]
+PORTS = {
+    "book": ("commands__payload", "beats__payload", "epoch", "busy"),
+    "core": ("commands__payload", "beats__payload", "epoch", "busy", "idle"),
+    "appliance": ("rx__payload", "tx__payload", "idle", "unacked"),
+    "board": ("rxd", "txd"),
+}
+
+
+@pytest.mark.parametrize("top", TOPS)
+def test_verilog_has_the_ports_of_its_top(tmp_path, top):
+    file = tmp_path / "top.v"
+    main(["verilog", "--top", top, *SIZES, "-o", str(file)])
+    text = file.read_text()
+    head = next(line for line in text.splitlines() if line.startswith(f"module {top}("))
+    ports = {name.strip(" ,") for name in head[head.index("(") + 1 : head.index(")")].split(",")}
+    assert {"clk", "rst", *PORTS[top]} <= ports
+
+
+def test_an_impossible_size_is_named(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["verilog", "--orders", "63", "-o", "-"])
+    assert stop.value.code == 2
+    assert "orders: 63 is not a power of two" in capsys.readouterr().err

@@ -1,0 +1,186 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hawse.engine import GoldenBackend
+from hawse.engine.link import EngineReset, LinkBackend, LinkEnd, LinkLost
+from hawse.wire import Geometry, InstrumentState, Opcode
+from hawse.wire.dtypes import COMMAND, make
+from hawse_sim.board import ApplianceModel, VirtualBoard
+from hawse_sim.differential import compare_commands, demand_same
+
+SMALL = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
+
+OPENING = np.concatenate(
+    [
+        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.LOADING, price=500),
+        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.OPEN),
+        make(COMMAND, opcode=Opcode.FENCE, tag=9),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def board():
+    with VirtualBoard(SMALL) as board:
+        yield board
+
+
+@pytest.fixture
+def link(board):
+    backend = LinkBackend(board.url)
+    yield backend
+    backend.close()
+
+
+def test_a_host_finds_the_geometry(link):
+    assert link.geometry == SMALL
+
+
+def test_the_same_answers_as_golden(link):
+    seed = link.epoch + 1 | 1  # the epoch that the comparison begins
+    compare_commands([GoldenBackend(SMALL), link], seed, 4, 200)
+
+
+def test_power_loss_within_a_slot(board, link):
+    link.exchange(OPENING)
+    board.reset()
+    with pytest.raises(EngineReset) as error:
+        link.exchange(OPENING)
+    assert error.value.board_epoch == 0
+    link.reset(2)
+    golden = GoldenBackend(SMALL)
+    golden.reset(2)
+    demand_same(("board", "golden"), link.exchange(OPENING), golden.exchange(OPENING))
+
+
+def test_the_board_outlives_its_host(board):
+    first = LinkBackend(board.url)
+    first.exchange(OPENING)
+    epoch = first.epoch
+    first.close()
+    second = LinkBackend(board.url)
+    assert second.epoch == epoch + 1
+    second.exchange(OPENING)
+    second.close()
+
+
+def test_a_second_host_takes_the_line_over(board):
+    first = LinkBackend(board.url)
+    second = LinkBackend(board.url)
+    with pytest.raises(LinkLost):
+        first.exchange(OPENING)
+    second.exchange(OPENING)
+    first.close()
+    second.close()
+
+
+def test_rest_between_two_exchanges(board, link):
+    def used():  # processor time of the board, in ticks of the kernel
+        with open(f"/proc/{board.process.pid}/stat") as f:
+            return sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
+
+    link.exchange(OPENING)
+    time.sleep(0.2)
+    before = used()
+    time.sleep(0.5)
+    assert used() - before <= 0.05 * os.sysconf("SC_CLK_TCK")
+
+
+def test_pseudo_terminal(tmp_path):
+    with VirtualBoard(SMALL, pty=True) as board:
+        golden, link = GoldenBackend(SMALL), LinkBackend(board.url)
+        golden.reset(link.epoch)
+        demand_same(("board", "golden"), link.exchange(OPENING), golden.exchange(OPENING))
+        link.close()
+        again = LinkBackend(board.url)
+        assert again.epoch == link.epoch + 1
+        again.close()
+
+
+def sizes():
+    return ["--instruments", "2", "--levels", "1024", "--orders", "64", "--account-bits", "4"]
+
+
+def test_command_line_and_its_end(tmp_path):
+    name = tmp_path / "board"
+    command = [sys.executable, "-m", "hawse_sim.board", *sizes(), "--pty", "--link", str(name)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().strip() == str(name)
+        assert name.is_symlink()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    assert not name.is_symlink()
+
+
+def test_url_as_json_and_a_port_of_choice():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "hawse_sim.board", *sizes(), "--tcp", str(port), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert json.loads(process.stdout.readline()) == {"url": f"socket://127.0.0.1:{port}"}
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_board_that_cannot_start_says_so():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "hawse_sim.board", *sizes(), "--tcp", port]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"cannot listen at 127.0.0.1:{port}" in done.stderr
+    done = subprocess.run([*command, "--orders", "7"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "orders: 7" in done.stderr
+
+
+def test_waveform(tmp_path):
+    file = tmp_path / "board.fst"
+    with VirtualBoard(SMALL, trace=file, trace_from=100, trace_to=5000) as board:
+        link = LinkBackend(board.url)
+        link.exchange(OPENING)
+        link.close()
+        assert board.close() == 0
+    header = file.read_bytes()[:25]
+    assert header[0] == 0
+    assert int.from_bytes(header[9:17], "big") == 1000
+    assert 1000 < int.from_bytes(header[17:25], "big") <= 49_995
+
+
+def pump(model, end, now, until):
+    for _ in range(200):
+        _, data = model.run(end.tick(now), 10_000)
+        end.receive(data, now)
+        if until():
+            return
+    raise AssertionError("no answer")
+
+
+def test_the_clock_stops_when_nothing_moves_and_the_timeout_brings_lost_beats():
+    model, end = ApplianceModel(SMALL), LinkEnd()
+    end.reset(1)
+    pump(model, end, 0.0, lambda: end.open)
+    model.run(b"", 100_000)
+    assert model.idle and not model.unacked
+    before = model.cycles
+    model.run(b"", 100_000)
+    assert model.cycles < before + 100
+
+    end.send(OPENING.tobytes())
+    model.run(end.tick(0.0), 10_000)  # what it answers is lost
+    model.run(b"", 10_000)
+    assert model.idle and model.unacked
+    before = model.cycles
+    for _ in range(100):
+        _, data = model.run(b"", 10_000, keep_on=True)
+        end.receive(data, 0.0)
+        if end.received:
+            break
+    assert model.cycles > before + 100_000, "the time-out was not awaited"
+    pump(model, end, 0.0, lambda: sum(map(len, end.received)) == 32 * 4)
+    model.close()
