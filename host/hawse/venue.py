@@ -6,36 +6,56 @@ through :meth:`Venue.run_slot`; a restart, a killed host and a reset board all g
 :meth:`Execution.run`.
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hawse.commit.header import BatchHeader
 from hawse.commit.reportlog import ReportLog
-from hawse.engine import Band, Burst, Engine, EngineReset
+from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
 from hawse.journal import Journal, JournaledSlot, Snapshot, Snapshots
 from hawse.keys.signing import verify
+from hawse.risk.margin import MoneyOverflow
 from hawse.state.batch import BatchState
+from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
-from hawse.state.machine import Machine
+from hawse.state.machine import Machine, StateError
 from hawse.state.slot import SlotInput, SlotOutcome
 from hawse.wire.dtypes import records
 
 Progress = Callable[[int, int], None]
 
+#: Seconds before each attempt to bring a lost engine back; after the last it is given up.
+_PAUSES = (0, 0.1, 0.5, 2, 5)
+_log = logging.getLogger(__name__)
+
 
 class Halted(Exception):
-    """Two parties that must agree do not. Trading stops at this slot; nothing is anchored beyond it."""
+    """Two parties that must agree do not. Trading stops at this slot; nothing is anchored beyond it.
 
-    def __init__(self, slot: int, what: str, one: object, other: object) -> None:
-        super().__init__(f"slot {slot}: {what}: {_show(one)} is not {_show(other)}")
+    Attributes:
+        slot: number of the slot.
+    """
+
+    def __init__(self, slot: int, why: str) -> None:
+        super().__init__(f"slot {slot}: {why}")
         self.slot = slot
 
 
-def _show(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+class RecoveryFailed(EngineError):
+    """The engine was lost again and again while it was rebuilt. The journal is whole: start once more."""
+
+
+def _agree(slot: int, what: str, one: object, other: object) -> None:
+    """Raises :class:`Halted`, with both values, where they differ."""
+    if one != other:
+        one, other = (v.hex() if isinstance(v, bytes) else v for v in (one, other))
+        raise Halted(slot, f"{what}: {one} is not {other}")
 
 
 @dataclass(frozen=True)
@@ -101,27 +121,37 @@ class Execution:
         for instrument in self.config.instruments:
             ours = orders[orders["instrument"] == instrument.number]
             theirs = self.engine.dump(instrument.number)
-            same = len(ours) == len(theirs) and all((ours[n] == theirs[n]).all() for n in names)
-            if not same:
-                raise Halted(self.next_slot, f"resting orders of {instrument.name}", len(theirs), len(ours))
+            what = f"resting order of {instrument.name} in engine and state"
+            for one, other in zip_longest(theirs[names].tolist(), ours[names].tolist()):
+                _agree(self.next_slot, what, one, other)
 
     def run(self, slot: SlotInput) -> tuple[SlotOutcome, Burst]:
         """Signatures, risk, engine, clearing.
 
         Raises:
-            Halted: the engine's digest is not that of its reports.
-            EngineReset: the board was reset on the way; this object is of no further use.
+            Halted: the engine's digest or root is not that of its reports, its reports contradict the state,
+                or the slot is none that a sequencer may send.
+            EngineLost: the engine was lost on the way. After any error this object is of no further use.
         """
-        if slot.number != self.next_slot:
-            raise Halted(slot.number, "slot number", slot.number, self.next_slot)
+        try:
+            return self._run(slot)
+        except EngineLost:
+            raise
+        except (StateError, EngineError, ClearingError, MoneyOverflow) as error:
+            raise Halted(slot.number, f"{type(error).__name__}: {error}") from error
+
+    def _run(self, slot: SlotInput) -> tuple[SlotOutcome, Burst]:
+        number = slot.number
         admission = self.machine.open_slot(slot, self._signatures(slot))
         burst = self.engine.run(admission.orders)
-        if burst.refused:
-            raise Halted(slot.number, "refused by the driver", burst.refused, "nothing")
+        _agree(number, "orders refused by the driver and by the host", burst.refused, [])
         self.log.append(records(burst.events))
         digest = self.log.fence(self.epoch)
-        self._agree(slot, "log digest of engine and host", burst.fence.digest, digest)
-        self._agree(slot, "records of engine and host", burst.fence.records, self.log.records)
+        _agree(number, "log digest of engine and host", burst.fence.digest, digest)
+        _agree(number, "records of engine and host", burst.fence.records, self.log.records)
+        if burst.batch is not None:
+            _agree(number, "log root of engine and host", burst.batch.root, self.log.root())
+            _agree(number, "leaves of engine and host", burst.batch.leaves, self.log.leaves)
         self.machine.clear_slot(burst.events)
         self.next_slot += 1
         root = self.machine.state_root()
@@ -133,34 +163,28 @@ class Execution:
         owners = [self.machine.owner(a) or bytes(20) for a in slot.commands["account"].tolist()]
         return verify(slot.commands, owners, self.config.domain)
 
-    @staticmethod
-    def _agree(slot: SlotInput, what: str, one: object, other: object) -> None:
-        if one != other:
-            raise Halted(slot.number, what, one, other)
-
     def check(self, slot: SlotInput, ours: SlotOutcome, theirs: SlotOutcome) -> None:
         """Hold a recomputed outcome against the journaled one, which may be of another epoch.
 
         Raises:
             Halted: they differ.
         """
-        self._agree(slot, "records", ours.records, theirs.records)
-        self._agree(slot, "log digest", self.log.fence(theirs.epoch), theirs.log_digest)
-        self._agree(slot, "refusals", ours.refusals, tuple(theirs.refusals))
-        self._agree(slot, "state root", ours.state_digest, theirs.state_digest)
+        what = "{} recomputed and in the journal".format
+        _agree(slot.number, what("records"), ours.records, theirs.records)
+        _agree(slot.number, what("log digest"), self.log.fence(theirs.epoch), theirs.log_digest)
+        _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
+        _agree(slot.number, what("state root"), ours.state_digest, theirs.state_digest)
 
     def seal(self, slot: SlotInput, burst: Burst, chain: bytes) -> Sealed | None:
         """The batch that ``slot`` ends, or None. ``chain`` is the journal's hash after the slot's outcome.
 
         Raises:
-            Halted: the engine's root is not that of its reports.
+            EngineLost: as of :meth:`run`.
         """
         if slot.closes is None:
             return None
-        root, leaves, count = self.log.close()
         assert burst.batch is not None
-        self._agree(slot, "log root of engine and host", burst.batch.root, root)
-        self._agree(slot, "leaves of engine and host", burst.batch.leaves, leaves)
+        root, leaves, count = self.log.close()
         state = self.machine.seal_batch()
         header = BatchHeader(
             number=slot.closes,
@@ -178,6 +202,11 @@ class Execution:
         busy = int(self.engine.hello()["busy"][0])
         cycles, self._busy = (busy - self._busy) % 2**32, busy
         return Sealed(header, state, burst.batch.root, cycles)
+
+
+def _readable(outcome: SlotOutcome) -> dict[int, str]:
+    """Refusals by sequence number."""
+    return {seq: reason.name for seq, reason in outcome.refusals}
 
 
 def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[SlotDone]:
@@ -211,6 +240,7 @@ class Venue:
 
     Raises:
         Halted: the journal's outcomes are not what its inputs lead to.
+        RecoveryFailed: the engine cannot be brought back.
     """
 
     def __init__(
@@ -227,6 +257,7 @@ class Venue:
         #: Batches sealed and not yet known to be anchored, by number.
         self.pending: dict[int, Sealed] = {}
         self._states: dict[int, Snapshot] = {}
+        self._sound = True
         self.recover(progress)
 
     @property
@@ -249,14 +280,29 @@ class Venue:
 
         The engine begins a new epoch, is loaded with the orders that rested at the snapshot, which is a batch
         boundary, and runs the rest of the batch again; so its log, and the root it will give, are those of an
-        undisturbed run. Returns the last slot, or None if none had to be run.
+        undisturbed run. When it is lost meanwhile, this begins again, some times. Returns the last slot, or
+        None if none had to be run.
+
+        Raises:
+            Halted: the journal's outcomes are not what its inputs lead to.
+            RecoveryFailed: the engine was lost every time.
         """
+        for pause in _PAUSES:
+            time.sleep(pause)
+            try:
+                return self._rebuild(progress)
+            except EngineLost as error:
+                _log.warning("engine lost while it was rebuilt: %s", error)
+                lost = error
+        what = f"the engine was lost {len(_PAUSES)} times while it was rebuilt"
+        raise RecoveryFailed(f"before slot {self._journal.next_slot}: {what}: {lost}") from lost
+
+    def _rebuild(self, progress: Progress | None) -> SlotDone | None:
         epoch = max(self._journal.epoch, self._engine.board_epoch()) + 1
         self._journal.append_epoch(epoch)
-        machine, first = None, 0
-        snapshot = self._snapshots.latest(self._journal.next_slot - 1)
-        if snapshot is not None:
-            machine, first = Machine.restore(self._config, snapshot.state), snapshot.slot + 1
+        snapshot = self._fitting_snapshot()
+        machine = Machine.restore(self._config, snapshot.state) if snapshot else None
+        first = snapshot.slot + 1 if snapshot else 0
         self._execution = Execution(self._config, self._engine, epoch, machine)
         last = None
         for done in replay(self._execution, self._journal.slots(first)):
@@ -269,25 +315,42 @@ class Venue:
                 progress(done.outcome.number + 1 - first, self._journal.next_slot - first)
         return last
 
+    def _fitting_snapshot(self) -> Snapshot | None:
+        """The newest snapshot of a state that this journal leads to: an older copy may have been restored."""
+        last = self._journal.next_slot - 1 - self._journal.pending
+        while (snapshot := self._snapshots.latest(last)) is not None:
+            if next(self._journal.slots(snapshot.slot)).chain == snapshot.chain:
+                return snapshot
+            _log.warning("the snapshot of slot %d is not of this journal", snapshot.slot)
+            last = snapshot.slot - 1
+        return None
+
     def run_slot(self, slot: SlotInput) -> SlotDone:
         """Take one slot from its inputs to its outcome, both durable.
 
-        When the board is reset on the way, it is rebuilt from the journal and the slot is carried out on it.
+        When the engine is lost on the way, it is rebuilt from the journal and the slot is carried out on it.
 
         Raises:
-            Halted: the engine's digest or root is not that of its reports.
-            ValueError: the slot does not follow the last one.
+            StateError: the slot does not follow the last one; nothing has changed.
+            Halted: engine and host disagree; nothing of the slot but its inputs is journaled, and no slot
+                can follow. So it is after any other error.
+            RecoveryFailed: the engine cannot be brought back.
         """
-        if slot.number != self.next_slot:
-            raise ValueError(f"slot: {slot.number} does not follow {self.next_slot - 1}")
+        if not self._sound:
+            raise Halted(slot.number, "an earlier slot failed; open the venue again")
+        self.machine.check(slot)
+        self._sound = False
         self._journal.append_input(slot)
         try:
             outcome, burst = self._execution.run(slot)
-        except EngineReset:
-            done = self.recover()
-            assert done is not None
-            return done
-        return self._finish(slot, outcome, burst)
+            done = self._finish(slot, outcome, burst)
+        except EngineLost as error:
+            _log.warning("engine lost in slot %d: %s", slot.number, error)
+            recovered = self.recover()
+            assert recovered is not None
+            done = recovered
+        self._sound = True
+        return done
 
     def _finish(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst) -> SlotDone:
         self._journal.append_outcome(outcome)

@@ -147,6 +147,10 @@ class RtlBackend:
         counters = self._counters()
         return counters.busy_cycles / counters.commands if counters.commands else 0.0
 
+    def board_epoch(self) -> int:
+        """0: it begins and ends with this process."""
+        return 0
+
     def close(self) -> None:
         """Finish the waveform and free the model."""
         if self._core:

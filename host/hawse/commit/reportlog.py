@@ -64,16 +64,20 @@ class ReportLog:
 
     def close(self) -> tuple[bytes, int, int]:
         """End the log and begin an empty one; returns root (32 bytes), leaves and records."""
-        self._end_chunk()
-        if self._peaks:
-            root = self._peaks.pop()
-            while self._peaks:
-                root = keccak256(_NODE + self._peaks.pop() + root)
-        else:
-            root = keccak256(b"")
-        result = root, self._leaves, self._records
+        result = self.root(), self._leaves, self._records
+        self._peaks.clear()
         self._leaves = self._records = 0
         return result
+
+    def root(self) -> bytes:
+        """End the open chunk and return the root (32 bytes) of all records so far; the log goes on."""
+        self._end_chunk()
+        if not self._peaks:
+            return keccak256(b"")
+        *left, root = self._peaks
+        for peak in reversed(left):
+            root = keccak256(_NODE + peak + root)
+        return root
 
     def _end_chunk(self) -> None:
         if self._pending:

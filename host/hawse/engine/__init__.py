@@ -1,6 +1,6 @@
 """Engines: anything that turns commands into reports by the matching rules, and the driver around them."""
 
-from .backend import Backend, Batch, Beats, EngineError, Fence, split
+from .backend import Backend, Batch, Beats, EngineError, EngineLost, Fence, split
 from .engine import Band, Burst, DriverRefusal, Engine
 from .golden import GoldenBackend
 from .link import EngineReset, EpochTooLow, LinkBackend, LinkLost, LinkTimeout, LinkVersionMismatch
@@ -19,6 +19,7 @@ __all__ = [
     "DriverRefusal",
     "Engine",
     "EngineError",
+    "EngineLost",
     "EngineReset",
     "EpochTooLow",
     "Fence",

@@ -13,6 +13,10 @@ class EngineError(Exception):
     """An engine, or the way to it, failed or contradicted the wire's rules."""
 
 
+class EngineLost(EngineError):
+    """The engine was reset, or the way to it broke: nobody knows what it carried out. A reset helps."""
+
+
 class Backend(Protocol):
     """An engine that speaks the wire: RTL, board, native or golden."""
 
@@ -31,7 +35,15 @@ class Backend(Protocol):
 
         Raises:
             ValueError: wrong type of array, or a last command that has no certain answer.
+            EngineLost: what it has carried out is unknown.
             EngineError: the engine failed.
+        """
+
+    def board_epoch(self) -> int:
+        """Epoch that a board is in, 0 without reset since power-up; 0 for an engine within this process.
+
+        Raises:
+            EngineLost: it cannot be asked.
         """
 
     def close(self) -> None:

@@ -8,11 +8,10 @@ from typing import Self
 
 import numpy as np
 
-from hawse.wire import Geometry, InstrumentState, Kind, Opcode, Side
+from hawse.wire import Geometry, InstrumentState, Kind, Opcode, Reason, Side
 from hawse.wire.dtypes import COMMAND, ORDER, Array, kinds, make
 
 from .backend import Backend, Batch, EngineError, Fence, split
-from .link import LinkBackend
 from .native.bindings import Driver
 
 
@@ -135,9 +134,8 @@ class Engine:
         rejected = burst.events[kinds(burst.events) == Kind.REJECTED]
         if len(rejected):
             e = rejected[0]
-            raise EngineError(
-                f"order id {e['order_id']}, instrument {e['instrument']}: rejected, {e['reason']}"
-            )
+            reason = Reason(int(e["reason"])).name
+            raise EngineError(f"order id {e['order_id']}, instrument {e['instrument']}: rejected, {reason}")
         return burst
 
     def open(self, instrument: int, base: int) -> None:
@@ -190,7 +188,7 @@ class Engine:
 
     def board_epoch(self) -> int:
         """Epoch in which a board is; 0 for an engine that lives and dies with this process."""
-        return self.backend.board_epoch() if isinstance(self.backend, LinkBackend) else 0
+        return self.backend.board_epoch()
 
     def close(self) -> None:
         """Release backend and driver."""

@@ -278,19 +278,25 @@ class LinkBackend:
         self._timeout = max(0.25, 2 * 8 * 560 * 10 / baudrate)
         self._end = LinkEnd(timeout=self._timeout)
         self._usable = False
+        self._baudrate = baudrate
+        self._open()
+        self._reopened = False
         try:
-            self._port = serial.serial_for_url(url, baudrate=baudrate, timeout=0, write_timeout=1.0)
-        except (serial.SerialException, ValueError) as error:
-            raise LinkLost(f"{url}: {error}") from error
-        try:
-            self._prepare()
             self.reset(self.board_epoch() + 1 if epoch is None else epoch)
             self.geometry = self._read_geometry()
         except BaseException:
             self.close()
             raise
 
-    def _prepare(self) -> None:
+    def _open(self) -> None:
+        self._lost, self._reopened = False, True
+        try:
+            self._port = serial.serial_for_url(
+                self.name, baudrate=self._baudrate, timeout=0, write_timeout=1.0
+            )
+        except (serial.SerialException, ValueError) as error:
+            self._lost = True
+            raise LinkLost(f"{self.name}: {error}") from error
         self._fd: int | None
         try:
             self._fd = self._port.fileno()
@@ -307,11 +313,15 @@ class LinkBackend:
         return self._end.epoch
 
     def board_epoch(self) -> int:
-        """The epoch that the board is in, 0 if it had no reset since power-up. Changes nothing.
+        """The epoch that the board is in, 0 if it had no reset since power-up. Changes nothing there.
+
+        A port that failed is opened again.
 
         Raises:
             LinkTimeout, LinkLost: no answer.
         """
+        if self._lost:
+            self._open()
         while self._read(0):  # what it said before it was asked does not count
             pass
         asking = LinkEnd()  # in no epoch, so that every frame is of a foreign one
@@ -326,6 +336,7 @@ class LinkBackend:
         Raises:
             EpochTooLow: the board's own epoch is not below ``epoch``.
             LinkTimeout, LinkLost: no answer.
+            EngineError: the port was opened again, and another board is behind it.
         """
         self._usable = False
         known = self.board_epoch()
@@ -335,6 +346,10 @@ class LinkBackend:
         end.reset(epoch)
         self._until(end, lambda: end.open, f"reset to epoch {epoch}")
         self._usable = True
+        if self._reopened and self._read_geometry() != self.geometry:
+            self._usable = False
+            raise EngineError(f"{self.name}: another board, of another geometry, answers now")
+        self._reopened = False
 
     def exchange(self, commands: Array) -> Array:
         """Carry out ``commands`` as :class:`~hawse.engine.backend.Backend` says.
@@ -411,8 +426,13 @@ class LinkBackend:
             self._port.write(data)
         except serial.SerialTimeoutException:
             pass  # lost on the line; the link sends it again
-        except serial.SerialException as error:
-            raise LinkLost(f"{self.name}: {error}") from error
+        except (serial.SerialException, OSError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> LinkLost:
+        self._lost = True
+        self._port.close()
+        return LinkLost(f"{self.name}: {error}")
 
     def _read(self, wait: float) -> bytes:
         """What has come; waits for something ``wait`` seconds at most."""
@@ -422,5 +442,5 @@ class LinkBackend:
             if select.select([self._fd], [], [], wait)[0]:
                 return bytes(self._port.read(1 << 16))
         except (serial.SerialException, OSError) as error:
-            raise LinkLost(f"{self.name}: {error}") from error
+            raise self._failed(error) from error
         return b""

@@ -29,6 +29,10 @@ class SoftBackend:
         """See :class:`~hawse.engine.backend.Backend`."""
         return self._engine.exchange(check_commands(commands))
 
+    def board_epoch(self) -> int:
+        """0: it begins and ends with this process."""
+        return 0
+
     def close(self) -> None:
         """See :class:`~hawse.engine.backend.Backend`."""
         self._engine.close()

@@ -167,9 +167,10 @@ class Machine:
         Raises:
             StateError: not between two slots, or an input that does not follow on; nothing has changed.
         """
-        self._expect(_Phase.BOUNDARY)
+        self.check(slot)
         signed = np.asarray(signature_ok, bool)
-        self._check(slot, signed)
+        if signed.shape != slot.commands.shape:
+            raise StateError(f"signature_ok: {signed.shape} for {len(slot.commands)} commands")
         self._phase = _Phase.BROKEN
         self.next_slot = slot.number + 1
         self.time = slot.time
@@ -187,7 +188,13 @@ class Machine:
         self._phase = _Phase.OPEN
         return Admission(np.array(rows, ORDER), tuple(admitter.refusals))
 
-    def _check(self, slot: SlotInput, signed: NDArray[np.bool_]) -> None:
+    def check(self, slot: SlotInput) -> None:
+        """Whether :meth:`open_slot` takes ``slot``, which is to be known before it is journaled.
+
+        Raises:
+            StateError: not between two slots, or an input that does not follow on.
+        """
+        self._expect(_Phase.BOUNDARY)
         if slot.number != self.next_slot:
             raise StateError(f"number: slot {slot.number}, not {self.next_slot}")
         if not self.time <= slot.time < 1 << 64:
@@ -208,8 +215,6 @@ class Machine:
                 )
         if slot.commands.dtype != USER_COMMAND or slot.commands.ndim != 1:
             raise StateError(f"commands: {slot.commands.dtype}, not rows of USER_COMMAND")
-        if signed.shape != slot.commands.shape:
-            raise StateError(f"signature_ok: {signed.shape} for {len(slot.commands)} commands")
 
     def _deposit(self, deposit: Deposit) -> None:
         """Credit a deposit. What no account can take (all are given out, or int64 is full) is paid back."""
