@@ -255,13 +255,23 @@ def test_odd_tokens(web3):
     claim = venue.claim(1, paid, *withdrawals.proof([paid], 0))
     venue.refuses("deposit: transfer failed", venue.call.deposit(5), owner)
     venue.refuses("claim: transfer failed", claim)
-    # A transfer that calls back finds every door shut. (The lock gives no reason.)
-    for inside in (claim, venue.call.deposit(5)):
+    # A transfer that calls back finds every door shut. (The lock gives no reason, and nothing
+    # else would refuse these amounts.)
+    venue.do(venue.token.functions.mint(venue.token.address, FUNDS))
+    other = Withdrawal(2, raw(owner), 7)
+    venue.anchor(withdrawals_sum=7, withdrawals_root=withdrawals.root([other]))
+    claims = claim, venue.claim(2, other, *withdrawals.proof([other], 0))
+    for outside, inside in (
+        claims,
+        (claim, venue.call.deposit(5)),
+        (venue.call.deposit(1000), claim),
+        (venue.call.deposit(1000), venue.call.deposit(5)),
+    ):
         data = bytes.fromhex(inside._encode_transaction_data()[2:])
         venue.do(venue.token.functions.misbehave(False, 0, venue.contract.address, data))
-        for outside in (claim, venue.call.deposit(5)):
-            with pytest.raises(TransactionFailed):
-                outside.call({"from": owner})
+        with pytest.raises(TransactionFailed) as failure:
+            outside.call({"from": owner})
+        assert str(failure.value) == "execution reverted: b''"
     venue.do(venue.token.functions.misbehave(False, 0, nobody, b""))
     venue.do(claim)
     assert venue.held() == 500

@@ -24,6 +24,7 @@ from hawse.chain.errors import (
     ContractsNotFoundError,
     DepositMismatchError,
     DevChainError,
+    NotMinedError,
     RevertedError,
 )
 from hawse.commit import withdrawals
@@ -43,6 +44,7 @@ def chain(request):
     if request.param == "anvil" and anvil is None:
         pytest.skip("no anvil on the path or under build/anvil: make anvil installs it with npm")
     with DevChain([OPERATOR, *KEYS], anvil=anvil) as running:
+        running.anvil = anvil is not None
         yield running
 
 
@@ -225,6 +227,27 @@ def test_bad_arguments(embedded):
     with pytest.raises(ChainError):
         client.claim(STRANGER, 1, id=1, owner=OWNERS[0], amount=1, path=0, proof=[])
     assert client.deposit_all([]) == []
+
+
+def test_a_stuck_anchor_is_replaced_with_higher_fees(chain):
+    if not chain.anvil:
+        pytest.skip("the embedded chain makes a block of every transaction at once")
+    client = deploy(chain.url)
+    hasty = SettlementClient(chain.url, client.address, OPERATOR, timeout=0.5)
+    sent = header(client)
+    rpc(chain.url, "evm_setAutomine", False)
+    try:
+        for _ in range(3):
+            with pytest.raises(NotMinedError):
+                hasty.anchor(sent)
+        pending = rpc(chain.url, "txpool_content")["result"]
+        (waiting,) = (account for pool in pending.values() for account in pool.values())
+        assert len(waiting) == 1
+        rpc(chain.url, "evm_mine")
+    finally:
+        rpc(chain.url, "evm_setAutomine", True)
+    assert hasty.anchor(sent) == client.anchor(sent)
+    assert client.batch_count() == 1
 
 
 # Bad nodes

@@ -128,6 +128,7 @@ class SettlementClient:
         self._operator = Account.from_key(operator_key) if operator_key else None
         self._first_block = first_block
         self._confirmations = confirmations
+        self._attempt: tuple[int, dict[str, int]] | None = None  # nonce and fees of the last anchor
         self._seen = (0, first_block)  # a deposit's index, and a block not after it
         with _translated("settlement"):
             self.chain_id = self._web3.eth.chain_id
@@ -342,7 +343,9 @@ class SettlementClient:
         if done:
             return done
         try:
-            receipt = self._transact(self._operator, self._contract.functions.anchor(astuple(header)), what)
+            receipt = self._send_anchor(
+                self._operator, self._contract.functions.anchor(astuple(header)), what
+            )
         except ChainError:
             # An earlier attempt whose answer was lost may have got there meanwhile.
             done = self._anchored_as(header)
@@ -350,6 +353,19 @@ class SettlementClient:
                 return done
             raise
         return _transaction(receipt)
+
+    def _send_anchor(self, operator: LocalAccount, call: ContractFunction, what: str) -> TxReceipt:
+        with _translated(what):
+            # The first nonce that is in no block: an attempt that is stuck is replaced, not queued behind.
+            nonce = self._web3.eth.get_transaction_count(operator.address, "latest")
+            fees, _ = _fees(self._web3)
+            if self._attempt and self._attempt[0] == nonce:
+                # Nodes want an eighth more for a replacement.
+                fees = {
+                    name: max(fee, self._attempt[1].get(name, 0) * 9 // 8 + 1) for name, fee in fees.items()
+                }
+            self._attempt = (nonce, fees)
+            return self._transact(operator, call, what, nonce=nonce, **fees)
 
     def _anchored_as(self, header: BatchHeader) -> Transaction | None:
         if header.number > self.batch_count() or header.number == 0:
@@ -428,9 +444,9 @@ class SettlementClient:
         with _translated(call.fn_name):
             return call.call(block_identifier=block)
 
-    def _transact(self, account: LocalAccount, call: ContractFunction, what: str) -> TxReceipt:
+    def _transact(self, account: LocalAccount, call: ContractFunction, what: str, **fields: int) -> TxReceipt:
         with _translated(what):
-            data = {"to": call.address, "data": call._encode_transaction_data()}
+            data = {"to": call.address, "data": call._encode_transaction_data(), **fields}
             receipt = _send(self._web3, account, data, what, self._timeout)
             if not receipt["status"]:
                 raise RevertedError(what, _reason(call, account, receipt["blockNumber"]))
@@ -496,16 +512,13 @@ def _fees(web3: Web3) -> tuple[dict[str, int], int]:
 
 
 def _send(web3: Web3, account: LocalAccount, fields: dict[str, Any], what: str, timeout: float) -> TxReceipt:
-    fees, _ = _fees(web3)
-    transaction: dict[str, Any] = {
-        "from": account.address,
-        "chainId": web3.eth.chain_id,
-        "value": 0,
-        "nonce": web3.eth.get_transaction_count(account.address, "pending"),
-        **fields,
-    }
-    transaction["gas"] = web3.eth.estimate_gas(transaction) * 5 // 4  # type: ignore[arg-type]
-    return _wait(web3, _submit(web3, account, transaction | fees), what, timeout)
+    if "nonce" not in fields:
+        nonce = web3.eth.get_transaction_count(account.address, "pending")
+        fields = {"nonce": nonce, **_fees(web3)[0], **fields}
+    transaction = {"chainId": web3.eth.chain_id, "value": 0, **fields}
+    call = {"from": account.address, **{k: v for k, v in fields.items() if k in ("to", "data")}}
+    transaction["gas"] = web3.eth.estimate_gas(call) * 5 // 4  # type: ignore[arg-type]
+    return _wait(web3, _submit(web3, account, transaction), what, timeout)
 
 
 def _submit(web3: Web3, account: LocalAccount, transaction: dict[str, Any]) -> bytes:

@@ -24,6 +24,7 @@ from typing import IO, Any
 import click
 from eth.abc import ComputationAPI
 from eth.exceptions import Revert, VMError
+from eth.exceptions import TransactionNotFound as NoTransaction
 from eth.vm.spoof import SpoofTransaction
 from eth_abi.abi import decode
 from eth_account import Account
@@ -99,7 +100,7 @@ class _Backend(PyEVMBackend):  # type: ignore[misc]
     def get_transaction_receipt(self, transaction_hash: bytes) -> Any:
         try:
             number, index = self.chain.get_canonical_transaction_index(transaction_hash)
-        except Exception as error:
+        except NoTransaction as error:
             raise TransactionNotFound(transaction_hash.hex()) from error
         block = self.chain.get_canonical_block_by_number(number)
         receipts = block.get_receipts(self.chain.chaindb)
@@ -145,7 +146,7 @@ class Node:
         if method in ("eth_call", "eth_estimateGas"):
             call = {"from": ZERO_ADDRESS, **params[0]}
             params[0] = call | {"data": call.pop("input", call.get("data", "0x"))}
-        if method in ("evm_revert", "evm_mine"):
+        if method == "evm_revert":
             self._logs.clear()
         return self._call(method, params)
 
@@ -372,6 +373,8 @@ class DevChain:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
 
     def __enter__(self) -> "DevChain":
         return self.start()

@@ -2,7 +2,7 @@
 """
 @title A token that misbehaves as it is told
 @dev `refuse` moves nothing and returns False; `fee` is kept of every transfer in thousandths; `reenter`, where
-     set, is called with `payload` in the middle of every transfer.
+     set, is called with `payload` in the middle of the next transfer.
 """
 
 balanceOf: public(HashMap[address, uint256])
@@ -39,8 +39,10 @@ def transfer(to: address, amount: uint256) -> bool:
 def _move(owner: address, to: address, amount: uint256) -> bool:
     if self.refuse:
         return False
-    if self.reenter != empty(address):
-        raw_call(self.reenter, self.payload)
+    target: address = self.reenter
+    if target != empty(address):
+        self.reenter = empty(address)
+        raw_call(target, self.payload)
     self.balanceOf[owner] -= amount
     self.balanceOf[to] += amount - amount * self.fee // 1000
     return True
