@@ -15,7 +15,7 @@ from hawse.state.config import VenueConfig
 from hawse.venue import Execution, SlotDone
 from hawse.venue import replay as execute
 
-from .common import bar, clear_errors, console, json_option, open_engine, say
+from .common import Trace, bar, clear_errors, console, json_option, open_engine, say
 
 
 class VerificationFailed(click.ClickException):
@@ -24,9 +24,12 @@ class VerificationFailed(click.ClickException):
     exit_code = 1
 
 
-def _execute(journal: Journal, engine_name: str) -> Iterator[SlotDone]:
+def _execute(journal: Journal, engine_name: str, trace: Trace | None = None) -> Iterator[SlotDone]:
     config = VenueConfig.decode(journal.config)
-    with closing(open_engine(engine_name, config.geometry)) as engine, bar("Replaying slots") as progress:
+    with (
+        closing(open_engine(engine_name, config.geometry, trace)) as engine,
+        bar("Replaying slots") as progress,
+    ):
         execution = Execution(config, engine, max(journal.epoch, engine.board_epoch()) + 1)
         for done in execute(execution, journal.slots()):
             yield done
@@ -45,9 +48,14 @@ directory = click.argument("directory", type=click.Path(exists=True, file_okay=F
 @click.command()
 @directory
 @engine_option
+@click.option("--trace", type=click.Path(path_type=Path), help="With rtl: write a waveform (FST).")
+@click.option("--trace-from", type=int, default=0, show_default=True, help="First clock cycle of it.")
+@click.option("--trace-to", type=int, help="Clock cycle before which it ends.")
 @json_option
 @clear_errors
-def replay(directory: Path, engine: str, as_json: bool) -> None:
+def replay(
+    directory: Path, engine: str, trace: Path | None, trace_from: int, trace_to: int | None, as_json: bool
+) -> None:
     """Execute a journal again on an engine, from its first slot.
 
     DIRECTORY holds the journal. Signatures, margin, matching and all roots are recomputed, and each slot's
@@ -55,8 +63,9 @@ def replay(directory: Path, engine: str, as_json: bool) -> None:
     """
     started = time.monotonic()
     commands, batches = 0, []
+    waveform = Trace(trace, trace_from, trace_to) if trace else None
     with Journal(directory, readonly=True) as journal:
-        for done in _execute(journal, engine):
+        for done in _execute(journal, engine, waveform):
             commands += len(done.slot.commands)
             if done.sealed:
                 header = done.sealed.header

@@ -4,7 +4,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -54,13 +56,28 @@ def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def open_engine(name: str, geometry: Geometry) -> Engine:
+@dataclass(frozen=True)
+class Trace:
+    """A waveform to write of the gateware: clock cycles ``first`` up to, not including, ``last``."""
+
+    file: Path
+    first: int = 0
+    last: int | None = None
+
+
+def open_engine(name: str, geometry: Geometry, trace: Trace | None = None) -> Engine:
     """``soft``, ``golden``, ``rtl`` (Verilated gateware in this process), or the URL or device of a board.
 
     Raises:
         click.BadParameter: gateware simulation is not installed, or a board of another geometry.
     """
     backend: Backend
+    waveform: dict[str, Any] = {}
+    if trace:
+        if name != "rtl":
+            raise click.UsageError("--trace goes with --engine rtl")
+        waveform = {"trace": trace.file, "trace_from": trace.first}
+        waveform |= {} if trace.last is None else {"trace_to": trace.last}
     if name == "soft":
         backend = SoftBackend(geometry)
     elif name == "golden":
@@ -70,7 +87,7 @@ def open_engine(name: str, geometry: Geometry) -> Engine:
             from hawse_sim.rtl import RtlBackend  # noqa: PLC0415 - an extra that the host can do without
         except ImportError as error:
             raise click.BadParameter(f"rtl needs the extras hdl and sim: {error}") from error
-        backend = RtlBackend(geometry)
+        backend = RtlBackend(geometry, **waveform)
     else:
         backend = LinkBackend(name)
         if backend.geometry != geometry:
