@@ -1,0 +1,46 @@
+"""Layouts that the parts of the matching engine share, sized by the geometry."""
+
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+from hawse.wire import Geometry, Side
+
+
+def handle_bits(geometry: Geometry) -> int:
+    """Bits of a handle that is inside the order store."""
+    return ceil_log2(geometry.orders)
+
+
+def instrument_bits(geometry: Geometry) -> int:
+    """Bits of an instrument's number in the gateware; never 0."""
+    return max(1, ceil_log2(geometry.instruments))
+
+
+def place_layout(geometry: Geometry) -> data.StructLayout:
+    """One level of one instrument."""
+    return data.StructLayout({"level": ceil_log2(geometry.levels), "instrument": instrument_bits(geometry)})
+
+
+def best_layout(geometry: Geometry) -> data.StructLayout:
+    """A level, if there is one."""
+    return data.StructLayout({"found": 1, "level": ceil_log2(geometry.levels)})
+
+
+def ends_layout(geometry: Geometry) -> data.StructLayout:
+    """First and last order of a level that holds orders; one entry serves both sides, which never share a level."""
+    handle = handle_bits(geometry)
+    return data.StructLayout({"occupied": 1, "head": handle, "tail": handle})
+
+
+def record_layout(geometry: Geometry) -> data.StructLayout:
+    """An order at rest, if ``live``; ``level`` is its price less the base of the band."""
+    return data.StructLayout(
+        {
+            "live": 1,
+            "quantity": 32,
+            "level": ceil_log2(geometry.levels),
+            "side": Side,
+            "account": geometry.account_bits,
+            "self_trade": 2,
+            "instrument": instrument_bits(geometry),
+        }
+    )
