@@ -221,6 +221,10 @@ class Matcher(wiring.Component):
             m.d.sync += [maker.eq(self.record), maker_at.eq(ahead), ahead.eq(ahead + 1)]
             m.d.comb += [self.read.eq(1), self.read_handle.eq(ahead + 1)]
 
+        def forget_best(side: Side) -> None:
+            # What is loaded next may cross, so that a bound left over would not be met with a search.
+            m.d.comb += [self.best_write.eq(1), self.best_side.eq(side), self.best.found.eq(0)]
+
         best = Signal(best_layout(geometry))
         m.d.comb += best.eq(Mux(walk_side == Side.BUY, self.bid.as_value(), self.ask.as_value()))
 
@@ -446,9 +450,12 @@ class Matcher(wiring.Component):
                 ]
                 m.next = "TOTAL"
                 with m.If(loads):
+                    forget_best(Side.BUY)
                     m.next = "REFILL"
 
             with m.State("REFILL"):
+                with m.If(~mass):
+                    forget_best(Side.SELL)
                 m.d.comb += [self.read.eq(1), self.read_handle.eq(ahead)]
                 m.next = "FILL"
 
