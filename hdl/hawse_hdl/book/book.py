@@ -12,7 +12,8 @@ from hawse.wire import Geometry, InstrumentState, Kind, Opcode, Reason, Side, Ti
 from .. import layouts
 from .bitmap import PriceBitmap
 from .check import Check, OrderCheck, verdict_layout
-from .layouts import best_layout, handle_bits, record_layout
+from .fronts import Fronts
+from .layouts import handle_bits, record_layout
 from .matcher import Matcher, row_layout, task_layout
 from .memory import ForwardedMemory
 from .outbox import Outbox
@@ -59,6 +60,7 @@ class Book(wiring.Component):
         m.submodules.store = store = ForwardedMemory(record, geometry.orders)
         m.submodules.queues = queues = Queues(geometry)
         m.submodules.bitmap = bitmap = PriceBitmap(geometry)
+        m.submodules.fronts = fronts = Fronts(geometry)
         m.submodules.matcher = matcher = Matcher(geometry)
         m.submodules.outbox = outbox = Outbox()
         connect(m, outbox.beats, flipped(self.beats))
@@ -67,13 +69,6 @@ class Book(wiring.Component):
         m.submodules.rows = rows = Memory(shape=row_layout(), depth=rows_depth, init=[])
         row_write = rows.write_port()
         row_accept, row_match = rows.read_port(domain="comb"), rows.read_port(domain="comb")
-        best = best_layout(geometry)
-        m.submodules.bids = bids = Memory(shape=best, depth=rows_depth, init=[])
-        m.submodules.asks = asks = Memory(shape=best, depth=rows_depth, init=[])
-        bid_write, ask_write = bids.write_port(), asks.write_port()
-        bid_here, ask_here = bids.read_port(domain="comb"), asks.read_port(domain="comb")
-        bid_match, ask_match = bids.read_port(domain="comb"), asks.read_port(domain="comb")
-
         # Stages.
         order_stage = {"valid": 1, "command": layouts.COMMAND, "accepted": 32, "row": row_layout()}
         reading = Signal(data.StructLayout(order_stage))
@@ -159,7 +154,7 @@ class Book(wiring.Component):
         is_new, is_cancel = command.opcode == Opcode.NEW, command.opcode == Opcode.CANCEL
         is_replace = command.opcode == Opcode.REPLACE
         accepted, enters, leaves, writes = Signal(), Signal(), Signal(), Signal()
-        arrives, rests, crosses, improves, starts_slow = Signal(), Signal(), Signal(), Signal(), Signal()
+        arrives, rests, starts_slow = Signal(), Signal(), Signal()
         order = Signal(record)
         level = verdict.level
         m.d.comb += [
@@ -168,8 +163,6 @@ class Book(wiring.Component):
             order_check.quantity.eq(command.quantity),
             order_check.record.eq(found),
             accepted.eq(order_check.accepted),
-            bid_here.addr.eq(command.instrument),
-            ask_here.addr.eq(command.instrument),
             order.live.eq(1),
             order.quantity.eq(command.quantity),
             order.level.eq(level),
@@ -180,18 +173,10 @@ class Book(wiring.Component):
             arrives.eq((is_new & ~second) | (is_replace & second)),
             rests.eq(arrives & (is_replace | ~verdict.twice)),
         ]
-        # Bounds of the best levels: never worse than the truth.
-        bid, ask = bid_here.data, ask_here.data
-        below_ask, above_bid = Signal(), Signal()
-        m.d.comb += [below_ask.eq(~ask.found | (level < ask.level)), above_bid.eq(~bid.found | (level > bid.level))]
-        with m.If(order.side == Side.BUY):
-            m.d.comb += [crosses.eq(~below_ask), improves.eq(above_bid)]
-        with m.Else():
-            m.d.comb += [crosses.eq(~above_bid), improves.eq(below_ask)]
         m.d.comb += [
-            enters.eq(rests & accepted & ~crosses),
+            enters.eq(rests & accepted & ~fronts.crosses),
             leaves.eq((is_cancel | (is_replace & ~second)) & accepted),
-            starts_slow.eq(accepted & (verdict.rare | (arrives & crosses))),
+            starts_slow.eq(accepted & (verdict.rare | (arrives & fronts.crosses))),
             # A NEW that crosses is written, too, and taken back by the matcher: what it does is known late.
             writes.eq(accepted & (is_cancel | verdict.reduces | rests)),
         ]
@@ -210,13 +195,16 @@ class Book(wiring.Component):
         with m.If(verdict.reduces):
             m.d.comb += store.value.eq(found)
             m.d.comb += store.value.quantity.eq(command.quantity)
-        for write, side in ((bid_write, Side.BUY), (ask_write, Side.SELL)):
-            m.d.comb += [
-                write.en.eq(decides & enters & improves & (order.side == side)),
-                write.addr.eq(command.instrument),
-                write.data.found.eq(1),
-                write.data.level.eq(level),
-            ]
+        m.d.comb += [
+            fronts.place.level.eq(level),
+            fronts.place.instrument.eq(command.instrument),
+            fronts.side.eq(order.side),
+            fronts.arriving.eq(decides & rests),
+            fronts.enters.eq(accepted & ~fronts.crosses),
+            fronts.vacated.eq(queues.vacated),
+            fronts.vacated_place.eq(queues.vacated_place),
+            fronts.vacated_side.eq(queues.vacated_side),
+        ]
         with m.If(go):
             m.d.sync += [
                 told.valid.eq(deciding.valid),
@@ -224,7 +212,8 @@ class Book(wiring.Component):
                 told.task.accepted.eq(deciding.accepted),
                 told.task.order.eq(order),
                 told.task.row.eq(deciding.row),
-                told.task.improves.eq(improves),
+                told.task.front.eq(fronts.entered),
+                told.task.facing.eq(fronts.facing),
                 told.record.eq(found),
                 told.reason.eq(order_check.reason),
                 told.second.eq(second),
@@ -305,10 +294,11 @@ class Book(wiring.Component):
             matcher.settled.eq(queues.quiet & bitmap.settled),
             matcher.seek_ready.eq(bitmap.ready),
             matcher.found.eq(bitmap.found),
-            bid_match.addr.eq(matcher.instrument),
-            ask_match.addr.eq(matcher.instrument),
-            matcher.bid.eq(bid_match.data),
-            matcher.ask.eq(ask_match.data),
+            fronts.instrument.eq(matcher.instrument),
+            fronts.write.eq(matcher.front_write & slow.replicate(2)),
+            fronts.value.eq(matcher.front),
+            matcher.bid.eq(fronts.bid),
+            matcher.ask.eq(fronts.ask),
             row_match.addr.eq(matcher.instrument),
             matcher.row.eq(row_match.data),
             matcher.free.eq(outbox.room & ~reported & ~told.reports),
@@ -333,12 +323,6 @@ class Book(wiring.Component):
                 store.address.eq(matcher.write_handle),
                 store.value.eq(matcher.value),
             ]
-            for write, side in ((bid_write, Side.BUY), (ask_write, Side.SELL)):
-                m.d.comb += [
-                    write.en.eq(matcher.best_write & (matcher.best_side == side)),
-                    write.addr.eq(matcher.instrument),
-                    write.data.eq(matcher.best),
-                ]
 
         # Counters.
         with m.If((told.valid & ~slow & ~told.second) | (slow & matcher.done)):
@@ -362,8 +346,7 @@ class Book(wiring.Component):
                 row_write.addr.eq(count),
                 row_write.data.eq(0),
             ]
-            for write in (bid_write, ask_write):
-                m.d.comb += [write.en.eq(1), write.addr.eq(count), write.data.eq(0)]
+            m.d.comb += [fronts.instrument.eq(count), fronts.write.eq(~0), fronts.value.eq(0)]
         with m.If(wiping):
             # A word of the bitmap is wiped at once, so one pass serves both sides.
             m.d.comb += [queues.act.eq(Act.WIPE), queues.side.eq(count[0])]

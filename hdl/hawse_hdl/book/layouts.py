@@ -25,6 +25,12 @@ def best_layout(geometry: Geometry) -> data.StructLayout:
     return data.StructLayout({"found": 1, "level": ceil_log2(geometry.levels)})
 
 
+def front_layout(geometry: Geometry) -> data.StructLayout:
+    """Bounds of one side: no order rests at a level better than ``best``, and but for that none better than ``behind``."""
+    best = best_layout(geometry)
+    return data.StructLayout({"best": best, "behind": best})
+
+
 def ends_layout(geometry: Geometry) -> data.StructLayout:
     """First and last order of a level that holds orders; one entry serves both sides, which never share a level."""
     handle = handle_bits(geometry)

@@ -20,7 +20,7 @@ from hawse.wire import (
 )
 
 from .. import layouts
-from .layouts import best_layout, ends_layout, handle_bits, instrument_bits, place_layout, record_layout
+from .layouts import best_layout, ends_layout, front_layout, handle_bits, instrument_bits, place_layout, record_layout
 from .queues import Act
 
 
@@ -47,8 +47,9 @@ def task_layout(geometry: Geometry) -> data.StructLayout:
             #: The order that arrives, as it would rest.
             "order": record_layout(geometry),
             "row": row_layout(),
-            #: Its level is better than the best of its own side.
-            "improves": 1,
+            #: Bounds of its own side, once it rests, and of the other.
+            "front": front_layout(geometry),
+            "facing": front_layout(geometry),
         }
     )
 
@@ -102,13 +103,12 @@ class Matcher(wiring.Component):
                 "seek_side": Out(Side),
                 "seek_ready": In(1),
                 "found": In(best_layout(geometry)),
-                # Best levels of ``instrument``, which may be too good; and what is found instead.
+                # Bounds of the best levels of ``instrument``, and what they are set to, a bit for each side.
                 "instrument": Out(instrument_bits(geometry)),
-                "bid": In(best_layout(geometry)),
-                "ask": In(best_layout(geometry)),
-                "best_write": Out(1),
-                "best_side": Out(Side),
-                "best": Out(best_layout(geometry)),
+                "bid": In(front_layout(geometry)),
+                "ask": In(front_layout(geometry)),
+                "front_write": Out(2),
+                "front": Out(front_layout(geometry)),
                 #: State and base of ``instrument``, and what they are set to.
                 "row": In(row_layout()),
                 "row_write": Out(1),
@@ -153,8 +153,8 @@ class Matcher(wiring.Component):
             self.seek_place.eq(here),
             self.seek_side.eq(walk_side),
             self.instrument.eq(command.instrument),
-            self.best_side.eq(walk_side),
-            self.best.eq(self.found),
+            self.front.best.eq(self.found),
+            self.front.behind.eq(self.found),
         ]
 
         # Registered results of comparing the order at hand with the taker.
@@ -163,6 +163,10 @@ class Matcher(wiring.Component):
         left_of_taker, left_of_maker = Signal(32), Signal(32)
         enough = Signal()
         price = Signal(32)
+
+        new = opcode == Opcode.NEW
+        posts = new & (command.flags.time_in_force == TimeInForce.POST_ONLY)
+        fills_or_kills = new & (command.flags.time_in_force == TimeInForce.FOK)
 
         def crosses(level: Any) -> Any:
             return Mux(buys, level <= taker.level, level >= taker.level)
@@ -221,12 +225,13 @@ class Matcher(wiring.Component):
             m.d.sync += [maker.eq(self.record), maker_at.eq(ahead), ahead.eq(ahead + 1)]
             m.d.comb += [self.read.eq(1), self.read_handle.eq(ahead + 1)]
 
-        def forget_best(side: Side) -> None:
-            # What is loaded next may cross, so that a bound left over would not be met with a search.
-            m.d.comb += [self.best_write.eq(1), self.best_side.eq(side), self.best.found.eq(0)]
+        facing = Signal(front_layout(geometry))
+        m.d.comb += facing.eq(Mux(walk_side == Side.BUY, self.bid.as_value(), self.ask.as_value()))
+        # The level behind the one at hand, if that is known.
+        behind, behind_known = Signal(best_layout(geometry)), Signal()
 
-        best = Signal(best_layout(geometry))
-        m.d.comb += best.eq(Mux(walk_side == Side.BUY, self.bid.as_value(), self.ask.as_value()))
+        def write_front(side: Any) -> None:
+            m.d.comb += self.front_write.eq(Mux(side == Side.BUY, 1 << Side.BUY, 1 << Side.SELL))
 
         with m.FSM(name="matcher"):
             with m.State("START"):
@@ -245,9 +250,12 @@ class Matcher(wiring.Component):
                             # The pipeline has entered it already, as if it did not cross.
                             m.d.comb += [self.write.eq(1), self.write_handle.eq(own_handle)]
                             m.d.comb += self.value.live.eq(0)
-                            front = Mux(buys, self.ask.level, self.bid.level)
-                            m.d.comb += self.place.level.eq(front)
-                            m.d.sync += level.eq(front)
+                            m.d.comb += self.place.level.eq(task.facing.best.level)
+                            m.d.sync += [
+                                level.eq(task.facing.best.level),
+                                behind.eq(task.facing.behind),
+                                behind_known.eq(task.facing.best != task.facing.behind),
+                            ]
                             m.next = "LEVEL"
                         with m.Case(Opcode.LOAD):
                             m.d.comb += self.place.eq(own_place)
@@ -272,15 +280,13 @@ class Matcher(wiring.Component):
                     self.read_handle.eq(self.ends.head),
                 ]
                 m.d.sync += maker_at.eq(self.ends.head)
-                new = opcode == Opcode.NEW
                 with m.If(~self.ends.occupied):
-                    m.next = "SEEK BEST"  # the best level was stale
-                with m.Elif((walk == Walk.MATCH) & new & (command.flags.time_in_force == TimeInForce.POST_ONLY)):
+                    m.next = "NEXT"
+                with m.Elif((walk == Walk.MATCH) & posts):
                     rest_or_cancel(Reason.POST_ONLY)
                 with m.Else():
                     m.next = "FETCH"
-                    fok = new & (command.flags.time_in_force == TimeInForce.FOK)
-                    with m.If((walk == Walk.MATCH) & fok & ~counted):
+                    with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
                         m.d.sync += walk.eq(Walk.COUNT)
 
             with m.State("FETCH"):
@@ -329,7 +335,7 @@ class Matcher(wiring.Component):
                             with m.Elif(~own & takes_taker):
                                 finish()
                             with m.Elif(last):
-                                m.next = "SEEK BEST"
+                                m.next = "NEXT"
                             with m.Else():
                                 m.d.comb += onward.eq(1)
                     with m.Case(Walk.COUNT):
@@ -337,8 +343,8 @@ class Matcher(wiring.Component):
                             rest_or_cancel(Reason.FOK)
                         with m.Elif(~own & enough):
                             m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1)]
-                            m.d.sync += level.eq(best.level)
-                            m.d.comb += self.place.level.eq(best.level)
+                            m.d.sync += level.eq(facing.best.level)
+                            m.d.comb += self.place.level.eq(facing.best.level)
                             m.next = "LEVEL"
                         with m.Else():
                             with m.If(~own):
@@ -368,6 +374,18 @@ class Matcher(wiring.Component):
                     m.d.sync += [maker.eq(self.record), maker_at.eq(maker_next), maker_next.eq(self.next)]
                     m.next = "COMPARE"
 
+            with m.State("NEXT"):  # the level at hand is empty
+                m.d.sync += behind_known.eq(0)
+                m.next = "SEEK BEST"
+                with m.If(behind_known):
+                    write_front(walk_side)
+                    m.d.comb += [self.front.best.eq(behind), self.front.behind.eq(behind)]
+                    m.d.comb += self.place.level.eq(behind.level)
+                    m.d.sync += level.eq(behind.level)
+                    m.next = "LEVEL"
+                    with m.If(~behind.found | ~crosses(behind.level)):
+                        rest_or_cancel(Mux(fills_or_kills, Reason.FOK, Reason.IOC))
+
             with m.State("SEEK BEST"), m.If(self.settled & self.seek_ready):
                 m.d.comb += self.seek.eq(1)
                 m.next = "SEEKING"
@@ -377,14 +395,14 @@ class Matcher(wiring.Component):
                 m.next = "SEEKING"
 
             with m.State("SEEKING"), m.If(self.seek_ready):
-                m.d.comb += self.best_write.eq(walk == Walk.MATCH)
+                with m.If(walk == Walk.MATCH):
+                    write_front(walk_side)
                 m.d.sync += level.eq(self.found.level)
                 m.d.comb += self.place.level.eq(self.found.level)
                 with m.If(self.found.found & ((walk == Walk.DUMP) | crosses(self.found.level))):
                     m.next = "LEVEL"
                 with m.Elif(walk != Walk.DUMP):
-                    fok = (opcode == Opcode.NEW) & (command.flags.time_in_force == TimeInForce.FOK)
-                    rest_or_cancel(Mux(fok, Reason.FOK, Reason.IOC))
+                    rest_or_cancel(Mux(fills_or_kills, Reason.FOK, Reason.IOC))
                 with m.Elif(walk_side == Side.BUY):
                     m.d.sync += walk_side.eq(Side.SELL)
                     m.next = "SEEK BEST"
@@ -412,11 +430,9 @@ class Matcher(wiring.Component):
                     self.write_handle.eq(own_handle),
                     self.value.eq(taker),
                     self.value.quantity.eq(remaining),
-                    self.best_write.eq(task.improves),
-                    self.best_side.eq(taker.side),
-                    self.best.found.eq(1),
-                    self.best.level.eq(taker.level),
+                    self.front.eq(task.front),
                 ]
+                write_front(taker.side)
                 finish()
 
             with m.State("LOAD"):
@@ -450,12 +466,11 @@ class Matcher(wiring.Component):
                 ]
                 m.next = "TOTAL"
                 with m.If(loads):
-                    forget_best(Side.BUY)
+                    # What is loaded next may cross: a bound left over could meet orders of the other side.
+                    m.d.comb += [self.front_write.eq(~0), self.front.eq(0)]
                     m.next = "REFILL"
 
             with m.State("REFILL"):
-                with m.If(~mass):
-                    forget_best(Side.SELL)
                 m.d.comb += [self.read.eq(1), self.read_handle.eq(ahead)]
                 m.next = "FILL"
 

@@ -61,6 +61,10 @@ class Queues(wiring.Component):
                 "changing": Out(place_layout(geometry)),
                 "changing_side": Out(Side),
                 "change": Out(change_layout()),
+                #: A level ceases to hold orders, and nothing that may change that is on its way.
+                "vacated": Out(1),
+                "vacated_place": Out(place_layout(geometry)),
+                "vacated_side": Out(Side),
                 #: No act is between its second and its last step.
                 "quiet": Out(1),
             }
@@ -180,6 +184,14 @@ class Queues(wiring.Component):
             ),
             self.change.occupied.eq(enters),
             self.change.wipe.eq(fourth.act == Act.WIPE),
+            self.vacated_place.eq(fourth.place),
+            self.vacated_side.eq(fourth.side),
+            self.vacated.eq(
+                ((leaves & is_head & is_tail) | (fourth.act == Act.EMPTY))
+                & ~(same_level & (third.act == Act.ENTER))
+                & ~((self.act == Act.ENTER) & (first_place == fourth.place))
+                & (self.place != fourth.place)
+            ),
             self.quiet.eq((third.act == Act.NONE) & (fourth.act == Act.NONE)),
         ]
         return m
