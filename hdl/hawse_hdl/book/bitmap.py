@@ -39,11 +39,11 @@ class PriceBitmap(wiring.Component):
     Positions count from the best possible price, so that bids are mirrored and the best level of either side
     is the lowest set bit.
 
-    Latency: a search from the best possible price 7 cycles, one for the level after another 3 to 12, from
-    ``seek`` to ``found``; a change is in the tree three cycles after its ``change``.
-    Initiation interval: 1 for changes; a search at a time.
-    Ordering: ``change`` refers to the ``changing`` of the cycle before. A search sees the changes of which
-    ``settled`` tells that they are in the tree.
+    Latency: a search for the best level 6 cycles, one for the level after another 3, 7 or 11, from ``seek`` to
+    ``found``; a change is in the tree four cycles after its ``change``.
+    Initiation interval: 1 for changes; a ``seek`` ends the search before it.
+    Ordering: ``change`` refers to the ``changing`` of the cycle before. A search sees the changes that are in
+    the tree when it begins, as ``settled`` tells.
     Reset: ends a search, but does not empty the trees: wipe each level.
     Back-pressure: ``ready`` is low during a search; changes are always taken.
     """
@@ -62,7 +62,7 @@ class PriceBitmap(wiring.Component):
                 "place": In(place_layout(geometry)),
                 "side": In(Side),
                 "ready": Out(1),
-                #: Result of the last search.
+                #: Result of the last search, when ``ready``.
                 "found": Out(best_layout(geometry)),
             }
         )
@@ -173,7 +173,7 @@ class PriceBitmap(wiring.Component):
         ]
 
         # Searches: a word is fetched and masked in one cycle, its first bit found in the next.
-        at = Signal(place)
+        at, begin = Signal(place), Signal(place)
         onward = Signal()
         word = Signal(max(WORD, roots_width))
         some, index = Signal(), Signal(ceil_log2(len(word)))
@@ -183,23 +183,33 @@ class PriceBitmap(wiring.Component):
             index.eq(where),
             mid_there.addr.eq(mid_address(at)),
             root_there.addr.eq(Cat(at.side, at.instrument)),
-            copy.read.eq(leaf_address(at)),
+            begin.eq(placed(self.place, self.side)),
+            copy.read.eq(leaf_address(begin)),
         ]
+        with m.If(self.seek):
+            m.d.comb += root_there.addr.eq(Cat(begin.side, begin.instrument))
 
         def fetch(source: Value, index: Value) -> None:
             m.d.sync += word.eq(source & (after(index, len(source)) | ~onward.replicate(len(source))))
 
+        def begin_anew() -> None:
+            """A new search ends whatever is going on."""
+            with m.If(self.seek):
+                m.d.sync += [at.eq(begin), onward.eq(self.onward)]
+                with m.If(self.onward):
+                    m.next = "LEAF"
+                with m.Else():
+                    m.d.sync += word.eq(root_there.data)
+                    m.next = "ROOT FIRST"
+
         with m.FSM(name="search"):
             with m.State("IDLE"):
                 m.d.comb += self.ready.eq(1)
-                with m.If(self.seek):
-                    m.d.sync += [at.eq(placed(self.place, self.side)), onward.eq(self.onward)]
-                    m.next = "ROOT"
-                    with m.If(self.onward):
-                        m.next = "LEAF"
+                begin_anew()
             with m.State("ROOT"):
                 fetch(root_there.data, at.top)
                 m.next = "ROOT FIRST"
+                begin_anew()
             with m.State("ROOT FIRST"):
                 with m.If(some):
                     m.d.sync += [at.top.eq(index), onward.eq(0)]
@@ -207,20 +217,24 @@ class PriceBitmap(wiring.Component):
                 with m.Else():
                     m.d.sync += self.found.found.eq(0)
                     m.next = "IDLE"
+                begin_anew()
             with m.State("MID"):
                 fetch(mid_there.data, at.mid)
                 m.next = "MID FIRST"
+                begin_anew()
             with m.State("MID FIRST"):
+                with m.If(~self.seek):
+                    m.d.comb += copy.read.eq(Cat(index[:_INDEX], leaf_address(at)[_INDEX:]))
                 with m.If(some):
                     m.d.sync += [at.mid.eq(index), onward.eq(0)]
                     m.next = "LEAF"
                 with m.Else():
                     m.next = "ROOT"
+                begin_anew()
             with m.State("LEAF"):
-                m.next = "LEAF FETCH"
-            with m.State("LEAF FETCH"):
                 fetch(copy.data, at.leaf)
                 m.next = "LEAF FIRST"
+                begin_anew()
             with m.State("LEAF FIRST"):
                 with m.If(some):
                     position = Cat(index[:_INDEX], at.mid, at.top)[:level_bits]
@@ -231,4 +245,5 @@ class PriceBitmap(wiring.Component):
                     m.next = "IDLE"
                 with m.Else():
                     m.next = "MID"
+                begin_anew()
         return m

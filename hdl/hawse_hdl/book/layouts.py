@@ -26,9 +26,12 @@ def best_layout(geometry: Geometry) -> data.StructLayout:
 
 
 def front_layout(geometry: Geometry) -> data.StructLayout:
-    """Bounds of one side: no order rests at a level better than ``best``, and but for that none better than ``behind``."""
+    """Bounds of one side: no order rests at a level better than ``best``, and but for that none better than ``behind``.
+
+    ``behind`` says nothing while it is ``partial``: then it is the best of the levels entered since a search began.
+    """
     best = best_layout(geometry)
-    return data.StructLayout({"best": best, "behind": best})
+    return data.StructLayout({"best": best, "behind": best, "partial": 1})
 
 
 def ends_layout(geometry: Geometry) -> data.StructLayout:

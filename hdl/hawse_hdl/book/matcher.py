@@ -229,6 +229,8 @@ class Matcher(wiring.Component):
         m.d.comb += facing.eq(Mux(walk_side == Side.BUY, self.bid.as_value(), self.ask.as_value()))
         # The level behind the one at hand, if that is known.
         behind, behind_known = Signal(best_layout(geometry)), Signal()
+        #: A search for the best level, begun in advance, sees every change.
+        searched = Signal()
 
         def write_front(side: Any) -> None:
             m.d.comb += self.front_write.eq(Mux(side == Side.BUY, 1 << Side.BUY, 1 << Side.SELL))
@@ -250,11 +252,14 @@ class Matcher(wiring.Component):
                             # The pipeline has entered it already, as if it did not cross.
                             m.d.comb += [self.write.eq(1), self.write_handle.eq(own_handle)]
                             m.d.comb += self.value.live.eq(0)
+                            # In case that the level at the bound has emptied.
+                            m.d.comb += [self.seek.eq(1), self.seek_side.eq(~taker.side)]
                             m.d.comb += self.place.level.eq(task.facing.best.level)
                             m.d.sync += [
                                 level.eq(task.facing.best.level),
                                 behind.eq(task.facing.behind),
-                                behind_known.eq(task.facing.best != task.facing.behind),
+                                behind_known.eq((task.facing.best != task.facing.behind) & ~task.facing.partial),
+                                searched.eq(self.settled),
                             ]
                             m.next = "LEVEL"
                         with m.Case(Opcode.LOAD):
@@ -282,6 +287,8 @@ class Matcher(wiring.Component):
                 m.d.sync += maker_at.eq(self.ends.head)
                 with m.If(~self.ends.occupied):
                     m.next = "NEXT"
+                    with m.If(searched & ~behind_known):
+                        m.next = "SEEKING"
                 with m.Elif((walk == Walk.MATCH) & posts):
                     rest_or_cancel(Reason.POST_ONLY)
                 with m.Else():
@@ -376,6 +383,7 @@ class Matcher(wiring.Component):
 
             with m.State("NEXT"):  # the level at hand is empty
                 m.d.sync += behind_known.eq(0)
+                m.d.sync += searched.eq(0)
                 m.next = "SEEK BEST"
                 with m.If(behind_known):
                     write_front(walk_side)
@@ -386,11 +394,11 @@ class Matcher(wiring.Component):
                     with m.If(~behind.found | ~crosses(behind.level)):
                         rest_or_cancel(Mux(fills_or_kills, Reason.FOK, Reason.IOC))
 
-            with m.State("SEEK BEST"), m.If(self.settled & self.seek_ready):
+            with m.State("SEEK BEST"), m.If(self.settled):
                 m.d.comb += self.seek.eq(1)
                 m.next = "SEEKING"
 
-            with m.State("SEEK NEXT"), m.If(self.settled & self.seek_ready):
+            with m.State("SEEK NEXT"), m.If(self.settled):
                 m.d.comb += [self.seek.eq(1), self.onward.eq(1)]
                 m.next = "SEEKING"
 
