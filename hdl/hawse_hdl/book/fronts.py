@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from hawse.wire import Geometry, Side
 
-from .layouts import best_layout, front_layout, instrument_bits, place_layout
+from .layouts import best_layout, front_layout, handle_bits, instrument_bits, place_layout
 
 
 #: Cycles in which an order that has entered comes to be seen by a search.
@@ -38,17 +38,20 @@ class Fronts(wiring.Component):
         front, instrument = front_layout(geometry), instrument_bits(geometry)
         super().__init__(
             {
-                #: An order that comes to rest if it ``enters``.
+                #: An order that comes to rest if it ``enters``, or leaves if it ``leaves``.
                 "place": In(place_layout(geometry)),
                 "side": In(Side),
                 "arriving": In(1),
                 "enters": In(1),
+                "leaving": In(1),
+                "leaves": In(1),
+                "handle": In(handle_bits(geometry)),
                 "crosses": Out(1),
                 #: Bounds of the other side.
                 "facing": Out(front),
-                #: Bounds of the order's own side, once it has entered, and whether they are new.
+                #: Bounds of the order's own side, once it has entered, and whether they change.
                 "entered": Out(front),
-                "improves": Out(1),
+                "changes": Out(1),
                 #: A level holds no orders any more.
                 "vacated": In(1),
                 "vacated_place": In(place_layout(geometry)),
@@ -151,7 +154,8 @@ class Fronts(wiring.Component):
                     with m.If(learning):
                         m.next = "IDLE"
 
-        own, beyond = Signal(front), []
+        own, restored, beyond = Signal(front), Signal(front), []
+        beats_best, beats_behind, empties = Signal(), Signal(), Signal()
         for side, port in ((Side.BUY, self.bid), (Side.SELL, self.ask)):
             name = side.name.lower()
             m.submodules[name] = memory = Memory(shape=front, depth=max(2, geometry.instruments), init=[])
@@ -170,14 +174,13 @@ class Fronts(wiring.Component):
             ]
             beyond.append(beats)
             with m.If(mine):
-                next_best = ~here.data.behind.found | better(level, here.data.behind.level)
                 m.d.comb += [
                     own.eq(here.data),
-                    self.improves.eq(beats | (next_best & (level != here.data.best.level))),
+                    beats_behind.eq(~here.data.behind.found | better(level, here.data.behind.level)),
                 ]
             with m.Else():
                 m.d.comb += self.facing.eq(here.data)
-            busy = mine & self.arriving
+            busy = mine & (self.arriving | self.leaving)
             with m.If(seeker_side == side):
                 m.d.comb += seen.eq(watch.data)
             with m.If(self.write[side]):
@@ -185,10 +188,12 @@ class Fronts(wiring.Component):
                 want(side, self.instrument)
             with m.Elif(busy):
                 m.d.comb += [
-                    write.en.eq(self.enters & self.improves),
+                    write.en.eq(Mux(self.leaving, self.leaves & empties, self.enters & self.changes)),
                     write.addr.eq(self.place.instrument),
-                    write.data.eq(self.entered),
+                    write.data.eq(Mux(self.leaving, restored.as_value(), self.entered.as_value())),
                 ]
+                with m.If(self.leaving & self.leaves & empties):
+                    want(side, self.place.instrument)
             with m.Elif(vacant & (vacant_side == side)):
                 m.d.sync += vacant.eq(0)
                 with m.If(
@@ -214,19 +219,28 @@ class Fronts(wiring.Component):
 
         # Beating the best of the own side and not reaching that of the other are the same comparisons.
         beats_bid, beats_ask = beyond
-        beats = Mux(self.side == Side.BUY, beats_bid, beats_ask)
+        at_best = level == own.best.level
         m.d.comb += [
+            beats_best.eq(Mux(self.side == Side.BUY, beats_bid, beats_ask)),
             self.crosses.eq(Mux(self.side == Side.BUY, ~beats_ask, ~beats_bid)),
+            self.changes.eq(beats_best | beats_behind | at_best),
+            empties.eq(own.alone & (own.handle == self.handle)),
+            restored.best.eq(own.behind),
+            restored.behind.eq(own.behind),
             self.entered.eq(own),
         ]
-        with m.If(beats):
+        with m.If(beats_best):
             m.d.comb += [
-                self.entered.behind.eq(own.best),
-                self.entered.partial.eq(0),
                 self.entered.best.found.eq(1),
                 self.entered.best.level.eq(level),
+                self.entered.behind.eq(own.best),
+                self.entered.partial.eq(0),
+                self.entered.alone.eq(1),
+                self.entered.handle.eq(self.handle),
             ]
-        with m.Elif(self.improves):
+        with m.Elif(at_best):
+            m.d.comb += self.entered.alone.eq(0)
+        with m.Elif(beats_behind):
             m.d.comb += [self.entered.behind.found.eq(1), self.entered.behind.level.eq(level)]
 
         with m.If(self.arriving & (self.place == vacant_place)):

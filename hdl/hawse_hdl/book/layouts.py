@@ -29,9 +29,12 @@ def front_layout(geometry: Geometry) -> data.StructLayout:
     """Bounds of one side: no order rests at a level better than ``best``, and but for that none better than ``behind``.
 
     ``behind`` says nothing while it is ``partial``: then it is the best of the levels entered since a search began.
+    While ``alone``, no order but that of ``handle`` has entered at ``best``.
     """
     best = best_layout(geometry)
-    return data.StructLayout({"best": best, "behind": best, "partial": 1})
+    return data.StructLayout(
+        {"best": best, "behind": best, "partial": 1, "alone": 1, "handle": handle_bits(geometry)}
+    )
 
 
 def ends_layout(geometry: Geometry) -> data.StructLayout:
