@@ -13,8 +13,8 @@ from .. import layouts
 from .bitmap import PriceBitmap
 from .check import Check, OrderCheck, verdict_layout
 from .fronts import Fronts
-from .layouts import handle_bits, record_layout
-from .matcher import Matcher, row_layout, task_layout
+from .layouts import handle_bits, record_layout, row_layout, task_layout
+from .matcher import Matcher
 from .memory import ForwardedMemory
 from .outbox import Outbox
 from .queues import Act, Queues
@@ -128,8 +128,8 @@ class Book(wiring.Component):
             check.state.eq(reading.row.state),
             check.base.eq(reading.row.base),
         ]
-        with m.If(matcher.read):
-            m.d.comb += store.read.eq(matcher.read_handle)
+        with m.If(slow & ~matcher.done):
+            m.d.comb += store.read.eq(matcher.handle)
         with m.Elif(step):
             m.d.comb += store.read.eq(incoming.handle)
         with m.If(step):
@@ -274,13 +274,16 @@ class Book(wiring.Component):
                 m.d.comb += report.kind.kind.eq(Kind.REPLACED)
             with m.Default():
                 m.d.comb += [report.kind.kind.eq(Kind.REPLACED), report.price.eq(resting_price)]
-        m.d.sync += [reported.eq(told.reports), beat.eq(report.as_value())]
+        m.d.sync += [
+            reported.eq(told.reports | matcher.push),
+            beat.eq(Mux(told.reports, report.as_value(), matcher.beat)),
+        ]
         m.d.comb += [
             queues.act.eq(told.act),
             queues.side.eq(told.side),
             outbox.cycle.eq(cycle),
-            outbox.push.eq(reported | matcher.push),
-            outbox.beat.eq(Mux(reported, beat, matcher.beat)),
+            outbox.push.eq(reported),
+            outbox.beat.eq(beat),
         ]
 
         # The matcher takes over the memories.
@@ -300,11 +303,10 @@ class Book(wiring.Component):
             fronts.instrument.eq(matcher.instrument),
             fronts.write.eq(matcher.front_write & slow.replicate(2)),
             fronts.value.eq(matcher.front),
-            matcher.bid.eq(fronts.bid),
-            matcher.ask.eq(fronts.ask),
+            matcher.facing.eq(Mux(matcher.seek_side == Side.BUY, fronts.bid.as_value(), fronts.ask.as_value())),
             row_match.addr.eq(matcher.instrument),
             matcher.row.eq(row_match.data),
-            matcher.free.eq(outbox.room & ~reported & ~told.reports),
+            matcher.room.eq(outbox.room),
             row_write.addr.eq(matcher.instrument),
             row_write.data.eq(matcher.row_value),
             row_write.en.eq(matcher.row_write),
@@ -323,7 +325,7 @@ class Book(wiring.Component):
             m.d.comb += [
                 bitmap.seek.eq(matcher.seek),
                 bitmap.onward.eq(matcher.onward),
-                bitmap.place.eq(matcher.seek_place),
+                bitmap.place.eq(matcher.place),
                 bitmap.side.eq(matcher.seek_side),
                 queues.place.eq(matcher.place),
                 queues.handle.eq(matcher.handle),

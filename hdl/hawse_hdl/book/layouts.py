@@ -2,7 +2,9 @@
 
 from amaranth.lib import data
 from amaranth.utils import ceil_log2
-from hawse.wire import Geometry, Side
+from hawse.wire import Geometry, InstrumentState, Side
+
+from ..layouts import COMMAND
 
 
 def handle_bits(geometry: Geometry) -> int:
@@ -54,5 +56,26 @@ def record_layout(geometry: Geometry) -> data.StructLayout:
             "account": geometry.account_bits,
             "self_trade": 2,
             "instrument": instrument_bits(geometry),
+        }
+    )
+
+
+def row_layout() -> data.StructLayout:
+    """What an instrument is in: its state and the base of its band."""
+    return data.StructLayout({"state": InstrumentState, "base": 32})
+
+
+def task_layout(geometry: Geometry) -> data.StructLayout:
+    """A command that has passed its checks."""
+    return data.StructLayout(
+        {
+            "command": COMMAND,
+            "accepted": 32,
+            #: The order that arrives, as it would rest.
+            "order": record_layout(geometry),
+            "row": row_layout(),
+            #: Bounds of its own side, once it rests, and of the other.
+            "front": front_layout(geometry),
+            "facing": front_layout(geometry),
         }
     )
