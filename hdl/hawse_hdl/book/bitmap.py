@@ -39,7 +39,7 @@ class PriceBitmap(wiring.Component):
     Positions count from the best possible price, so that bids are mirrored and the best level of either side
     is the lowest set bit.
 
-    Latency: a search for the best level 6 cycles, one for the level after another 3, 7 or 11, from ``seek`` to
+    Latency: a search for the best level 7 cycles, one for the level after another 4, 8 or 12, from ``seek`` to
     ``found``; a change is in the tree four cycles after its ``change``.
     Initiation interval: 1 for changes; a ``seek`` ends the search before it.
     Ordering: ``change`` refers to the ``changing`` of the cycle before. A search sees the changes that are in
@@ -173,7 +173,7 @@ class PriceBitmap(wiring.Component):
         ]
 
         # Searches: a word is fetched and masked in one cycle, its first bit found in the next.
-        at, begin = Signal(place), Signal(place)
+        at = Signal(place)
         onward = Signal()
         word = Signal(max(WORD, roots_width))
         some, index = Signal(), Signal(ceil_log2(len(word)))
@@ -183,11 +183,8 @@ class PriceBitmap(wiring.Component):
             index.eq(where),
             mid_there.addr.eq(mid_address(at)),
             root_there.addr.eq(Cat(at.side, at.instrument)),
-            begin.eq(placed(self.place, self.side)),
-            copy.read.eq(leaf_address(begin)),
+            copy.read.eq(leaf_address(at)),
         ]
-        with m.If(self.seek):
-            m.d.comb += root_there.addr.eq(Cat(begin.side, begin.instrument))
 
         def fetch(source: Value, index: Value) -> None:
             m.d.sync += word.eq(source & (after(index, len(source)) | ~onward.replicate(len(source))))
@@ -195,12 +192,10 @@ class PriceBitmap(wiring.Component):
         def begin_anew() -> None:
             """A new search ends whatever is going on."""
             with m.If(self.seek):
-                m.d.sync += [at.eq(begin), onward.eq(self.onward)]
+                m.d.sync += [at.eq(placed(self.place, self.side)), onward.eq(self.onward)]
+                m.next = "ROOT"
                 with m.If(self.onward):
-                    m.next = "LEAF"
-                with m.Else():
-                    m.d.sync += word.eq(root_there.data)
-                    m.next = "ROOT FIRST"
+                    m.next = "LEAF READ"
 
         with m.FSM(name="search"):
             with m.State("IDLE"):
@@ -223,13 +218,15 @@ class PriceBitmap(wiring.Component):
                 m.next = "MID FIRST"
                 begin_anew()
             with m.State("MID FIRST"):
-                with m.If(~self.seek):
-                    m.d.comb += copy.read.eq(Cat(index[:_INDEX], leaf_address(at)[_INDEX:]))
+                m.d.comb += copy.read.eq(Cat(index[:_INDEX], leaf_address(at)[_INDEX:]))
                 with m.If(some):
                     m.d.sync += [at.mid.eq(index), onward.eq(0)]
                     m.next = "LEAF"
                 with m.Else():
                     m.next = "ROOT"
+                begin_anew()
+            with m.State("LEAF READ"):
+                m.next = "LEAF"
                 begin_anew()
             with m.State("LEAF"):
                 fetch(copy.data, at.leaf)

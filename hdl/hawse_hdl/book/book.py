@@ -99,7 +99,12 @@ class Book(wiring.Component):
         cleared = Signal()
         cycle, busy_cycles = Signal(32), Signal(32)
         applied, last_seq = Signal(64), Signal(64)
-        m.d.sync += [cycle.eq(cycle + 1), busy_cycles.eq(busy_cycles + self.busy)]
+        was_busy = Signal()
+        m.d.sync += [
+            cycle.eq(cycle + 1),
+            was_busy.eq(self.busy),
+            busy_cycles.eq(busy_cycles + was_busy),
+        ]
 
         go, step = Signal(), Signal()
         m.d.comb += [
@@ -151,34 +156,31 @@ class Book(wiring.Component):
         # Decide.
         command, verdict, found = deciding.command, deciding.verdict, deciding.record
         second = deciding.second
-        is_new, is_cancel = command.opcode == Opcode.NEW, command.opcode == Opcode.CANCEL
-        is_replace = command.opcode == Opcode.REPLACE
         accepted, enters, leaves, writes = Signal(), Signal(), Signal(), Signal()
         arrives, rests, starts_slow = Signal(), Signal(), Signal()
         order = Signal(record)
         level = verdict.level
         m.d.comb += [
             order_check.verdict.eq(verdict),
-            order_check.instrument.eq(command.instrument),
-            order_check.quantity.eq(command.quantity),
+            order_check.command.eq(command),
             order_check.record.eq(found),
             accepted.eq(order_check.accepted),
             order.live.eq(1),
             order.quantity.eq(command.quantity),
             order.level.eq(level),
             order.side.eq(Mux(verdict.names, found.side, command.flags.side)),
-            order.account.eq(Mux(is_replace, found.account, command.account)),
-            order.self_trade.eq(Mux(is_replace, found.self_trade, command.flags.self_trade)),
+            order.account.eq(Mux(verdict.names, found.account, command.account)),
+            order.self_trade.eq(Mux(verdict.names, found.self_trade, command.flags.self_trade)),
             order.instrument.eq(command.instrument),
-            arrives.eq((is_new & ~second) | (is_replace & second)),
-            rests.eq(arrives & (is_replace | ~verdict.twice)),
+            arrives.eq((verdict.is_new & ~second) | (verdict.replaces & second)),
+            rests.eq((verdict.is_new & ~verdict.twice) | (verdict.replaces & second)),
         ]
         m.d.comb += [
             enters.eq(rests & accepted & ~fronts.crosses),
-            leaves.eq((is_cancel | (is_replace & ~second)) & accepted),
+            leaves.eq((verdict.cancels | (verdict.replaces & ~second)) & accepted),
             starts_slow.eq(accepted & (verdict.rare | (arrives & fronts.crosses))),
             # A NEW that crosses is written, too, and taken back by the matcher: what it does is known late.
-            writes.eq(accepted & (is_cancel | verdict.reduces | rests)),
+            writes.eq(accepted & (verdict.cancels | (verdict.reduces & second) | rests)),
         ]
         decides = Signal()
         m.d.comb += [
@@ -186,28 +188,25 @@ class Book(wiring.Component):
             store.write.eq(decides & writes),
             store.address.eq(command.handle),
             store.value.eq(order),
-            queues.place.level.eq(Mux(is_new | second, level, found.level)),
+            store.value.live.eq(~verdict.cancels),
+            queues.place.level.eq(Mux(verdict.names & ~second, found.level, level)),
             queues.place.instrument.eq(command.instrument),
             queues.handle.eq(command.handle),
-        ]
-        with m.If(is_cancel):
-            m.d.comb += store.value.live.eq(0)
-        with m.If(verdict.reduces):
-            m.d.comb += store.value.eq(found)
-            m.d.comb += store.value.quantity.eq(command.quantity)
-        m.d.comb += [
+            fronts.coming.eq(reading.command.instrument),
+            fronts.step.eq(step),
             fronts.place.level.eq(level),
             fronts.place.instrument.eq(command.instrument),
             fronts.side.eq(order.side),
-            fronts.arriving.eq(decides & rests),
-            fronts.enters.eq(accepted & ~fronts.crosses),
-            fronts.leaving.eq(decides & (is_cancel | (is_replace & ~second))),
-            fronts.leaves.eq(accepted),
             fronts.handle.eq(command.handle),
+            fronts.arriving.eq(decides & rests),
+            fronts.leaving.eq(decides & (verdict.cancels | (verdict.replaces & ~second))),
+            fronts.accepted.eq(accepted),
             fronts.vacated.eq(queues.vacated),
             fronts.vacated_place.eq(queues.vacated_place),
             fronts.vacated_side.eq(queues.vacated_side),
         ]
+        with m.If(verdict.reduces):
+            m.d.comb += store.value.level.eq(found.level)
         with m.If(go):
             m.d.sync += [
                 told.valid.eq(deciding.valid),
@@ -220,11 +219,19 @@ class Book(wiring.Component):
                 told.record.eq(found),
                 told.reason.eq(order_check.reason),
                 told.second.eq(second),
-                told.reports.eq(deciding.valid & ~(second & (is_replace | ~accepted)) & ~(accepted & verdict.rare)),
-                told.act.eq(Mux(enters & deciding.valid, Act.ENTER, Mux(leaves & deciding.valid, Act.LEAVE, Act.NONE))),
-                told.side.eq(Mux(is_new, command.flags.side, found.side)),
+                told.reports.eq(
+                    deciding.valid
+                    & ~(accepted & verdict.rare)
+                    & Mux(verdict.reduces, second, ~second | (verdict.is_new & accepted))
+                ),
+                told.act.eq(Act.NONE),
+                told.side.eq(order.side),
                 slow.eq(decides & starts_slow),
             ]
+            with m.If(decides & enters):
+                m.d.sync += told.act.eq(Act.ENTER)
+            with m.If(decides & leaves):
+                m.d.sync += told.act.eq(Act.LEAVE)
         with m.Else():
             m.d.sync += [told.reports.eq(0), told.act.eq(Act.NONE)]
             with m.If(~slow | matcher.done):

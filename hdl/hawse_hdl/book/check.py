@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -18,16 +18,20 @@ def verdict_layout(geometry: Geometry) -> data.StructLayout:
     """What a command is, and what is wrong with it before one looks at its order."""
     return data.StructLayout(
         {
-            #: Reasons that are checked before and after those about its order.
+            #: Reasons that are checked before and after those about its order; one of them holds.
             "early": Reason,
             "late": Reason,
+            "bad": 1,
             #: It brings an order with a handle of its own; it names a resting one.
             "enters": 1,
             "names": 1,
+            "is_new": 1,
+            "cancels": 1,
+            "replaces": 1,
             "reduces": 1,
             #: Anything but NEW, CANCEL, REPLACE and REDUCE.
             "rare": 1,
-            #: Takes two passes: REPLACE, and NEW that cannot rest.
+            #: Takes two passes: REPLACE, REDUCE, and NEW that cannot rest.
             "twice": 1,
             #: Level of its price in the band, if inside.
             "level": ceil_log2(geometry.levels),
@@ -70,9 +74,13 @@ class Check(wiring.Component):
             verdict.level.eq(level),
             verdict.enters.eq(among(Opcode.NEW, Opcode.LOAD)),
             verdict.names.eq(among(Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)),
+            verdict.is_new.eq(among(Opcode.NEW)),
+            verdict.cancels.eq(among(Opcode.CANCEL)),
+            verdict.replaces.eq(among(Opcode.REPLACE)),
             verdict.reduces.eq(among(Opcode.REDUCE)),
             verdict.rare.eq(~among(Opcode.NEW, Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)),
-            verdict.twice.eq(among(Opcode.REPLACE) | (among(Opcode.NEW) & no_rest)),
+            verdict.twice.eq(among(Opcode.REPLACE, Opcode.REDUCE) | (among(Opcode.NEW) & no_rest)),
+            verdict.bad.eq((verdict.early != Reason.NONE) | (verdict.late != Reason.NONE)),
         ]
 
         undefined, no_instrument, all_instruments = Signal(), Signal(), Signal()
@@ -129,16 +137,15 @@ class OrderCheck(wiring.Component):
 
     Not checked: a LOAD onto a level at which the other side rests.
 
-    Latency: none, combinational. Initiation interval: 1. Ordering: that of its inputs. Reset: no state.
-    Back-pressure: none.
+    Latency: none, but for what is said of a quantity: that of the cycle before. Initiation interval: 1.
+    Ordering: that of its inputs. Reset: no state. Back-pressure: none.
     """
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(
             {
                 "verdict": In(verdict_layout(geometry)),
-                "instrument": In(16),
-                "quantity": In(32),
+                "command": In(layouts.COMMAND),
                 #: What the store holds at the command's handle.
                 "record": In(record_layout(geometry)),
                 "reason": Out(Reason),
@@ -150,25 +157,21 @@ class OrderCheck(wiring.Component):
         m = Module()
         verdict, record = self.verdict, self.record
         duplicate, missing, not_smaller = Signal(), Signal(), Signal()
+        instrument = self.command.instrument[: len(record.instrument)]
+        m.d.sync += not_smaller.eq(verdict.reduces & (self.command.quantity >= record.quantity))
         m.d.comb += [
             duplicate.eq(verdict.enters & record.live),
-            missing.eq(verdict.names & (~record.live | (record.instrument != self.instrument))),
-            not_smaller.eq(verdict.reduces & (self.quantity >= record.quantity)),
-            self.accepted.eq(
-                (verdict.early == Reason.NONE)
-                & (verdict.late == Reason.NONE)
-                & ~(duplicate | missing | not_smaller)
-            ),
-            self.reason.eq(
-                Mux(
-                    verdict.early != Reason.NONE,
-                    verdict.early,
-                    Mux(
-                        duplicate,
-                        Reason.DUPLICATE,
-                        Mux(missing, Reason.NOT_RESTING, Mux(not_smaller, Reason.QUANTITY, verdict.late)),
-                    ),
-                )
-            ),
+            missing.eq(verdict.names & (~record.live | (record.instrument != instrument))),
+            self.accepted.eq(~verdict.bad & ~duplicate & ~missing & ~(verdict.reduces & not_smaller)),
         ]
+        with m.If(verdict.early != Reason.NONE):
+            m.d.comb += self.reason.eq(verdict.early)
+        with m.Elif(duplicate):
+            m.d.comb += self.reason.eq(Reason.DUPLICATE)
+        with m.Elif(missing):
+            m.d.comb += self.reason.eq(Reason.NOT_RESTING)
+        with m.Elif(verdict.reduces & not_smaller):
+            m.d.comb += self.reason.eq(Reason.QUANTITY)
+        with m.Else():
+            m.d.comb += self.reason.eq(verdict.late)
         return m

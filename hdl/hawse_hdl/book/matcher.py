@@ -499,7 +499,7 @@ class Matcher(wiring.Component):
                 report(
                     Kind.ACK,
                     Side.BUY,
-                    Mux(sets, self.row.base, 0),
+                    Mux(sets, self.row_value.base, 0),
                     Mux(sets, command.quantity, count),
                     handle=0,
                 )
