@@ -35,12 +35,12 @@ def after(index: Value, width: int) -> Value:
 class PriceBitmap(wiring.Component):
     """Which levels of each side of each instrument hold orders, and the next of them.
 
-    Three-level trees of words; the words of single levels lie in block RAM, those above in distributed memory.
+    Three-level trees of words; those of single levels lie in block RAM, those above in distributed memory.
     Positions count from the best possible price, so that bids are mirrored and the best level of either side
     is the lowest set bit.
 
-    Latency: a search for the best level 7 cycles, one for the level after another 4, 8 or 12, from ``seek`` to
-    ``found``; a change is in the tree four cycles after its ``change``.
+    Latency: a search for the best level 7 cycles, one for the level after another 4, 8 or 12, from ``seek``
+    to ``found``; a change is in the tree four cycles after its ``change``.
     Initiation interval: 1 for changes; a ``seek`` ends the search before it.
     Ordering: ``change`` refers to the ``changing`` of the cycle before. A search sees the changes that are in
     the tree when it begins, as ``settled`` tells.

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
-from hawse.wire import Geometry, InstrumentState, Kind, Opcode, Reason, Side, TimeInForce
+from hawse.wire import Geometry, Kind, Opcode, Reason, Side, TimeInForce
 
 from .. import layouts
 from .bitmap import PriceBitmap
@@ -23,12 +23,12 @@ from .queues import Act, Queues
 class Book(wiring.Component):
     """Matches commands into reports by the matching rules. FENCE and BATCH beats carry no log figures yet.
 
-    A command is accepted, then **read** (its order is fetched, its fields are checked), then **decided** (the
-    order's record and the best levels are brought up to date), then **reported**, while the queue of its level
-    is changed behind it. What cannot be decided in one pass, the matcher does while the pipeline waits.
+    A command is accepted, then read (its order is fetched, its fields are checked), then decided (the order's
+    record and the best levels are brought up to date), then told, while the queue of its level is changed
+    behind it. What cannot be decided in one pass, the matcher does while the pipeline waits.
 
-    Latency: 5 cycles from a command to its report, 8 to the first fill of one that crosses.
-    Initiation interval: 1; REPLACE and a NEW that cannot rest 2; the rest as :class:`Matcher` says.
+    Latency: 5 cycles from a command to its report, 9 to the first fill of one that crosses.
+    Initiation interval: 1; REPLACE, REDUCE and a NEW that cannot rest 2; the rest as :class:`Matcher` says.
     Ordering: reports leave in the order of the commands.
     Reset: all instruments closed, no orders; ``commands`` is not ready until the memories are cleared, a
     cycle for each handle or each level of all instruments, whichever are more.
@@ -310,7 +310,9 @@ class Book(wiring.Component):
             fronts.instrument.eq(matcher.instrument),
             fronts.write.eq(matcher.front_write & slow.replicate(2)),
             fronts.value.eq(matcher.front),
-            matcher.facing.eq(Mux(matcher.seek_side == Side.BUY, fronts.bid.as_value(), fronts.ask.as_value())),
+            matcher.facing.eq(
+                Mux(matcher.seek_side == Side.BUY, fronts.bid.as_value(), fronts.ask.as_value())
+            ),
             row_match.addr.eq(matcher.instrument),
             matcher.row.eq(row_match.data),
             matcher.room.eq(outbox.room),

@@ -24,8 +24,8 @@ class Fronts(wiring.Component):
 
     A bound is never worse than the truth: an order that does not cross it crosses nothing. It may be better,
     when a level has emptied; then the level at the bound holds no orders. When the best level empties, the one
-    behind takes its place. When nothing is known of the level behind, it is searched for, while the levels that
-    orders enter meanwhile are kept in mind.
+    behind takes its place. When nothing is known of the level behind, it is searched for, while the levels
+    that orders enter meanwhile are kept in mind.
 
     Latency: the bounds that an order meets are fetched when it takes a ``step``; an order that ``enters`` or
     leaves counts for the next one.
@@ -95,7 +95,18 @@ class Fronts(wiring.Component):
         # The side that was read a cycle ago has not changed since.
         quiet = Signal(2)
 
-        self._search(m, wanted, wanted_instrument, seeker_side, seeker_instrument, seen, learnt, learns, learning, quiet)
+        self._search(
+            m,
+            wanted,
+            wanted_instrument,
+            seeker_side,
+            seeker_instrument,
+            seen,
+            learnt,
+            learns,
+            learning,
+            quiet,
+        )
 
         def want(side: Side, instrument: Any) -> None:
             m.d.sync += [wanted[side].eq(1), wanted_instrument[side].eq(instrument)]
@@ -176,16 +187,15 @@ class Fronts(wiring.Component):
                 want(side, instrument)
             with m.Elif(mine & self.arriving):
                 m.d.comb += [write.en.eq(enters), write.addr.eq(instrument), write.data.eq(entered)]
-            with m.Elif(vacant & vacant_known & (vacant_side == side)):
-                with m.If(quiet[side]):
-                    m.d.sync += vacant.eq(0)
-                    m.d.comb += [
-                        write.en.eq(vacates),
-                        write.addr.eq(vacant_place.instrument),
-                        write.data.best.eq(left.behind),
-                        write.data.behind.eq(left.behind),
-                    ]
-                    want(side, vacant_place.instrument)
+            with m.Elif(vacant & vacant_known & (vacant_side == side)), m.If(quiet[side]):
+                m.d.sync += vacant.eq(0)
+                m.d.comb += [
+                    write.en.eq(vacates),
+                    write.addr.eq(vacant_place.instrument),
+                    write.data.best.eq(left.behind),
+                    write.data.behind.eq(left.behind),
+                ]
+                want(side, vacant_place.instrument)
             with m.Elif(learns & quiet[side] & (seeker_side == side)):
                 m.d.comb += [
                     write.en.eq(1),

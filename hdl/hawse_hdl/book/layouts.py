@@ -28,9 +28,9 @@ def best_layout(geometry: Geometry) -> data.StructLayout:
 
 
 def front_layout(geometry: Geometry) -> data.StructLayout:
-    """Bounds of one side: no order rests at a level better than ``best``, and but for that none better than ``behind``.
+    """Bounds of one side: no order rests better than at ``best``, and none but there better than at ``behind``.
 
-    ``behind`` says nothing while it is ``partial``: then it is the best of the levels entered since a search began.
+    While ``partial``, ``behind`` is only the best of the levels that orders entered since a search began.
     While ``alone``, no order but that of ``handle`` has entered at ``best``.
     """
     best = best_layout(geometry)
@@ -40,7 +40,7 @@ def front_layout(geometry: Geometry) -> data.StructLayout:
 
 
 def ends_layout(geometry: Geometry) -> data.StructLayout:
-    """First and last order of a level that holds orders; one entry serves both sides, which never share a level."""
+    """First and last order of a level that holds orders. One entry serves both sides, which never meet there."""
     handle = handle_bits(geometry)
     return data.StructLayout({"occupied": 1, "head": handle, "tail": handle})
 

@@ -219,31 +219,30 @@ class Matcher(wiring.Component):
                     behind_known.eq((task.facing.best != task.facing.behind) & ~task.facing.partial),
                     searched.eq(self.settled),
                 ]
-                with m.If(self.active):
-                    with m.Switch(opcode):
-                        with m.Case(Opcode.NEW, Opcode.REPLACE):
-                            # The pipeline has entered it already, as if it did not cross.
-                            m.d.sync += [
-                                self.write.eq(1),
-                                self.write_handle.eq(own_handle),
-                                self.value.live.eq(0),
-                            ]
-                            # In case that the level at the bound has emptied.
-                            seek()
-                            m.next = "LEVEL"
-                        with m.Case(Opcode.LOAD):
-                            m.d.sync += [level.eq(taker.level), pointer.eq(own_handle)]
-                            m.next = "LOAD"
-                        with m.Case(Opcode.MASS_CANCEL):
-                            m.next = "REFILL"
-                        with m.Case(Opcode.STATE):
-                            m.d.sync += self.row_write.eq(1)
-                            m.next = "ROW"
-                        with m.Case(Opcode.DUMP):
-                            m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY)]
-                            m.next = "SEEK BEST"
-                        with m.Default():
-                            m.next = "ANSWER"
+                with m.If(self.active), m.Switch(opcode):
+                    with m.Case(Opcode.NEW, Opcode.REPLACE):
+                        # The pipeline has entered it already, as if it did not cross.
+                        m.d.sync += [
+                            self.write.eq(1),
+                            self.write_handle.eq(own_handle),
+                            self.value.live.eq(0),
+                        ]
+                        # In case that the level at the bound has emptied.
+                        seek()
+                        m.next = "LEVEL"
+                    with m.Case(Opcode.LOAD):
+                        m.d.sync += [level.eq(taker.level), pointer.eq(own_handle)]
+                        m.next = "LOAD"
+                    with m.Case(Opcode.MASS_CANCEL):
+                        m.next = "REFILL"
+                    with m.Case(Opcode.STATE):
+                        m.d.sync += self.row_write.eq(1)
+                        m.next = "ROW"
+                    with m.Case(Opcode.DUMP):
+                        m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY)]
+                        m.next = "SEEK BEST"
+                    with m.Default():
+                        m.next = "ANSWER"
 
             with m.State("END"):
                 # The last writes are made; what waits in the pipeline is read again.
