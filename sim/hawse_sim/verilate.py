@@ -76,8 +76,8 @@ def build_library(
         ToolError: a tool is missing or failed.
     """
     harness = [p for p in sorted(_HARNESS.rglob("*")) if p.suffix == ".h" or p.name == f"{name}.cpp"]
-    parts = (*(p.read_text() for p in harness), cheader.header(), _VERILATOR, " ".join(_flags(trace)))
-    identity = toolchain.key(_content(make, name, parameters), *parts)
+    parts = [p.read_text() for p in (*harness, Path(__file__))]
+    identity = toolchain.key(_content(make, name, parameters), cheader.header(), *parts)
     folder = toolchain.build_root() / "verilator" / f"{name}{'-trace' if trace else ''}-{identity}"
     library = folder / f"{name}.so"
     with toolchain.locked(folder) as missing:
