@@ -1,4 +1,7 @@
 import ctypes
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -25,6 +28,20 @@ def test_compiles_once_and_again_when_content_changes(tmp_path, monkeypatch):
     assert second != first
     assert build.compile_library("one", [source], ["-DX"]) not in (first, second)
     assert sorted(p.suffix for p in (tmp_path / "cache").iterdir() if p.is_file()) == [first.suffix] * 3
+
+
+def test_processes_may_build_at_once(tmp_path):
+    source = tmp_path / "one.cpp"
+    source.write_text('extern "C" __attribute__((visibility("default"))) int one() { return 1; }')
+    script = (
+        "import ctypes, pathlib, sys; from hawse.engine.native import build;"
+        "print(ctypes.CDLL(str(build.compile_library('one', [pathlib.Path(sys.argv[1])]))).one())"
+    )
+    environment = os.environ | {"HAWSE_BUILD": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", script, str(source)]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(3)]
+    assert [process.communicate()[0].strip() for process in running] == [b"1"] * 3
+    assert len([p for p in (tmp_path / "cache").iterdir() if p.name.startswith("one")]) == 1
 
 
 def test_compiler_output_is_in_the_error(tmp_path, monkeypatch):
