@@ -29,7 +29,7 @@ anvil: $(ANVIL)
 $(ANVIL):
 	@mkdir -p build/anvil
 	@if command -v npm >/dev/null; then \
-	  npm install --silent --no-audit --no-fund --no-package-lock --prefix build/anvil @foundry-rs/anvil@1.5.1 \
+	  npm install --silent --no-save --no-audit --no-fund --no-package-lock --prefix build/anvil @foundry-rs/anvil@1.7.1 \
 	    || echo "anvil could not be installed; its test will be skipped"; \
 	else echo "npm not found: the anvil test will be skipped"; fi
 	@touch $@

@@ -17,7 +17,7 @@ from hawse_sim.flow import CaptureMissing, Flow, generate, load_capture, tape
 from rich.console import Console
 from rich.table import Table
 
-from hawse.chain.client import SettlementClient
+from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain
 from hawse.journal import Journal, Snapshots
 from hawse.keys.messages import USER_COMMAND, Request
@@ -212,23 +212,16 @@ class Run:
             sign(some, self.config.domain, [self.keys[a - 1] for a in some["account"].tolist()])
             venue.run_slot(self._slot(venue, machine.time + 1, machine.marks[0], some, last=True))
             self.anchor(venue)
-        owed = [(batch["number"], w) for batch in self.batches.values() for w in batch["withdrawals"]]
-        with bar("Claims with proofs") as progress:
-            for n, (number, w) in enumerate(owed, 1):
-                if not self.client.claimed(w["id"]):
-                    owner = bytes.fromhex(w["owner"])
-                    account = machine.account_of(owner)
-                    assert account is not None
-                    self.client.claim(
-                        self.keys[account.index - 1],
-                        number,
-                        id=w["id"],
-                        owner=owner,
-                        amount=w["amount"],
-                        path=w["path"],
-                        proof=[bytes.fromhex(p) for p in w["proof"]],
-                    )
-                progress(n, len(owed))
+        wanted = []
+        for number, batch in sorted(self.batches.items()):
+            for w in batch["withdrawals"]:
+                owner, proof = bytes.fromhex(w["owner"]), [bytes.fromhex(p) for p in w["proof"]]
+                account = machine.account_of(owner)
+                if account and not self.client.claimed(w["id"]):
+                    claim = Claim(number, w["id"], owner, w["amount"], w["path"], proof)
+                    wanted.append((self.keys[account.index - 1], claim))
+        with bar("Claims with proofs", len(wanted)) as progress:
+            self.client.claim_all(wanted, progress)
 
     def summary(self, venue: Venue) -> dict[str, Any]:
         """What others read, see the README."""
