@@ -170,9 +170,9 @@ class Execution:
             Halted: they differ.
         """
         what = "{} recomputed and in the journal".format
+        _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
         _agree(slot.number, what("records"), ours.records, theirs.records)
         _agree(slot.number, what("log digest"), self.log.fence(theirs.epoch), theirs.log_digest)
-        _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
         _agree(slot.number, what("state root"), ours.state_digest, theirs.state_digest)
 
     def seal(self, slot: SlotInput, burst: Burst, chain: bytes) -> Sealed | None:
