@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from hawse.wire import Geometry
 from hawse_hdl.appliance import Appliance
 
-from .rtl import FOREVER, load
+from .rtl import FOREVER, load, trace_file
 from .toolchain import ToolError
 from .verilate import announce_build, build_library
 
@@ -78,8 +78,7 @@ class ApplianceModel:
         trace_to: int = FOREVER,
         announce: Callable[[str], None] = announce_build,
     ) -> None:
-        if not 0 <= trace_from < trace_to <= FOREVER:
-            raise ValueError(f"trace_from, trace_to: {trace_from} to {trace_to} holds no cycle")
+        file = trace_file(trace, trace_from, trace_to)
         path = build_library(
             lambda: Appliance(geometry, timeout=_TIMEOUT_CYCLES),
             "appliance",
@@ -88,7 +87,6 @@ class ApplianceModel:
             announce=announce,
         )
         self._library = load(path, _FUNCTIONS)
-        file = str(trace).encode() if trace is not None else None
         self._model = self._library.hawse_appliance_new(file, trace_from, trace_to)
         self._out = ctypes.create_string_buffer(_BUFFER)
         self.cycles, self.idle, self.unacked = 0, False, False
@@ -272,7 +270,7 @@ def serve(
         announce: told once, before a build.
 
     Raises:
-        OSError: the port is taken, or the link cannot be made.
+        OSError: the port is taken, or the link or the waveform cannot be made.
         ToolError: the model did not build.
     """
     with ExitStack() as stack:
