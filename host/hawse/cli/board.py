@@ -60,7 +60,8 @@ def virtual(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     try:
-        from hawse_sim.board import FOREVER, serve  # noqa: PLC0415 - an extra that the host can do without
+        from hawse_sim.board import serve  # noqa: PLC0415 - an extra that the host can do without
+        from hawse_sim.rtl import FOREVER  # noqa: PLC0415
     except ImportError as error:
         raise click.ClickException(f"a virtual board needs the extras hdl and sim: {error}") from error
 
