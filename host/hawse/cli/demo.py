@@ -34,7 +34,7 @@ from .common import bar, clear_errors, console, json_option, open_engine, say
 
 GEOMETRY = Geometry(instruments=2, levels=32_768, orders=8_192)
 #: Rows of the capture behind its snapshot; about two minutes on two cores.
-ROWS = 60_000
+ROWS = 200_000
 GENERATED = 30_000
 ACCOUNTS = 240
 DEPOSIT = 10_000_000 * 10**6
@@ -402,8 +402,8 @@ def demo(
     cleared; batches are anchored on the way; at the end everybody withdraws against a proof. The venue's own
     tape of trades is opened only then, and compared. The result is in summary.json of the directory.
     """
-    flow, about, until = _load_flow(None if full else rows, generated)
     started = time.monotonic()
+    flow, about, until = _load_flow(None if full else rows, generated)
     if not resume:
         _clear(out)
         state = _begin(out, rpc, about, flow)
