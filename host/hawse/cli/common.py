@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hawse.chain.errors import ChainError
+from hawse.commit.inclusion import ProofError
 from hawse.engine import Backend, Engine, EngineError, GoldenBackend, LinkBackend, SoftBackend
 from hawse.journal import JournalError
 from hawse.keys.store import KeyStoreError
 from hawse.state.clearing import ClearingError
-from hawse.state.machine import StateError
+from hawse.state.machine import SnapshotError, StateError
 from hawse.venue import Halted
 from hawse.wire import Geometry
 
@@ -32,6 +33,8 @@ _ERRORS = (
     Halted,
     JournalError,
     KeyStoreError,
+    ProofError,
+    SnapshotError,
     StateError,
     FileNotFoundError,
 )
