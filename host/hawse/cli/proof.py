@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from hawse.chain.client import SettlementClient
-from hawse.commit.inclusion import NotIncluded, ProofError, RecordProof, decode
+from hawse.commit.inclusion import DamagedProof, NotIncluded, ProofError, RecordProof, decode
 from hawse.commit.inclusion import prove as make_proof
 from hawse.journal import Journal, Snapshots
 from hawse.state.machine import Machine
@@ -87,7 +87,7 @@ def check_proof(file: Path, rpc: str, contract: str | None, as_json: bool) -> No
     try:
         text = file.read_text()
     except UnicodeDecodeError as error:
-        raise ProofError(f"{file} is no text: {error}") from error
+        raise DamagedProof(f"{file} is no text: {error}") from error
     proof = RecordProof.decode(text)
     proof.check()
     client = SettlementClient(rpc, contract or proof.contract)
