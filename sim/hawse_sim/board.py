@@ -385,9 +385,9 @@ def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -
     """Command line of the virtual board, called ``program``."""
     parser = argparse.ArgumentParser(
         prog=program,
-        description="The Verilated appliance as a board, until it is interrupted. The first line printed is what "
-        "to open: pass it to --engine of the other commands, or to pyserial's serial_for_url. SIGUSR1 is a power "
-        "loss.",
+        description="The Verilated appliance as a board, until it is interrupted. The first line printed is "
+        "what to open: give it to --engine of other commands, or to pyserial's serial_for_url. SIGUSR1 is "
+        "a power loss.",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--tcp", type=int, metavar="PORT", help="listen at this port; 0: any")
