@@ -1,4 +1,4 @@
-"""Measured figures, as ``docs/results`` keeps them: with the command, the machine and the versions that made them."""
+"""Measured figures, as ``docs/results`` keeps them: with what made them, and on which machine."""
 
 import json
 import os

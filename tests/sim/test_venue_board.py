@@ -135,8 +135,8 @@ def test_a_board_that_is_gone_stops_the_venue_and_another_takes_up_its_work(
 
     with pytest.raises(RecoveryFailed, match="lost 3 times while it was rebuilt"):
         trade(tmp_path / "board", link, slots, before)
-    with VirtualBoard(CONFIG.geometry) as other, closing(LinkBackend(other.url)) as link:
-        venue, _ = trade(tmp_path / "board", link, slots)
+    with VirtualBoard(CONFIG.geometry) as other, closing(LinkBackend(other.url)) as line:
+        venue, _ = trade(tmp_path / "board", line, slots)
     expected, _ = trade(tmp_path / "soft", SoftBackend(CONFIG.geometry), slots)
     assert venue.machine.snapshot() == expected.machine.snapshot()
 
