@@ -381,9 +381,14 @@ class VirtualBoard:
         self.close()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line of the virtual board."""
-    parser = argparse.ArgumentParser(prog="hawse_sim.board", description=(__doc__ or "").splitlines()[0])
+def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -> None:
+    """Command line of the virtual board, called ``program``."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="The Verilated appliance as a board, until it is interrupted. The first line printed is "
+        "what to open: give it to --engine of other commands, or to pyserial's serial_for_url. SIGUSR1 is "
+        "a power loss.",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--tcp", type=int, metavar="PORT", help="listen at this port; 0: any")
     where.add_argument("--pty", action="store_true", help="a pseudo-terminal (the default)")
@@ -416,7 +421,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     except (OSError, ToolError) as error:
-        sys.exit(f"hawse_sim.board: {error}")
+        sys.exit(f"{program}: {error}")
 
 
 if __name__ == "__main__":

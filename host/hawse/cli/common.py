@@ -71,6 +71,8 @@ class Trace:
 def open_engine(name: str, geometry: Geometry, trace: Trace | None = None) -> Engine:
     """``soft``, ``golden``, ``rtl`` (Verilated gateware in this process), or the URL or device of a board.
 
+    A device may be followed by its baud rate, as in ``/dev/ttyUSB1@3000000``.
+
     Raises:
         click.BadParameter: gateware simulation is not installed, or a board of another geometry.
     """
@@ -92,7 +94,8 @@ def open_engine(name: str, geometry: Geometry, trace: Trace | None = None) -> En
             raise click.BadParameter(f"rtl needs the extras hdl and sim: {error}") from error
         backend = RtlBackend(geometry, **waveform)
     else:
-        backend = LinkBackend(name)
+        device, _, baudrate = name.partition("@")
+        backend = LinkBackend(device, baudrate=int(baudrate)) if baudrate else LinkBackend(name)
         if backend.geometry != geometry:
             raise click.BadParameter(f"{name} is a board of {backend.geometry}, not of {geometry}")
     return Engine(backend)
