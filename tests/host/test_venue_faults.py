@@ -364,7 +364,8 @@ def test_a_slot_that_cannot_be_carried_out_is_never_journaled(tmp_path, seed):
         bad = [
             ({"time": slots[2].time - 1}, "time"),
             ({"number": 5}, "slot 5, not 3"),
-            ({"closes": 9}, "closes"),
+            ({"closes": 9}, "closes: batch 9, not 2"),
+            ({"closes": 1}, "closes: batch 1, not 2"),  # a second time
             ({"marks": ((7, 1),)}, "marks"),
             ({"deposits": (replace(slots[0].deposits[0], index=99),)}, "deposits"),
         ]

@@ -227,7 +227,7 @@ def test_a_changed_outcome_is_found_when_every_checksum_is_recomputed(run, what,
     assert f"slot {number}: {what.replace('state_digest', 'state root').replace('_', ' ')}" in says
 
 
-@pytest.mark.parametrize("what", ["time backwards", "batch", "mark of nothing"])
+@pytest.mark.parametrize("what", ["time backwards", "batch", "batch closed twice", "mark of nothing"])
 def test_an_input_that_no_sequencer_may_send_is_found(run, what):
     def change(slot):
         match what:
@@ -235,6 +235,8 @@ def test_an_input_that_no_sequencer_may_send_is_found(run, what):
                 return replace(slot, time=1)
             case "batch":
                 return replace(slot, closes=9)
+            case "batch closed twice":
+                return replace(slot, closes=1)
             case "mark of nothing":
                 return replace(slot, marks=((9, 1),))
 

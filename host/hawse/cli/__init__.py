@@ -11,6 +11,7 @@ _COMMANDS = {
     "verify": ("hawse.cli.check", "verify"),
     "prove": ("hawse.cli.proof", "prove"),
     "check-proof": ("hawse.cli.proof", "check_proof"),
+    "bench": ("hawse.cli.bench", "bench"),
     "keys": ("hawse.cli.keys", "keys"),
 }
 
