@@ -44,7 +44,7 @@ def test_a_killed_demo_that_is_resumed_ends_as_an_undisturbed_one(tmp_path, roun
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    options = ("--rows", 2000, "--engine", "soft")
+    options = ("--rows", 2000, "--accounts", 40, "--engine", "soft")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(hawse("demo", *options, "--out", whole))
     expected = json.loads((whole / "summary.json").read_text())

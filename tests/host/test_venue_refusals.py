@@ -13,8 +13,8 @@ from hawse.state.slot import Deposit, Refusal, SlotInput
 from hawse.venue import Venue
 from hawse.wire import Geometry, Kind, Reason, Side
 from hawse.wire.dtypes import kinds
-from hawse_sim.faults import Witness
 from hawse_sim.rtl import RtlBackend
+from support.faults import Witness
 
 PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
 HUGE = Instrument(1, "huge", 2**32 - 1, 1, 100_000, 0, 333, base=-100, first_mark=40)

@@ -21,7 +21,7 @@ from hawse.state.config import Instrument, VenueConfig
 from hawse.state.slot import Refusal
 from hawse.venue import Venue
 from hawse.wire import Geometry
-from hawse_sim.flow.signed import KEYS, signed_slots
+from support.signed import KEYS, signed_slots
 from tiny_keccak import keccak256
 
 PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)

@@ -15,8 +15,8 @@ from hawse.state.config import Instrument, VenueConfig
 from hawse.venue import RecoveryFailed, Venue
 from hawse.wire import Geometry
 from hawse_sim.board import VirtualBoard
-from hawse_sim.faults import Witness
-from hawse_sim.flow.signed import signed_slots
+from support.faults import Witness
+from support.signed import signed_slots
 
 PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
 ODD = Instrument(1, "odd", 3, 7, 100_000, 0, 333, base=-100, first_mark=40)
