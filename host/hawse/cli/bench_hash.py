@@ -364,6 +364,7 @@ def _plot(result: dict[str, Any], file: Path) -> None:
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(list(rows), [rate / 1e6 for rate in rows.values()], color=colours)
+    axes.margins(x=0.12)
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set_xlabel("million Keccak-f[1600] permutations a second; software on one processor core")
     figure.savefig(file, dpi=120)
