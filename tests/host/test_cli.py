@@ -202,7 +202,19 @@ def test_bad_configurations_name_the_field(tmp_path):
 
 
 def test_help_everywhere():
-    for words in ([], ["demo"], ["board"], ["run"], ["replay"], ["verify"], ["keys"], ["keys", "sign"]):
+    for words in (
+        [],
+        ["demo"],
+        ["board"],
+        ["run"],
+        ["replay"],
+        ["verify"],
+        ["prove"],
+        ["check-proof"],
+        ["bench", "hash"],
+        ["keys"],
+        ["keys", "sign"],
+    ):
         assert "Usage" in call(*words, "--help").output
     assert (
         "--pty"

@@ -19,8 +19,8 @@ from hawse.state.machine import Machine
 from hawse.venue import Venue
 from hawse.wire import Geometry
 from hawse.wire.dtypes import records
-from hawse_sim.flow.signed import DEPOSIT, DEPOSITS, KEYS, signed_slots
 from hawse_sim.rtl import RtlBackend
+from support.signed import DEPOSIT, DEPOSITS, KEYS, signed_slots
 
 PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
 GEOMETRY = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
