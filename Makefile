@@ -5,7 +5,7 @@ SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types slow anvil requirements clean
+.PHONY: setup demo test lint types slow route anvil requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
@@ -40,6 +40,20 @@ lint: $(SETUP)
 
 types: $(SETUP)
 	$(BIN)/mypy
+
+# make route DEVICE=LFE5UM5G-85F-8 SEEDS="1 2 3" [TOP=book]; goes on seed by seed when it is called again.
+DEVICE ?= LFE5UM5G-85F-8
+SEEDS ?= 1 2 3
+TOP ?= appliance
+ROUTE ?=
+PNR := $(BIN)/.pnr
+$(PNR): $(SETUP) requirements/pnr.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/pnr.txt
+	touch $@
+
+route: $(PNR)
+	$(BIN)/python -m hawse_hdl.build route --device $(DEVICE) --top $(TOP) --seeds $(SEEDS) $(ROUTE) \
+	  -o docs/results/route-$(DEVICE)$(if $(filter-out appliance,$(TOP)),-$(TOP)).json
 
 # Long fuzzing and kill loops.
 slow: $(SETUP) anvil
