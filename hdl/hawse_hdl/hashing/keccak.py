@@ -1,6 +1,9 @@
 """Keccak-256, as the EVM uses it."""
 
+from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
+from operator import xor
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
@@ -45,6 +48,11 @@ def _rotations() -> dict[tuple[int, int], int]:
         offsets[x, y] = (t + 1) * (t + 2) // 2 % 64
         x, y = y, (2 * x + 3 * y) % 5
     return offsets
+
+
+def _parity(lanes: Sequence[Value]) -> list[Value]:
+    """XOR of the lanes that have the same x; not all 25 need be there."""
+    return [reduce(xor, lanes[x::5]) for x in range(5)]
 
 
 class Keccak256(wiring.Component):
@@ -122,34 +130,44 @@ class Keccak256(wiring.Component):
         # Permute.
         state = [Signal(64, name=f"lane_{n}") for n in range(25)]
         cycle = Signal(range(max(cycles, 2)))
-        closing = Signal()  # the block in the state ends its message
-        ending = Signal()
-        last = cycle == cycles - 1
-        begins = cycle == 0
-        m.d.comb += ending.eq(last & Mux(begins, final, closing))
-        step = Signal()
-        m.d.comb += [
-            step.eq((full | ~begins) & ~(ending & self.o.valid & ~self.o.ready)),
-            load.eq(step & begins),
-        ]
-
+        following = Signal.like(cycle)
+        m.d.comb += following.eq(Mux(cycle == cycles - 1, 0, cycle + 1))
+        # Registers of their own keep the decoding of the cycle out of the round.
+        first, last = Signal(init=1), Signal(init=cycles == 1)
         constants = _iota()
-        iota = [Signal(7, name=f"iota_{r}") for r in range(self.rounds)]
-        with m.Switch(cycle):
-            for c in range(cycles):
-                with m.Case(c):
-                    m.d.comb += [s.eq(constants[c * self.rounds + r]) for r, s in enumerate(iota)]
+        iota = [Signal(7, name=f"iota_{r}", init=constants[r]) for r in range(self.rounds)]
+        closing = Signal()  # the block in the state ends its message
+        ending = Signal()  # the last round of a message
+        step = Signal()
+        untaken = self.o.valid & ~self.o.ready
+        if cycles == 1:
+            m.d.comb += [ending.eq(final), load.eq(full & ~(ending & untaken)), step.eq(load)]
+        else:
+            m.d.comb += [
+                ending.eq(last & closing),
+                load.eq(first & full),
+                step.eq(load | ~first & ~(ending & untaken)),
+            ]
+        with m.If(step):
+            m.d.sync += [cycle.eq(following), first.eq(following == 0), last.eq(following == cycles - 1)]
+            with m.If(first):
+                m.d.sync += closing.eq(final)
+            with m.Switch(following):
+                for c in range(cycles):
+                    with m.Case(c):
+                        m.d.sync += [s.eq(constants[c * self.rounds + r]) for r, s in enumerate(iota)]
 
+        # The parity of the block is taken apart from the state's: its XOR is then beside the longest path.
         lanes: list[Value] = [
-            lane ^ Mux(begins, block[n], 0) if n < RATE else lane for n, lane in enumerate(state)
+            lane ^ Mux(first, block[n], 0) if n < RATE else lane for n, lane in enumerate(state)
         ]
+        parity = [p ^ Mux(first, q, 0) for p, q in zip(_parity(state), _parity(block), strict=True)]
         for r in range(self.rounds):
-            lanes = self._round(m, r, lanes, iota[r])
+            lanes = self._round(m, r, lanes, parity if r == 0 else _parity(lanes), iota[r])
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
-            m.d.sync += [cycle.eq(Mux(last, 0, cycle + 1)), closing.eq(Mux(begins, final, closing))]
             m.d.sync += [s.eq(lane) for s, lane in zip(state, lanes, strict=True)]
             with m.If(ending):
                 # Clearing here, by the flip-flops' reset, spares a multiplexer in front of the first round.
@@ -160,8 +178,8 @@ class Keccak256(wiring.Component):
         return m
 
     @staticmethod
-    def _round(m: Module, r: int, lanes: list[Value], iota: Value) -> list[Value]:
-        """Theta, rho, pi, chi and iota; lane (x, y) is element ``x + 5 * y``."""
+    def _round(m: Module, r: int, lanes: list[Value], parity: list[Value], iota: Value) -> list[Value]:
+        """Theta, rho, pi, chi and iota; lane (x, y) is element ``x + 5 * y``, ``parity`` that of columns."""
 
         def named(name: str, values: list[Value]) -> list[Value]:
             signals = [Signal(64, name=f"{name}_{r}_{n}") for n in range(len(values))]
@@ -170,10 +188,7 @@ class Keccak256(wiring.Component):
 
         rotations = _rotations()
         lanes = named("in", lanes)
-        parity = named(
-            "parity",
-            [lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20] for x in range(5)],
-        )
+        parity = named("parity", parity)
         moved: list[Value] = [Value.cast(0)] * 25
         for y in range(5):
             for x in range(5):
