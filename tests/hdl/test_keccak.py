@@ -92,4 +92,4 @@ def test_no_dead_cycles(rounds, interval):
     sim.add_testbench(sink)
     sim.run()
     assert [after - before for before, after in pairwise(at)] == [interval * b for b in blocks[1:]]
-    assert at[0] == 17 + interval * (blocks[0] - 1) + 24 // rounds
+    assert at[0] == 18 + interval * (blocks[0] - 1) + 24 // rounds

@@ -62,7 +62,7 @@ class Keccak256(wiring.Component):
     permuted, the next one shifts into its buffer, padded on the way. It is XORed into the state in
     front of the first round, so that loading takes no cycle of its own.
 
-    Latency: ``17 + 24 / rounds`` cycles from the first word of a block to the digest.
+    Latency: ``18 + 24 / rounds`` cycles from the first word of a block to the digest.
     Initiation interval: a block every ``max(17, 24 / rounds)`` cycles, across messages too.
     Ordering: one digest a message, in order.
     Reset: forgets every message.
@@ -90,42 +90,52 @@ class Keccak256(wiring.Component):
         m = Module()
         cycles = ROUNDS // self.rounds
 
-        block = [Signal(64, name=f"block_{n}", reset_less=True) for n in range(RATE)]
-        filled = Signal(range(RATE))
-        full = Signal()
-        final = Signal()  # the full block ends its message
-        load = Signal()  # the block leaves its buffer for the state
-
-        # Fill: words of the message, then the byte 0x01, then zeros; the last byte of the last block is
-        # ORed with 0x80.
-        marked = Signal()  # 0x01 is behind us
-        padding = Signal()  # the message's own words are behind us
+        # Pad: words of the message, then the byte 0x01, then zeros; the last byte of the last block is ORed
+        # with 0x80.
         given = self.i.payload
-        raw = Signal(64)
+        place = Signal(range(RATE))  # in the block
+        padding = Signal()  # the message's own words are behind us
+        marked = Signal()  # 0x01 is behind us
         marks = Signal()  # this word brings the 0x01
-        m.d.comb += marks.eq(Mux(padding, ~marked, given.last & (given.bytes != 8)))
+        ends = Signal()  # this word ends the padded message
+        raw = Signal(64)
+        m.d.comb += [
+            marks.eq(Mux(padding, ~marked, given.last & (given.bytes != 8))),
+            ends.eq((marked | marks) & (place == RATE - 1)),
+        ]
         for n in range(8):
             own = ~padding & (~given.last | (given.bytes > n))
             m.d.comb += raw[8 * n : 8 * n + 8].eq(
                 Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))
             )
-        ends = Signal()  # this word ends the padded message
-        m.d.comb += ends.eq((marked | marks) & (filled == RATE - 1))
-        room = ~full | load
-        shift = Signal()
-        m.d.comb += [self.i.ready.eq(room & ~padding), shift.eq(room & (self.i.valid | padding))]
-        with m.If(shift):
-            m.d.sync += [word.eq(after) for word, after in pairwise(block)]
+        # In a register, so that who sends the message is on no path to the block.
+        word = Signal(64)
+        held, shift, room = Signal(), Signal(), Signal()
+        fills, finishes = Signal(), Signal()  # the word in the register ends a block, and a message
+        m.d.comb += [room.eq(~held | shift), self.i.ready.eq(room & ~padding)]
+        with m.If(room):
+            m.d.sync += held.eq(self.i.valid | padding)
+        with m.If(room & (self.i.valid | padding)):
             m.d.sync += [
-                block[-1].eq(raw | ends << 63),
+                word.eq(raw | ends << 63),
+                fills.eq(place == RATE - 1),
+                finishes.eq(ends),
+                place.eq(Mux(place == RATE - 1, 0, place + 1)),
                 padding.eq((padding | given.last) & ~ends),
                 marked.eq((marked | marks) & ~ends),
-                final.eq(ends),
             ]
+
+        # Fill.
+        block = [Signal(64, name=f"block_{n}", reset_less=True) for n in range(RATE)]
+        full = Signal()
+        final = Signal()  # the full block ends its message
+        load = Signal()  # the block leaves its buffer for the state
+        m.d.comb += shift.eq(held & (~full | load))
         with m.If(load):
             m.d.sync += full.eq(0)
         with m.If(shift):
-            m.d.sync += [filled.eq(Mux(filled == RATE - 1, 0, filled + 1)), full.eq(filled == RATE - 1)]
+            m.d.sync += [older.eq(newer) for older, newer in pairwise([*block, word])]
+            m.d.sync += [full.eq(fills), final.eq(finishes)]
 
         # Permute.
         state = [Signal(64, name=f"lane_{n}") for n in range(25)]
