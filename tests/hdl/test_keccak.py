@@ -93,3 +93,10 @@ def test_no_dead_cycles(rounds, interval):
     sim.run()
     assert [after - before for before, after in pairwise(at)] == [interval * b for b in blocks[1:]]
     assert at[0] == 18 + interval * (blocks[0] - 1) + 24 // rounds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transfer", ["verilator"], indirect=True)
+def test_long_messages(transfer):
+    rng = random.Random(3)
+    check(transfer, Keccak256(), [rng.randbytes(n) for n in (1 << 21, 5, (1 << 22) + 135)])

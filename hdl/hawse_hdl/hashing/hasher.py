@@ -5,7 +5,8 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from .keccak import Keccak256, Word
+from .keccak import Keccak256
+from .padding import Word
 
 
 class Tag(enum.Enum, shape=2):
@@ -124,14 +125,14 @@ class Hasher(wiring.Component):
     node_digest: Out(stream.Signature(unsigned(64)))
 
     def __init__(self, rounds: int = 1, waiting: int = 4) -> None:
-        self.rounds = rounds
+        self.keccak = Keccak256(rounds)
         self.waiting = waiting
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.prefix = prefix = TagPrefix()
-        m.submodules.keccak = keccak = Keccak256(self.rounds)
+        m.submodules.keccak = keccak = self.keccak
         # Whose message each digest under way is of: at most one in the state, one in the block buffer,
         # one beginning, and one waiting at the output.
         m.submodules.owners = owners = SyncFIFO(width=1, depth=4)

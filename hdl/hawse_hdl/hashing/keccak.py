@@ -6,31 +6,22 @@ from itertools import pairwise
 from operator import xor
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-#: 64-bit words in a block: the rate of Keccak-256 is 1,088 bits.
-RATE = 17
+from .padding import RATE, Padding, Word
+
 ROUNDS = 24
-
-
-class Word(data.Struct):
-    """Part of a message: eight bytes, first byte lowest. Only the last word may hold fewer, from 0 to 7."""
-
-    data: 64
-    bytes: range(9)
-    last: 1
-
 
 #: First byte lowest.
 DIGEST = unsigned(256)
 
-# Bits of a round constant that are ever one: 2**j - 1.
-_IOTA_BITS = tuple(2**j - 1 for j in range(7))
+#: Bits of a round constant that are ever one.
+IOTA_BITS = tuple(2**j - 1 for j in range(7))
 
 
-def _iota() -> list[int]:
-    """Round constants (FIPS 202, algorithm 5), each as the seven bits of :data:`_IOTA_BITS`."""
+def iota_constants() -> list[int]:
+    """Round constants (FIPS 202, algorithm 5), each as the seven bits of :data:`IOTA_BITS`."""
     constants, lfsr = [], 1
     for _ in range(ROUNDS):
         bits = 0
@@ -41,7 +32,7 @@ def _iota() -> list[int]:
     return constants
 
 
-def _rotations() -> dict[tuple[int, int], int]:
+def rotations_of_rho() -> dict[tuple[int, int], int]:
     """Offsets of rho (FIPS 202, algorithm 2) by lane (x, y)."""
     offsets, x, y = {(0, 0): 0}, 1, 0
     for t in range(ROUNDS):
@@ -90,52 +81,23 @@ class Keccak256(wiring.Component):
         m = Module()
         cycles = ROUNDS // self.rounds
 
-        # Pad: words of the message, then the byte 0x01, then zeros; the last byte of the last block is ORed
-        # with 0x80.
-        given = self.i.payload
-        place = Signal(range(RATE))  # in the block
-        padding = Signal()  # the message's own words are behind us
-        marked = Signal()  # 0x01 is behind us
-        marks = Signal()  # this word brings the 0x01
-        ends = Signal()  # this word ends the padded message
-        raw = Signal(64)
-        m.d.comb += [
-            marks.eq(Mux(padding, ~marked, given.last & (given.bytes != 8))),
-            ends.eq((marked | marks) & (place == RATE - 1)),
-        ]
-        for n in range(8):
-            own = ~padding & (~given.last | (given.bytes > n))
-            m.d.comb += raw[8 * n : 8 * n + 8].eq(
-                Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))
-            )
-        # In a register, so that who sends the message is on no path to the block.
-        word = Signal(64)
-        held, shift, room = Signal(), Signal(), Signal()
-        fills, finishes = Signal(), Signal()  # the word in the register ends a block, and a message
-        m.d.comb += [room.eq(~held | shift), self.i.ready.eq(room & ~padding)]
-        with m.If(room):
-            m.d.sync += held.eq(self.i.valid | padding)
-        with m.If(room & (self.i.valid | padding)):
-            m.d.sync += [
-                word.eq(raw | ends << 63),
-                fills.eq(place == RATE - 1),
-                finishes.eq(ends),
-                place.eq(Mux(place == RATE - 1, 0, place + 1)),
-                padding.eq((padding | given.last) & ~ends),
-                marked.eq((marked | marks) & ~ends),
-            ]
+        # Its register keeps who sends the message out of every path to the block.
+        m.submodules.padding = padding = Padding()
+        wiring.connect(m, wiring.flipped(self.i), padding.i)
+        padded = padding.o.payload
 
         # Fill.
         block = [Signal(64, name=f"block_{n}", reset_less=True) for n in range(RATE)]
         full = Signal()
         final = Signal()  # the full block ends its message
         load = Signal()  # the block leaves its buffer for the state
-        m.d.comb += shift.eq(held & (~full | load))
+        shift = padding.o.valid & padding.o.ready
+        m.d.comb += padding.o.ready.eq(~full | load)
         with m.If(load):
             m.d.sync += full.eq(0)
         with m.If(shift):
-            m.d.sync += [older.eq(newer) for older, newer in pairwise([*block, word])]
-            m.d.sync += [full.eq(fills), final.eq(finishes)]
+            m.d.sync += [older.eq(newer) for older, newer in pairwise([*block, padded.data])]
+            m.d.sync += [full.eq(padded.fills), final.eq(padded.finishes)]
 
         # Permute.
         state = [Signal(64, name=f"lane_{n}") for n in range(25)]
@@ -144,7 +106,7 @@ class Keccak256(wiring.Component):
         m.d.comb += following.eq(Mux(cycle == cycles - 1, 0, cycle + 1))
         # Registers of their own keep the decoding of the cycle out of the round.
         first, last = Signal(init=1), Signal(init=cycles == 1)
-        constants = _iota()
+        constants = iota_constants()
         iota = [Signal(7, name=f"iota_{r}", init=constants[r]) for r in range(self.rounds)]
         closing = Signal()  # the block in the state ends its message
         ending = Signal()  # the last round of a message
@@ -196,7 +158,7 @@ class Keccak256(wiring.Component):
             m.d.comb += [s.eq(v) for s, v in zip(signals, values, strict=True)]
             return signals
 
-        rotations = _rotations()
+        rotations = rotations_of_rho()
         lanes = named("in", lanes)
         parity = named("parity", parity)
         moved: list[Value] = [Value.cast(0)] * 25
@@ -214,5 +176,5 @@ class Keccak256(wiring.Component):
             ],
         )
         constant = Signal(64, name=f"constant_{r}")
-        m.d.comb += [constant[bit].eq(iota[j]) for j, bit in enumerate(_IOTA_BITS)]
+        m.d.comb += [constant[bit].eq(iota[j]) for j, bit in enumerate(IOTA_BITS)]
         return [out[0] ^ constant, *out[1:]]
