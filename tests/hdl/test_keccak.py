@@ -92,7 +92,7 @@ def test_no_dead_cycles(rounds, interval):
     sim.add_testbench(sink)
     sim.run()
     assert [after - before for before, after in pairwise(at)] == [interval * b for b in blocks[1:]]
-    assert at[0] == 18 + interval * (blocks[0] - 1) + 24 // rounds
+    assert at[0] == 19 + interval * (blocks[0] - 1) + 24 // rounds
 
 
 @pytest.mark.slow

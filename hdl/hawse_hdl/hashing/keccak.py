@@ -1,6 +1,5 @@
 """Keccak-256, as the EVM uses it."""
 
-from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
 from operator import xor
@@ -41,11 +40,6 @@ def rotations_of_rho() -> dict[tuple[int, int], int]:
     return offsets
 
 
-def _parity(lanes: Sequence[Value]) -> list[Value]:
-    """XOR of the lanes that have the same x; not all 25 need be there."""
-    return [reduce(xor, lanes[x::5]) for x in range(5)]
-
-
 class Keccak256(wiring.Component):
     """Keccak-256 of a stream of messages, with the original padding byte 0x01.
 
@@ -53,7 +47,7 @@ class Keccak256(wiring.Component):
     permuted, the next one shifts into its buffer, padded on the way. It is XORed into the state in
     front of the first round, so that loading takes no cycle of its own.
 
-    Latency: ``18 + 24 / rounds`` cycles from the first word of a block to the digest.
+    Latency: ``19 + 24 / rounds`` cycles from the first word of a block to the digest.
     Initiation interval: a block every ``max(17, 24 / rounds)`` cycles, across messages too.
     Ordering: one digest a message, in order.
     Reset: forgets every message.
@@ -86,11 +80,10 @@ class Keccak256(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), padding.i)
         padded = padding.o.payload
 
-        # Fill.
         block = [Signal(64, name=f"block_{n}", reset_less=True) for n in range(RATE)]
         full = Signal()
         final = Signal()  # the full block ends its message
-        load = Signal()  # the block leaves its buffer for the state
+        load = Signal()  # the block leaves its buffer
         shift = padding.o.valid & padding.o.ready
         m.d.comb += padding.o.ready.eq(~full | load)
         with m.If(load):
@@ -99,8 +92,6 @@ class Keccak256(wiring.Component):
             m.d.sync += [older.eq(newer) for older, newer in pairwise([*block, padded.data])]
             m.d.sync += [full.eq(padded.fills), final.eq(padded.finishes)]
 
-        # Permute.
-        state = [Signal(64, name=f"lane_{n}") for n in range(25)]
         cycle = Signal(range(max(cycles, 2)))
         following = Signal.like(cycle)
         m.d.comb += following.eq(Mux(cycle == cycles - 1, 0, cycle + 1))
@@ -108,34 +99,36 @@ class Keccak256(wiring.Component):
         first, last = Signal(init=1), Signal(init=cycles == 1)
         constants = iota_constants()
         iota = [Signal(7, name=f"iota_{r}", init=constants[r]) for r in range(self.rounds)]
+        loaded = Signal()  # a block waits for its first round
         closing = Signal()  # the block in the state ends its message
         ending = Signal()  # the last round of a message
         step = Signal()
-        untaken = self.o.valid & ~self.o.ready
-        if cycles == 1:
-            m.d.comb += [ending.eq(final), load.eq(full & ~(ending & untaken)), step.eq(load)]
-        else:
-            m.d.comb += [
-                ending.eq(last & closing),
-                load.eq(first & full),
-                step.eq(load | ~first & ~(ending & untaken)),
-            ]
+        m.d.comb += [
+            ending.eq(last & closing),
+            step.eq((loaded | ~first) & ~(ending & self.o.valid & ~self.o.ready)),
+            load.eq(full & Mux(last, step | first & ~loaded, first & ~loaded)),
+        ]
         with m.If(step):
             m.d.sync += [cycle.eq(following), first.eq(following == 0), last.eq(following == cycles - 1)]
-            with m.If(first):
-                m.d.sync += closing.eq(final)
             with m.Switch(following):
                 for c in range(cycles):
                     with m.Case(c):
                         m.d.sync += [s.eq(constants[c * self.rounds + r]) for r, s in enumerate(iota)]
 
-        # The parity of the block is taken apart from the state's: its XOR is then beside the longest path.
-        lanes: list[Value] = [
-            lane ^ Mux(first, block[n], 0) if n < RATE else lane for n, lane in enumerate(state)
-        ]
-        parity = [p ^ Mux(first, q, 0) for p, q in zip(_parity(state), _parity(block), strict=True)]
+        # What the state is XORed with: a block in front of the first round, zero in front of all others. A
+        # register cleared by its reset takes less than a gate in front of the round, and no time.
+        given = [Signal(64, name=f"given_{n}") for n in range(RATE)]
+        with m.If(load):
+            m.d.sync += [loaded.eq(1), closing.eq(final)]
+            m.d.sync += [g.eq(b) for g, b in zip(given, block, strict=True)]
+        with m.Elif(step):
+            m.d.sync += loaded.eq(0)
+            m.d.sync += [g.eq(0) for g in given]
+
+        state = [Signal(64, name=f"lane_{n}") for n in range(25)]
+        lanes: list[Value] = [lane ^ given[n] if n < RATE else lane for n, lane in enumerate(state)]
         for r in range(self.rounds):
-            lanes = self._round(m, r, lanes, parity if r == 0 else _parity(lanes), iota[r])
+            lanes = self._round(m, r, lanes, iota[r])
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -150,8 +143,8 @@ class Keccak256(wiring.Component):
         return m
 
     @staticmethod
-    def _round(m: Module, r: int, lanes: list[Value], parity: list[Value], iota: Value) -> list[Value]:
-        """Theta, rho, pi, chi and iota; lane (x, y) is element ``x + 5 * y``, ``parity`` that of columns."""
+    def _round(m: Module, r: int, lanes: list[Value], iota: Value) -> list[Value]:
+        """Theta, rho, pi, chi and iota; lane (x, y) is element ``x + 5 * y``."""
 
         def named(name: str, values: list[Value]) -> list[Value]:
             signals = [Signal(64, name=f"{name}_{r}_{n}") for n in range(len(values))]
@@ -160,7 +153,7 @@ class Keccak256(wiring.Component):
 
         rotations = rotations_of_rho()
         lanes = named("in", lanes)
-        parity = named("parity", parity)
+        parity = named("parity", [reduce(xor, lanes[x::5]) for x in range(5)])
         moved: list[Value] = [Value.cast(0)] * 25
         for y in range(5):
             for x in range(5):
