@@ -72,7 +72,8 @@ class Flow:
 
 # Two cores have the tightest queues, so that everything holds up everything.
 LOGS = {1: {}, 2: dict(depth=2, beats=2, fences=1), 4: {}}
-RIGS = [("amaranth", 1), ("verilator", 1), ("verilator", 2), ("verilator", 4)]
+SLOW = [pytest.param("verilator", cores, marks=pytest.mark.slow) for cores in (1, 4)]
+RIGS = [("amaranth", 1), ("verilator", 2), *SLOW]
 on_every_rig = pytest.mark.parametrize(("transfer", "cores"), RIGS, indirect=["transfer"])
 
 
@@ -179,7 +180,7 @@ def random_flow(transfer, component, steps, seed):
     flow.run(transfer, component, flow.rng.choice(((0.0, 0.0), (0.5, 0.1), (0.1, 0.5))))
 
 
-@on_every_rig
+@pytest.mark.parametrize(("transfer", "cores"), [*RIGS, ("amaranth", 4)], indirect=["transfer"])
 def test_random_flow(transfer, cores):
     random_flow(transfer, log(cores), 60 if transfer.bulk else 8, random.getrandbits(32))
 
@@ -244,6 +245,18 @@ def test_beats_enter_behind_a_fence_and_leave_at_once_without_one():
         assert ctx.get(component.idle)
 
     simulate(component, testbench)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("behind", [1, 5, 63])
+@pytest.mark.parametrize("transfer", ["amaranth"], indirect=True)
+def test_records_behind_a_fence_do_not_hold_it_up(transfer, cores, behind):
+    """The chunk that they begin may never be completed."""
+    flow = Flow(12)
+    flow.records(3)
+    flow.fence()
+    flow.records(behind)
+    flow.run(transfer, ReportLog(cores))
 
 
 @pytest.mark.parametrize("cores", [1, 2])

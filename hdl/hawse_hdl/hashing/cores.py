@@ -24,6 +24,9 @@ class Entry(data.Struct):
 class RecordQueue(wiring.Component):
     """Records waiting to be hashed, as pieces of leaf messages.
 
+    A message may begin before its chunk is complete, but not under ``hold``: a core that has begun a chunk
+    behind a FENCE could not hash what the FENCE waits for, while the rest of that chunk waits for the FENCE.
+
     Latency: 3 cycles from an entry to its first piece.
     Initiation interval: one entry a cycle in, one in 3 cycles out.
     Ordering: kept.  Reset: empty.  Back-pressure: ``i.ready`` is low when ``depth`` entries wait.
@@ -36,6 +39,8 @@ class RecordQueue(wiring.Component):
     i: In(stream.Signature(Entry))
     #: Leaf messages.
     o: Out(stream.Signature(Piece))
+    #: Only a chunk that is complete may begin. It may rise when the open chunk ends.
+    hold: In(1)
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -55,8 +60,15 @@ class RecordQueue(wiring.Component):
         n = Signal(range(words))
         ends = entry.void | (n == words - 1)
         piece = self.o.payload
+        begun = Signal()
+        complete = Signal(range(self.depth + 2))  # chunks whose end is in the queue
+        m.d.sync += complete.eq(
+            complete
+            + (self.i.valid & self.i.ready & self.i.payload.last)
+            - (self.o.valid & self.o.ready & piece.last)
+        )
         m.d.comb += [
-            self.o.valid.eq(queue.r_rdy),
+            self.o.valid.eq(queue.r_rdy & (~self.hold | begun | (complete != 0))),
             piece.tag.eq(Tag.LEAF),
             piece.size.eq(Mux(entry.void, Size.NOTHING, Size.WHOLE)),
             piece.last.eq(entry.last & ends),
@@ -67,7 +79,7 @@ class RecordQueue(wiring.Component):
                 with m.Case(k):
                     m.d.comb += piece.data.eq(entry.record[64 * k : 64 * k + 64])
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += n.eq(Mux(ends, 0, n + 1))
+            m.d.sync += [n.eq(Mux(ends, 0, n + 1)), begun.eq(~piece.last)]
         return m
 
 
@@ -89,6 +101,8 @@ class HashCores(wiring.Component):
 
     #: Records and ends of chunks.
     entries: In(stream.Signature(Entry))
+    #: Of :class:`RecordQueue`.
+    hold: In(1)
     #: Node and digest messages.
     node: In(stream.Signature(Piece))
     #: Digests of the chunks, :data:`DIGEST_WORDS` words each.
@@ -106,6 +120,7 @@ class HashCores(wiring.Component):
         for k, (queue, hasher) in enumerate(zip(self.queues, self.hashers, strict=True)):
             m.submodules[f"queue_{k}"], m.submodules[f"hasher_{k}"] = queue, hasher
             wiring.connect(m, queue.o, hasher.leaf)
+            m.d.comb += queue.hold.eq(self.hold)
 
         entries, node = wiring.flipped(self.entries), wiring.flipped(self.node)
         _in_turn(m, entries, [q.i for q in self.queues], entries.payload.last)

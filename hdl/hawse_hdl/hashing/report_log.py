@@ -83,7 +83,7 @@ class ReportLog(wiring.Component):
         wiring.connect(m, self.cores.node_digest, tree.node_digest)
         m.submodules.beats = beats = SyncFIFOBuffered(width=BEAT.width, depth=self.beats)
         m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences)
-        m.d.comb += tree.epoch.eq(self.epoch)
+        m.d.comb += [tree.epoch.eq(self.epoch), self.cores.hold.eq(asks.r_rdy)]
 
         # In: a record goes to the cores, a FENCE or BATCH ends the chunk and asks the tree.
         records = Signal(64)
