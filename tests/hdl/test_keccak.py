@@ -31,7 +31,7 @@ def check(transfer, component, messages, *, stalls=(0.0, 0.0), seed=0):
 
 
 def test_rounds_must_divide_24():
-    for rounds in (0, -1, 5, 48):
+    for rounds in (0, -1, 5, 24, 48):
         with pytest.raises(ValueError, match="rounds"):
             Keccak256(rounds)
 
@@ -46,7 +46,7 @@ def test_lengths(transfer):
 
 
 @pytest.mark.parametrize("transfer", ["amaranth"], indirect=True)
-@pytest.mark.parametrize("rounds", [2, 3, 4])
+@pytest.mark.parametrize("rounds", [2, 4, 12])
 def test_rounds_per_cycle(transfer, rounds):
     rng = random.Random(rounds)
     check(transfer, Keccak256(rounds), [rng.randbytes(n) for n in (0, 1, 135, 136, 137, 271, 272, 300)])

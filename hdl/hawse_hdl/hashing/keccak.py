@@ -54,10 +54,10 @@ class Keccak256(wiring.Component):
     Back-pressure: a digest that is not taken holds the last round of the next message, then its input.
 
     Args:
-        rounds: rounds of the permutation in one cycle, a divisor of 24.
+        rounds: rounds of the permutation in one cycle, a divisor of 24, at most 12.
 
     Raises:
-        ValueError: ``rounds`` does not divide 24.
+        ValueError: ``rounds`` is none of these.
     """
 
     #: Words of the messages.
@@ -66,8 +66,8 @@ class Keccak256(wiring.Component):
     o: Out(stream.Signature(DIGEST))
 
     def __init__(self, rounds: int = 1) -> None:
-        if rounds < 1 or ROUNDS % rounds:
-            raise ValueError(f"rounds: {rounds} is not a divisor of {ROUNDS}")
+        if not 1 <= rounds < ROUNDS or ROUNDS % rounds:
+            raise ValueError(f"rounds: {rounds} is not a divisor of {ROUNDS} below it")
         self.rounds = rounds
         super().__init__()
 
@@ -92,21 +92,22 @@ class Keccak256(wiring.Component):
             m.d.sync += [older.eq(newer) for older, newer in pairwise([*block, padded.data])]
             m.d.sync += [full.eq(padded.fills), final.eq(padded.finishes)]
 
-        cycle = Signal(range(max(cycles, 2)))
+        cycle = Signal(range(cycles))
         following = Signal.like(cycle)
         m.d.comb += following.eq(Mux(cycle == cycles - 1, 0, cycle + 1))
         # Registers of their own keep the decoding of the cycle out of the round.
-        first, last = Signal(init=1), Signal(init=cycles == 1)
+        first, last = Signal(init=1), Signal()
         constants = iota_constants()
         iota = [Signal(7, name=f"iota_{r}", init=constants[r]) for r in range(self.rounds)]
-        loaded = Signal()  # a block waits for its first round
+        loaded = Signal()  # a block is in front of its first round
         closing = Signal()  # the block in the state ends its message
         ending = Signal()  # the last round of a message
         step = Signal()
         m.d.comb += [
             ending.eq(last & closing),
-            step.eq((loaded | ~first) & ~(ending & self.o.valid & ~self.o.ready)),
-            load.eq(full & Mux(last, step | first & ~loaded, first & ~loaded)),
+            # Not ``o.ready``: a digest taken in the very last cycle is not worth the path.
+            step.eq(Mux(first, loaded, ~(ending & self.o.valid))),
+            load.eq(full & Mux(first, ~loaded, last & ~(ending & self.o.valid))),
         ]
         with m.If(step):
             m.d.sync += [cycle.eq(following), first.eq(following == 0), last.eq(following == cycles - 1)]
@@ -118,11 +119,11 @@ class Keccak256(wiring.Component):
         # What the state is XORed with: a block in front of the first round, zero in front of all others. A
         # register cleared by its reset takes less than a gate in front of the round, and no time.
         given = [Signal(64, name=f"given_{n}") for n in range(RATE)]
+        m.d.sync += loaded.eq(load)
         with m.If(load):
-            m.d.sync += [loaded.eq(1), closing.eq(final)]
+            m.d.sync += closing.eq(final)
             m.d.sync += [g.eq(b) for g, b in zip(given, block, strict=True)]
-        with m.Elif(step):
-            m.d.sync += loaded.eq(0)
+        with m.Else():
             m.d.sync += [g.eq(0) for g in given]
 
         state = [Signal(64, name=f"lane_{n}") for n in range(25)]
