@@ -1,5 +1,5 @@
 import pytest
-from amaranth.hdl import Assert, Assume, Cat, ClockDomain, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 from hawse_hdl.hashing.keccak import DIGEST, IOTA_BITS, ROUNDS, Keccak256, iota_constants
@@ -36,7 +36,7 @@ def permuted(lane, n):
 
 
 class KeccakContract(wiring.Component):
-    """Whatever comes in, with whatever stalls: digests are those of the messages, in order, and stay offered."""
+    """Whatever comes in, with whatever stalls: digests are those of the messages, in order, and held."""
 
     i: In(stream.Signature(Word))
     o: Out(stream.Signature(DIGEST))
@@ -48,7 +48,7 @@ class KeccakContract(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = ClockDomain(reset_less=True)
+        m.d.comb += Assume(~ResetSignal())  # it begins as after a reset
         m.submodules.keccak = keccak = TracedKeccak(self.rounds)
         wiring.connect(m, flipped(self.i), keccak.i)
         wiring.connect(m, keccak.o, flipped(self.o))
@@ -89,10 +89,8 @@ class KeccakContract(wiring.Component):
         )
         with m.If(taken):
             m.d.sync += place.eq(Mux(full | given.last, 0, place + 1))
-            m.d.sync += [
-                s.eq(Mux(full, permuted(a, n), a))
-                for n, (s, a) in enumerate(zip(state, absorbed, strict=True))
-            ]
+            for n, (s, a) in enumerate(zip(state, absorbed, strict=True)):
+                m.d.sync += s.eq(Mux(full, permuted(a, n), a))
             with m.If(given.last):
                 m.d.sync += [s.eq(0) for s in state]
                 m.d.sync += count.eq(count + 1)

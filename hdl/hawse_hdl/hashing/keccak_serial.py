@@ -1,5 +1,7 @@
 """Keccak-256 a lane at a time, for small devices."""
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
@@ -97,7 +99,7 @@ class Keccak256Serial(wiring.Component):
             m.d.sync += [behind[0].eq(behind[1]), behind[1].eq(read.data)]
         with m.If(there & ~skip & ~of_squeeze):
             parity = Mux(top_row, 0, column[0]) ^ result
-            m.d.sync += [a.eq(b) for a, b in zip(column, column[1:], strict=False)]
+            m.d.sync += [a.eq(b) for a, b in pairwise(column)]
             m.d.sync += column[4].eq(Mux(of_absorb | of_chi, parity, column[0]))
         combined, amount = Signal(64), Signal(6)
         m.d.sync += [combined.eq(result), amount.eq(0), write.addr.eq(lane), write.en.eq(0)]
