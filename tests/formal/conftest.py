@@ -26,7 +26,7 @@ def solve(tmp_path):
 
     def run(contract, mode, depth):
         (tmp_path / "contract.il").write_text(rtlil.convert(contract, name="contract", emit_src=False))
-        script = "read_rtlil contract.il\nprep -top contract"
+        script = "read_rtlil contract.il\nprep -flatten -top contract\nopt -full"
         job = f"[options]\nmode {mode}\ndepth {depth}\n[engines]\nsmtbmc z3\n[script]\n{script}\n"
         (tmp_path / "contract.sby").write_text(f"{job}[files]\ncontract.il\n")
         done = subprocess.run(
