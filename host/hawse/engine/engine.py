@@ -64,11 +64,16 @@ class Engine:
     """A backend with a driver around it. After an EngineError it is of no use until :meth:`reset`.
 
     Sequence numbers are the caller's; within a burst each order has its own.
+
+    Args:
+        backend: carries out the commands.
+        recentring: a burst may begin by moving the band to an order outside it, as ``docs/wire.md`` says.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, recentring: bool = True) -> None:
         self.backend = backend
         self._driver = Driver(backend.geometry)
+        self._driver.set_recentring(recentring)
         self._last_seq = 0  # what dump() and hello() carry, so that they do not change HELLO's answer
 
     @property
@@ -137,6 +142,10 @@ class Engine:
             reason = Reason(int(e["reason"])).name
             raise EngineError(f"order id {e['order_id']}, instrument {e['instrument']}: rejected, {reason}")
         return burst
+
+    def set_recentring(self, on: bool) -> None:
+        """Whether bursts from now on may move the band to an order outside it."""
+        self._driver.set_recentring(on)
 
     def open(self, instrument: int, base: int) -> None:
         """Open an instrument without orders, with its band at ``base``; the log is empty afterwards."""

@@ -61,7 +61,7 @@ class Scenario:
 
 SCENARIOS = {
     "static": Scenario(0, 5),
-    "normal": Scenario(20, 354),
+    "normal": Scenario(20, 696),
     "swing-25": Scenario(250, 112),
     "swing-40": Scenario(400, 75),
     "flash-crash": Scenario(600, 33),

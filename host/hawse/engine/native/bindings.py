@@ -34,6 +34,7 @@ def _library() -> ctypes.CDLL:
         "hawse_driver_new": (c_void_p, _SIZES),
         "hawse_driver_free": (None, (c_void_p,)),
         "hawse_driver_reset": (None, (c_void_p,)),
+        "hawse_driver_recentring": (None, (c_void_p, c_int)),
         "hawse_driver_prepare": (
             c_int64,
             (c_void_p, c_void_p, c_size_t, _POINTER, _POINTER, POINTER(c_size_t)),
@@ -127,6 +128,10 @@ class Driver(_Object):
     def reset(self) -> None:
         """Forget everything; to be called when the engine is reset."""
         self._native.hawse_driver_reset(self._alive())
+
+    def set_recentring(self, on: bool) -> None:
+        """Whether a burst may begin by moving the band to an order outside it; at first it may."""
+        self._native.hawse_driver_recentring(self._alive(), on)
 
     def prepare(self, orders: Array) -> tuple[Array, list[tuple[int, int]]]:
         """Commands for a burst of ORDER rows, and (index, reason) of those that are refused.

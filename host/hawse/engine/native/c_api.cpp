@@ -75,6 +75,8 @@ void hawse_driver_free(hawse_driver *driver) { delete driver; }
 
 void hawse_driver_reset(hawse_driver *driver) { driver->reset(); }
 
+void hawse_driver_recentring(hawse_driver *driver, int on) { driver->set_recentring(on); }
+
 int64_t hawse_driver_prepare(hawse_driver *driver, const hawse_order *orders, size_t count,
                              const hawse_command **commands, const uint32_t **refused, size_t *refused_count) {
     return guarded([&]() -> int64_t {

@@ -31,6 +31,8 @@ HAWSE_API hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t levels, 
                                          uint32_t account_bits);
 HAWSE_API void hawse_driver_free(hawse_driver *);
 HAWSE_API void hawse_driver_reset(hawse_driver *);
+/* Whether a burst may begin by moving the band to an order outside it; at first it may. */
+HAWSE_API void hawse_driver_recentring(hawse_driver *, int on);
 /* Number of commands at *commands; refusals are pairs of (index of the order, reason) of uint32_t. */
 HAWSE_API int64_t hawse_driver_prepare(hawse_driver *, const hawse_order *, size_t count,
                                        const hawse_command **commands, const uint32_t **refused,
