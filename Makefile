@@ -5,7 +5,7 @@ SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types slow anvil requirements clean
+.PHONY: setup demo test lint types slow anvil abi requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
@@ -40,6 +40,10 @@ lint: $(SETUP)
 
 types: $(SETUP)
 	$(BIN)/mypy
+
+# The engines behind a public benchmark's C interface: build/libhawse_rtl.so and build/libhawse_soft.so.
+abi: $(SETUP)
+	$(BIN)/python -m hawse_sim.abi --output build
 
 # Long fuzzing and kill loops.
 slow: $(SETUP) anvil

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hawse_hdl
@@ -57,6 +57,8 @@ def build_library(
     parameters: str,
     trace: bool = False,
     announce: Callable[[str], None] = announce_build,
+    driven_by: Sequence[Path] = (),
+    flags: Sequence[str] = (),
 ) -> Path:
     """Shared library of the component that ``make`` makes, driven by ``harness/<name>.cpp``.
 
@@ -68,6 +70,8 @@ def build_library(
         parameters: all that the component depends on beside the sources of ``hawse_hdl`` and ``hawse.wire``.
         trace: with FST waveforms.
         announce: told once, before a build that takes a minute or so.
+        driven_by: C++ sources in place of the harness; headers beside them are found.
+        flags: for the compiler, of these sources.
 
     Returns:
         Path of the library, for ``ctypes``.
@@ -75,20 +79,29 @@ def build_library(
     Raises:
         ToolError: a tool is missing or failed.
     """
-    harness = [p for p in sorted(_HARNESS.rglob("*")) if p.suffix == ".h" or p.name == f"{name}.cpp"]
-    parts = [p.read_text() for p in (*harness, Path(__file__))]
-    identity = toolchain.key(_content(make, name, parameters), cheader.header(), *parts)
+    sources = list(driven_by) or [_HARNESS / f"{name}.cpp"]
+    headers = [*_HARNESS.rglob("*.h"), *(h for d in {s.parent for s in driven_by} for h in d.glob("*.h*"))]
+    parts = [p.read_text() for p in (*sources, *sorted(headers), Path(__file__))]
+    identity = toolchain.key(_content(make, name, parameters), cheader.header(), *flags, *parts)
     folder = toolchain.build_root() / "verilator" / f"{name}{'-trace' if trace else ''}-{identity}"
     library = folder / f"{name}.so"
     with toolchain.locked(folder) as missing:
         if missing:
             extra = " with waveforms" if trace else ""
             announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
-            _build(make(), name, folder, library, trace)
+            _build(make(), name, folder, library, trace, sources, flags)
     return library
 
 
-def _build(component: wiring.Component, name: str, folder: Path, library: Path, trace: bool) -> None:
+def _build(
+    component: wiring.Component,
+    name: str,
+    folder: Path,
+    library: Path,
+    trace: bool,
+    harness: Sequence[Path],
+    more_flags: Sequence[str],
+) -> None:
     (folder / f"{name}.v").write_text(toolchain.to_verilog(component, name))
     (folder / "hawse_wire.h").write_text(cheader.header())
     model = folder / "model"
@@ -97,11 +110,13 @@ def _build(component: wiring.Component, name: str, folder: Path, library: Path, 
     options = ["--cc", "--prefix", "Vmodel", "--top-module", name, *_VERILATOR.split(), *tracing]
     toolchain.run([verilator, *options, "--Mdir", model, f"{name}.v"], folder)
     flags = [*_flags(trace), f"-I{folder}", f"-I{model}"]
-    sources = [*sorted(model.glob("*.cpp")), _HARNESS / f"{name}.cpp"]
+    sources = sorted(model.glob("*.cpp"))
     # A waveform costs far more than the model; and half of the code only sets up.
     slow = [p for p in sources if trace or p.stem.endswith("__Slow")]
     fast = [p for p in sources if p not in slow]
     objects = toolchain.compile_objects(fast, flags, folder)
+    near = [f"-I{d}" for d in dict.fromkeys(s.parent for s in harness)]
+    objects += toolchain.compile_objects(harness, [*flags, *near, *more_flags], folder)
     objects += toolchain.compile_objects(slow, [*flags, "-O1" if trace else "-O0"], folder)
     names = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
     objects += toolchain.runtime_objects(names, _flags(trace))

@@ -234,6 +234,7 @@ void Driver::move_band(uint32_t instrument, int32_t base, uint64_t seq) {
         load.seq = seq;
         send(load, handle, resting.order_id);
     }
+    instruments_[instrument].base = base; // orders may be added before the ACK comes
     step.price = 0;
     step.quantity = instruments_[instrument].state;
     if (step.quantity != HAWSE_INSTRUMENT_STATE_LOADING) // else it would be emptied again

@@ -15,7 +15,7 @@ Hash node(const Hash &left, const Hash &right) {
 
 } // namespace
 
-ReportLog::ReportLog() {
+ReportLog::ReportLog(bool hashing) : hashing_(hashing) {
     std::memset(lanes_, 0, sizeof lanes_);
     for (auto &lane : lanes_) {
         lane[0] = LEAF;

@@ -40,7 +40,8 @@ class Ladder {
 
 class SoftEngine {
   public:
-    explicit SoftEngine(const Geometry &geometry);
+    // Without `hashing` digests and roots are those of an empty log; everything else is the same.
+    explicit SoftEngine(const Geometry &geometry, bool hashing = true);
 
     void reset(uint32_t epoch);
 
