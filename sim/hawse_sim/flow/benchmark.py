@@ -143,7 +143,8 @@ def _walk(random: _Random, steps: int, swing: int) -> Ints:
     log = at * scale >> 20
     coarse, fine = _tables()[2]
     fraction = coarse[log >> 12 & 4095] * fine[log & 4095] >> 30
-    return START * fraction >> 30 - (log >> _FRACTION)
+    walk: Ints = START * fraction >> 30 - (log >> _FRACTION)
+    return walk
 
 
 def generate(

@@ -45,6 +45,7 @@ Driver::Driver(const Geometry &geometry)
 void Driver::reset() {
     std::fill(orders_.begin(), orders_.end(), Order{});
     std::fill(instruments_.begin(), instruments_.end(), InstrumentMirror{});
+    sent_ = instruments_;
     std::fill(ids_.slots.begin(), ids_.slots.end(), NO_HANDLE);
     std::fill(free_.begin(), free_.end(), ~uint64_t(0));
     std::fill(free_summary_.begin(), free_summary_.end(), 0);
@@ -182,6 +183,15 @@ void Driver::add(const hawse_order &order) {
     case HAWSE_OPCODE_RECENTRE:
         recentre(order, index);
         break;
+    case HAWSE_OPCODE_STATE:
+        if (order.instrument < geometry_.instruments) {
+            InstrumentMirror &sent = sent_[order.instrument];
+            sent.state = uint8_t(order.quantity);
+            if (order.quantity == HAWSE_INSTRUMENT_STATE_LOADING)
+                sent.base = order.price;
+        }
+        send(order, 0, 0);
+        break;
     default:
         send(order, 0, 0);
     }
@@ -234,7 +244,7 @@ void Driver::move_band(uint32_t instrument, int32_t base, uint64_t seq) {
         load.seq = seq;
         send(load, handle, resting.order_id);
     }
-    instruments_[instrument].base = base; // orders may be added before the ACK comes
+    sent_[instrument].base = base;
     step.price = 0;
     step.quantity = instruments_[instrument].state;
     if (step.quantity != HAWSE_INSTRUMENT_STATE_LOADING) // else it would be emptied again
@@ -246,7 +256,7 @@ bool Driver::outside(const hawse_order &order) const {
     if ((order.opcode != HAWSE_OPCODE_NEW && order.opcode != HAWSE_OPCODE_REPLACE) || !order.quantity ||
         order.instrument >= geometry_.instruments)
         return false;
-    const InstrumentMirror &instrument = instruments_[order.instrument];
+    const InstrumentMirror &instrument = sent_[order.instrument];
     if (instrument.state != HAWSE_INSTRUMENT_STATE_OPEN ||
         uint64_t(int64_t(order.price) - instrument.base) < geometry_.levels)
         return false;
@@ -362,6 +372,7 @@ void Driver::finish() {
         if (orders_[handle].known && !orders_[handle].resting)
             forget(handle);
     ended_.clear();
+    sent_ = instruments_;
     stage_ = Stage::IDLE;
 }
 

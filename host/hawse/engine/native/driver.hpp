@@ -138,7 +138,7 @@ class Driver {
 
     Geometry geometry_;
     std::vector<Order> orders_; // by handle
-    std::vector<InstrumentMirror> instruments_;
+    std::vector<InstrumentMirror> instruments_, sent_; // as acknowledged; as the commands of the burst will have it
     IdMap ids_;
     std::vector<uint64_t> free_, free_summary_; // by handle; bit i of the summary: word i has a free handle
     uint64_t rank_ = 0;
