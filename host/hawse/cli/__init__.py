@@ -9,6 +9,7 @@ _COMMANDS = {
     "run": ("hawse.cli.run", "run"),
     "replay": ("hawse.cli.check", "replay"),
     "verify": ("hawse.cli.check", "verify"),
+    "bench": ("hawse.cli.bench", "bench"),
     "keys": ("hawse.cli.keys", "keys"),
 }
 

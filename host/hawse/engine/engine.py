@@ -147,9 +147,9 @@ class Engine:
         """Whether bursts from now on may move the band to an order outside it."""
         self._driver.set_recentring(on)
 
-    def open(self, instrument: int, base: int) -> None:
+    def open(self, instrument: int, base: int) -> Burst:
         """Open an instrument without orders, with its band at ``base``; the log is empty afterwards."""
-        self.load(np.zeros(0, ORDER), [Band(instrument, base)])
+        return self.load(np.zeros(0, ORDER), [Band(instrument, base)])
 
     def dump(self, instrument: int) -> Array:
         """The engine's own book: array of RESTING, bids before asks, best price first, then time.

@@ -14,7 +14,10 @@ class Port {
     // Reports come with the command: nothing has to be waited for.
     static constexpr bool IMMEDIATE = true;
 
-    Port(const Geometry &geometry, uint32_t epoch) : engine_(geometry, false) { engine_.reset(epoch); }
+    Port(const Geometry &geometry, uint32_t epoch) : engine_(geometry) {
+        engine_.set_hashing(false);
+        engine_.reset(epoch);
+    }
 
     template <class Take> void send(const hawse_command *commands, size_t count, Take &&take) {
         const auto &beats = engine_.exchange(commands, count);

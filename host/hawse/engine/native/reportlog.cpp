@@ -15,7 +15,7 @@ Hash node(const Hash &left, const Hash &right) {
 
 } // namespace
 
-ReportLog::ReportLog(bool hashing) : hashing_(hashing) {
+ReportLog::ReportLog() {
     std::memset(lanes_, 0, sizeof lanes_);
     for (auto &lane : lanes_) {
         lane[0] = LEAF;
@@ -26,6 +26,7 @@ ReportLog::ReportLog(bool hashing) : hashing_(hashing) {
 }
 
 void ReportLog::clear() {
+    hashing_ = hash_next_;
     lane_ = fill_ = 0;
     records_ = leaves_ = 0;
     peaks_.clear();

@@ -11,8 +11,10 @@ namespace hawse {
 
 class ReportLog {
   public:
-    // Without `hashing` records are only counted: no leaves.
-    explicit ReportLog(bool hashing = true);
+    ReportLog();
+
+    // From the next clear() on; without hashing records are only counted, and there are no leaves.
+    void set_hashing(bool on) { hash_next_ = on; }
 
     // Forget everything: no records, no leaves.
     void clear();
@@ -45,7 +47,7 @@ class ReportLog {
     static constexpr size_t LEAF_BYTES = 1 + CHUNK * HAWSE_RECORD_BYTES;
     static constexpr size_t LEAF_BLOCKS = LEAF_BYTES / KECCAK_RATE + 1;
 
-    const bool hashing_;
+    bool hashing_ = true, hash_next_ = true;
 
     void hash_full();
     void leaf(Hash hash);

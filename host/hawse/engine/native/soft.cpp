@@ -82,7 +82,7 @@ uint32_t Ladder::after(uint32_t level) const {
     return at << 6 | lowest(words_[at]);
 }
 
-SoftEngine::SoftEngine(const Geometry &geometry, bool hashing) : geometry_(geometry), log_(hashing) {
+SoftEngine::SoftEngine(const Geometry &geometry) : geometry_(geometry) {
     books_.reserve(geometry.instruments);
     for (uint32_t i = 0; i < geometry.instruments; ++i)
         books_.emplace_back(geometry.levels);
