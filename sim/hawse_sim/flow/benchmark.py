@@ -372,7 +372,8 @@ def main() -> None:
     options = parser.parse_args()
     found = measure(options.orders, lambda flow: print(flow, flush=True))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
+    told = {"command": "python -m hawse_sim.flow.benchmark", "flows": found}
+    options.output.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":
