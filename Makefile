@@ -52,8 +52,11 @@ slow: $(SETUP) anvil
 # Pins and hashes of everything, without addresses; uv is needed only here.
 requirements:
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	build/uv/bin/uv pip compile pyproject.toml requirements/build.in --all-extras --universal --python-version 3.11 \
+	build/uv/bin/uv pip compile pyproject.toml requirements/build.in --extra hdl --extra sim --extra chain --extra test \
+	  --extra bench --extra formal --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/all.txt --quiet
+	build/uv/bin/uv pip compile pyproject.toml --extra pnr --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/pnr.txt --quiet
 	echo 'ob-analytics==0.1.0' | build/uv/bin/uv pip compile - --no-deps --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/capture.txt --quiet
 

@@ -28,6 +28,8 @@ class Core(wiring.Component):
     busy: Out(1)
     #: Nothing is at work, but perhaps the hashing of records whose digest nobody has asked for yet.
     idle: Out(1)
+    #: The log does not take the report that the book offers: the book stands still.
+    held: Out(1)
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
@@ -44,6 +46,7 @@ class Core(wiring.Component):
             book.epoch.eq(self.epoch),
             log.epoch.eq(self.epoch),
             self.busy.eq(book.busy),
+            self.held.eq(log.i.valid & ~log.i.ready),
             # The log does not take beats while a FENCE or BATCH waits in it.
             self.idle.eq(book.commands.ready & ~book.busy & ~book.beats.valid & log.i.ready & ~log.o.valid),
         ]

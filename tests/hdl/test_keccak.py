@@ -45,7 +45,7 @@ def test_lengths(transfer):
     check(transfer, Keccak256(), [rng.randbytes(n) for n in lengths])
 
 
-@pytest.mark.parametrize("transfer", ["amaranth"], indirect=True)
+@pytest.mark.parametrize("simulator", ["amaranth"])
 @pytest.mark.parametrize("rounds", [2, 3, 4])
 def test_rounds_per_cycle(transfer, rounds):
     rng = random.Random(rounds)

@@ -131,7 +131,7 @@ def test_a_tiny_queue_loses_nothing(transfer, stalls):
     flow.run(transfer, ReportLog(depth=2), stalls)
 
 
-@pytest.mark.parametrize("transfer", ["verilator"], indirect=True)
+@pytest.mark.parametrize("simulator", ["verilator"])
 def test_leaves_wait_for_a_long_carry(transfer):
     """The 64th leaf is joined six times while the core goes on with the leaves behind it."""
     flow = Flow(7)

@@ -3,6 +3,7 @@
 import click
 
 from .bench_engine import engine
+from .bench_hash import hash_
 
 
 @click.group()
@@ -11,3 +12,4 @@ def bench() -> None:
 
 
 bench.add_command(engine)
+bench.add_command(hash_)

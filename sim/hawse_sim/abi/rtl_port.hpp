@@ -29,8 +29,8 @@ class Port {
         for (size_t i = 0; i < count; ++i) {
             std::memcpy(&model_.top.commands___05Fpayload, &commands[i], sizeof *commands);
             model_.top.commands___05Fvalid = 1;
-            while (!clock())
-                ++not_ready_;
+            for (bool held = false; !clock(held);)
+                ++(held ? log_cycles_ : book_cycles_);
         }
         model_.top.commands___05Fvalid = 0;
         pass(take);
@@ -38,8 +38,9 @@ class Port {
 
     template <class Take, class Done> void wait(bool flush, Take &&take, Done &&done) {
         const uint64_t begun = model_.cycles;
+        bool held;
         while (!done()) {
-            clock();
+            clock(held);
             if (!beats_.empty())
                 pass(take);
         }
@@ -49,24 +50,25 @@ class Port {
     // Cycles count from the next command that is accepted.
     void begin_count() {
         counting_ = false;
-        not_ready_ = fence_cycles_ = flush_cycles_ = first_ = last_ = 0;
+        book_cycles_ = log_cycles_ = fence_cycles_ = flush_cycles_ = first_ = last_ = 0;
     }
 
     void statistics(std::FILE *file, uint64_t messages) const {
         const uint64_t cycles = last_ > first_ ? last_ - first_ : 0;
         std::fprintf(file,
                      "  \"cycles\": %" PRIu64 ",\n  \"cycles_per_message\": %.4f,\n  \"stall_cycles\": "
-                     "{\"not_ready\": %" PRIu64 ", \"fence\": %" PRIu64 ", \"flush\": %" PRIu64 "},\n",
-                     cycles, messages ? double(cycles) / double(messages) : 0.0, not_ready_, fence_cycles_,
-                     flush_cycles_);
+                     "{\"book\": %" PRIu64 ", \"log\": %" PRIu64 ", \"fence\": %" PRIu64 ", \"flush\": %" PRIu64 "},\n",
+                     cycles, messages ? double(cycles) / double(messages) : 0.0, book_cycles_, log_cycles_,
+                     fence_cycles_, flush_cycles_);
     }
 
   private:
     static constexpr uint64_t PATIENCE = 2000000;
 
-    // One cycle; whether the command offered was accepted.
-    bool clock() {
+    // One cycle; whether the command offered was accepted, and whether the log kept the book waiting.
+    bool clock(bool &held) {
         model_.settle();
+        held = model_.top.held;
         const bool accepted = model_.top.commands___05Fvalid && model_.top.commands___05Fready;
         const bool beat = model_.top.beats___05Fvalid;
         if (beat) {
@@ -92,7 +94,7 @@ class Port {
     Model model_;
     std::vector<Beat> beats_;
     bool counting_ = false;
-    uint64_t not_ready_ = 0, fence_cycles_ = 0, flush_cycles_ = 0, first_ = 0, last_ = 0, stuck_ = 0;
+    uint64_t book_cycles_ = 0, log_cycles_ = 0, fence_cycles_ = 0, flush_cycles_ = 0, first_ = 0, last_ = 0, stuck_ = 0;
 };
 
 } // namespace hawse
