@@ -5,7 +5,7 @@ SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types slow route anvil requirements clean
+.PHONY: setup demo test lint types slow abi route anvil requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
@@ -41,6 +41,9 @@ lint: $(SETUP)
 types: $(SETUP)
 	$(BIN)/mypy
 
+# The engines behind a public benchmark's C interface: build/libhawse_rtl.so and build/libhawse_soft.so.
+abi: $(SETUP)
+	$(BIN)/python -m hawse_sim.abi --output build
 # make route DEVICE=LFE5UM5G-85F-8 SEEDS="1 2 3" [TOP=book]; goes on seed by seed when it is called again.
 DEVICE ?= LFE5UM5G-85F-8
 SEEDS ?= 1 2 3

@@ -109,6 +109,8 @@ class Execution:
         self.next_slot = self.machine.next_slot
         self._first_slot = self.next_slot
         self._previous_root = self.machine.state_root()
+        # A venue's bands are among its published rules, and nobody may move one by an order far away.
+        engine.set_recentring(False)
         engine.reset(epoch)
         self._load()
         self._busy = int(engine.hello()["busy"][0])

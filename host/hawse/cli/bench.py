@@ -2,6 +2,7 @@
 
 import click
 
+from .bench_engine import engine
 from .bench_hash import hash_
 
 
@@ -10,4 +11,5 @@ def bench() -> None:
     """Measure, and compare with software on this machine."""
 
 
+bench.add_command(engine)
 bench.add_command(hash_)
