@@ -5,7 +5,7 @@ SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types slow anvil requirements clean
+.PHONY: setup demo test lint types slow route anvil requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
@@ -41,6 +41,20 @@ lint: $(SETUP)
 types: $(SETUP)
 	$(BIN)/mypy
 
+# make route DEVICE=LFE5UM5G-85F-8 SEEDS="1 2 3" [TOP=book]; goes on seed by seed when it is called again.
+DEVICE ?= LFE5UM5G-85F-8
+SEEDS ?= 1 2 3
+TOP ?= appliance
+ROUTE ?=
+PNR := $(BIN)/.pnr
+$(PNR): $(SETUP) requirements/pnr.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/pnr.txt
+	touch $@
+
+route: $(PNR)
+	$(BIN)/python -m hawse_hdl.build route --device $(DEVICE) --top $(TOP) --seeds $(SEEDS) $(ROUTE) \
+	  -o docs/results/route-$(DEVICE)$(if $(filter-out appliance,$(TOP)),-$(TOP)).json
+
 # Long fuzzing and kill loops.
 slow: $(SETUP) anvil
 	$(PYTEST) -m slow
@@ -48,8 +62,11 @@ slow: $(SETUP) anvil
 # Pins and hashes of everything, without addresses; uv is needed only here.
 requirements:
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	build/uv/bin/uv pip compile pyproject.toml requirements/build.in --all-extras --universal --python-version 3.11 \
+	build/uv/bin/uv pip compile pyproject.toml requirements/build.in --extra hdl --extra sim --extra chain --extra test \
+	  --extra bench --extra formal --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/all.txt --quiet
+	build/uv/bin/uv pip compile pyproject.toml --extra pnr --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/pnr.txt --quiet
 	echo 'ob-analytics==0.1.0' | build/uv/bin/uv pip compile - --no-deps --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/capture.txt --quiet
 

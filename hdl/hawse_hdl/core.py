@@ -32,6 +32,8 @@ class Core(wiring.Component):
     busy: Out(1)
     #: Nothing is at work, but perhaps the hashing of records whose digest nobody has asked for yet.
     idle: Out(1)
+    #: The log does not take the report that the book offers: the book stands still.
+    held: Out(1)
 
     def __init__(self, geometry: Geometry, *, hash_cores: int = 4) -> None:
         self.geometry = geometry
@@ -49,6 +51,7 @@ class Core(wiring.Component):
             book.epoch.eq(self.epoch),
             log.epoch.eq(self.epoch),
             self.busy.eq(book.busy),
+            self.held.eq(log.i.valid & ~log.i.ready),
             self.idle.eq(book.commands.ready & ~book.busy & ~book.beats.valid & log.idle),
         ]
         return m

@@ -227,6 +227,19 @@ def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[Slo
         yield SlotDone(entry.slot, entry.outcome, burst, sealed)
 
 
+def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snapshot | None:
+    """The newest snapshot up to slot ``last`` of a state that this journal leads to.
+
+    It may be a restored copy of an older journal, with snapshots of what is no longer there beside it.
+    """
+    while (snapshot := snapshots.latest(last)) is not None:
+        if next(journal.slots(snapshot.slot)).chain == snapshot.chain:
+            return snapshot
+        _log.warning("the snapshot of slot %d is not of this journal", snapshot.slot)
+        last = snapshot.slot - 1
+    return None
+
+
 class Venue:
     """One execution and its journal: what an operator runs.
 
@@ -300,7 +313,8 @@ class Venue:
     def _rebuild(self, progress: Progress | None) -> SlotDone | None:
         epoch = max(self._journal.epoch, self._engine.board_epoch()) + 1
         self._journal.append_epoch(epoch)
-        snapshot = self._fitting_snapshot()
+        durable = self._journal.next_slot - 1 - self._journal.pending
+        snapshot = fitting_snapshot(self._journal, self._snapshots, durable)
         machine = Machine.restore(self._config, snapshot.state) if snapshot else None
         first = snapshot.slot + 1 if snapshot else 0
         self._execution = Execution(self._config, self._engine, epoch, machine)
@@ -314,16 +328,6 @@ class Venue:
             if progress:
                 progress(done.outcome.number + 1 - first, self._journal.next_slot - first)
         return last
-
-    def _fitting_snapshot(self) -> Snapshot | None:
-        """The newest snapshot of a state that this journal leads to: an older copy may have been restored."""
-        last = self._journal.next_slot - 1 - self._journal.pending
-        while (snapshot := self._snapshots.latest(last)) is not None:
-            if next(self._journal.slots(snapshot.slot)).chain == snapshot.chain:
-                return snapshot
-            _log.warning("the snapshot of slot %d is not of this journal", snapshot.slot)
-            last = snapshot.slot - 1
-        return None
 
     def run_slot(self, slot: SlotInput) -> SlotDone:
         """Take one slot from its inputs to its outcome, both durable.

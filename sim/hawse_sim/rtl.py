@@ -23,7 +23,7 @@ class RtlStalled(EngineError):
 
 
 class _Counters(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("cycles", "busy_cycles", "commands")]
+    _fields_ = [(name, ctypes.c_uint64) for name in ("cycles", "busy_cycles", "held_cycles", "commands")]
 
 
 def load(path: Path, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
@@ -150,6 +150,14 @@ class RtlBackend:
     def busy_cycles(self) -> int:
         """Those in which the book was busy."""
         return int(self._counters().busy_cycles)
+
+    @property
+    def held_cycles(self) -> int:
+        """Cycles of the exchanges in which the log did not take a report that the book offered.
+
+        Without stalls of ours that is hashing: a queue of records is full, or a fence waits for its digest.
+        """
+        return int(self._counters().held_cycles)
 
     @property
     def commands(self) -> int:

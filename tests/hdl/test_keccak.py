@@ -47,7 +47,7 @@ def test_lengths(transfer, core):
     check(transfer, core(), [rng.randbytes(n) for n in lengths])
 
 
-@pytest.mark.parametrize("transfer", ["amaranth"], indirect=True)
+@pytest.mark.parametrize("simulator", ["amaranth"])
 @pytest.mark.parametrize("rounds", [2, 4, 12])
 def test_rounds_per_cycle(transfer, rounds):
     rng = random.Random(rounds)
@@ -141,7 +141,7 @@ def test_reset_at_any_moment(core, cycles):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transfer", ["verilator"], indirect=True)
+@pytest.mark.parametrize("simulator", ["verilator"])
 def test_long_messages(transfer):
     rng = random.Random(3)
     check(transfer, Keccak256(), [rng.randbytes(n) for n in (1 << 21, 5, (1 << 22) + 135)])

@@ -74,7 +74,7 @@ class Flow:
 LOGS = {1: {}, 2: dict(depth=2, beats=2, fences=1), 4: {}}
 SLOW = [pytest.param("verilator", cores, marks=pytest.mark.slow) for cores in (1, 4)]
 RIGS = [("amaranth", 1), ("verilator", 2), *SLOW]
-on_every_rig = pytest.mark.parametrize(("transfer", "cores"), RIGS, indirect=["transfer"])
+on_every_rig = pytest.mark.parametrize(("simulator", "cores"), RIGS)
 
 
 def log(cores):
@@ -150,7 +150,7 @@ def test_more_fences_than_may_wait(transfer, cores):
     flow.run(transfer, log(cores), (0.0, 0.8))
 
 
-@pytest.mark.parametrize(("transfer", "cores"), RIGS[1:], indirect=["transfer"])
+@pytest.mark.parametrize(("simulator", "cores"), RIGS[1:])
 def test_leaves_wait_for_a_long_carry(transfer, cores):
     """The 64th leaf is joined six times while the cores go on with the leaves behind it."""
     flow = Flow(7)
@@ -159,7 +159,7 @@ def test_leaves_wait_for_a_long_carry(transfer, cores):
     flow.run(transfer, log(cores))
 
 
-@pytest.mark.parametrize("transfer", ["amaranth"], indirect=True)
+@pytest.mark.parametrize("simulator", ["amaranth"])
 def test_two_rounds_a_cycle(transfer):
     flow = Flow(6)
     flow.records(150)
@@ -180,20 +180,20 @@ def random_flow(transfer, component, steps, seed):
     flow.run(transfer, component, flow.rng.choice(((0.0, 0.0), (0.5, 0.1), (0.1, 0.5))))
 
 
-@pytest.mark.parametrize(("transfer", "cores"), [*RIGS, ("amaranth", 4)], indirect=["transfer"])
+@pytest.mark.parametrize(("simulator", "cores"), [*RIGS, ("amaranth", 4)])
 def test_random_flow(transfer, cores):
     random_flow(transfer, log(cores), 60 if transfer.bulk else 8, random.getrandbits(32))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("transfer", "cores"), RIGS[1:], indirect=["transfer"])
+@pytest.mark.parametrize(("simulator", "cores"), RIGS[1:])
 @pytest.mark.parametrize("tight", [False, True])
 def test_long_random_flow(transfer, cores, tight):
     component = ReportLog(cores, **(LOGS[2] if tight else {}))
     random_flow(transfer, component, 2000, random.getrandbits(32))
 
 
-def simulate(component, *testbenches):
+def bench(component, *testbenches):
     sim = Simulator(component)
     sim.add_clock(1e-6)
     for testbench in testbenches:
@@ -244,12 +244,12 @@ def test_beats_enter_behind_a_fence_and_leave_at_once_without_one():
             assert (await receive(ctx, component))[0] == expected
         assert ctx.get(component.idle)
 
-    simulate(component, testbench)
+    bench(component, testbench)
 
 
 @pytest.mark.parametrize("cores", [1, 2])
 @pytest.mark.parametrize("behind", [1, 5, 63])
-@pytest.mark.parametrize("transfer", ["amaranth"], indirect=True)
+@pytest.mark.parametrize("simulator", ["amaranth"])
 def test_records_behind_a_fence_do_not_hold_it_up(transfer, cores, behind):
     """The chunk that they begin may never be completed."""
     flow = Flow(12)
@@ -291,7 +291,7 @@ def test_a_fence_is_answered_within_its_bound(cores):
                 last = beat.to_bytes(BEAT_BYTES, "little")
         answered.append(now)
 
-    simulate(component, source, sink)
+    bench(component, source, sink)
     assert answered[0] - taken[0] < bound
 
 
@@ -323,4 +323,4 @@ def test_reset_while_a_fence_waits(cycles):
         for expected in again.expected:
             assert (await receive(ctx, component))[0] == expected
 
-    simulate(ResetInserter(reset)(component), testbench)
+    bench(ResetInserter(reset)(component), testbench)

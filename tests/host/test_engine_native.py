@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hawse.engine import BuildError, EngineError, GoldenBackend, SoftBackend, split
 from hawse.engine.native import build
+from hawse.engine.native.bindings import keccak256_rows
 from hawse.wire import Geometry, Opcode
 from hawse.wire.dtypes import COMMAND, REPORT, make, records
 from tiny_keccak import keccak256
@@ -158,3 +159,13 @@ def test_reset_forgets_everything():
     assert engine.exchange(FENCE).tobytes() == fresh
     engine.reset(0)
     assert engine.exchange(commands).tobytes() == first
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, 65, 129, 135, 136, 137, 1537])
+def test_keccak_of_rows(size):
+    rng = np.random.default_rng(size)
+    for count in (0, 1, 2, 3, 7, 8, 9, 17):
+        rows = rng.integers(0, 256, (count, size), dtype=np.uint8)
+        assert [h.tobytes() for h in keccak256_rows(rows)] == [keccak256(r.tobytes()) for r in rows]
+        strided = keccak256_rows(np.repeat(rows, 2, axis=0)[::2])
+        assert strided.tobytes() == keccak256_rows(rows).tobytes()

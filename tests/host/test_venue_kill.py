@@ -13,24 +13,20 @@ from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain
 from hawse.engine import Engine, SoftBackend
 from hawse.journal import Journal
-from hawse.keys.store import derive
-from hawse.state.config import Instrument, VenueConfig
+from hawse.state.config import VenueConfig
 from hawse.state.machine import Machine
 from hawse.venue import Execution, replay
-from hawse.wire import Geometry
-from hawse_sim.faults import Witness
-from hawse_sim.flow.signed import DEPOSIT, DEPOSITS, KEYS
+from support.faults import Witness
+from support.signed import DEPOSIT, DEPOSITS, KEYS
+from support.venue_process import GEOMETRY, OPERATOR, PERP
 
-SCRIPT = Path(__file__).with_name("venue_process.py")
-# Those of the script.
-PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
-GEOMETRY = Geometry(2, 1024, 64, 4)
-OPERATOR = derive("operator of the kill tests", 0)
+TESTS = Path(__file__).parents[1]
 
 
 def start(**arguments):
     process = subprocess.Popen(
-        [sys.executable, SCRIPT, json.dumps(arguments)],
+        [sys.executable, "-m", "support.venue_process", json.dumps(arguments)],
+        cwd=TESTS,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

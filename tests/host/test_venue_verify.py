@@ -21,7 +21,7 @@ from hawse.state.config import Instrument, VenueConfig
 from hawse.state.slot import Refusal
 from hawse.venue import Venue
 from hawse.wire import Geometry
-from hawse_sim.flow.signed import KEYS, signed_slots
+from support.signed import KEYS, signed_slots
 from tiny_keccak import keccak256
 
 PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
@@ -227,7 +227,7 @@ def test_a_changed_outcome_is_found_when_every_checksum_is_recomputed(run, what,
     assert f"slot {number}: {what.replace('state_digest', 'state root').replace('_', ' ')}" in says
 
 
-@pytest.mark.parametrize("what", ["time backwards", "batch", "mark of nothing"])
+@pytest.mark.parametrize("what", ["time backwards", "batch", "batch closed twice", "mark of nothing"])
 def test_an_input_that_no_sequencer_may_send_is_found(run, what):
     def change(slot):
         match what:
@@ -235,6 +235,8 @@ def test_an_input_that_no_sequencer_may_send_is_found(run, what):
                 return replace(slot, time=1)
             case "batch":
                 return replace(slot, closes=9)
+            case "batch closed twice":
+                return replace(slot, closes=1)
             case "mark of nothing":
                 return replace(slot, marks=((9, 1),))
 

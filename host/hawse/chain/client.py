@@ -35,6 +35,7 @@ from hawse.chain.errors import (
     RevertedError,
 )
 from hawse.commit.header import BatchHeader
+from hawse.commit.inclusion import RecordProof
 from hawse.commit.leaves import deposit_accumulator
 from hawse.state.slot import Deposit
 
@@ -388,6 +389,11 @@ class SettlementClient:
         if not any(batch[0]):
             raise ChainError(f"no batch {number} is anchored")
         return AnchoredBatch(number, *batch)
+
+    def record_included(self, proof: RecordProof) -> bool:
+        """Whether the contract itself finds the record of ``proof`` in the log of its batch."""
+        terms = (proof.batch, proof.record, proof.leaf, proof.position, proof.chunk, list(proof.siblings))
+        return bool(self._read(self._contract.functions.record_included(*terms)))
 
     def batch_count(self) -> int:
         """Batches anchored so far."""

@@ -25,7 +25,7 @@ class VerificationFailed(click.ClickException):
 
 
 def _execute(journal: Journal, engine_name: str, trace: Trace | None = None) -> Iterator[SlotDone]:
-    config = _config(journal)
+    config = config_of(journal)
     with (
         closing(open_engine(engine_name, config.geometry, trace)) as engine,
         bar("Replaying slots") as progress,
@@ -36,7 +36,12 @@ def _execute(journal: Journal, engine_name: str, trace: Trace | None = None) -> 
             progress(done.slot.number + 1, journal.next_slot)
 
 
-def _config(journal: Journal) -> VenueConfig:
+def config_of(journal: Journal) -> VenueConfig:
+    """The venue's parameters, as the journal has them.
+
+    Raises:
+        VerificationFailed: they are none.
+    """
     try:
         return VenueConfig.decode(journal.config)
     except ValueError as error:
@@ -147,7 +152,7 @@ def verify(directory: Path, rpc: str | None, engine: str, as_json: bool) -> None
     with Journal(directory / "journal", readonly=True) as journal:
         if journal.dropped:
             raise VerificationFailed(f"the journal ends in {journal.dropped} bytes of a torn record")
-        config = _config(journal)
+        config = config_of(journal)
         for done in _execute(journal, engine):
             slots += 1
             if done.sealed:

@@ -44,6 +44,7 @@ def _library() -> ctypes.CDLL:
         ),
         "hawse_driver_done": (c_int, (c_void_p,) * 5),
         "hawse_driver_resting": (c_int64, (c_void_p, c_void_p, c_size_t)),
+        "hawse_keccak256": (c_int, (c_void_p, c_size_t, c_size_t, c_void_p)),
         "hawse_driver_instrument": (c_int, (c_void_p, c_uint32, POINTER(c_uint32), POINTER(c_int32))),
     }
     for name, (result, arguments) in signatures.items():
@@ -68,6 +69,18 @@ def _copy(pointer: "c_void_p", count: int, dtype: "np.dtype[Any]") -> NDArray[An
     if count:
         ctypes.memmove(out.ctypes.data, pointer, count * dtype.itemsize)
     return out
+
+
+def keccak256_rows(messages: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Keccak-256 of each row: shape (n, bytes of a message) in, (n, 32) out.
+
+    Rows are hashed side by side where the processor has wide registers.
+    """
+    messages = np.ascontiguousarray(messages)
+    count, size = messages.shape
+    hashes = np.empty((count, 32), np.uint8)
+    _checked(_library().hawse_keccak256(messages.ctypes.data, size, count, hashes.ctypes.data))
+    return hashes
 
 
 class _Object:

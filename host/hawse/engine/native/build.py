@@ -112,10 +112,12 @@ def compile_library(
 
 
 @cache
-def library() -> Path:
+def library(*flags: str) -> Path:
     """The shared library of the software engine and the driver, with the C interface.
+
+    ``flags`` are for the compiler: a measurement may want another library than everybody's.
 
     Raises:
         BuildError: it cannot be built.
     """
-    return compile_library("hawse", (*source_files(), HERE / "c_api.cpp"))
+    return compile_library("hawse", (*source_files(), HERE / "c_api.cpp"), flags)

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "driver.hpp"
+#include "keccak.hpp"
 #include "soft.hpp"
 
 using namespace hawse;
@@ -124,6 +125,15 @@ int hawse_driver_instrument(const hawse_driver *driver, uint32_t instrument, uin
         const auto &mirror = driver->instrument(instrument);
         *state = mirror.state;
         *base = mirror.base;
+        return 0;
+    });
+}
+
+size_t hawse_keccak256_width(void) { return keccak256_width(); }
+
+int hawse_keccak256(const uint8_t *messages, size_t size, size_t count, uint8_t *hashes) {
+    return guarded([&]() -> int {
+        keccak256_each(messages, size, count, reinterpret_cast<Hash *>(hashes));
         return 0;
     });
 }

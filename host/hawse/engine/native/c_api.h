@@ -44,6 +44,11 @@ HAWSE_API int hawse_driver_done(const hawse_driver *, hawse_fence *, uint8_t *di
 HAWSE_API int64_t hawse_driver_resting(const hawse_driver *, void *out, size_t capacity);
 HAWSE_API int hawse_driver_instrument(const hawse_driver *, uint32_t instrument, uint32_t *state, int32_t *base);
 
+/* How many messages hawse_keccak256 hashes side by side on this processor. */
+HAWSE_API size_t hawse_keccak256_width(void);
+/* Keccak-256 of `count` messages of `size` bytes each, one after another; 32 bytes each at `hashes`. */
+HAWSE_API int hawse_keccak256(const uint8_t *messages, size_t size, size_t count, uint8_t *hashes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,4 +1,4 @@
-"""A host in a process of its own, to be killed: test_venue_kill.py starts it with a JSON object."""
+"""A host in a process of its own, to be killed: ``python -m support.venue_process`` and a JSON object."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from hawse.keys.store import derive
 from hawse.state.config import Instrument, VenueConfig
 from hawse.venue import Venue
 from hawse.wire import Geometry
-from hawse_sim.flow.signed import signed_slots
+from support.signed import signed_slots
 
 PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
 GEOMETRY = Geometry(2, 1024, 64, 4)
