@@ -193,7 +193,7 @@ def test_long_random_flow(transfer, cores, tight):
     random_flow(transfer, component, 2000, random.getrandbits(32))
 
 
-def simulate(component, *testbenches):
+def bench(component, *testbenches):
     sim = Simulator(component)
     sim.add_clock(1e-6)
     for testbench in testbenches:
@@ -244,7 +244,7 @@ def test_beats_enter_behind_a_fence_and_leave_at_once_without_one():
             assert (await receive(ctx, component))[0] == expected
         assert ctx.get(component.idle)
 
-    simulate(component, testbench)
+    bench(component, testbench)
 
 
 @pytest.mark.parametrize("cores", [1, 2])
@@ -291,7 +291,7 @@ def test_a_fence_is_answered_within_its_bound(cores):
                 last = beat.to_bytes(BEAT_BYTES, "little")
         answered.append(now)
 
-    simulate(component, source, sink)
+    bench(component, source, sink)
     assert answered[0] - taken[0] < bound
 
 
@@ -323,4 +323,4 @@ def test_reset_while_a_fence_waits(cycles):
         for expected in again.expected:
             assert (await receive(ctx, component))[0] == expected
 
-    simulate(ResetInserter(reset)(component), testbench)
+    bench(ResetInserter(reset)(component), testbench)
