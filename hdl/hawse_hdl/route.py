@@ -7,6 +7,7 @@ and a stale result is never taken for one of this netlist.
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -115,7 +116,10 @@ def _run(command: list[str], log: Path) -> None:
 def _version(tool: str) -> str:
     flag = "-V" if tool.endswith("yosys") else "--version"
     done = subprocess.run([tool, flag], capture_output=True, text=True, check=False)
-    return (done.stdout + done.stderr).strip().splitlines()[0]
+    found = re.search(r"Yosys [\w.+-]+|nextpnr-[\d.]+[\w-]*", done.stdout + done.stderr)
+    if not found:
+        raise RouteError(f"{tool} {flag} says no version: {(done.stdout + done.stderr)[:200]}")
+    return found[0]
 
 
 def synthesize(top: Elaboratable, device: Device, folder: Path, abc9: bool) -> Path:
