@@ -5,7 +5,7 @@ SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types slow anvil requirements clean
+.PHONY: setup demo test lint types slow abi route anvil requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
@@ -29,7 +29,7 @@ anvil: $(ANVIL)
 $(ANVIL):
 	@mkdir -p build/anvil
 	@if command -v npm >/dev/null; then \
-	  npm install --silent --no-audit --no-fund --no-package-lock --prefix build/anvil @foundry-rs/anvil@1.5.1 \
+	  npm install --silent --no-save --no-audit --no-fund --no-package-lock --prefix build/anvil @foundry-rs/anvil@1.7.1 \
 	    || echo "anvil could not be installed; its test will be skipped"; \
 	else echo "npm not found: the anvil test will be skipped"; fi
 	@touch $@
@@ -41,6 +41,23 @@ lint: $(SETUP)
 types: $(SETUP)
 	$(BIN)/mypy
 
+# The engines behind a public benchmark's C interface: build/libhawse_rtl.so and build/libhawse_soft.so.
+abi: $(SETUP)
+	$(BIN)/python -m hawse_sim.abi --output build
+# make route DEVICE=LFE5UM5G-85F-8 SEEDS="1 2 3" [TOP=book]; goes on seed by seed when it is called again.
+DEVICE ?= LFE5UM5G-85F-8
+SEEDS ?= 1 2 3
+TOP ?= appliance
+ROUTE ?=
+PNR := $(BIN)/.pnr
+$(PNR): $(SETUP) requirements/pnr.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/pnr.txt
+	touch $@
+
+route: $(PNR)
+	$(BIN)/python -m hawse_hdl.build route --device $(DEVICE) --top $(TOP) --seeds $(SEEDS) $(ROUTE) \
+	  -o docs/results/route-$(DEVICE)$(if $(filter-out appliance,$(TOP)),-$(TOP)).json
+
 # Long fuzzing and kill loops.
 slow: $(SETUP) anvil
 	$(PYTEST) -m slow
@@ -48,8 +65,11 @@ slow: $(SETUP) anvil
 # Pins and hashes of everything, without addresses; uv is needed only here.
 requirements:
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	build/uv/bin/uv pip compile pyproject.toml requirements/build.in --all-extras --universal --python-version 3.11 \
+	build/uv/bin/uv pip compile pyproject.toml requirements/build.in --extra hdl --extra sim --extra chain --extra test \
+	  --extra bench --extra formal --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/all.txt --quiet
+	build/uv/bin/uv pip compile pyproject.toml --extra pnr --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/pnr.txt --quiet
 	echo 'ob-analytics==0.1.0' | build/uv/bin/uv pip compile - --no-deps --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/capture.txt --quiet
 

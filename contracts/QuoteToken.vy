@@ -5,7 +5,7 @@
 @license Apache-2.0
 @notice ERC-20 with permit and 6 decimals, minted by its deployer. For the embedded chain and local nodes only:
         a venue on a public chain settles in a token that already exists there.
-@dev Built from snekmate's ERC-20 module.
+@dev Built from snekmate's ERC-20 module, which is under the AGPL 3.0; nothing of it is in the distribution.
 """
 
 from snekmate.auth import ownable

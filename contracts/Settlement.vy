@@ -95,6 +95,9 @@ VERSION: constant(uint16) = 1
 MAX_QUANTA: constant(uint256) = 2**63 - 1
 #: Deep enough for 2**64 withdrawals of one batch.
 MAX_PROOF: constant(uint256) = 64
+#: Bytes of a record of the report log, and of a full chunk of them.
+RECORD: constant(uint256) = 24
+CHUNK: constant(uint256) = 64 * RECORD
 
 _DOMAIN_TYPE: constant(bytes32) = keccak256(
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -336,6 +339,52 @@ def deposits_unconsumed() -> uint256:
     @notice Sum of the deposits that no batch has consumed yet
     """
     return self._unconsumed(self.deposits_consumed)
+
+
+@external
+@view
+def record_included(
+    batch: uint64,
+    record: bytes24,
+    leaf: uint64,
+    position: uint256,
+    chunk: Bytes[CHUNK],
+    proof: DynArray[bytes32, MAX_PROOF],
+) -> bool:
+    """
+    @notice Whether a record stands in the report log of a batch
+    @dev The path follows from the leaf's index and the number of leaves that was anchored, so both are proven.
+    @param batch Number of the batch; one that is not anchored includes nothing
+    @param record The committed bytes of the record
+    @param leaf Index of its leaf in the log, from 0
+    @param position Of the record among those of the leaf, from 0
+    @param chunk All records of the leaf
+    @param proof Siblings from the leaf up
+    """
+    leaves: uint64 = self.batches[batch].log_leaves
+    # No overflow: a position that is no index of a chunk is refused before it is multiplied.
+    if leaf >= leaves or position >= len(chunk) // RECORD or len(chunk) % RECORD != 0:
+        return False
+    if slice(chunk, position * RECORD, RECORD) != slice(convert(record, bytes32), 0, RECORD):
+        return False
+    node: bytes32 = keccak256(concat(0x00, chunk))
+    index: uint256 = convert(leaf, uint256)
+    last: uint256 = convert(leaves, uint256) - 1
+    taken: uint256 = 0
+    for _height: uint256 in range(MAX_PROOF):
+        if last == 0:
+            break
+        if (index ^ 1) <= last:  # else the last node of a level, alone: it is carried up
+            if taken == len(proof):
+                return False
+            if index & 1 == 1:
+                node = keccak256(concat(0x01, proof[taken], node))
+            else:
+                node = keccak256(concat(0x01, node, proof[taken]))
+            taken += 1
+        index >>= 1
+        last >>= 1
+    return taken == len(proof) and node == self.batches[batch].log_root
 
 
 @external

@@ -14,6 +14,7 @@ class Appliance(wiring.Component):
 
     Args:
         geometry: of the book.
+        hash_cores: of the log.
         timeout: clock cycles without progress after which unacknowledged frames are sent again.
 
     Latency: the link's plus the core's.  Initiation interval: the link's.
@@ -31,15 +32,16 @@ class Appliance(wiring.Component):
     #: The host has not acknowledged everything: the time-out is running.
     unacked: Out(1)
 
-    def __init__(self, geometry: Geometry, *, timeout: int = 1 << 20) -> None:
+    def __init__(self, geometry: Geometry, *, hash_cores: int = 4, timeout: int = 1 << 20) -> None:
         self.geometry = geometry
+        self.hash_cores = hash_cores
         self.timeout = timeout
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.link = link = Endpoint(timeout=self.timeout)
-        core = Core(self.geometry)
+        core = Core(self.geometry, hash_cores=self.hash_cores)
         m.submodules.core = ResetInserter(link.reset)(core)
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
@@ -58,6 +60,7 @@ class Board(wiring.Component):
 
     Args:
         geometry: of the book.
+        hash_cores: of the log.
         clock_hz: frequency of ``sync``.
         baudrate: bits a second on the wires.
         timeout: seconds without progress after which unacknowledged frames are sent again.
@@ -77,6 +80,7 @@ class Board(wiring.Component):
         self,
         geometry: Geometry,
         *,
+        hash_cores: int = 4,
         clock_hz: float = 50e6,
         baudrate: int = 1_000_000,
         timeout: float = 0.25,
@@ -85,13 +89,16 @@ class Board(wiring.Component):
         if self.divisor < 4 or abs(clock_hz / self.divisor / baudrate - 1) > 0.02:
             raise ValueError(f"baudrate: {baudrate} is not within 2 % of {clock_hz:g} Hz / n, n at least 4")
         self.geometry = geometry
+        self.hash_cores = hash_cores
         self.timeout = max(1, round(timeout * clock_hz))
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.uart = uart = UART(self.divisor)
-        m.submodules.appliance = appliance = Appliance(self.geometry, timeout=self.timeout)
+        m.submodules.appliance = appliance = Appliance(
+            self.geometry, hash_cores=self.hash_cores, timeout=self.timeout
+        )
         connect(m, uart.rx, appliance.rx)
         connect(m, appliance.tx, uart.tx)
         m.d.comb += [uart.rxd.eq(self.rxd), self.txd.eq(uart.txd)]

@@ -1,6 +1,7 @@
-"""Elaborates the gateware: ``python -m hawse_hdl.build verilog --top core -o core.v``."""
+"""Elaborates the gateware: ``python -m hawse_hdl.build verilog --top core -o core.v``, or ``route``."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +14,8 @@ from hawse.wire.schema import Geometry
 from .appliance import Appliance, Board
 from .book import Book
 from .core import Core
+from .hashing import Keccak256
+from .route import DEVICES, Pinned, RouteError, route
 
 #: Top levels by name.
 TOPS: dict[str, Callable[[Geometry], wiring.Component]] = {
@@ -20,6 +23,13 @@ TOPS: dict[str, Callable[[Geometry], wiring.Component]] = {
     "core": Core,
     "appliance": Appliance,
     "board": Board,
+}
+
+#: What can be routed: the appliance with its UART, and parts of it behind shift registers.
+ROUTED: dict[str, Callable[[Geometry], wiring.Component]] = {
+    "appliance": Board,
+    "book": lambda geometry: Pinned(Book(geometry)),
+    "keccak": lambda _: Pinned(Keccak256()),
 }
 
 
@@ -34,21 +44,58 @@ def to_verilog(top: str, geometry: Geometry, *, source_lines: bool = False) -> s
     return str(verilog.convert(TOPS[top](geometry), name=top, emit_src=source_lines))
 
 
+def _route(o: argparse.Namespace, geometry: Geometry) -> None:
+    try:
+        found = route(
+            lambda: ROUTED[o.top](geometry),
+            top=o.top,
+            device_name=o.device,
+            geometry=geometry,
+            seeds=o.seeds,
+            goal_mhz=o.goal_mhz,
+            folder=o.folder,
+            abc9=o.abc9,
+            jobs=o.jobs,
+            progress=lambda text: print(text, file=sys.stderr, flush=True),
+        )
+    except RouteError as error:
+        sys.exit(f"hawse_hdl.build: {error}")
+    command = "python -m hawse_hdl.build " + " ".join(sys.argv[1:])
+    text = json.dumps({"command": command, **found}, indent=2) + "\n"
+    if o.output:
+        o.output.parent.mkdir(parents=True, exist_ok=True)
+        o.output.write_text(text)
+    print(text, end="")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="hawse_hdl.build", description="Build the gateware.")
     commands = parser.add_subparsers(dest="command", required=True)
     v = commands.add_parser("verilog", help="write Verilog for another tool's flow")
     v.add_argument("--top", choices=TOPS, default="board", help="top level [%(default)s]")
-    for name, value in asdict(Geometry()).items():
-        v.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help="[%(default)s]")
     v.add_argument("--source-lines", action="store_true", help="with attributes that name lines of Python")
     v.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="'-' is standard output")
+    r = commands.add_parser("route", help="synthesize, place and route with open tools")
+    r.add_argument("--device", choices=DEVICES, required=True)
+    r.add_argument("--top", choices=ROUTED, default="appliance", help="[%(default)s]")
+    r.add_argument("--seeds", type=int, nargs="+", default=[1], help="of nextpnr [%(default)s]")
+    r.add_argument("--goal-mhz", type=float, default=150, help="what nextpnr strives for [%(default)s]")
+    r.add_argument("--abc9", action="store_true", help="map with abc9")
+    r.add_argument("--jobs", type=int, default=1, help="seeds at a time [%(default)s]")
+    r.add_argument("--folder", type=Path, default=Path("build/route"), help="[%(default)s]")
+    r.add_argument("-o", "--output", type=Path, help="results as JSON")
+    for sub in (v, r):
+        for name, value in asdict(Geometry()).items():
+            sub.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help="[%(default)s]")
     o = parser.parse_args(arguments)
     try:
         geometry = Geometry(o.instruments, o.levels, o.orders, o.account_bits)
     except ValueError as error:
         parser.error(str(error))
+    if o.command == "route":
+        _route(o, geometry)
+        return
     text = to_verilog(o.top, geometry, source_lines=o.source_lines)
     if str(o.output) == "-":
         sys.stdout.write(text)

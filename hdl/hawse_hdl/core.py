@@ -13,8 +13,12 @@ from .layouts import BEAT, COMMAND
 class Core(wiring.Component):
     """Commands in, reports out, with the log's digest behind every fence and its root behind every batch.
 
+    Args:
+        geometry: of the book.
+        hash_cores: of the log.
+
     Latency: the book's plus the log's; a digest follows when the last chunk is hashed.
-    Initiation interval: the book's; behind a full log queue 4.9 cycles a record, with one hash core.
+    Initiation interval: the book's; behind full log queues ``4.9 / hash_cores`` cycles a record.
     Ordering: beats leave in the order of their commands, the beats of one command together.
     Reset: everything empty; ``commands`` is not ready until the book has cleared its memories.
     Back-pressure: beats that are not taken stop the log, then the book, then the commands.
@@ -28,15 +32,18 @@ class Core(wiring.Component):
     busy: Out(1)
     #: Nothing is at work, but perhaps the hashing of records whose digest nobody has asked for yet.
     idle: Out(1)
+    #: The log does not take the report that the book offers: the book stands still.
+    held: Out(1)
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, *, hash_cores: int = 4) -> None:
         self.geometry = geometry
+        self.hash_cores = hash_cores
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.book = book = Book(self.geometry)
-        m.submodules.log = log = ReportLog()
+        m.submodules.log = log = ReportLog(self.hash_cores)
         connect(m, flipped(self.commands), book.commands)
         connect(m, book.beats, log.i)
         connect(m, log.o, flipped(self.beats))
@@ -44,7 +51,7 @@ class Core(wiring.Component):
             book.epoch.eq(self.epoch),
             log.epoch.eq(self.epoch),
             self.busy.eq(book.busy),
-            # The log does not take beats while a FENCE or BATCH waits in it.
-            self.idle.eq(book.commands.ready & ~book.busy & ~book.beats.valid & log.i.ready & ~log.o.valid),
+            self.held.eq(log.i.valid & ~log.i.ready),
+            self.idle.eq(book.commands.ready & ~book.busy & ~book.beats.valid & log.idle),
         ]
         return m

@@ -109,6 +109,8 @@ class Execution:
         self.next_slot = self.machine.next_slot
         self._first_slot = self.next_slot
         self._previous_root = self.machine.state_root()
+        # A venue's bands are among its published rules, and nobody may move one by an order far away.
+        engine.set_recentring(False)
         engine.reset(epoch)
         self._load()
         self._busy = int(engine.hello()["busy"][0])
@@ -170,9 +172,9 @@ class Execution:
             Halted: they differ.
         """
         what = "{} recomputed and in the journal".format
+        _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
         _agree(slot.number, what("records"), ours.records, theirs.records)
         _agree(slot.number, what("log digest"), self.log.fence(theirs.epoch), theirs.log_digest)
-        _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
         _agree(slot.number, what("state root"), ours.state_digest, theirs.state_digest)
 
     def seal(self, slot: SlotInput, burst: Burst, chain: bytes) -> Sealed | None:
@@ -225,6 +227,19 @@ def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[Slo
         execution.check(entry.slot, ours, entry.outcome)
         sealed = execution.seal(entry.slot, burst, entry.chain)
         yield SlotDone(entry.slot, entry.outcome, burst, sealed)
+
+
+def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snapshot | None:
+    """The newest snapshot up to slot ``last`` of a state that this journal leads to.
+
+    It may be a restored copy of an older journal, with snapshots of what is no longer there beside it.
+    """
+    while (snapshot := snapshots.latest(last)) is not None:
+        if next(journal.slots(snapshot.slot)).chain == snapshot.chain:
+            return snapshot
+        _log.warning("the snapshot of slot %d is not of this journal", snapshot.slot)
+        last = snapshot.slot - 1
+    return None
 
 
 class Venue:
@@ -300,7 +315,8 @@ class Venue:
     def _rebuild(self, progress: Progress | None) -> SlotDone | None:
         epoch = max(self._journal.epoch, self._engine.board_epoch()) + 1
         self._journal.append_epoch(epoch)
-        snapshot = self._fitting_snapshot()
+        durable = self._journal.next_slot - 1 - self._journal.pending
+        snapshot = fitting_snapshot(self._journal, self._snapshots, durable)
         machine = Machine.restore(self._config, snapshot.state) if snapshot else None
         first = snapshot.slot + 1 if snapshot else 0
         self._execution = Execution(self._config, self._engine, epoch, machine)
@@ -314,16 +330,6 @@ class Venue:
             if progress:
                 progress(done.outcome.number + 1 - first, self._journal.next_slot - first)
         return last
-
-    def _fitting_snapshot(self) -> Snapshot | None:
-        """The newest snapshot of a state that this journal leads to: an older copy may have been restored."""
-        last = self._journal.next_slot - 1 - self._journal.pending
-        while (snapshot := self._snapshots.latest(last)) is not None:
-            if next(self._journal.slots(snapshot.slot)).chain == snapshot.chain:
-                return snapshot
-            _log.warning("the snapshot of slot %d is not of this journal", snapshot.slot)
-            last = snapshot.slot - 1
-        return None
 
     def run_slot(self, slot: SlotInput) -> SlotDone:
         """Take one slot from its inputs to its outcome, both durable.

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import tty
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -26,7 +27,7 @@ from typing import Any, Protocol
 from hawse.wire import Geometry
 from hawse_hdl.appliance import Appliance
 
-from .rtl import FOREVER, load
+from .rtl import FOREVER, load, trace_file
 from .toolchain import ToolError
 from .verilate import announce_build, build_library
 
@@ -78,8 +79,7 @@ class ApplianceModel:
         trace_to: int = FOREVER,
         announce: Callable[[str], None] = announce_build,
     ) -> None:
-        if not 0 <= trace_from < trace_to <= FOREVER:
-            raise ValueError(f"trace_from, trace_to: {trace_from} to {trace_to} holds no cycle")
+        file = trace_file(trace, trace_from, trace_to)
         path = build_library(
             lambda: Appliance(geometry, timeout=_TIMEOUT_CYCLES),
             "appliance",
@@ -88,7 +88,6 @@ class ApplianceModel:
             announce=announce,
         )
         self._library = load(path, _FUNCTIONS)
-        file = str(trace).encode() if trace is not None else None
         self._model = self._library.hawse_appliance_new(file, trace_from, trace_to)
         self._out = ctypes.create_string_buffer(_BUFFER)
         self.cycles, self.idle, self.unacked = 0, False, False
@@ -272,7 +271,7 @@ def serve(
         announce: told once, before a build.
 
     Raises:
-        OSError: the port is taken, or the link cannot be made.
+        OSError: the port is taken, or the link or the waveform cannot be made.
         ToolError: the model did not build.
     """
     with ExitStack() as stack:
@@ -351,7 +350,9 @@ class VirtualBoard:
             command += [f"--{name.replace('_', '-')}", str(value)]
         if trace is not None:
             command += ["--trace", str(trace), "--trace-from", str(trace_from), "--trace-to", str(trace_to)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # The pipe to its standard input ends with this process, however that dies, and the board with it.
+        command.append("--until-eof")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         first = self._line()
         self.url: str = first["url"]
 
@@ -372,8 +373,9 @@ class VirtualBoard:
         """End the board; returns its exit status."""
         self.process.terminate()
         status = self.process.wait(timeout=20)
-        if self.process.stdout:
-            self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
         return status
 
     def __enter__(self) -> "VirtualBoard":
@@ -383,15 +385,21 @@ class VirtualBoard:
         self.close()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line of the virtual board."""
-    parser = argparse.ArgumentParser(prog="hawse_sim.board", description=(__doc__ or "").splitlines()[0])
+def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -> None:
+    """Command line of the virtual board, called ``program``."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="The Verilated appliance as a board, until it is interrupted. The first line printed is "
+        "what to open: give it to --engine of other commands, or to pyserial's serial_for_url. SIGUSR1 is "
+        "a power loss.",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--tcp", type=int, metavar="PORT", help="listen at this port; 0: any")
     where.add_argument("--pty", action="store_true", help="a pseudo-terminal (the default)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at [%(default)s]")
     parser.add_argument("--link", type=Path, help="symbolic link to make to the pseudo-terminal")
     parser.add_argument("--json", action="store_true", help="say url and resets as JSON, one object a line")
+    parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     parser.add_argument("--trace", type=Path, metavar="FST", help="write a waveform")
     parser.add_argument("--trace-from", type=int, default=0, metavar="CYCLE")
     parser.add_argument("--trace-to", type=int, default=FOREVER, metavar="CYCLE")
@@ -403,6 +411,13 @@ def main(arguments: list[str] | None = None) -> None:
         told = {"url": url} if url else {"event": event}
         print(json.dumps(told) if o.json else url or event, flush=True)
 
+    if o.until_eof:
+
+        def stop() -> None:
+            sys.stdin.read()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=stop, daemon=True).start()
     try:
         serve(
             Geometry(o.instruments, o.levels, o.orders, o.account_bits),
@@ -418,7 +433,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     except (OSError, ToolError) as error:
-        sys.exit(f"hawse_sim.board: {error}")
+        sys.exit(f"{program}: {error}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Runs cocotb tests on an Amaranth component, Verilated."""
 
 import os
+import shutil
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
@@ -164,3 +165,4 @@ def _test(
     if failed or stopped:
         tail = log.read_text(errors="replace")[-6000:] if log.is_file() else ""
         raise AssertionError(f"{name}: " + "; ".join(failed or [stopped]) + f"\n{tail}")
+    shutil.rmtree(run_folder)

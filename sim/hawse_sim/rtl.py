@@ -1,6 +1,7 @@
 """The gateware as an engine in this process: the Verilated Core."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class RtlStalled(EngineError):
 
 
 class _Counters(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("cycles", "busy_cycles", "commands")]
+    _fields_ = [(name, ctypes.c_uint64) for name in ("cycles", "busy_cycles", "held_cycles", "commands")]
 
 
 def load(path: Path, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
@@ -32,6 +33,21 @@ def load(path: Path, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def trace_file(trace: Path | None, begin: int, end: int) -> bytes | None:
+    """Name of a waveform for C, of a file that can be written.
+
+    Raises:
+        ValueError: there is no cycle from ``begin`` up to, not including, ``end``.
+        OSError: it cannot be written.
+    """
+    if not 0 <= begin < end <= FOREVER:
+        raise ValueError(f"trace_from, trace_to: {begin} to {end} holds no cycle")
+    if trace is None:
+        return None
+    trace.write_bytes(b"")  # Verilator says nothing of a file that it cannot open
+    return os.fsencode(trace)
 
 
 _U64, _HANDLE = ctypes.c_uint64, ctypes.c_void_p
@@ -65,6 +81,7 @@ class RtlBackend:
 
     Raises:
         ValueError: a stall outside [0, 1), or an empty span of cycles.
+        OSError: the waveform cannot be written.
         ToolError: the model did not build.
     """
 
@@ -85,8 +102,7 @@ class RtlBackend:
         self.geometry = geometry or Geometry()
         if not 0 <= stall < 1:
             raise ValueError(f"stall: {stall} is not within [0, 1)")
-        if not 0 <= trace_from < trace_to <= FOREVER:
-            raise ValueError(f"trace_from, trace_to: {trace_from} to {trace_to} holds no cycle")
+        file = trace_file(trace, trace_from, trace_to)
         path = build_library(
             lambda: Core(self.geometry),
             "core",
@@ -95,7 +111,6 @@ class RtlBackend:
             announce=announce,
         )
         self._library = load(path, _FUNCTIONS)
-        file = str(trace).encode() if trace is not None else None
         odds = int(stall * 2**32)
         self._patience = patience
         self._core = self._library.hawse_core_new(file, trace_from, trace_to, odds, seed, patience)
@@ -135,6 +150,14 @@ class RtlBackend:
     def busy_cycles(self) -> int:
         """Those in which the book was busy."""
         return int(self._counters().busy_cycles)
+
+    @property
+    def held_cycles(self) -> int:
+        """Cycles of the exchanges in which the log did not take a report that the book offered.
+
+        Without stalls of ours that is hashing: a queue of records is full, or a fence waits for its digest.
+        """
+        return int(self._counters().held_cycles)
 
     @property
     def commands(self) -> int:

@@ -1,9 +1,8 @@
 """Builds a Verilated component with a C++ harness into a shared library, once for each content."""
 
 import os
-import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hawse_hdl
@@ -57,6 +56,8 @@ def build_library(
     parameters: str,
     trace: bool = False,
     announce: Callable[[str], None] = announce_build,
+    driven_by: Sequence[Path] = (),
+    flags: Sequence[str] = (),
 ) -> Path:
     """Shared library of the component that ``make`` makes, driven by ``harness/<name>.cpp``.
 
@@ -68,6 +69,8 @@ def build_library(
         parameters: all that the component depends on beside the sources of ``hawse_hdl`` and ``hawse.wire``.
         trace: with FST waveforms.
         announce: told once, before a build that takes a minute or so.
+        driven_by: C++ sources in place of the harness; headers beside them are found.
+        flags: for the compiler, of these sources.
 
     Returns:
         Path of the library, for ``ctypes``.
@@ -75,39 +78,46 @@ def build_library(
     Raises:
         ToolError: a tool is missing or failed.
     """
-    harness = [p for p in sorted(_HARNESS.rglob("*")) if p.suffix == ".h" or p.name == f"{name}.cpp"]
-    parts = (*(p.read_text() for p in harness), cheader.header(), _VERILATOR, " ".join(_flags(trace)))
-    identity = toolchain.key(_content(make, name, parameters), *parts)
-    folder = toolchain.build_root() / "verilator" / f"{name}{'-trace' if trace else ''}-{identity}"
+    sources = list(driven_by) or [_HARNESS / f"{name}.cpp"]
+    headers = [*_HARNESS.rglob("*.h"), *(h for d in {s.parent for s in driven_by} for h in d.glob("*.h*"))]
+    parts = [p.read_text() for p in (*sources, *sorted(headers), Path(__file__))]
+    design = toolchain.key(_content(make, name, parameters), Path(__file__).read_text())
+    identity = toolchain.key(design, cheader.header(), *flags, *parts)
+    root, tracing = toolchain.build_root() / "verilator", "-trace" if trace else ""
+    model, folder = root / f"{name}{tracing}-model-{design}", root / f"{name}{tracing}-{identity}"
     library = folder / f"{name}.so"
     with toolchain.locked(folder) as missing:
         if missing:
-            extra = " with waveforms" if trace else ""
-            announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
-            _build(make(), name, folder, library, trace)
+            with toolchain.locked(model) as model_missing:
+                if model_missing:
+                    extra = " with waveforms" if trace else ""
+                    announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
+                    _build_model(make(), name, model, trace)
+            (folder / "hawse_wire.h").write_text(cheader.header())
+            near = [f"-I{d}" for d in (folder, model, *dict.fromkeys(s.parent for s in sources))]
+            objects = toolchain.compile_objects(sources, [*_flags(trace), *near, *flags], folder)
+            names = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
+            objects += [*sorted(model.glob("*.o")), *toolchain.runtime_objects(names, _flags(trace))]
+            unfinished = library.with_suffix(".tmp")
+            toolchain.run([toolchain.compiler(), "-shared", "-fPIC", "-o", unfinished, *objects], folder)
+            unfinished.rename(library)
+            for o in folder.glob("*.o"):
+                o.unlink()
     return library
 
 
-def _build(component: wiring.Component, name: str, folder: Path, library: Path, trace: bool) -> None:
+def _build_model(component: wiring.Component, name: str, folder: Path, trace: bool) -> None:
+    """Objects and headers of the model alone: most of the time, and the same whatever drives it."""
     (folder / f"{name}.v").write_text(toolchain.to_verilog(component, name))
-    (folder / "hawse_wire.h").write_text(cheader.header())
-    model = folder / "model"
     tracing = ["--trace-fst"] if trace else []
     verilator = toolchain.verilator_root() / "bin" / "verilator_bin"
     options = ["--cc", "--prefix", "Vmodel", "--top-module", name, *_VERILATOR.split(), *tracing]
-    toolchain.run([verilator, *options, "--Mdir", model, f"{name}.v"], folder)
-    flags = [*_flags(trace), f"-I{folder}", f"-I{model}"]
-    sources = [*sorted(model.glob("*.cpp")), _HARNESS / f"{name}.cpp"]
+    toolchain.run([verilator, *options, "--Mdir", folder, f"{name}.v"], folder)
+    flags = [*_flags(trace), f"-I{folder}"]
+    sources = sorted(folder.glob("*.cpp"))
     # A waveform costs far more than the model; and half of the code only sets up.
     slow = [p for p in sources if trace or p.stem.endswith("__Slow")]
-    fast = [p for p in sources if p not in slow]
-    objects = toolchain.compile_objects(fast, flags, folder)
-    objects += toolchain.compile_objects(slow, [*flags, "-O1" if trace else "-O0"], folder)
-    names = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
-    objects += toolchain.runtime_objects(names, _flags(trace))
-    unfinished = library.with_suffix(".tmp")
-    toolchain.run([toolchain.compiler(), "-shared", "-fPIC", "-o", unfinished, *objects], folder)
-    unfinished.rename(library)
-    shutil.rmtree(model)
-    for o in folder.glob("*.o"):
-        o.unlink()
+    toolchain.compile_objects([p for p in sources if p not in slow], flags, folder)
+    toolchain.compile_objects(slow, [*flags, "-O1" if trace else "-O0"], folder)
+    for source in sources:
+        source.unlink()

@@ -10,8 +10,9 @@ from eth_tester.exceptions import TransactionFailed
 from hawse.chain import compile as contracts
 from hawse.chain.client import header_digest
 from hawse.commit import header as header_module
-from hawse.commit import withdrawals
+from hawse.commit import merkle, withdrawals
 from hawse.commit.header import BatchHeader
+from hawse.commit.inclusion import prove
 from hawse.commit.leaves import deposit_accumulator
 from hawse.commit.withdrawals import Withdrawal
 from hypothesis import HealthCheck, given, settings
@@ -547,3 +548,44 @@ def test_constructor_refuses_nonsense(venue):
     ):
         with pytest.raises(TransactionFailed, match=reason):
             factory.constructor(*args).estimate_gas({"from": venue.operator})
+
+
+# Records of the log
+
+
+def included(venue, proof, **changes):
+    p = replace(proof, **changes)
+    return venue.call.record_included(p.batch, p.record, p.leaf, p.position, p.chunk, list(p.siblings)).call()
+
+
+@pytest.mark.parametrize("leaves", [1, 2, 3, 5, 7, 8, 9, 31, 33])
+def test_a_record_of_any_leaf_is_included_and_nothing_else(venue, leaves):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    slots = [rng.randbytes(24 * rng.choice([1, 2, 63, 64])) for _ in range(leaves)]
+    proofs, number = [], 0
+    for leaf, records in enumerate(slots):
+        position = rng.randrange(len(records) // 24)
+        proofs.append(prove(1, bytes(20), 1, slots, number + position))
+        assert (proofs[-1].leaf, proofs[-1].position) == (leaf, position)
+        number += len(records) // 24
+    venue.anchor(log_root=proofs[0].log_root, log_leaves=leaves, log_records=number)
+    venue.anchor(log_root=proofs[0].log_root, log_leaves=leaves + 1, log_records=number + 1)
+    for proof in proofs:
+        proof.check()
+        assert included(venue, proof)
+        assert not included(venue, proof, record=rng.randbytes(24))
+        assert not included(venue, proof, chunk=proof.chunk + bytes(24) if len(proof.chunk) < 1536 else b"")
+        assert not included(venue, proof, leaf=(proof.leaf + rng.randrange(1, leaves + 1)) % (leaves + 1))
+        assert not included(venue, proof, siblings=(*proof.siblings, rng.randbytes(32)))
+        assert not included(venue, proof, siblings=proof.siblings[1:]) or not proof.siblings
+    # What was the last leaf has a longer path in a log of one leaf more, even under the same root.
+    assert not included(venue, proofs[-1], batch=2)
+
+
+def test_a_batch_without_records_includes_nothing(venue):
+    venue.anchor(log_root=merkle.root([], 1), log_leaves=0, log_records=0)
+    proof = prove(1, bytes(20), 1, [bytes(24)], 0)
+    assert not included(venue, proof)
+    assert not included(venue, proof, chunk=b"", leaf=0, position=0)

@@ -10,6 +10,9 @@ from hawse_sim.cocotb_runner import run_cocotb
 
 SMALL = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
 
+# Components whose parameters are refused are never elaborated.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
 
 def test_board_trades_over_its_wires():
     board = Board(SMALL, clock_hz=8e6, baudrate=1_000_000, timeout=2e-3)

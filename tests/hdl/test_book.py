@@ -104,6 +104,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
     reset = Signal()
     rng = random.Random(seed)
     pending = words(commands)
+    patience = 20_000 + 60 * len(pending)
     beats, busy, stamps = [], [], []
 
     async def bench(ctx):
@@ -129,6 +130,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
             now_busy = ctx.get(dut.busy)
             busy.append(now_busy)
             idle = 0 if now_busy or pending else idle + 1
+            assert cycle < patience, f"stuck with {len(pending)} commands to go"
             if taken:
                 stamps.append(cycle)
                 pending, offered = pending[1:], False
@@ -278,6 +280,25 @@ def test_sparse_levels_are_found_again():
         limit = 8191 if side is SELL else 0
         takers = [new(20 + h, 1 - side, limit, 1, instrument=2) for h in range(10)]
         check([*opened(2), *makers, command(Opcode.DUMP, instrument=2), *takers], geometry)
+
+
+def test_queues_survive_orders_that_leave_anywhere():
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    dump = command(Opcode.DUMP)
+    neighbours = [new(h, SELL, 7, 2, account=a) for h, a in enumerate([1, 2, 2, 2, 3])]
+    commands = [*opened(), *neighbours, command(Opcode.MASS_CANCEL, account=2), dump]
+    commands += [command(Opcode.CANCEL, handle=4), dump, command(Opcode.MASS_CANCEL)]
+    for _ in range(4):
+        handles = rng.choice([list(range(24)), rng.sample(range(24), 24)])
+        commands += [new(h, SELL, rng.choice([7, 7, 8]), 2, account=rng.randrange(1, 4)) for h in handles]
+        commands += [command(Opcode.CANCEL, handle=h) for h in rng.sample(handles, 8)]
+        commands += [dump, command(Opcode.MASS_CANCEL, account=2), dump]
+        commands += [new(40, BUY, 8, 9, time_in_force=TimeInForce.IOC), dump]
+        commands += [command(Opcode.REPLACE, handle=h, price=8, quantity=1) for h in rng.sample(handles, 4)]
+        commands += [dump, command(Opcode.MASS_CANCEL)]
+    check(commands)
 
 
 def test_every_undefined_encoding_is_rejected():

@@ -184,6 +184,86 @@ def test_commands_that_nobody_takes_stop_the_host():
     bench.run(body)
 
 
+def hears(bench):
+    """Let nothing reach the host; what the board sends is collected in the list returned."""
+    frames, reader = [], Deframer()
+    bench.host.receive = lambda data, now: frames.extend(reader.feed(data))
+    bench.host.tick = lambda now: b""
+    return frames
+
+
+def test_an_acknowledgement_ends_the_sending_again():
+    bench = Bench(random.Random(7), stalls=0)
+
+    async def body(ctx, cycles):
+        await bench.open(cycles, 1)
+        frames = hears(bench)
+        bench.beats.extend(range(8 * 6))
+        assert await cycles(6000, lambda: len(frames) > 6)
+        assert [f.seq for f in frames] == [0, 1, 2, 3, 4, 5, 0]
+        bench.to_board.extend(encode(Frame(FrameType.ACK, 8, 1, 0, 6)))
+        await cycles(3000)
+        assert [f.seq for f in frames[6:]] == [0, 1] and not ctx.get(bench.dut.unacked)
+
+    bench.run(body)
+
+
+def test_the_board_asks_again_for_credits_that_were_lost():
+    bench = Bench(random.Random(8), stalls=0)
+
+    async def body(ctx, cycles):
+        await bench.open(cycles, 1)
+        frames = hears(bench)
+        bench.to_board.extend(encode(Frame(FrameType.ACK, 2, 1, 0, 0)))
+        await cycles(100)
+        bench.beats.extend(range(8 * 4))
+        await cycles(700)
+        assert [f.seq for f in frames] == [0, 1]
+        bench.to_board.extend(encode(Frame(FrameType.ACK, 0, 1, 0, 2)))
+        assert await cycles(2000, lambda: len(frames) == 3)
+        assert frames[2].seq == 2
+        bench.to_board.extend(encode(Frame(FrameType.ACK, 8, 1, 0, 3)))
+        assert await cycles(600, lambda: len(frames) == 4)
+        assert frames[3].seq == 3
+
+    bench.run(body)
+
+
+def test_the_host_hears_of_freed_slots_unasked():
+    bench = Bench(random.Random(9), stalls=0, slots=4)
+
+    async def body(ctx, cycles):
+        await bench.open(cycles, 1)
+        frames = hears(bench)
+        bench.hungry = False
+        for seq in range(4):
+            bench.to_board.extend(encode(Frame(FrameType.DATA, 8, 1, seq, 0, bytes(32))))
+        await cycles(400)
+        assert (frames[-1].ack, frames[-1].credits) == (4, 0)
+        bench.hungry = True
+        await cycles(150)
+        assert frames[-1].type == FrameType.ACK and frames[-1].credits >= 2
+
+    bench.run(body)
+
+
+def test_a_beat_on_its_way_dies_with_its_epoch():
+    bench = Bench(random.Random(10), stalls=0)
+
+    async def body(ctx, cycles):
+        await bench.open(cycles, 1)
+        frames = hears(bench)
+        for epoch in range(2, 6):
+            frames.clear()
+            await cycles(epoch)
+            bench.beats.extend(range(30))
+            bench.to_board.extend(encode(Frame(FrameType.RESET, 8, epoch, 0, 0)))
+            await cycles(1200)
+            assert [(f.type, f.epoch) for f in frames if f.epoch == epoch] == [(FrameType.RESET_DONE, epoch)]
+
+    bench.run(body)
+
+
 def talk(exchanges, slots=8):
     """Send frames to a fresh Endpoint, one at a time; give its answers within 200 cycles of each."""
     bench = Bench(random.Random(3), stalls=0, timeout=100_000, slots=slots)

@@ -8,7 +8,7 @@ from hawse_hdl.link import Endpoint
 from hawse_sim.cocotb_runner import run_cocotb
 
 TESTS = Path(__file__).with_name("cocotb_link.py")
-COUNTS = [150, pytest.param(4000, marks=pytest.mark.slow)]
+COUNTS = [150, pytest.param(1200, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("rate, stall", [(0.0, 0.0), (0.003, 0.3)])

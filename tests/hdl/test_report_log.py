@@ -2,6 +2,8 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
+from amaranth.sim import Simulator
 from hawse.commit.reportlog import ReportLog as Model
 from hawse.wire import BEAT_BYTES, Kind
 from hawse.wire.dtypes import BATCH, FENCE, HELLO, REPORT, RESTING
@@ -68,12 +70,25 @@ class Flow:
         assert [b.to_bytes(BEAT_BYTES, "little").hex() for b in received] == [b.hex() for b in self.expected]
 
 
-def test_depth_is_checked():
-    with pytest.raises(ValueError, match="depth"):
-        ReportLog(depth=1)
+# Two cores have the tightest queues, so that everything holds up everything.
+LOGS = {1: {}, 2: dict(depth=2, beats=2, fences=1), 4: {}}
+SLOW = [pytest.param("verilator", cores, marks=pytest.mark.slow) for cores in (1, 4)]
+RIGS = [("amaranth", 1), ("verilator", 2), *SLOW]
+on_every_rig = pytest.mark.parametrize(("simulator", "cores"), RIGS)
 
 
-def test_empty_batches_and_one_record(transfer):
+def log(cores):
+    return ReportLog(cores, **LOGS[cores])
+
+
+@pytest.mark.parametrize("bad", [dict(depth=1), dict(beats=1), dict(cores=0), dict(fences=0), dict(rounds=5)])
+def test_parameters_are_checked(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        ReportLog(**bad)
+
+
+@on_every_rig
+def test_empty_batches_and_one_record(transfer, cores):
     flow = Flow(1)
     flow.close()
     flow.close()
@@ -84,11 +99,12 @@ def test_empty_batches_and_one_record(transfer):
     flow.records(2)
     flow.close(fence=False)  # the book always fences first; the log does not rely on it
     flow.others()
-    flow.run(transfer, ReportLog())
+    flow.run(transfer, log(cores))
 
 
+@on_every_rig
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.3, 0.5)])
-def test_chunk_boundaries(transfer, stalls):
+def test_chunk_boundaries(transfer, cores, stalls):
     flow = Flow(2)
     counts = (63, 64, 65, 127, 128, 129) if transfer.bulk else (63, 64, 129)
     for count in counts:
@@ -98,65 +114,213 @@ def test_chunk_boundaries(transfer, stalls):
         flow.close()
         flow.records(count)
         flow.close()
-    flow.run(transfer, ReportLog(), stalls)
+    flow.run(transfer, log(cores), stalls)
 
 
-def test_a_fence_at_every_position(transfer):
+@on_every_rig
+def test_a_fence_at_every_position(transfer, cores):
     flow = Flow(3)
     for position in range(66) if transfer.bulk else (0, 1, 2, 3, 62, 63, 64, 65):
         flow.records(position)
         flow.fence()
     flow.close()
-    flow.run(transfer, ReportLog())
+    flow.run(transfer, log(cores))
 
 
-def test_leaves_around_powers_of_two(transfer):
+@on_every_rig
+def test_leaves_around_powers_of_two(transfer, cores):
     flow = Flow(4)
     for leaves in range(1, 35) if transfer.bulk else (3, 4, 5):
         for _ in range(leaves):
             flow.records(1)
             flow.fence()
         flow.close()
-    flow.run(transfer, ReportLog())
+    flow.run(transfer, log(cores))
 
 
-@pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.1, 0.8)])
-def test_a_tiny_queue_loses_nothing(transfer, stalls):
+@on_every_rig
+def test_more_fences_than_may_wait(transfer, cores):
     flow = Flow(5)
-    for records in (1, 2, 3, 400 if transfer.bulk else 70):
-        flow.records(records)
+    flow.records(200)
+    for _ in range(30 if transfer.bulk else 18):
         flow.fence()
-    flow.records(130)
+        flow.records(flow.rng.randrange(2))
     flow.close()
-    flow.run(transfer, ReportLog(depth=2), stalls)
+    flow.others()
+    flow.run(transfer, log(cores), (0.0, 0.8))
 
 
-@pytest.mark.parametrize("transfer", ["verilator"], indirect=True)
-def test_leaves_wait_for_a_long_carry(transfer):
-    """The 64th leaf is joined six times while the core goes on with the leaves behind it."""
+@pytest.mark.parametrize(("simulator", "cores"), RIGS[1:])
+def test_leaves_wait_for_a_long_carry(transfer, cores):
+    """The 64th leaf is joined six times while the cores go on with the leaves behind it."""
     flow = Flow(7)
     flow.records(72 * 64)
     flow.close()
-    flow.run(transfer, ReportLog())
+    flow.run(transfer, log(cores))
 
 
+@pytest.mark.parametrize("simulator", ["amaranth"])
 def test_two_rounds_a_cycle(transfer):
     flow = Flow(6)
-    flow.records(1000 if transfer.bulk else 150)
+    flow.records(150)
     flow.close()
-    flow.run(transfer, ReportLog(rounds=2, depth=64))
+    flow.run(transfer, ReportLog(2, rounds=2, depth=64))
 
 
-def test_long_random_flow(transfer):
-    seed = random.getrandbits(32)
+def random_flow(transfer, component, steps, seed):
     print("seed", seed)
     flow = Flow(seed)
-    for _ in range(60 if transfer.bulk else 8):
+    for _ in range(steps):
         step = flow.rng.choices(("records", "fence", "close", "others"), (8, 4, 1, 2))[0]
         if step == "records":
             flow.records(flow.rng.choice((1, 7, 64, 100, 300)) if transfer.bulk else flow.rng.randrange(90))
         else:
             getattr(flow, step)()
     flow.close()
-    stalls = flow.rng.choice(((0.0, 0.0), (0.5, 0.1), (0.1, 0.5)))
-    flow.run(transfer, ReportLog(depth=flow.rng.choice((2, 512))), stalls)
+    flow.run(transfer, component, flow.rng.choice(((0.0, 0.0), (0.5, 0.1), (0.1, 0.5))))
+
+
+@pytest.mark.parametrize(("simulator", "cores"), [*RIGS, ("amaranth", 4)])
+def test_random_flow(transfer, cores):
+    random_flow(transfer, log(cores), 60 if transfer.bulk else 8, random.getrandbits(32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("simulator", "cores"), RIGS[1:])
+@pytest.mark.parametrize("tight", [False, True])
+def test_long_random_flow(transfer, cores, tight):
+    component = ReportLog(cores, **(LOGS[2] if tight else {}))
+    random_flow(transfer, component, 2000, random.getrandbits(32))
+
+
+def bench(component, *testbenches):
+    sim = Simulator(component)
+    sim.add_clock(1e-6)
+    for testbench in testbenches:
+        sim.add_testbench(testbench)
+    sim.run()
+
+
+async def offer(ctx, component, beat, limit=10_000):
+    """Have a beat taken; returns the cycles that it took."""
+    ctx.set(component.i.payload, int.from_bytes(beat, "little"))
+    ctx.set(component.i.valid, 1)
+    for cycles in range(1, limit):
+        _, _, ready = await ctx.tick().sample(component.i.ready)
+        if ready:
+            ctx.set(component.i.valid, 0)
+            return cycles
+    raise AssertionError("not taken")
+
+
+async def receive(ctx, component, limit=10_000):
+    """The next beat, and the cycles until it came."""
+    ctx.set(component.o.ready, 1)
+    for cycles in range(limit):
+        _, _, valid, beat = await ctx.tick().sample(component.o.valid, component.o.payload)
+        if valid:
+            ctx.set(component.o.ready, 0)
+            return beat.to_bytes(BEAT_BYTES, "little"), cycles
+    raise AssertionError("nothing came")
+
+
+def test_beats_enter_behind_a_fence_and_leave_at_once_without_one():
+    component = ReportLog(1, depth=64, beats=64)
+    flow = Flow(8)
+    flow.records(3)
+    flow.fence()
+    flow.records(60)
+
+    async def testbench(ctx):
+        ctx.set(component.epoch, EPOCH)
+        for beat, expected in zip(flow.sent[:3], flow.expected, strict=False):
+            assert await offer(ctx, component, beat) == 1
+            assert await receive(ctx, component) == (expected, 0)
+        assert ctx.get(component.idle)
+        for beat in flow.sent[3:]:
+            assert await offer(ctx, component, beat) == 1
+        assert not ctx.get(component.o.valid) and not ctx.get(component.idle)
+        for expected in flow.expected[3:]:
+            assert (await receive(ctx, component))[0] == expected
+        assert ctx.get(component.idle)
+
+    bench(component, testbench)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("behind", [1, 5, 63])
+@pytest.mark.parametrize("simulator", ["amaranth"])
+def test_records_behind_a_fence_do_not_hold_it_up(transfer, cores, behind):
+    """The chunk that they begin may never be completed."""
+    flow = Flow(12)
+    flow.records(3)
+    flow.fence()
+    flow.records(behind)
+    flow.run(transfer, ReportLog(cores))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_fence_is_answered_within_its_bound(cores):
+    """Behind full queues, and with records behind it that keep the cores busy."""
+    depth = 64
+    component = ReportLog(cores, depth=depth)
+    flow = Flow(9)
+    flow.records((3 * depth + 1) * cores)
+    before = len(flow.sent)
+    flow.fence()
+    flow.records(150)
+    answer = flow.expected[before : before + 2]
+    bound = (depth / 64 + 3 + (3 * cores).bit_length()) * 13 * 24
+    taken, answered = [], []
+
+    async def source(ctx):
+        ctx.set(component.epoch, EPOCH)
+        now = 0
+        for n, beat in enumerate(flow.sent):
+            now += await offer(ctx, component, beat)
+            if n == before:
+                taken.append(now)
+
+    async def sink(ctx):
+        ctx.set(component.o.ready, 1)
+        now, last = 0, b""
+        while last != answer[1]:
+            _, _, valid, beat = await ctx.tick().sample(component.o.valid, component.o.payload)
+            now += 1
+            if valid:
+                last = beat.to_bytes(BEAT_BYTES, "little")
+        answered.append(now)
+
+    bench(component, source, sink)
+    assert answered[0] - taken[0] < bound
+
+
+@pytest.mark.parametrize("cycles", [1, 40, 95, 130, 200])
+def test_reset_while_a_fence_waits(cycles):
+    component = ReportLog(2, depth=8, beats=8)
+    reset = Signal()
+    flow = Flow(10)
+    flow.records(9)
+    flow.fence()
+    flow.records(5)
+    again = Flow(11)
+    again.records(2)
+    again.fence()
+
+    async def testbench(ctx):
+        ctx.set(component.epoch, EPOCH)
+        ctx.set(component.o.ready, 1)
+        for beat in flow.sent:
+            await offer(ctx, component, beat)
+        await ctx.tick().repeat(cycles)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        assert ctx.get(component.idle)
+        ctx.set(component.o.ready, 0)
+        for beat in again.sent:
+            await offer(ctx, component, beat)
+        for expected in again.expected:
+            assert (await receive(ctx, component))[0] == expected
+
+    bench(ResetInserter(reset)(component), testbench)

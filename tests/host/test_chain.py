@@ -14,7 +14,7 @@ import pytest
 from eth_account import Account
 from hawse.chain import client as client_module
 from hawse.chain import compile as contracts
-from hawse.chain.client import SettlementClient
+from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys, find_anvil
 from hawse.chain.errors import (
     AnchorConflictError,
@@ -139,20 +139,32 @@ def test_from_deposit_to_claim(chain):
     client.anchor(header(client))
     assert other.anchor(first) == anchored
 
+    late = [Withdrawal(4, OWNERS[3], 1), Withdrawal(5, OWNERS[3], 2), Withdrawal(6, OWNERS[4], 3)]
+    client.anchor(header(client, exit_sum=990, withdrawals_sum=6, withdrawals_root=withdrawals.root(late)))
+    claims = [Claim(3, w.id, w.owner, w.amount, *withdrawals.proof(late, i)) for i, w in enumerate(late)]
+    progress.clear()
+    sent = client.claim_all([(KEYS[n % 2], c) for n, c in enumerate(claims)], lambda *p: progress.append(p))
+    assert len({t.hash for t in sent}) == 3
+    assert progress == [(1, 3), (2, 3), (3, 3)]
+    assert client.token_balance(OWNERS[4]) == 1003
+    with pytest.raises(RevertedError) as twice:
+        client.claim_all([(KEYS[1], claims[2])])
+    assert twice.value.reason == "claim: already paid"
+
     for i, withdrawal in enumerate(paid):
         path, proof = withdrawals.proof(paid, i)
-        terms = {"id": withdrawal.id, "owner": withdrawal.owner, "amount": withdrawal.amount}
+        claim = Claim(1, withdrawal.id, withdrawal.owner, withdrawal.amount, path, proof)
         with pytest.raises(RevertedError) as wrong:
-            client.claim(KEYS[1], 1, **terms | {"amount": 9}, path=path, proof=proof)
+            client.claim(KEYS[1], replace(claim, amount=9))
         assert wrong.value.reason == "claim: proof"
         before = client.token_balance(withdrawal.owner)
-        client.claim(KEYS[1], 1, **terms, path=path, proof=proof)
+        client.claim(KEYS[1], claim)
         assert client.claimed(withdrawal.id)
         assert client.token_balance(withdrawal.owner) == before + withdrawal.amount
         with pytest.raises(RevertedError) as again:
-            client.claim(KEYS[1], 1, **terms, path=path, proof=proof)
+            client.claim(KEYS[1], claim)
         assert again.value.reason == "claim: already paid"
-    assert client.collateral_locked() == 1000
+    assert client.collateral_locked() == 994
     assert client.deposit(KEYS[1], 5) == Deposit(5, OWNERS[1], 5)
     assert client.deposits_since(4) == [Deposit(5, OWNERS[1], 5)]
 
@@ -225,7 +237,7 @@ def test_bad_arguments(embedded):
     with pytest.raises(ChainError, match="no batch 1"):
         client.anchored(1)
     with pytest.raises(ChainError):
-        client.claim(STRANGER, 1, id=1, owner=OWNERS[0], amount=1, path=0, proof=[])
+        client.claim(STRANGER, Claim(1, 1, OWNERS[0], 1, 0, []))
     assert client.deposit_all([]) == []
 
 

@@ -169,6 +169,7 @@ def test_recentre(engine, base):
     after = engine.resting()
     assert after[after["order_id"] != 7].tolist() == before.tolist()
     same_as_dump(engine)
+    engine.set_recentring(False)
     outside = engine.run(burst(new(8, B, base - 1, 1), new(9, B, base + 1024, 1)))
     assert outside.events["reason"].tolist() == [Reason.PRICE, Reason.PRICE]
     assert engine.run(burst(order(Opcode.CANCEL, 1))).events["order_id"].tolist() == [1]

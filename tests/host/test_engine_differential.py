@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hawse.engine import Engine, GoldenBackend, SoftBackend
+from hawse.engine import Engine, GoldenBackend, LinkBackend, SoftBackend
 from hawse.wire import ANONYMOUS, Geometry, Kind
 from hawse_sim.differential import Difference, compare_commands, compare_orders, demand_same
 from hawse_sim.flow import adversarial
@@ -33,26 +33,45 @@ def test_long(seed):
         compare_orders([Engine(GoldenBackend(geometry)), Engine(SoftBackend(geometry))], seed, 100, 300)
 
 
-def rtl(geometry):
-    """The gateware in this process, if this machine can build it."""
+@pytest.fixture(scope="module")
+def toolchain():
+    """Skip without what turns gateware into a model; a failing build is a failure."""
     pytest.importorskip("amaranth")
-    module = pytest.importorskip("hawse_sim.rtl")
-    toolchain = pytest.importorskip("hawse_sim.toolchain")
+    tools = pytest.importorskip("hawse_sim.toolchain")
     try:
-        return module.RtlBackend(geometry)
-    except toolchain.ToolError as error:
+        tools.compiler(), tools.verilator_root()
+    except tools.ToolError as error:
         pytest.skip(str(error))
 
 
-def test_gateware():
+def rtl(geometry):
+    """The gateware in this process."""
+    from hawse_sim.rtl import RtlBackend
+
+    return RtlBackend(geometry)
+
+
+def test_gateware(toolchain):
     backends = [GoldenBackend(GATEWARE), rtl(GATEWARE)]
     compare_commands(backends, 1, 10, 300)
     compare_orders([Engine(b) for b in backends], 2, 30, 100, epoch=2)
 
 
+def test_virtual_board(toolchain):
+    """Driver, link, and the gateware behind it."""
+    from hawse_sim.board import VirtualBoard
+
+    with VirtualBoard(GATEWARE) as board:
+        link = LinkBackend(board.url)
+        epoch = link.epoch + 1
+        engines = [Engine(GoldenBackend(GATEWARE)), Engine(link)]
+        assert compare_orders(engines, 5, 12, 80, epoch) > 200
+        link.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
-def test_gateware_long(seed):
+def test_gateware_long(seed, toolchain):
     backends = [SoftBackend(GATEWARE), rtl(GATEWARE)]
     compare_commands(backends, seed, 60, 1000)
     compare_orders([Engine(b) for b in backends], seed, 100, 300, epoch=2)

@@ -1,9 +1,13 @@
 import ctypes
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hawse.engine import BuildError, EngineError, GoldenBackend, SoftBackend, split
 from hawse.engine.native import build
+from hawse.engine.native.bindings import keccak256_rows
 from hawse.wire import Geometry, Opcode
 from hawse.wire.dtypes import COMMAND, REPORT, make, records
 from tiny_keccak import keccak256
@@ -25,6 +29,20 @@ def test_compiles_once_and_again_when_content_changes(tmp_path, monkeypatch):
     assert second != first
     assert build.compile_library("one", [source], ["-DX"]) not in (first, second)
     assert sorted(p.suffix for p in (tmp_path / "cache").iterdir() if p.is_file()) == [first.suffix] * 3
+
+
+def test_processes_may_build_at_once(tmp_path):
+    source = tmp_path / "one.cpp"
+    source.write_text('extern "C" __attribute__((visibility("default"))) int one() { return 1; }')
+    script = (
+        "import ctypes, pathlib, sys; from hawse.engine.native import build;"
+        "print(ctypes.CDLL(str(build.compile_library('one', [pathlib.Path(sys.argv[1])]))).one())"
+    )
+    environment = os.environ | {"HAWSE_BUILD": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", script, str(source)]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(3)]
+    assert [process.communicate()[0].strip() for process in running] == [b"1"] * 3
+    assert len([p for p in (tmp_path / "cache").iterdir() if p.name.startswith("one")]) == 1
 
 
 def test_compiler_output_is_in_the_error(tmp_path, monkeypatch):
@@ -141,3 +159,13 @@ def test_reset_forgets_everything():
     assert engine.exchange(FENCE).tobytes() == fresh
     engine.reset(0)
     assert engine.exchange(commands).tobytes() == first
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, 65, 129, 135, 136, 137, 1537])
+def test_keccak_of_rows(size):
+    rng = np.random.default_rng(size)
+    for count in (0, 1, 2, 3, 7, 8, 9, 17):
+        rows = rng.integers(0, 256, (count, size), dtype=np.uint8)
+        assert [h.tobytes() for h in keccak256_rows(rows)] == [keccak256(r.tobytes()) for r in rows]
+        strided = keccak256_rows(np.repeat(rows, 2, axis=0)[::2])
+        assert strided.tobytes() == keccak256_rows(rows).tobytes()

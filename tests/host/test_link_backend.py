@@ -74,8 +74,8 @@ class Board(threading.Thread):
                 upto = ends[-1] + 1
                 self.commands = self.commands[32 * upto :]
                 answer = self.engine.exchange(commands[:upto]).copy()
-                if self.version is not None and len(answer) == 1:
-                    answer.view(HELLO)["version"] = self.version
+                if self.version is not None:
+                    answer[:1].view(HELLO)["version"] = self.version
                 raw = answer.tobytes()
                 for at in range(0, len(raw), 256):
                     self.end.send(raw[at : at + 256])
@@ -160,8 +160,11 @@ def test_same_beats_as_the_engine_behind_it(boards, kind, loss):
 
 def test_first_epoch_is_above_the_boards(boards):
     _, url = boards("pty")
-    first = LinkBackend(url)
+    first, golden = LinkBackend(url), GoldenBackend(GEOMETRY)
     assert first.epoch == 1 and first.board_epoch() == 1
+    golden.reset(1)
+    commands = burst(np.random.default_rng(1), 20)
+    assert (first.exchange(commands) == golden.exchange(commands)).all()  # it is as after a reset
     first.close()
     second = LinkBackend(url)
     assert second.epoch == 2

@@ -1,6 +1,8 @@
+import random
+
 import pytest
 from hawse.commit import merkle
-from hawse.commit.tree import DEPTH, EMPTY_LEAF, SparseTree
+from hawse.commit.tree import DEPTH, EMPTY_LEAF, MANY, SparseTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_keccak import keccak256
@@ -74,6 +76,25 @@ def test_a_sparse_tree_is_the_naive_one_after_every_update(updates):
             assert merkle.verify(now.get(index, EMPTY_LEAF), bits, siblings, tree.root, TAG)
     tree.update(dict.fromkeys(now, EMPTY_LEAF))
     assert tree.root == SparseTree(TAG).root and not any(tree._levels)
+
+
+@pytest.mark.parametrize("spread", [1, 7, 2**22])
+def test_many_leaves_at_once_are_as_one_by_one(spread):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    count = 4 * MANY
+    at_once, one_by_one = SparseTree(TAG), SparseTree(TAG)
+    for _ in range(3):
+        places = rng.sample(range(0, 3 * count * spread, spread), count)
+        leaves = {i: leaf(rng.randrange(100)) if rng.random() < 0.7 else EMPTY_LEAF for i in places}
+        at_once.update(leaves)
+        for index, value in leaves.items():
+            one_by_one.update({index: value})
+        assert at_once.root == one_by_one.root
+        assert at_once._levels == one_by_one._levels
+    at_once.update(dict.fromkeys(at_once._levels[0], EMPTY_LEAF))
+    assert at_once.root == SparseTree(TAG).root and not any(at_once._levels)
 
 
 def test_an_index_beyond_the_tree_changes_nothing():

@@ -133,6 +133,13 @@ def test_the_entry_value_that_a_part_takes_with_it_is_rounded_up(desk):
     assert desk.machine.sum_of_balances() == 4 * RICH
 
 
+def test_a_post_only_order_that_is_replaced_may_trade(desk):
+    desk.slot([desk.new(1, 1, Side.BUY, 1490, 5, time_in_force=TimeInForce.POST_ONLY)])
+    desk.slot([desk.new(2, 2, Side.SELL, 1500, 3)])
+    assert desk.slot([desk.row(Request.REPLACE, 1, order_id=1, price=1500, quantity=5)]) == []
+    assert desk.account(1).positions[0].size == 3 and desk.machine.orders[1].remaining == 2
+
+
 def test_a_position_that_turns_over_is_entered_at_the_trade_price(desk):
     desk.slot([desk.new(1, 1, Side.BUY, 1500, 100), desk.new(2, 2, Side.SELL, 1500, 100)])
     desk.slot([desk.new(2, 3, Side.BUY, 1600, 250), desk.new(1, 4, Side.SELL, 1600, 250)])
@@ -271,6 +278,14 @@ def test_replace_reserves_the_larger_of_old_and_new():
     assert desk.slot([desk.new(1, 3, Side.BUY, 1500, 1000)]) == []
 
 
+def test_several_replaces_of_one_order_hold_their_largest():
+    desk = Desk(amount=1600)
+    desk.slot([desk.new(1, 1, Side.BUY, 1500, 1000)])
+    replaces = [desk.row(Request.REPLACE, 1, order_id=1, price=1500, quantity=q) for q in (2000, 2000, 1500)]
+    assert desk.slot([*replaces, desk.new(1, 2, Side.BUY, 1500, 500)]) == [Refusal.MARGIN]
+    assert desk.account(1).reserved == 1137 and 2 not in desk.machine.orders
+
+
 def test_a_partly_filled_maker_has_no_stale_reservation():
     desk = Desk(amount=800)
     desk.slot([desk.new(1, 1, Side.BUY, 1500, 1000)])
@@ -326,7 +341,8 @@ def test_money_reserved_in_the_slot_is_not_withdrawn():
     desk = Desk(amount=1000)
     rows = [desk.new(1, 1, Side.BUY, 1500, 1000), desk.row(Request.WITHDRAW, 1, amount=243)]
     assert desk.slot(rows) == [Refusal.BALANCE]
-    assert desk.slot([desk.row(Request.WITHDRAW, 1, amount=242)]) == []
+    parts = [desk.row(Request.WITHDRAW, 1, amount=amount) for amount in (200, 43, 42)]
+    assert desk.slot(parts) == [Refusal.BALANCE]
     assert desk.machine.free_collateral(desk.account(1)) == 0
 
 

@@ -106,6 +106,11 @@ def test_impossible_parameters():
         RtlBackend(SMALL, trace_from=5, trace_to=5)
 
 
+def test_a_waveform_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        RtlBackend(SMALL, trace=tmp_path / "nowhere" / "core.fst")
+
+
 def span(file):
     """First and last time of an FST file: in its header block, which comes first."""
     kind, _, begin, end = struct.unpack_from(">BQQQ", file.read_bytes())

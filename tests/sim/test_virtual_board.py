@@ -44,8 +44,7 @@ def test_a_host_finds_the_geometry(link):
 
 
 def test_the_same_answers_as_golden(link):
-    seed = link.epoch + 1 | 1  # the epoch that the comparison begins
-    compare_commands([GoldenBackend(SMALL), link], seed, 4, 200)
+    compare_commands([GoldenBackend(SMALL), link], 1, 4, 200, epoch=link.epoch + 1)
 
 
 def test_power_loss_within_a_slot(board, link):
@@ -96,11 +95,12 @@ def test_rest_between_two_exchanges(board, link):
 def test_pseudo_terminal(tmp_path):
     with VirtualBoard(SMALL, pty=True) as board:
         golden, link = GoldenBackend(SMALL), LinkBackend(board.url)
-        golden.reset(link.epoch)
+        for backend in (golden, link):
+            backend.reset(7)
         demand_same(("board", "golden"), link.exchange(OPENING), golden.exchange(OPENING))
         link.close()
         again = LinkBackend(board.url)
-        assert again.epoch == link.epoch + 1
+        assert again.epoch == 8
         again.close()
 
 
@@ -173,7 +173,8 @@ def test_the_clock_stops_when_nothing_moves_and_the_timeout_brings_lost_beats():
 
     end.send(OPENING.tobytes())
     model.run(end.tick(0.0), 10_000)  # what it answers is lost
-    model.run(b"", 10_000)
+    for _ in range(10):  # each run ends behind a frame
+        model.run(b"", 10_000)
     assert model.idle and model.unacked
     before = model.cycles
     for _ in range(100):

@@ -1,6 +1,7 @@
 """Keccak-256 and the report log's commitment."""
 
 from .keccak import Keccak256
+from .keccak_serial import Keccak256Serial
 from .report_log import ReportLog
 
-__all__ = ["Keccak256", "ReportLog"]
+__all__ = ["Keccak256", "Keccak256Serial", "ReportLog"]

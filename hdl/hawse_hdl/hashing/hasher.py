@@ -1,11 +1,12 @@
 """One hash core: tagged messages in, digests out."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from .keccak import Keccak256, Word
+from .keccak import Keccak256
+from .padding import Word
 
 
 class Tag(enum.Enum, shape=2):
@@ -100,12 +101,14 @@ class TagPrefix(wiring.Component):
 class Hasher(wiring.Component):
     """A hash core shared by the leaves and the nodes of the report log.
 
-    Messages are let in whole; where both wait, a node goes first, because leaves wait for it. A leaf
+    Messages are let in whole; where both wait, a node goes first, because the tree waits for it. A leaf
     begins only when its digest is sure of a place behind the core, so that a node's digest always gets out.
+    A node of two digests waits in the core's own queue, so that who sends it is free again.
 
     Latency and initiation interval: of :class:`Keccak256`, and one cycle between two messages.
     Ordering: kept among leaves and among nodes.  Reset: forgets every message.
-    Back-pressure: at most ``waiting`` leaves are under way or not yet taken; nodes must be taken.
+    Back-pressure: at most ``waiting`` leaves are under way or not yet taken; nodes must be taken. Words of a
+    node beyond two digests wait for the core.
 
     Args:
         rounds: of :class:`Keccak256`.
@@ -122,41 +125,51 @@ class Hasher(wiring.Component):
     node_digest: Out(stream.Signature(unsigned(64)))
 
     def __init__(self, rounds: int = 1, waiting: int = 4) -> None:
-        self.rounds = rounds
+        self.keccak = Keccak256(rounds)
         self.waiting = waiting
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.prefix = prefix = TagPrefix()
-        m.submodules.keccak = keccak = Keccak256(self.rounds)
+        m.submodules.keccak = keccak = self.keccak
         # Whose message each digest under way is of: at most one in the state, one in the block buffer,
         # one beginning, and one waiting at the output.
         m.submodules.owners = owners = SyncFIFO(width=1, depth=4)
         m.submodules.leaves = leaves = SyncFIFO(width=64, depth=DIGEST_WORDS * self.waiting)
+        m.submodules.nodes = nodes = SyncFIFO(width=Piece.as_shape().size, depth=2 * DIGEST_WORDS)
         wiring.connect(m, prefix.o, keccak.i)
+        m.d.comb += [
+            nodes.w_data.eq(self.node.payload.as_value()),
+            nodes.w_en.eq(self.node.valid),
+            self.node.ready.eq(nodes.w_rdy),
+        ]
 
         free = Signal(range(self.waiting + 1), init=self.waiting)
         begin, taken = Signal(), Signal()  # a leaf begins; the last word of a leaf's digest is taken
         m.d.sync += free.eq(free - begin + taken)
 
-        def let_in(source: stream.Interface) -> None:
-            wiring.connect(m, wiring.flipped(source), prefix.i)
-            with m.If(source.valid & source.ready & source.payload.last):
+        def let_in(valid: Value, payload: ValueLike, ready: Value) -> None:
+            m.d.comb += [
+                prefix.i.valid.eq(valid),
+                prefix.i.payload.as_value().eq(payload),
+                ready.eq(prefix.i.ready),
+            ]
+            with m.If(valid & prefix.i.ready & prefix.i.payload.last):
                 m.next = "idle"
 
         with m.FSM():
             with m.State("idle"), m.If(owners.w_rdy):
-                with m.If(self.node.valid):
+                with m.If(nodes.r_rdy):
                     m.d.comb += [owners.w_en.eq(1), owners.w_data.eq(1)]
                     m.next = "node"
                 with m.Elif(self.leaf.valid & (free != 0)):
                     m.d.comb += [owners.w_en.eq(1), begin.eq(1)]
                     m.next = "leaf"
             with m.State("leaf"):
-                let_in(self.leaf)
+                let_in(self.leaf.valid, self.leaf.payload, self.leaf.ready)
             with m.State("node"):
-                let_in(self.node)
+                let_in(nodes.r_rdy, nodes.r_data, nodes.r_en)
 
         n = Signal(range(DIGEST_WORDS))
         word, ready = keccak.o.payload.word_select(n, 64), Signal()

@@ -1,33 +1,26 @@
 """Keccak-256, as the EVM uses it."""
 
+from functools import reduce
 from itertools import pairwise
+from operator import xor
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-#: 64-bit words in a block: the rate of Keccak-256 is 1,088 bits.
-RATE = 17
+from .padding import RATE, Padding, Word
+
 ROUNDS = 24
-
-
-class Word(data.Struct):
-    """Part of a message: eight bytes, first byte lowest. Only the last word may hold fewer, from 0 to 7."""
-
-    data: 64
-    bytes: range(9)
-    last: 1
-
 
 #: First byte lowest.
 DIGEST = unsigned(256)
 
-# Bits of a round constant that are ever one: 2**j - 1.
-_IOTA_BITS = tuple(2**j - 1 for j in range(7))
+#: Bits of a round constant that are ever one.
+IOTA_BITS = tuple(2**j - 1 for j in range(7))
 
 
-def _iota() -> list[int]:
-    """Round constants (FIPS 202, algorithm 5), each as the seven bits of :data:`_IOTA_BITS`."""
+def iota_constants() -> list[int]:
+    """Round constants (FIPS 202, algorithm 5), each as the seven bits of :data:`IOTA_BITS`."""
     constants, lfsr = [], 1
     for _ in range(ROUNDS):
         bits = 0
@@ -38,7 +31,7 @@ def _iota() -> list[int]:
     return constants
 
 
-def _rotations() -> dict[tuple[int, int], int]:
+def rotations_of_rho() -> dict[tuple[int, int], int]:
     """Offsets of rho (FIPS 202, algorithm 2) by lane (x, y)."""
     offsets, x, y = {(0, 0): 0}, 1, 0
     for t in range(ROUNDS):
@@ -54,17 +47,17 @@ class Keccak256(wiring.Component):
     permuted, the next one shifts into its buffer, padded on the way. It is XORed into the state in
     front of the first round, so that loading takes no cycle of its own.
 
-    Latency: ``17 + 24 / rounds`` cycles from the first word of a block to the digest.
+    Latency: ``19 + 24 / rounds`` cycles from the first word of a block to the digest.
     Initiation interval: a block every ``max(17, 24 / rounds)`` cycles, across messages too.
     Ordering: one digest a message, in order.
     Reset: forgets every message.
     Back-pressure: a digest that is not taken holds the last round of the next message, then its input.
 
     Args:
-        rounds: rounds of the permutation in one cycle, a divisor of 24.
+        rounds: rounds of the permutation in one cycle, a divisor of 24, at most 12.
 
     Raises:
-        ValueError: ``rounds`` does not divide 24.
+        ValueError: ``rounds`` is none of these.
     """
 
     #: Words of the messages.
@@ -73,8 +66,8 @@ class Keccak256(wiring.Component):
     o: Out(stream.Signature(DIGEST))
 
     def __init__(self, rounds: int = 1) -> None:
-        if rounds < 1 or ROUNDS % rounds:
-            raise ValueError(f"rounds: {rounds} is not a divisor of {ROUNDS}")
+        if not 1 <= rounds < ROUNDS or ROUNDS % rounds:
+            raise ValueError(f"rounds: {rounds} is not a divisor of {ROUNDS} below it")
         self.rounds = rounds
         super().__init__()
 
@@ -82,74 +75,65 @@ class Keccak256(wiring.Component):
         m = Module()
         cycles = ROUNDS // self.rounds
 
+        # Its register keeps who sends the message out of every path to the block.
+        m.submodules.padding = padding = Padding()
+        wiring.connect(m, wiring.flipped(self.i), padding.i)
+        padded = padding.o.payload
+
         block = [Signal(64, name=f"block_{n}", reset_less=True) for n in range(RATE)]
-        filled = Signal(range(RATE))
         full = Signal()
         final = Signal()  # the full block ends its message
-        load = Signal()  # the block leaves its buffer for the state
-
-        # Fill: words of the message, then the byte 0x01, then zeros; the last byte of the last block is
-        # ORed with 0x80.
-        marked = Signal()  # 0x01 is behind us
-        padding = Signal()  # the message's own words are behind us
-        given = self.i.payload
-        raw = Signal(64)
-        marks = Signal()  # this word brings the 0x01
-        m.d.comb += marks.eq(Mux(padding, ~marked, given.last & (given.bytes != 8)))
-        for n in range(8):
-            own = ~padding & (~given.last | (given.bytes > n))
-            m.d.comb += raw[8 * n : 8 * n + 8].eq(
-                Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))
-            )
-        ends = Signal()  # this word ends the padded message
-        m.d.comb += ends.eq((marked | marks) & (filled == RATE - 1))
-        room = ~full | load
-        shift = Signal()
-        m.d.comb += [self.i.ready.eq(room & ~padding), shift.eq(room & (self.i.valid | padding))]
-        with m.If(shift):
-            m.d.sync += [word.eq(after) for word, after in pairwise(block)]
-            m.d.sync += [
-                block[-1].eq(raw | ends << 63),
-                padding.eq((padding | given.last) & ~ends),
-                marked.eq((marked | marks) & ~ends),
-                final.eq(ends),
-            ]
+        load = Signal()  # the block leaves its buffer
+        shift = padding.o.valid & padding.o.ready
+        m.d.comb += padding.o.ready.eq(~full | load)
         with m.If(load):
             m.d.sync += full.eq(0)
         with m.If(shift):
-            m.d.sync += [filled.eq(Mux(filled == RATE - 1, 0, filled + 1)), full.eq(filled == RATE - 1)]
+            m.d.sync += [older.eq(newer) for older, newer in pairwise([*block, padded.data])]
+            m.d.sync += [full.eq(padded.fills), final.eq(padded.finishes)]
 
-        # Permute.
-        state = [Signal(64, name=f"lane_{n}") for n in range(25)]
-        cycle = Signal(range(max(cycles, 2)))
+        cycle = Signal(range(cycles))
+        following = Signal.like(cycle)
+        m.d.comb += following.eq(Mux(cycle == cycles - 1, 0, cycle + 1))
+        # Registers of their own keep the decoding of the cycle out of the round.
+        first, last = Signal(init=1), Signal()
+        constants = iota_constants()
+        iota = [Signal(7, name=f"iota_{r}", init=constants[r]) for r in range(self.rounds)]
+        loaded = Signal()  # a block is in front of its first round
         closing = Signal()  # the block in the state ends its message
-        ending = Signal()
-        last = cycle == cycles - 1
-        begins = cycle == 0
-        m.d.comb += ending.eq(last & Mux(begins, final, closing))
+        ending = Signal()  # the last round of a message
         step = Signal()
         m.d.comb += [
-            step.eq((full | ~begins) & ~(ending & self.o.valid & ~self.o.ready)),
-            load.eq(step & begins),
+            ending.eq(last & closing),
+            # Not ``o.ready``: a digest taken in the very last cycle is not worth the path.
+            step.eq(Mux(first, loaded, ~(ending & self.o.valid))),
+            load.eq(full & Mux(first, ~loaded, last & ~(ending & self.o.valid))),
         ]
+        with m.If(step):
+            m.d.sync += [cycle.eq(following), first.eq(following == 0), last.eq(following == cycles - 1)]
+            with m.Switch(following):
+                for c in range(cycles):
+                    with m.Case(c):
+                        m.d.sync += [s.eq(constants[c * self.rounds + r]) for r, s in enumerate(iota)]
 
-        constants = _iota()
-        iota = [Signal(7, name=f"iota_{r}") for r in range(self.rounds)]
-        with m.Switch(cycle):
-            for c in range(cycles):
-                with m.Case(c):
-                    m.d.comb += [s.eq(constants[c * self.rounds + r]) for r, s in enumerate(iota)]
+        # What the state is XORed with: a block in front of the first round, zero in front of all others. A
+        # register cleared by its reset takes less than a gate in front of the round, and no time.
+        given = [Signal(64, name=f"given_{n}") for n in range(RATE)]
+        m.d.sync += loaded.eq(load)
+        with m.If(load):
+            m.d.sync += closing.eq(final)
+            m.d.sync += [g.eq(b) for g, b in zip(given, block, strict=True)]
+        with m.Else():
+            m.d.sync += [g.eq(0) for g in given]
 
-        lanes: list[Value] = [
-            lane ^ Mux(begins, block[n], 0) if n < RATE else lane for n, lane in enumerate(state)
-        ]
+        state = [Signal(64, name=f"lane_{n}") for n in range(25)]
+        lanes: list[Value] = [lane ^ given[n] if n < RATE else lane for n, lane in enumerate(state)]
         for r in range(self.rounds):
             lanes = self._round(m, r, lanes, iota[r])
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
-            m.d.sync += [cycle.eq(Mux(last, 0, cycle + 1)), closing.eq(Mux(begins, final, closing))]
             m.d.sync += [s.eq(lane) for s, lane in zip(state, lanes, strict=True)]
             with m.If(ending):
                 # Clearing here, by the flip-flops' reset, spares a multiplexer in front of the first round.
@@ -168,12 +152,9 @@ class Keccak256(wiring.Component):
             m.d.comb += [s.eq(v) for s, v in zip(signals, values, strict=True)]
             return signals
 
-        rotations = _rotations()
+        rotations = rotations_of_rho()
         lanes = named("in", lanes)
-        parity = named(
-            "parity",
-            [lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20] for x in range(5)],
-        )
+        parity = named("parity", [reduce(xor, lanes[x::5]) for x in range(5)])
         moved: list[Value] = [Value.cast(0)] * 25
         for y in range(5):
             for x in range(5):
@@ -189,5 +170,5 @@ class Keccak256(wiring.Component):
             ],
         )
         constant = Signal(64, name=f"constant_{r}")
-        m.d.comb += [constant[bit].eq(iota[j]) for j, bit in enumerate(_IOTA_BITS)]
+        m.d.comb += [constant[bit].eq(iota[j]) for j, bit in enumerate(IOTA_BITS)]
         return [out[0] ^ constant, *out[1:]]

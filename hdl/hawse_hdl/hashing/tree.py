@@ -1,171 +1,229 @@
 """The tree over the leaves of the report log, kept as its peaks."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .hasher import DIGEST_WORDS, Piece, Size, Tag
 
 LEAF_COUNT_BITS = 48
-#: Peaks that fit: one for each bit of the count of leaves, and the leaf that is being joined.
-PEAKS = 64
+#: Place in memory, behind those of the peaks, for a digest that is about to be joined to one.
+_SPARE = 63
 
 
 class Question(data.Struct):
     """What is asked of the tree once it has ``leaves`` leaves: a fence's digest, or the batch's root.
 
-    ``records`` and ``epoch`` are those that the digest commits.
+    ``records`` is what the digest commits beside the peaks.
     """
 
     root: 1
     leaves: LEAF_COUNT_BITS
     records: 64
-    epoch: 32
 
 
 class Tree(wiring.Component):
-    """Peaks of a tree of RFC 6962's shape: the roots of its complete subtrees, largest first.
+    """Peaks of a tree of RFC 6962's shape: the roots of its complete subtrees, at most one of each height.
 
-    A new leaf is pushed on a stack, and the two upper entries are joined by a node once for each one at the
-    end of the binary count of leaves before it. Joining the two upper entries down to one gives
-    the root, so both need one operation on a stack in memory. After a root the tree is empty.
+    A digest, of a leaf or of a node, that finds a peak of its own height is joined to it: both are hashed,
+    and the node that comes back is one level higher. Other digests may come in the meantime. For the root,
+    the peaks are joined from the lowest up, one after the other; after it the tree is empty.
 
-    Latency: a leaf takes 4 cycles and a node's hash for each join; a digest one hash; a root a hash for
-    each peak but one.
-    Initiation interval: one leaf or question at a time.
-    Ordering: leaves before the question that counts them.  Reset: empty.
-    Back-pressure: leaves wait while a node or an answer is under way.
+    Latency: 7 cycles for a digest that becomes a peak, 16 to send a node; a fence's digest takes one hash of
+    13 bytes and the peaks, and up to 20 cycles to find them; a root one hash for each peak but the first.
+    Initiation interval: one digest or question at a time.
+    Ordering: leaves before the question that counts them, and none behind it before its answer.
+    Reset: empty.
+    Back-pressure: leaves wait while ``nodes`` nodes are under way, and while a question has all its leaves.
     Limit: 2**48 - 1 leaves between two roots, years of them; beyond, the count wraps and roots are wrong.
+
+    Args:
+        nodes: nodes that may be under way.
     """
 
     #: Digests of the leaves, four words each.
     leaves: In(stream.Signature(unsigned(64)))
     #: What to hash.
     node: Out(stream.Signature(Piece))
-    #: Digests of that.
+    #: Digests of that, in order.
     node_digest: In(stream.Signature(unsigned(64)))
     #: Questions.
     question: In(stream.Signature(Question))
-    #: Answers, four words each.
+    #: What a digest commits first of all.
+    epoch: In(32)
+    #: Answers, four words each. With the last one the question is taken.
     answer: Out(stream.Signature(unsigned(64)))
+
+    def __init__(self, nodes: int = 1) -> None:
+        self.nodes = nodes
+        super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.stack = stack = Memory(shape=unsigned(64), depth=PEAKS * DIGEST_WORDS, init=[])
-        write, read = stack.write_port(), stack.read_port()
-        address = range(PEAKS * DIGEST_WORDS)
+        m.submodules.places = places = Memory(shape=unsigned(64), depth=64 * DIGEST_WORDS, init=[])
+        write, read = places.write_port(), places.read_port()
+        # Heights of the nodes under way.
+        m.submodules.heights = heights = SyncFIFO(width=6, depth=self.nodes)
 
-        count = Signal(LEAF_COUNT_BITS)
-        carry = Signal(LEAF_COUNT_BITS)  # its lowest bit: join once more
-        top = Signal(address)  # first word above the stack
-        n = Signal(range(DIGEST_WORDS))  # word of a digest
+        count = Signal(LEAF_COUNT_BITS)  # leaves that came
+        peaks = Signal(LEAF_COUNT_BITS)  # by height
+        height = Signal(6)  # of the digest or peak at work
         ask = self.question.payload
+        due = Signal()  # the question has its leaves
+        m.d.comb += due.eq(self.question.valid & (ask.leaves == count))
 
-        # Words of the stack on their way out, one read ahead.
-        at, end = Signal(address), Signal(address)  # next word to read, and the first not to
+        # Words of one place, or of two, on their way out, one read ahead.
+        first, second = Signal(6), Signal(6)
+        word = Signal(range(DIGEST_WORDS))
+        reading, more = Signal(), Signal()
         loaded = Signal()  # the read port holds a word
         final = Signal()  # which is the last
         out_ready = Signal()
-        fetch = (at != end) & (~loaded | out_ready)
-        m.d.comb += [read.addr.eq(at), read.en.eq(fetch)]
+        fetch = reading & (~loaded | out_ready)
+        m.d.comb += [read.addr.eq(Cat(word, first)), read.en.eq(fetch)]
         with m.If(fetch):
-            m.d.sync += [at.eq(at + 1), loaded.eq(1), final.eq(at + 1 == end)]
+            ends = word == DIGEST_WORDS - 1
+            m.d.sync += [word.eq(word + 1), loaded.eq(1), final.eq(ends & ~more)]
+            with m.If(ends):
+                m.d.sync += [first.eq(second), more.eq(0), reading.eq(more)]
         with m.Elif(out_ready):
             m.d.sync += loaded.eq(0)
 
-        joining = Signal()  # the hash under way is a node; else it is the answer
-        folding = Signal()  # joining for the root, until one entry is left
+        def read_out(place: object, behind: object = None) -> None:
+            m.d.sync += [reading.eq(1), first.eq(place)]
+            if behind is not None:
+                m.d.sync += [more.eq(1), second.eq(behind)]
+
+        n = Signal(range(DIGEST_WORDS))  # word of a digest coming in, or of an answer
+        left = Signal(LEAF_COUNT_BITS)  # peaks still to be sent, or joined for the root
+        joining = Signal()  # what is sent is a node; else a fence's digest
+        folding = Signal()  # joining for the root
+        folded, held = Signal(6), Signal()  # where the joined peaks are, and whether there are any yet
+        from_node = Signal()  # the digest coming in is a node's
+        meets = Signal()  # a peak of the same height
+        place = Signal(6)  # where it goes
         piece = self.node.payload
-        two = 2 * DIGEST_WORDS
-
-        def store(source: stream.Interface) -> None:
-            m.d.comb += [source.ready.eq(1), write.en.eq(source.valid), write.data.eq(source.payload)]
-
-        def read_out(first: object, behind: object) -> None:
-            m.d.sync += [at.eq(first), end.eq(behind)]
 
         with m.FSM():
             with m.State("idle"):
-                with m.If(self.leaves.valid):
-                    m.next = "push"
-                with m.Elif(self.question.valid & (ask.leaves == count)):
-                    with m.If(~ask.root):
+                came = heights.r_rdy & self.node_digest.valid
+                m.d.sync += [from_node.eq(came), left.eq(peaks), held.eq(0)]
+                with m.If(came):
+                    m.d.comb += heights.r_en.eq(1)
+                    m.d.sync += height.eq(heights.r_data)
+                    m.next = "arrive"
+                with m.Elif(due):
+                    m.d.sync += height.eq(Mux(ask.root, 0, LEAF_COUNT_BITS - 1))
+                    with m.If(heights.r_rdy):  # nodes are under way
+                        m.next = "idle"
+                    with m.Elif(~ask.root):
                         m.next = "counts"
-                    with m.Elif(top == 0):
+                    with m.Elif(count == 0):
                         m.next = "nothing"
                     with m.Else():
                         m.d.sync += folding.eq(1)
-                        m.next = "join"
-            with m.State("push"):
-                store(self.leaves)
-                m.d.comb += write.addr.eq(top)
-                with m.If(self.leaves.valid):
-                    m.d.sync += [top.eq(top + 1), n.eq(n + 1)]
-                    with m.If(n == DIGEST_WORDS - 1):
-                        m.d.sync += [count.eq(count + 1), carry.eq(count)]
-                        m.next = "join"
-            with m.State("join"):
-                m.d.sync += carry.eq(carry >> 1)
-                with m.If(Mux(folding, top != DIGEST_WORDS, carry[0])):
-                    read_out(top - two, top)
-                    m.d.sync += joining.eq(1)
-                    m.next = "send"
-                with m.Elif(folding):
-                    read_out(0, DIGEST_WORDS)
-                    m.next = "root"
-                with m.Else():
-                    m.next = "idle"
+                        m.next = "fold"
+                with m.Elif(self.leaves.valid & heights.w_rdy):
+                    m.d.sync += [height.eq(0), count.eq(count + 1)]
+                    m.next = "arrive"
+            with m.State("arrive"):
+                found = peaks.bit_select(height, 1)
+                m.d.sync += [
+                    meets.eq(found & ~folding),
+                    place.eq(Mux(folding, folded, Mux(found, _SPARE, height))),
+                ]
+                m.next = "store"
+            with m.State("store"):
+                m.d.comb += [
+                    write.addr.eq(Cat(n, place)),
+                    write.data.eq(Mux(from_node, self.node_digest.payload, self.leaves.payload)),
+                    write.en.eq(Mux(from_node, self.node_digest.valid, self.leaves.valid)),
+                    self.node_digest.ready.eq(from_node),
+                    self.leaves.ready.eq(~from_node),
+                ]
+                m.d.sync += n.eq(n + write.en)
+                with m.If(write.en & (n == DIGEST_WORDS - 1)):
+                    with m.If(folding):
+                        m.next = "fold"
+                    with m.Else():
+                        m.d.sync += peaks.bit_select(height, 1).eq(~meets)
+                        m.next = "idle"
+                        with m.If(meets):
+                            read_out(height, _SPARE)
+                            m.d.sync += [joining.eq(1), height.eq(height + 1)]
+                            m.next = "send"
             with m.State("send"):
                 m.d.comb += [
                     self.node.valid.eq(loaded),
                     piece.data.eq(read.data),
                     piece.size.eq(Size.WHOLE),
                     piece.tag.eq(Mux(joining, Tag.NODE, Tag.DIGEST)),
-                    piece.last.eq(final),
+                    piece.last.eq(final & (joining | (left == 0))),
                     out_ready.eq(self.node.ready),
                 ]
                 with m.If(loaded & self.node.ready & final):
-                    m.d.sync += top.eq(Mux(joining, top - two, top))
-                    m.next = "result"
-            with m.State("result"):
-                with m.If(joining):
-                    store(self.node_digest)
-                    m.d.comb += write.addr.eq(top)
-                with m.Else():
-                    m.d.comb += [
-                        self.answer.valid.eq(self.node_digest.valid),
-                        self.answer.payload.eq(self.node_digest.payload),
-                        self.node_digest.ready.eq(self.answer.ready),
-                    ]
-                with m.If(self.node_digest.valid & self.node_digest.ready):
-                    m.d.sync += [n.eq(n + 1), top.eq(Mux(joining, top + 1, top))]
-                    with m.If(n == DIGEST_WORDS - 1):
-                        m.d.comb += self.question.ready.eq(~joining)
-                        m.d.sync += joining.eq(0)
-                        with m.If(joining):
-                            m.next = "join"
-                        with m.Else():
-                            m.next = "idle"
+                    m.d.sync += joining.eq(0)
+                    with m.If(folding):
+                        m.d.sync += from_node.eq(1)
+                        m.next = "arrive"
+                    with m.Elif(joining):
+                        m.d.comb += [heights.w_data.eq(height), heights.w_en.eq(1)]
+                        m.next = "idle"
+                    with m.Elif(left == 0):
+                        m.next = "result"
+                    with m.Else():
+                        m.next = "peaks"
+
+            # A fence's digest: counts, then the peaks from the highest down.
             with m.State("counts"):
                 m.d.comb += [
                     self.node.valid.eq(1),
                     piece.tag.eq(Tag.DIGEST),
-                    piece.data.eq(Mux(n[0], ask.records[32:], ask.epoch | ask.records[:32] << 32)),
+                    piece.data.eq(Mux(n[0], ask.records[32:], self.epoch | ask.records[:32] << 32)),
                     piece.size.eq(Mux(n[0], Size.HALF, Size.WHOLE)),
-                    piece.last.eq(n[0] & (top == 0)),
+                    piece.last.eq(n[0] & (left == 0)),
                 ]
                 with m.If(self.node.ready):
                     m.d.sync += n.eq(n ^ 1)
                     with m.If(n[0]):
-                        read_out(0, top)
-                        m.next = "send"
-                        with m.If(top == 0):
+                        m.next = "peaks"
+                        with m.If(left == 0):
                             m.next = "result"
-            with m.State("nothing"):
-                m.d.comb += [self.node.valid.eq(1), piece.tag.eq(Tag.NONE), piece.last.eq(1)]
-                with m.If(self.node.ready):
-                    m.next = "result"
+            with m.State("peaks"):
+                m.d.sync += [left.eq(left << 1), height.eq(height - 1)]
+                with m.If(left[-1]):
+                    read_out(height)
+                    m.next = "send"
+                with m.Elif(left[-8:] == 0):
+                    m.d.sync += [left.eq(left << 8), height.eq(height - 8)]
+
+            with m.State("result"):
+                m.d.comb += [
+                    self.answer.valid.eq(self.node_digest.valid),
+                    self.answer.payload.eq(self.node_digest.payload),
+                    self.node_digest.ready.eq(self.answer.ready),
+                ]
+                with m.If(self.answer.valid & self.answer.ready):
+                    m.d.sync += n.eq(n + 1)
+                    with m.If(n == DIGEST_WORDS - 1):
+                        m.d.comb += self.question.ready.eq(1)
+                        m.next = "idle"
+
+            # The root: peaks joined from the lowest up, each to what is folded of those below it.
+            with m.State("fold"):
+                with m.If(left != 0):
+                    m.d.sync += [left.eq(left >> 1), height.eq(height + 1)]
+                    with m.If(left[0]):
+                        m.d.sync += [held.eq(1), folded.eq(height)]
+                        with m.If(held):
+                            read_out(height, folded)
+                            m.d.sync += joining.eq(1)
+                            m.next = "send"
+                with m.Else():
+                    read_out(folded)
+                    m.next = "root"
             with m.State("root"):
                 m.d.comb += [
                     self.answer.valid.eq(loaded),
@@ -174,6 +232,10 @@ class Tree(wiring.Component):
                 ]
                 with m.If(loaded & self.answer.ready & final):
                     m.d.comb += self.question.ready.eq(1)
-                    m.d.sync += [top.eq(0), count.eq(0), folding.eq(0)]
+                    m.d.sync += [peaks.eq(0), count.eq(0), folding.eq(0)]
                     m.next = "idle"
+            with m.State("nothing"):
+                m.d.comb += [self.node.valid.eq(1), piece.tag.eq(Tag.NONE), piece.last.eq(1)]
+                with m.If(self.node.ready):
+                    m.next = "result"
         return m

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from itertools import islice
 from typing import Any, Self
 
 import requests
@@ -34,6 +35,7 @@ from hawse.chain.errors import (
     RevertedError,
 )
 from hawse.commit.header import BatchHeader
+from hawse.commit.inclusion import RecordProof
 from hawse.commit.leaves import deposit_accumulator
 from hawse.state.slot import Deposit
 
@@ -78,6 +80,21 @@ class AnchoredBatch:
     log_records: int
     withdrawals_root: bytes
     withdrawals_remaining: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A withdrawal of an anchored batch, with its proof by :func:`hawse.commit.withdrawals.proof`.
+
+    ``owner`` is 20 bytes, ``amount`` in quanta; ``path`` and ``proof`` are as in ``docs/commitments.md``.
+    """
+
+    batch: int
+    id: int
+    owner: bytes
+    amount: int
+    path: int
+    proof: Sequence[bytes]
 
 
 def header_digest(header: BatchHeader, chain_id: int, settlement: bytes) -> bytes:
@@ -213,42 +230,23 @@ class SettlementClient:
         made: list[Deposit] = []
         with _translated("deposit"):
             separator = bytes(self._token.functions.DOMAIN_SEPARATOR().call())
-            nonces: dict[str, list[int]] = {}
-            gas = None
-            for first in range(0, len(wanted), BULK):
-                fees, now = _fees(self._web3)
-                sent = []
-                for key, amount in wanted[first : first + BULK]:
+            nonces: dict[str, int] = {}
+
+            def calls() -> Iterator[tuple[LocalAccount, ContractFunction]]:
+                for n, (key, amount) in enumerate(wanted):
+                    if n % BULK == 0:
+                        deadline = _fees(self._web3)[1] + PERMIT_SECONDS
                     account = Account.from_key(key)
                     if account.address not in nonces:
-                        nonces[account.address] = [
-                            self._web3.eth.get_transaction_count(account.address, "pending"),
-                            int(self._token.functions.nonces(account.address).call()),
-                        ]
-                    nonce, permit_nonce = nonces[account.address]
-                    permit = self._permit(account, amount, permit_nonce, now + PERMIT_SECONDS, separator)
-                    call = self._contract.functions.deposit_with_permit(amount, *permit)
-                    if gas is None:
-                        # They are alike, so the first one's estimate with a margin does for all.
-                        gas = call.estimate_gas({"from": account.address}) * 3 // 2
-                    transaction = {
-                        "to": self._contract.address,
-                        "data": call._encode_transaction_data(),
-                        "value": 0,
-                        "nonce": nonce,
-                        "gas": gas,
-                        "chainId": self.chain_id,
-                        **fees,
-                    }
-                    sent.append((_submit(self._web3, account, transaction), account, call))
-                    nonces[account.address] = [nonce + 1, permit_nonce + 1]
-                for hash_, account, call in sent:
-                    receipt = _wait(self._web3, hash_, "deposit", self._timeout)
-                    if not receipt["status"]:
-                        raise RevertedError("deposit", _reason(call, account, receipt["blockNumber"]))
-                    made += [d for d, _, _ in self._deposit_events(receipt["logs"])]
-                    if progress:
-                        progress(len(made), len(wanted))
+                        nonces[account.address] = int(self._token.functions.nonces(account.address).call())
+                    permit = self._permit(account, amount, nonces[account.address], deadline, separator)
+                    nonces[account.address] += 1
+                    yield account, self._contract.functions.deposit_with_permit(amount, *permit)
+
+            for receipt in self._bulk("deposit", calls()):
+                made += [d for d, _, _ in self._deposit_events(receipt["logs"])]
+                if progress:
+                    progress(len(made), len(wanted))
         return made
 
     def _permit(
@@ -392,6 +390,11 @@ class SettlementClient:
             raise ChainError(f"no batch {number} is anchored")
         return AnchoredBatch(number, *batch)
 
+    def record_included(self, proof: RecordProof) -> bool:
+        """Whether the contract itself finds the record of ``proof`` in the log of its batch."""
+        terms = (proof.batch, proof.record, proof.leaf, proof.position, proof.chunk, list(proof.siblings))
+        return bool(self._read(self._contract.functions.record_included(*terms)))
+
     def batch_count(self) -> int:
         """Batches anchored so far."""
         return int(self._read(self._contract.functions.batch_count()))
@@ -414,25 +417,32 @@ class SettlementClient:
 
     # ---- Withdrawals
 
-    def claim(
-        self,
-        key: bytes,
-        batch: int,
-        *,
-        id: int,
-        owner: bytes,
-        amount: int,
-        path: int,
-        proof: Sequence[bytes],
-    ) -> Transaction:
-        """Have a withdrawal of an anchored batch paid to its owner (20 bytes); ``key`` pays the gas.
+    def claim(self, key: bytes, claim: Claim) -> Transaction:
+        """Have a withdrawal of an anchored batch paid to its owner; ``key`` pays the gas."""
+        what = f"claim withdrawal {claim.id}"
+        return _transaction(self._transact(Account.from_key(key), self._claim(claim), what))
 
-        ``path`` and ``proof`` are those of :func:`hawse.commit.withdrawals.proof`.
+    def claim_all(
+        self, wanted: Sequence[tuple[bytes, Claim]], progress: Progress | None = None
+    ) -> list[Transaction]:
+        """Claim many withdrawals, each with the key that pays its gas, some at a time and in this order.
+
+        ``progress`` is called with (claims paid, all). When one fails, those before it and some behind it are
+        paid all the same: ask :meth:`claimed`.
         """
-        call = self._contract.functions.claim(
-            batch, id, Web3.to_checksum_address(owner), amount, path, list(proof)
-        )
-        return _transaction(self._transact(Account.from_key(key), call, f"claim withdrawal {id}"))
+        paid: list[Transaction] = []
+        with _translated("claim"):
+            calls = ((Account.from_key(key), self._claim(claim)) for key, claim in wanted)
+            for receipt in self._bulk("claim", calls):
+                paid.append(_transaction(receipt))
+                if progress:
+                    progress(len(paid), len(wanted))
+        return paid
+
+    def _claim(self, claim: Claim) -> ContractFunction:
+        owner = Web3.to_checksum_address(claim.owner)
+        terms = (claim.batch, claim.id, owner, claim.amount, claim.path, list(claim.proof))
+        return self._contract.functions.claim(*terms)
 
     def claimed(self, id: int) -> bool:
         """Whether the withdrawal of an id has been paid."""
@@ -451,6 +461,37 @@ class SettlementClient:
             if not receipt["status"]:
                 raise RevertedError(what, _reason(call, account, receipt["blockNumber"]))
             return receipt
+
+    def _bulk(self, what: str, calls: Iterator[tuple[LocalAccount, ContractFunction]]) -> Iterator[TxReceipt]:
+        """Send calls that are alike, ``BULK`` of them at a time, and yield their receipts in order."""
+        nonces: dict[str, int] = {}
+        gas = None
+        while some := list(islice(calls, BULK)):
+            fees, _ = _fees(self._web3)
+            sent = []
+            for account, call in some:
+                if account.address not in nonces:
+                    count = self._web3.eth.get_transaction_count(account.address, "pending")
+                    nonces[account.address] = count
+                if gas is None:
+                    # They are alike, so the first one's estimate with a margin does for all.
+                    gas = call.estimate_gas({"from": account.address}) * 3 // 2
+                transaction = {
+                    "to": self._contract.address,
+                    "data": call._encode_transaction_data(),
+                    "value": 0,
+                    "nonce": nonces[account.address],
+                    "gas": gas,
+                    "chainId": self.chain_id,
+                    **fees,
+                }
+                sent.append((_submit(self._web3, account, transaction), account, call))
+                nonces[account.address] += 1
+            for hash_, account, call in sent:
+                receipt = _wait(self._web3, hash_, what, self._timeout)
+                if not receipt["status"]:
+                    raise RevertedError(what, _reason(call, account, receipt["blockNumber"]))
+                yield receipt
 
 
 def _connect(rpc_url: str, retries: int, timeout: float) -> Web3:

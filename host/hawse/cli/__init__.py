@@ -9,6 +9,9 @@ _COMMANDS = {
     "run": ("hawse.cli.run", "run"),
     "replay": ("hawse.cli.check", "replay"),
     "verify": ("hawse.cli.check", "verify"),
+    "prove": ("hawse.cli.proof", "prove"),
+    "check-proof": ("hawse.cli.proof", "check_proof"),
+    "bench": ("hawse.cli.bench", "bench"),
     "keys": ("hawse.cli.keys", "keys"),
 }
 

@@ -25,7 +25,7 @@ class VerificationFailed(click.ClickException):
 
 
 def _execute(journal: Journal, engine_name: str, trace: Trace | None = None) -> Iterator[SlotDone]:
-    config = VenueConfig.decode(journal.config)
+    config = config_of(journal)
     with (
         closing(open_engine(engine_name, config.geometry, trace)) as engine,
         bar("Replaying slots") as progress,
@@ -34,6 +34,18 @@ def _execute(journal: Journal, engine_name: str, trace: Trace | None = None) -> 
         for done in execute(execution, journal.slots()):
             yield done
             progress(done.slot.number + 1, journal.next_slot)
+
+
+def config_of(journal: Journal) -> VenueConfig:
+    """The venue's parameters, as the journal has them.
+
+    Raises:
+        VerificationFailed: they are none.
+    """
+    try:
+        return VenueConfig.decode(journal.config)
+    except ValueError as error:
+        raise VerificationFailed(f"the journal's own parameters: {error}") from error
 
 
 engine_option = click.option(
@@ -132,23 +144,28 @@ def verify(directory: Path, rpc: str | None, engine: str, as_json: bool) -> None
     """Recompute every root of a finished run from its journal, and hold them against the anchors.
 
     DIRECTORY is that of the run, such as out/demo. The exit code is 0 only if the journal is intact, each
-    slot leads to its outcome, and each batch to the header that the contract holds.
+    slot leads to its outcome, and each batch to the header that the contract holds. Slots of a batch that is
+    still open are executed too, but no anchor vouches for them; it says how many they are.
     """
     anchors, source = _anchors(directory, rpc)
-    count, slots = len(anchors), 0
+    count, slots, sealed = len(anchors), 0, 0
     with Journal(directory / "journal", readonly=True) as journal:
         if journal.dropped:
             raise VerificationFailed(f"the journal ends in {journal.dropped} bytes of a torn record")
-        config = VenueConfig.decode(journal.config)
+        config = config_of(journal)
         for done in _execute(journal, engine):
             slots += 1
             if done.sealed:
                 _compare(done, config, anchors)
+                sealed = slots
     if anchors:
         raise VerificationFailed(
             f"batches {sorted(anchors)} were anchored, but the journal does not reach them"
         )
     if as_json:
-        say({"verified": True, "slots": slots, "batches": count, "anchors": source, "engine": engine})
+        result = {"verified": True, "slots": sealed, "batches": count, "unanchored_slots": slots - sealed}
+        say(result | {"anchors": source, "engine": engine})
     else:
-        console.print(f"Verified: {slots} slots and {count} batches lead to what was anchored ({source}).")
+        console.print(f"Verified: {sealed} slots and {count} batches lead to what was anchored ({source}).")
+        if slots > sealed:
+            console.print(f"Nothing vouches yet for the {slots - sealed} slots behind the last batch.")

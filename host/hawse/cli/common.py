@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hawse.chain.errors import ChainError
+from hawse.commit.inclusion import ProofError
 from hawse.engine import Backend, Engine, EngineError, GoldenBackend, LinkBackend, SoftBackend
 from hawse.journal import JournalError
 from hawse.keys.store import KeyStoreError
 from hawse.state.clearing import ClearingError
-from hawse.state.machine import StateError
+from hawse.state.machine import SnapshotError, StateError
 from hawse.venue import Halted
 from hawse.wire import Geometry
 
@@ -32,6 +33,8 @@ _ERRORS = (
     Halted,
     JournalError,
     KeyStoreError,
+    ProofError,
+    SnapshotError,
     StateError,
     FileNotFoundError,
 )
@@ -68,6 +71,8 @@ class Trace:
 def open_engine(name: str, geometry: Geometry, trace: Trace | None = None) -> Engine:
     """``soft``, ``golden``, ``rtl`` (Verilated gateware in this process), or the URL or device of a board.
 
+    A device may be followed by its baud rate, as in ``/dev/ttyUSB1@3000000``.
+
     Raises:
         click.BadParameter: gateware simulation is not installed, or a board of another geometry.
     """
@@ -89,7 +94,8 @@ def open_engine(name: str, geometry: Geometry, trace: Trace | None = None) -> En
             raise click.BadParameter(f"rtl needs the extras hdl and sim: {error}") from error
         backend = RtlBackend(geometry, **waveform)
     else:
-        backend = LinkBackend(name)
+        device, _, baudrate = name.partition("@")
+        backend = LinkBackend(device, baudrate=int(baudrate)) if baudrate else LinkBackend(name)
         if backend.geometry != geometry:
             raise click.BadParameter(f"{name} is a board of {backend.geometry}, not of {geometry}")
     return Engine(backend)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections import Counter
 from contextlib import ExitStack, closing, suppress
@@ -17,12 +18,14 @@ from hawse_sim.flow import CaptureMissing, Flow, generate, load_capture, tape
 from rich.console import Console
 from rich.table import Table
 
-from hawse.chain.client import SettlementClient
+from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain
 from hawse.journal import Journal, Snapshots
+from hawse.journal.files import replace_durably
 from hawse.keys.messages import USER_COMMAND, Request
 from hawse.keys.signing import sign
 from hawse.keys.store import address_of, derive
+from hawse.results import record
 from hawse.state.config import Instrument, VenueConfig
 from hawse.state.machine import Machine
 from hawse.state.slot import SlotInput
@@ -34,7 +37,7 @@ from .common import bar, clear_errors, console, json_option, open_engine, say
 
 GEOMETRY = Geometry(instruments=2, levels=32_768, orders=8_192)
 #: Rows of the capture behind its snapshot; about two minutes on two cores.
-ROWS = 60_000
+ROWS = 200_000
 GENERATED = 30_000
 ACCOUNTS = 240
 DEPOSIT = 10_000_000 * 10**6
@@ -51,15 +54,15 @@ _REQUESTS = {
 }
 
 
-def _keys() -> list[bytes]:
+def _keys(accounts: int) -> list[bytes]:
     """Private keys of the accounts, account *i* at ``i - 1``."""
-    return [derive(_SEED, n) for n in range(1, ACCOUNTS + 1)]
+    return [derive(_SEED, n) for n in range(1, accounts + 1)]
 
 
-def assign_accounts(flow: Flow) -> Array:
+def assign_accounts(flow: Flow, count: int) -> Array:
     """The flow's commands as user commands, each order given to an account by a fixed rule, unsigned.
 
-    Buyers are accounts 1 to ACCOUNTS / 2, sellers the rest, so that nobody ever meets himself.
+    Buyers are the first half of ``count`` accounts, sellers the other, so that nobody ever meets himself.
     """
     rows = np.zeros(len(flow), USER_COMMAND)
     orders = flow.orders
@@ -80,8 +83,8 @@ def assign_accounts(flow: Flow) -> Array:
         orders["order_id"].tolist(), new.tolist(), rows["side"].tolist(), strict=True
     ):
         if is_new:
-            spread = (order_id * 0x9E37_79B9_7F4A_7C15 % 2**64 >> 32) % (ACCOUNTS // 2)
-            owners[order_id] = 1 + spread + (ACCOUNTS // 2 if side == Side.SELL else 0)
+            spread = (order_id * 0x9E37_79B9_7F4A_7C15 % 2**64 >> 32) % (count // 2)
+            owners[order_id] = 1 + spread + (count // 2 if side == Side.SELL else 0)
         account = owners[order_id]
         nonces[account] += 1
         accounts.append(account)
@@ -113,11 +116,12 @@ class Run:
     engine_name: str
     rpc: str
     contract: str
+    accounts: int
 
     def __post_init__(self) -> None:
         self.batches = self._read("batches.jsonl", "number")
         self.trades = self._read("trades.jsonl", "slot")
-        self.keys = _keys()
+        self.keys = _keys(self.accounts)
         self.client = SettlementClient(self.rpc, self.contract, _OPERATOR)
         self.config = VenueConfig(
             instruments=(_instrument(self.flow),),
@@ -131,7 +135,8 @@ class Run:
         if not path.exists():
             return {}
         # A host killed while it wrote leaves half a line, which the recovery writes again.
-        lines = [line for line in path.read_text().split("\n")[:-1] if line]
+        *lines, half = path.read_bytes().split(b"\n")
+        os.truncate(path, path.stat().st_size - len(half))
         return {row[key]: row for row in map(json.loads, lines)}
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
@@ -190,7 +195,7 @@ class Run:
 
     def trade(self, venue: Venue) -> None:
         """Deposits first, then the flow from where the journal ends."""
-        commands = assign_accounts(self.flow)
+        commands = assign_accounts(self.flow, self.accounts)
         times, marks = self.flow.times.tolist(), self.flow.marks.tolist()
         if venue.next_slot == 0:
             slot = self._slot(venue, times[0], self.flow.first_mark, commands[:0])
@@ -212,23 +217,16 @@ class Run:
             sign(some, self.config.domain, [self.keys[a - 1] for a in some["account"].tolist()])
             venue.run_slot(self._slot(venue, machine.time + 1, machine.marks[0], some, last=True))
             self.anchor(venue)
-        owed = [(batch["number"], w) for batch in self.batches.values() for w in batch["withdrawals"]]
-        with bar("Claims with proofs") as progress:
-            for n, (number, w) in enumerate(owed, 1):
-                if not self.client.claimed(w["id"]):
-                    owner = bytes.fromhex(w["owner"])
-                    account = machine.account_of(owner)
-                    assert account is not None
-                    self.client.claim(
-                        self.keys[account.index - 1],
-                        number,
-                        id=w["id"],
-                        owner=owner,
-                        amount=w["amount"],
-                        path=w["path"],
-                        proof=[bytes.fromhex(p) for p in w["proof"]],
-                    )
-                progress(n, len(owed))
+        wanted = []
+        for number, batch in sorted(self.batches.items()):
+            for w in batch["withdrawals"]:
+                owner, proof = bytes.fromhex(w["owner"]), [bytes.fromhex(p) for p in w["proof"]]
+                account = machine.account_of(owner)
+                if account and not self.client.claimed(w["id"]):
+                    claim = Claim(number, w["id"], owner, w["amount"], w["path"], proof)
+                    wanted.append((self.keys[account.index - 1], claim))
+        with bar("Claims with proofs", len(wanted)) as progress:
+            self.client.claim_all(wanted, progress)
 
     def summary(self, venue: Venue) -> dict[str, Any]:
         """What others read, see the README."""
@@ -291,44 +289,45 @@ def compare_with_tape(trades: list[tuple[int, int, int, int]], until: int) -> di
     }
 
 
-def _load_flow(rows: int | None, generated: bool) -> tuple[Flow, dict[str, Any], int | None]:
+def _load_flow(full: bool, rows: int | None, generated: bool) -> tuple[Flow, dict[str, Any], int | None]:
     """The flow, what to say of it, and until when the tape counts (None without a tape)."""
     if not generated:
         try:
             with bar("Reading the capture") as progress:
-                capture = load_capture(rows, progress)
+                capture = load_capture(None if full else rows or ROWS, progress)
         except CaptureMissing as missing:
             console.print(f"[yellow]No capture: {missing}. Running a generated flow instead.[/]")
         else:
             about = {"flow": "Bitstamp BTC/USD capture", "rows": capture.rows}
             about["rows_skipped"] = capture.skipped
             return capture.flow, about, capture.until
-    return generate(GENERATED), {"flow": "generated"}, None
+    return generate(rows or GENERATED), {"flow": "generated"}, None
 
 
-def _begin(out: Path, rpc: str | None, about: dict[str, Any], flow: Flow) -> dict[str, Any]:
+def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> dict[str, Any]:
     """A chain with the contract and everybody's tokens; ``run.json`` says where, for a run taken up again."""
-    chain = None
+    keys, chain = _keys(accounts), None
     if rpc is None:
-        chain = DevChain([_OPERATOR, *_keys()], keep=True).start()
+        chain = DevChain([_OPERATOR, *keys], keep=True).start()
         rpc = chain.url
     try:
         config = VenueConfig((_instrument(flow),), GEOMETRY, 0, bytes(20))
         client = SettlementClient.deploy(rpc, _OPERATOR, Machine(config).state_root(), config.rules_hash())
-        client.mint(_OPERATOR, [address_of(key) for key in _keys()], DEPOSIT)
+        client.mint(_OPERATOR, [address_of(key) for key in keys], DEPOSIT)
     except BaseException:
         if chain:
             chain.stop()
         raise
-    run = {"rpc": rpc, "contract": client.address.hex(), "pid": chain.pid if chain else None, **about}
-    (out / "run.json").write_text(json.dumps(run, indent=2))
+    run = {"rpc": rpc, "contract": client.address.hex(), "pid": chain.pid if chain else None}
+    run["accounts"] = accounts
+    replace_durably(out / "run.json", json.dumps(run, indent=2).encode())
     return run
 
 
-def _deposit(client: SettlementClient) -> None:
+def _deposit(client: SettlementClient, keys: list[bytes]) -> None:
     """Everybody's deposit that is not there yet, in the order of the accounts."""
     with bar("Deposits on the chain") as progress:
-        client.deposit_all([(key, DEPOSIT) for key in _keys()[client.deposit_count() :]], progress)
+        client.deposit_all([(key, DEPOSIT) for key in keys[client.deposit_count() :]], progress)
 
 
 def _stop_chain(pid: int | None) -> None:
@@ -371,8 +370,13 @@ def _table(summary: dict[str, Any]) -> Table:
 
 @click.command()
 @click.option("--full", is_flag=True, help="The whole capture: 30 minutes of trading.")
-@click.option("--rows", type=click.IntRange(1), default=ROWS, show_default=True, help="Rows to replay.")
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    help=f"Rows behind its snapshot. [default: {ROWS}; generated: {GENERATED}]",
+)
 @click.option("--generated", is_flag=True, help="A generated flow, even where the capture is installed.")
+@click.option("--accounts", type=click.IntRange(2, 4000), default=ACCOUNTS, show_default=True)
 @click.option(
     "--engine",
     type=click.Choice(["rtl", "soft", "golden", "link"]),
@@ -390,17 +394,25 @@ def _table(summary: dict[str, Any]) -> Table:
 )
 @click.option("--resume", is_flag=True, help="Take up the run that was killed in that directory.")
 @click.option("--keep-chain", is_flag=True, help="Leave the embedded chain running.")
+@click.option(
+    "--record",
+    "record_file",
+    type=click.Path(path_type=Path),
+    help="Also write the summary with its versions.",
+)
 @json_option
 @clear_errors
 def demo(
     full: bool,
-    rows: int,
+    rows: int | None,
     generated: bool,
+    accounts: int,
     engine: str,
     rpc: str | None,
     out: Path,
     resume: bool,
     keep_chain: bool,
+    record_file: Path | None,
     as_json: bool,
 ) -> None:
     """Real order flow through the whole appliance, into money on a chain, and out again.
@@ -409,17 +421,17 @@ def demo(
     cleared; batches are anchored on the way; at the end everybody withdraws against a proof. The venue's own
     tape of trades is opened only then, and compared. The result is in summary.json of the directory.
     """
-    flow, about, until = _load_flow(None if full else rows, generated)
     started = time.monotonic()
+    flow, about, until = _load_flow(full, rows, generated)
     if not resume:
         _clear(out)
-        state = _begin(out, rpc, about, flow)
+        state = _begin(out, rpc, flow, accounts)
     elif (out / "run.json").exists():
         state = json.loads((out / "run.json").read_text())
     else:
         raise click.UsageError(f"{out} holds no run to resume")
-    run = Run(out, flow, engine, state["rpc"], state["contract"])
-    _deposit(run.client)
+    run = Run(out, flow, engine, state["rpc"], state["contract"], state["accounts"])
+    _deposit(run.client, run.keys)
     with ExitStack() as stack:
         name = engine
         if engine == "link":
@@ -441,6 +453,8 @@ def demo(
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
     run.keep_anchors()
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if record_file:
+        record(record_file, "hawse " + " ".join(sys.argv[1:]), summary)
     if rpc is None and not keep_chain:
         _stop_chain(state["pid"])
     if as_json:

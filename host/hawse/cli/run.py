@@ -118,17 +118,20 @@ def outcomes(done: SlotDone, first_seq: int) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _embedded(directory: Path, config: Path) -> dict[str, Any]:
+def _embedded(config: Path) -> dict[str, Any]:
     """A chain of its own process, the contract on it, and deposits of its ten accounts."""
-    chain = DevChain([_OPERATOR, *dev_keys(10)], keep=True).start()
     machine = Machine(load_config(config, 0, bytes(20)))
-    rules = machine.config.rules_hash()
-    client = SettlementClient.deploy(chain.url, _OPERATOR, machine.state_root(), rules)
-    client.mint(_OPERATOR, [address_of(key) for key in dev_keys(10)], DEPOSIT)
-    client.deposit_all([(key, DEPOSIT) for key in dev_keys(10)])
-    run = {"rpc": chain.url, "contract": client.address.hex(), "pid": chain.pid}
-    (directory / "run.json").write_text(json.dumps(run, indent=2))
-    return run
+    chain = DevChain([_OPERATOR, *dev_keys(10)], keep=True).start()
+    try:
+        rules = machine.config.rules_hash()
+        client = SettlementClient.deploy(chain.url, _OPERATOR, machine.state_root(), rules)
+        client.mint(_OPERATOR, [address_of(key) for key in dev_keys(10)], DEPOSIT)
+        client.deposit_all([(key, DEPOSIT) for key in dev_keys(10)])
+    except BaseException:
+        chain.stop()
+        raise
+    console.print(f"The embedded chain is process {chain.pid} and outlives the host; kill it when done.")
+    return {"rpc": chain.url, "contract": client.address.hex(), "pid": chain.pid}
 
 
 class _Host:
@@ -250,7 +253,7 @@ def run(
         state = json.loads(known.read_text())
         key = _operator(operator, password) if operator else _OPERATOR
     elif rpc is None:
-        state, key = _embedded(directory, config), _OPERATOR
+        state, key = _embedded(config), _OPERATOR
     else:
         key = _operator(operator, password)
         if contract is None:
@@ -258,7 +261,7 @@ def run(
             rules = machine.config.rules_hash()
             contract = SettlementClient.deploy(rpc, key, machine.state_root(), rules, token).address.hex()
         state = {"rpc": rpc, "contract": contract, "pid": None}
-        known.write_text(json.dumps(state, indent=2))
+    known.write_text(json.dumps(state, indent=2))
     client = SettlementClient(state["rpc"], state["contract"], key)
     venue = load_config(config, client.chain_id, client.address)
     host = _Host(directory, engine, client, venue)

@@ -51,6 +51,26 @@ def proof(leaves: Sequence[bytes], index: int, node_tag: int) -> tuple[int, tupl
     return bits, tuple(siblings)
 
 
+def path(index: int, leaves: int) -> tuple[int, int]:
+    """Path of leaf ``index`` in a tree of so many leaves as of :func:`proof`, and how many siblings it has.
+
+    A proof that is held against this path binds the index and the size of the tree, not the root alone.
+
+    Raises:
+        IndexError: no such leaf.
+    """
+    if not 0 <= index < leaves:
+        raise IndexError(f"leaf {index} of {leaves}")
+    bits = siblings = 0
+    last = leaves - 1
+    while last:
+        if index ^ 1 <= last:
+            bits |= (index & 1) << siblings
+            siblings += 1
+        index, last = index >> 1, last >> 1
+    return bits, siblings
+
+
 def verify(leaf: bytes, bits: int, siblings: Sequence[bytes], expected: bytes, node_tag: int) -> bool:
     """Whether the path leads from ``leaf`` to the root ``expected``. Serves fixed-depth trees as well."""
     if bits >> len(siblings):

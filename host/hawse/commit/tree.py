@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from tiny_keccak import keccak256
+
+from hawse.engine.native.bindings import keccak256_rows
 
 DEPTH = 32
 #: An empty leaf.
 EMPTY_LEAF = bytes(32)
+#: Nodes of a level from which on they are hashed side by side.
+MANY = 64
 
 
 class SparseTree:
@@ -40,20 +45,26 @@ class SparseTree:
         self._store(0, leaves)
         changed = set(leaves)
         for height in range(DEPTH):
-            below, empty, tag = self._levels[height], self._empty[height], self._tag
             changed = {index >> 1 for index in changed}
-            nodes = {}
-            for index in changed:
-                left, right = below.get(2 * index, empty), below.get(2 * index + 1, empty)
-                nodes[index] = bytes(keccak256(tag + left + right))
-            self._store(height + 1, nodes)
+            self._store(height + 1, self._nodes(height, changed))
+
+    def _nodes(self, height: int, changed: set[int]) -> dict[int, bytes]:
+        """The nodes at these indices above ``height``."""
+        below, empty, tag = self._levels[height].get, self._empty[height], self._tag
+        if len(changed) < MANY:
+            return {i: bytes(keccak256(tag + below(2 * i, empty) + below(2 * i + 1, empty))) for i in changed}
+        parts = [part for i in changed for part in (tag, below(2 * i, empty), below(2 * i + 1, empty))]
+        messages = np.frombuffer(b"".join(parts), np.uint8).reshape(len(changed), -1)
+        hashes = keccak256_rows(messages).tobytes()
+        return {i: hashes[at : at + 32] for i, at in zip(changed, range(0, len(hashes), 32), strict=True)}
 
     def _store(self, height: int, nodes: Mapping[int, bytes]) -> None:
         level, empty = self._levels[height], self._empty[height]
         level.update(nodes)
-        for index, node in nodes.items():
-            if node == empty:
-                del level[index]
+        if empty in nodes.values():
+            for index, node in nodes.items():
+                if node == empty:
+                    del level[index]
 
     def proof(self, index: int) -> tuple[int, tuple[bytes, ...]]:
         """Path of leaf ``index`` (empty ones too), as :func:`hawse.commit.merkle.verify` takes it.

@@ -64,11 +64,16 @@ class Engine:
     """A backend with a driver around it. After an EngineError it is of no use until :meth:`reset`.
 
     Sequence numbers are the caller's; within a burst each order has its own.
+
+    Args:
+        backend: carries out the commands.
+        recentring: a burst may begin by moving the band to an order outside it, as ``docs/wire.md`` says.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, recentring: bool = True) -> None:
         self.backend = backend
         self._driver = Driver(backend.geometry)
+        self._driver.set_recentring(recentring)
         self._last_seq = 0  # what dump() and hello() carry, so that they do not change HELLO's answer
 
     @property
@@ -138,9 +143,13 @@ class Engine:
             raise EngineError(f"order id {e['order_id']}, instrument {e['instrument']}: rejected, {reason}")
         return burst
 
-    def open(self, instrument: int, base: int) -> None:
+    def set_recentring(self, on: bool) -> None:
+        """Whether bursts from now on may move the band to an order outside it."""
+        self._driver.set_recentring(on)
+
+    def open(self, instrument: int, base: int) -> Burst:
         """Open an instrument without orders, with its band at ``base``; the log is empty afterwards."""
-        self.load(np.zeros(0, ORDER), [Band(instrument, base)])
+        return self.load(np.zeros(0, ORDER), [Band(instrument, base)])
 
     def dump(self, instrument: int) -> Array:
         """The engine's own book: array of RESTING, bids before asks, best price first, then time.

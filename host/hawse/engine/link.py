@@ -396,7 +396,9 @@ class LinkBackend:
         self._port.close()
 
     def _read_geometry(self) -> Geometry:
-        hello = self.exchange(make(COMMAND, opcode=Opcode.HELLO)).view(HELLO)[0]
+        # CLOSE makes the board forget that it has counted a HELLO: it is as after the reset.
+        question = np.concatenate([make(COMMAND, opcode=op) for op in (Opcode.HELLO, Opcode.CLOSE)])
+        hello = self.exchange(question)[:1].view(HELLO)[0]
         if hello["version"] != VERSION:
             raise LinkVersionMismatch(
                 f"{self.name}: the board speaks version {hello['version']} of the wire, this host {VERSION}"

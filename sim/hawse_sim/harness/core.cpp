@@ -15,7 +15,7 @@ struct Core {
     Stalls idle, block;
     uint64_t patience;
     std::vector<Beat> beats;
-    uint64_t busy_cycles = 0, commands = 0;
+    uint64_t busy_cycles = 0, held_cycles = 0, commands = 0;
 
     // Answers of the burst still to come; FENCE and BATCH are two beats each, the second of any content.
     int64_t fences = 0, batches = 0, hellos = 0;
@@ -40,7 +40,7 @@ struct Core {
 }  // namespace
 
 struct Counters {
-    uint64_t cycles, busy_cycles, commands;
+    uint64_t cycles, busy_cycles, held_cycles, commands;
 };
 
 HAWSE_EXPORT void* hawse_core_new(const char* trace, uint64_t from, uint64_t to, uint64_t stall,
@@ -95,6 +95,7 @@ HAWSE_EXPORT int64_t hawse_core_exchange(void* handle, const hawse_command* comm
             stuck = 0;
         }
         core.busy_cycles += top.busy;
+        core.held_cycles += top.held;
         model.rise();
         if (stuck > core.patience) return -1;
     }
@@ -119,5 +120,5 @@ HAWSE_EXPORT void hawse_core_idle(void* handle, uint64_t cycles) {
 
 HAWSE_EXPORT void hawse_core_counters(void* handle, Counters* out) {
     const Core& core = *static_cast<Core*>(handle);
-    *out = {core.model.cycles, core.busy_cycles, core.commands};
+    *out = {core.model.cycles, core.busy_cycles, core.held_cycles, core.commands};
 }

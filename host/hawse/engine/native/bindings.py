@@ -30,10 +30,13 @@ def _library() -> ctypes.CDLL:
         "hawse_soft_new": (c_void_p, _SIZES),
         "hawse_soft_free": (None, (c_void_p,)),
         "hawse_soft_reset": (None, (c_void_p, c_uint32)),
+        "hawse_soft_hashing": (None, (c_void_p, c_int)),
+        "hawse_soft_time": (c_int64, (c_void_p, c_void_p, c_size_t, c_void_p)),
         "hawse_soft_exchange": (c_int64, (c_void_p, c_void_p, c_size_t, _POINTER)),
         "hawse_driver_new": (c_void_p, _SIZES),
         "hawse_driver_free": (None, (c_void_p,)),
         "hawse_driver_reset": (None, (c_void_p,)),
+        "hawse_driver_recentring": (None, (c_void_p, c_int)),
         "hawse_driver_prepare": (
             c_int64,
             (c_void_p, c_void_p, c_size_t, _POINTER, _POINTER, POINTER(c_size_t)),
@@ -44,6 +47,7 @@ def _library() -> ctypes.CDLL:
         ),
         "hawse_driver_done": (c_int, (c_void_p,) * 5),
         "hawse_driver_resting": (c_int64, (c_void_p, c_void_p, c_size_t)),
+        "hawse_keccak256": (c_int, (c_void_p, c_size_t, c_size_t, c_void_p)),
         "hawse_driver_instrument": (c_int, (c_void_p, c_uint32, POINTER(c_uint32), POINTER(c_int32))),
     }
     for name, (result, arguments) in signatures.items():
@@ -68,6 +72,18 @@ def _copy(pointer: "c_void_p", count: int, dtype: "np.dtype[Any]") -> NDArray[An
     if count:
         ctypes.memmove(out.ctypes.data, pointer, count * dtype.itemsize)
     return out
+
+
+def keccak256_rows(messages: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Keccak-256 of each row: shape (n, bytes of a message) in, (n, 32) out.
+
+    Rows are hashed side by side where the processor has wide registers.
+    """
+    messages = np.ascontiguousarray(messages)
+    count, size = messages.shape
+    hashes = np.empty((count, 32), np.uint8)
+    _checked(_library().hawse_keccak256(messages.ctypes.data, size, count, hashes.ctypes.data))
+    return hashes
 
 
 class _Object:
@@ -105,6 +121,23 @@ class Soft(_Object):
         """As after power-up, with this epoch."""
         self._native.hawse_soft_reset(self._alive(), epoch)
 
+    def set_hashing(self, on: bool) -> None:
+        """Whether reports are hashed from the next reset on; at first they are."""
+        self._native.hawse_soft_hashing(self._alive(), on)
+
+    def time(self, commands: Array) -> int:
+        """Nanoseconds that it takes to carry out ``commands``, a contiguous array of COMMAND."""
+        return _checked(
+            self._native.hawse_soft_time(self._alive(), commands.ctypes.data, len(commands), None)
+        )
+
+    def time_each(self, commands: Array) -> NDArray[np.uint32]:
+        """Nanoseconds that each of ``commands`` takes when they come one by one, with a look at the clock."""
+        out = np.zeros(len(commands), np.uint32)
+        at = out.ctypes.data
+        _checked(self._native.hawse_soft_time(self._alive(), commands.ctypes.data, len(commands), at))
+        return out
+
     def exchange(self, commands: Array) -> Array:
         """Beats that answer ``commands``, a contiguous array of COMMAND."""
         beats = c_void_p()
@@ -127,6 +160,10 @@ class Driver(_Object):
     def reset(self) -> None:
         """Forget everything; to be called when the engine is reset."""
         self._native.hawse_driver_reset(self._alive())
+
+    def set_recentring(self, on: bool) -> None:
+        """Whether a burst may begin by moving the band to an order outside it; at first it may."""
+        self._native.hawse_driver_recentring(self._alive(), on)
 
     def prepare(self, orders: Array) -> tuple[Array, list[tuple[int, int]]]:
         """Commands for a burst of ORDER rows, and (index, reason) of those that are refused.

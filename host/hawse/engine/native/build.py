@@ -5,6 +5,7 @@
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def compile_library(
     """
     directories = (*includes, *include_dirs())
     command = [*compiler(), *FLAGS, *flags, *(f"-I{d}" for d in directories)]
-    content = hashlib.sha256(repr((name, command, sys.platform, os.uname().machine)).encode())
+    content = hashlib.sha256(repr((name, command, sys.platform, platform.machine())).encode())
     headers = {h for d in (*directories, *(s.parent for s in sources)) for h in d.glob("*.h*")}
     for path in (*sources, *sorted(headers)):
         content.update(f"{path}\0{path.stat().st_size}\0".encode() + path.read_bytes())
@@ -111,10 +112,12 @@ def compile_library(
 
 
 @cache
-def library() -> Path:
+def library(*flags: str) -> Path:
     """The shared library of the software engine and the driver, with the C interface.
+
+    ``flags`` are for the compiler: a measurement may want another library than everybody's.
 
     Raises:
         BuildError: it cannot be built.
     """
-    return compile_library("hawse", (*source_files(), HERE / "c_api.cpp"))
+    return compile_library("hawse", (*source_files(), HERE / "c_api.cpp"), flags)

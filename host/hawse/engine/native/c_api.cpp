@@ -1,10 +1,12 @@
 #include "c_api.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <exception>
 
 #include "driver.hpp"
+#include "keccak.hpp"
 #include "soft.hpp"
 
 using namespace hawse;
@@ -59,6 +61,32 @@ void hawse_soft_free(hawse_soft *engine) { delete engine; }
 
 void hawse_soft_reset(hawse_soft *engine, uint32_t epoch) { engine->reset(epoch); }
 
+void hawse_soft_hashing(hawse_soft *engine, int on) { engine->set_hashing(on); }
+
+int64_t hawse_soft_time(hawse_soft *engine, const hawse_command *commands, size_t count, uint32_t *each) {
+    return guarded([&]() -> int64_t {
+        using Clock = std::chrono::steady_clock;
+        const auto between = [](Clock::time_point from, Clock::time_point to) {
+            return std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
+        };
+        const auto begun = Clock::now();
+        if (!each) {
+            constexpr size_t PORTION = 256; // as a caller would that wants the beats in its cache
+            for (size_t i = 0; i < count; i += PORTION)
+                engine->exchange(commands + i, std::min(PORTION, count - i));
+            return between(begun, Clock::now());
+        }
+        auto last = begun;
+        for (size_t i = 0; i < count; ++i) {
+            engine->exchange(commands + i, 1);
+            const auto now = Clock::now();
+            each[i] = uint32_t(between(last, now));
+            last = now;
+        }
+        return between(begun, last);
+    });
+}
+
 int64_t hawse_soft_exchange(hawse_soft *engine, const hawse_command *commands, size_t count, const void **beats) {
     return guarded([&]() -> int64_t {
         const auto &out = engine->exchange(commands, count);
@@ -74,6 +102,8 @@ hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t levels, uint32_t o
 void hawse_driver_free(hawse_driver *driver) { delete driver; }
 
 void hawse_driver_reset(hawse_driver *driver) { driver->reset(); }
+
+void hawse_driver_recentring(hawse_driver *driver, int on) { driver->set_recentring(on); }
 
 int64_t hawse_driver_prepare(hawse_driver *driver, const hawse_order *orders, size_t count,
                              const hawse_command **commands, const uint32_t **refused, size_t *refused_count) {
@@ -124,6 +154,15 @@ int hawse_driver_instrument(const hawse_driver *driver, uint32_t instrument, uin
         const auto &mirror = driver->instrument(instrument);
         *state = mirror.state;
         *base = mirror.base;
+        return 0;
+    });
+}
+
+size_t hawse_keccak256_width(void) { return keccak256_width(); }
+
+int hawse_keccak256(const uint8_t *messages, size_t size, size_t count, uint8_t *hashes) {
+    return guarded([&]() -> int {
+        keccak256_each(messages, size, count, reinterpret_cast<Hash *>(hashes));
         return 0;
     });
 }

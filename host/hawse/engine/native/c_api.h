@@ -24,6 +24,11 @@ HAWSE_API const char *hawse_error(void);
 HAWSE_API hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t levels, uint32_t orders, uint32_t account_bits);
 HAWSE_API void hawse_soft_free(hawse_soft *);
 HAWSE_API void hawse_soft_reset(hawse_soft *, uint32_t epoch);
+/* Whether reports are hashed from the next reset on; at first they are. */
+HAWSE_API void hawse_soft_hashing(hawse_soft *, int on);
+/* Nanoseconds that the commands take, without handing out beats; if `each` is not null, carried out one at a time, and
+ * there stands what each took, with one reading of the clock. */
+HAWSE_API int64_t hawse_soft_time(hawse_soft *, const hawse_command *, size_t count, uint32_t *each);
 /* Number of beats, HAWSE_BEAT_BYTES each, at *beats. */
 HAWSE_API int64_t hawse_soft_exchange(hawse_soft *, const hawse_command *, size_t count, const void **beats);
 
@@ -31,6 +36,8 @@ HAWSE_API hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t levels, 
                                          uint32_t account_bits);
 HAWSE_API void hawse_driver_free(hawse_driver *);
 HAWSE_API void hawse_driver_reset(hawse_driver *);
+/* Whether a burst may begin by moving the band to an order outside it; at first it may. */
+HAWSE_API void hawse_driver_recentring(hawse_driver *, int on);
 /* Number of commands at *commands; refusals are pairs of (index of the order, reason) of uint32_t. */
 HAWSE_API int64_t hawse_driver_prepare(hawse_driver *, const hawse_order *, size_t count,
                                        const hawse_command **commands, const uint32_t **refused,
@@ -43,6 +50,11 @@ HAWSE_API int hawse_driver_done(const hawse_driver *, hawse_fence *, uint8_t *di
 /* Number of resting orders; up to `capacity` of them, 40 bytes each: hawse_resting, uint64_t order id. */
 HAWSE_API int64_t hawse_driver_resting(const hawse_driver *, void *out, size_t capacity);
 HAWSE_API int hawse_driver_instrument(const hawse_driver *, uint32_t instrument, uint32_t *state, int32_t *base);
+
+/* How many messages hawse_keccak256 hashes side by side on this processor. */
+HAWSE_API size_t hawse_keccak256_width(void);
+/* Keccak-256 of `count` messages of `size` bytes each, one after another; 32 bytes each at `hashes`. */
+HAWSE_API int hawse_keccak256(const uint8_t *messages, size_t size, size_t count, uint8_t *hashes);
 
 #ifdef __cplusplus
 }

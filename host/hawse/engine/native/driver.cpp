@@ -45,6 +45,7 @@ Driver::Driver(const Geometry &geometry)
 void Driver::reset() {
     std::fill(orders_.begin(), orders_.end(), Order{});
     std::fill(instruments_.begin(), instruments_.end(), InstrumentMirror{});
+    sent_ = instruments_;
     std::fill(ids_.slots.begin(), ids_.slots.end(), NO_HANDLE);
     std::fill(free_.begin(), free_.end(), ~uint64_t(0));
     std::fill(free_summary_.begin(), free_summary_.end(), 0);
@@ -58,7 +59,10 @@ void Driver::reset() {
     dumped_.clear();
     stage_ = Stage::IDLE;
     closing_ = false;
+    complete_ = false;
     rank_ = records_ = 0;
+    resting_count_ = 0;
+    added_ = used_ = 0;
     next_ = 0;
 }
 
@@ -76,6 +80,7 @@ void Driver::learn(uint32_t handle, uint64_t order_id) {
     orders_[handle] = Order{};
     orders_[handle].order_id = order_id;
     orders_[handle].known = true;
+    used_ = std::max(used_, handle + 1);
     const size_t mask = ids_.slots.size() - 1;
     size_t i = ids_.home(order_id);
     while (ids_.slots[i] != NO_HANDLE)
@@ -114,8 +119,6 @@ uint32_t Driver::lowest_free() const {
 }
 
 void Driver::prepare(const hawse_order *orders, size_t count) {
-    if (stage_ != Stage::IDLE)
-        throw DriverError("the last burst is not answered; reset the driver and the engine");
     for (size_t i = 0; i < count; ++i) {
         const bool ends = orders[i].opcode == HAWSE_OPCODE_FENCE || orders[i].opcode == HAWSE_OPCODE_CLOSE;
         if (ends != (i + 1 == count) || orders[i].opcode == HAWSE_OPCODE_HELLO)
@@ -124,53 +127,78 @@ void Driver::prepare(const hawse_order *orders, size_t count) {
     }
     if (!count)
         throw std::invalid_argument("orders: none; a burst ends with FENCE or CLOSE");
+    begin(orders, count);
+    for (size_t i = 0; i < count; ++i)
+        add(orders[i]);
+}
+
+void Driver::begin(const hawse_order *orders, size_t count) {
+    if (stage_ != Stage::IDLE)
+        throw DriverError("the last burst is not answered; reset the driver and the engine");
     commands_.clear();
     order_ids_.clear();
     refused_.clear();
     events_.clear();
     dumped_.clear();
-    next_ = 0;
-    for (size_t i = 0; i < count; ++i) {
-        const hawse_order &order = orders[i];
-        const uint32_t index = uint32_t(i);
-        switch (order.opcode) {
-        case HAWSE_OPCODE_NEW: {
-            const uint32_t handle = lowest_free();
-            if (find(order.order_id) != NO_HANDLE) {
-                refuse(index, Refusal::DUPLICATE_ORDER_ID);
-            } else if (handle == NO_HANDLE) {
-                refuse(index, Refusal::STORE_FULL);
-            } else {
-                learn(handle, order.order_id);
-                send(order, handle, order.order_id);
-            }
-            break;
-        }
-        case HAWSE_OPCODE_LOAD:
-            if (find(order.order_id) != NO_HANDLE) {
-                refuse(index, Refusal::DUPLICATE_ORDER_ID);
-            } else if (order.handle < geometry_.orders && orders_[order.handle].known) {
-                refuse(index, Refusal::HANDLE_IN_USE);
-            } else {
-                if (order.handle < geometry_.orders)
-                    learn(order.handle, order.order_id);
-                send(order, order.handle, order.order_id); // out of range: the engine rejects it
-            }
-            break;
-        case HAWSE_OPCODE_CANCEL:
-        case HAWSE_OPCODE_REPLACE:
-        case HAWSE_OPCODE_REDUCE:
-            send(order, find(order.order_id), order.order_id);
-            break;
-        case HAWSE_OPCODE_RECENTRE:
-            recentre(order, index);
-            break;
-        default:
-            send(order, 0, 0);
-        }
-    }
-    closing_ = commands_.back().opcode == HAWSE_OPCODE_CLOSE;
+    next_ = added_ = 0;
+    complete_ = false;
+    if (recentring_)
+        follow(orders, count);
     stage_ = Stage::REPORTS;
+}
+
+void Driver::add(const hawse_order &order) {
+    if (stage_ != Stage::REPORTS || complete_)
+        throw DriverError("an order outside of a burst");
+    const uint32_t index = added_++;
+    switch (order.opcode) {
+    case HAWSE_OPCODE_NEW: {
+        const uint32_t handle = lowest_free();
+        if (find(order.order_id) != NO_HANDLE) {
+            refuse(index, Refusal::DUPLICATE_ORDER_ID);
+        } else if (handle == NO_HANDLE) {
+            refuse(index, Refusal::STORE_FULL);
+        } else {
+            learn(handle, order.order_id);
+            send(order, handle, order.order_id);
+        }
+        break;
+    }
+    case HAWSE_OPCODE_LOAD:
+        if (find(order.order_id) != NO_HANDLE) {
+            refuse(index, Refusal::DUPLICATE_ORDER_ID);
+        } else if (order.handle < geometry_.orders && orders_[order.handle].known) {
+            refuse(index, Refusal::HANDLE_IN_USE);
+        } else {
+            if (order.handle < geometry_.orders)
+                learn(order.handle, order.order_id);
+            send(order, order.handle, order.order_id); // out of range: the engine rejects it
+        }
+        break;
+    case HAWSE_OPCODE_CANCEL:
+    case HAWSE_OPCODE_REPLACE:
+    case HAWSE_OPCODE_REDUCE:
+        send(order, find(order.order_id), order.order_id);
+        break;
+    case HAWSE_OPCODE_RECENTRE:
+        recentre(order, index);
+        break;
+    case HAWSE_OPCODE_STATE:
+        if (order.instrument < geometry_.instruments) {
+            InstrumentMirror &sent = sent_[order.instrument];
+            sent.state = uint8_t(order.quantity);
+            if (order.quantity == HAWSE_INSTRUMENT_STATE_LOADING)
+                sent.base = order.price;
+        }
+        send(order, 0, 0);
+        break;
+    default:
+        send(order, 0, 0);
+    }
+    if (order.opcode == HAWSE_OPCODE_FENCE || order.opcode == HAWSE_OPCODE_CLOSE) {
+        complete_ = true;
+        closing_ = order.opcode == HAWSE_OPCODE_CLOSE;
+    }
 }
 
 void Driver::send(const hawse_order &order, uint32_t handle, uint64_t order_id) {
@@ -186,18 +214,25 @@ void Driver::recentre(const hawse_order &order, uint32_t index) {
         return refuse(index, Refusal::RECENTRE_NOT_FIRST);
     if (order.instrument >= geometry_.instruments)
         return refuse(index, Refusal::RECENTRE_INSTRUMENT);
-    const auto handles = by_priority(order.instrument);
-    for (const uint32_t handle : handles)
-        if (uint64_t(int64_t(orders_[handle].price) - order.price) >= geometry_.levels)
+    for (uint32_t handle = 0; handle < used_; ++handle) {
+        const Order &resting = orders_[handle];
+        if (resting.resting && resting.instrument == order.instrument &&
+            uint64_t(int64_t(resting.price) - order.price) >= geometry_.levels)
             return refuse(index, Refusal::RECENTRE_BAND);
+    }
+    move_band(order.instrument, order.price, order.seq);
+}
+
+// Every resting order fits the band at `base`.
+void Driver::move_band(uint32_t instrument, int32_t base, uint64_t seq) {
     hawse_order step{};
     step.opcode = HAWSE_OPCODE_STATE;
-    step.instrument = order.instrument;
-    step.price = order.price;
+    step.instrument = uint16_t(instrument);
+    step.price = base;
     step.quantity = HAWSE_INSTRUMENT_STATE_LOADING;
-    step.seq = order.seq;
+    step.seq = seq;
     send(step, 0, 0);
-    for (const uint32_t handle : handles) {
+    for (const uint32_t handle : by_priority(int(instrument))) {
         const Order &resting = orders_[handle];
         hawse_order load{};
         load.opcode = HAWSE_OPCODE_LOAD;
@@ -206,13 +241,77 @@ void Driver::recentre(const hawse_order &order, uint32_t index) {
         load.account = resting.account;
         load.price = resting.price;
         load.quantity = resting.quantity;
-        load.seq = order.seq;
+        load.seq = seq;
         send(load, handle, resting.order_id);
     }
+    sent_[instrument].base = base;
     step.price = 0;
-    step.quantity = instruments_[order.instrument].state;
+    step.quantity = instruments_[instrument].state;
     if (step.quantity != HAWSE_INSTRUMENT_STATE_LOADING) // else it would be emptied again
         send(step, 0, 0);
+}
+
+// Whether an order would enter an open book, but not its band.
+bool Driver::outside(const hawse_order &order) const {
+    if ((order.opcode != HAWSE_OPCODE_NEW && order.opcode != HAWSE_OPCODE_REPLACE) || !order.quantity ||
+        order.instrument >= geometry_.instruments)
+        return false;
+    const InstrumentMirror &instrument = sent_[order.instrument];
+    if (instrument.state != HAWSE_INSTRUMENT_STATE_OPEN ||
+        uint64_t(int64_t(order.price) - instrument.base) < geometry_.levels)
+        return false;
+    if (order.opcode == HAWSE_OPCODE_NEW)
+        return true;
+    const uint32_t handle = find(order.order_id);
+    return handle != NO_HANDLE && orders_[handle].instrument == order.instrument;
+}
+
+// Move the band of each instrument to the first order outside it, if that order, the resting ones and those ahead
+// of it in the burst fit one band. A burst that moves or fills the band itself is left alone.
+void Driver::follow(const hawse_order *orders, size_t count) {
+    std::vector<bool> settled; // by instrument; empty until an order is outside
+    for (size_t i = 0; i < count; ++i) {
+        const hawse_order &order = orders[i];
+        const uint32_t instrument = order.instrument;
+        if (!outside(order) || (order.opcode == HAWSE_OPCODE_REPLACE && !orders_[find(order.order_id)].resting))
+            continue;
+        settled.resize(geometry_.instruments);
+        if (settled[instrument])
+            continue;
+        settled[instrument] = true;
+        int64_t low = order.price, high = order.price;
+        const auto include = [&](int64_t price) {
+            low = std::min(low, price);
+            high = std::max(high, price);
+        };
+        bool free = true;
+        for (size_t j = 0; j < i; ++j) {
+            if (orders[j].instrument != instrument)
+                continue;
+            const uint8_t opcode = orders[j].opcode;
+            if (opcode == HAWSE_OPCODE_NEW || opcode == HAWSE_OPCODE_REPLACE) {
+                if (uint64_t(int64_t(orders[j].price) - instruments_[instrument].base) < geometry_.levels)
+                    include(orders[j].price);
+            } else if (opcode == HAWSE_OPCODE_STATE || opcode == HAWSE_OPCODE_LOAD || opcode == HAWSE_OPCODE_RECENTRE)
+                free = false;
+        }
+        for (uint32_t handle = 0; handle < used_; ++handle)
+            if (orders_[handle].resting && orders_[handle].instrument == instrument)
+                include(orders_[handle].price);
+        const int64_t spare = int64_t(geometry_.levels) - 1 - (high - low);
+        if (!free || spare < 0)
+            continue;
+        const int64_t last = int64_t(INT32_MAX) - geometry_.levels + 1; // a band ends within 32 bits
+        move_band(instrument, int32_t(std::clamp(low - spare / 2, int64_t(INT32_MIN), last)), order.seq);
+    }
+}
+
+bool Driver::wants_fence(const hawse_order &order) const {
+    if (stage_ != Stage::REPORTS || !added_)
+        return false;
+    if (order.opcode == HAWSE_OPCODE_NEW && (find(order.order_id) != NO_HANDLE || lowest_free() == NO_HANDLE))
+        return true;
+    return recentring_ && outside(order);
 }
 
 void Driver::absorb(const Beat *beats, size_t count) {
@@ -231,7 +330,7 @@ void Driver::absorb(const Beat *beats, size_t count) {
             case HAWSE_KIND_FENCE: {
                 const auto report = as<hawse_report>(beat);
                 pass_silent(nullptr);
-                if (next_ + 1 != commands_.size())
+                if (!complete_ || next_ + 1 != commands_.size())
                     fail("command " + std::to_string(next_) + " has no answer", report);
                 fence_ = as<hawse_fence>(beat);
                 if (fence_.tag != commands_.back().tag)
@@ -273,6 +372,7 @@ void Driver::finish() {
         if (orders_[handle].known && !orders_[handle].resting)
             forget(handle);
     ended_.clear();
+    sent_ = instruments_;
     stage_ = Stage::IDLE;
 }
 
@@ -318,11 +418,13 @@ void Driver::rest(const hawse_command &command) {
     order.price = command.price;
     order.instrument = command.instrument;
     order.flags = command.flags & RESTING_FLAGS;
+    resting_count_ += !order.resting;
     order.resting = true;
 }
 
 void Driver::end(uint32_t handle) {
     orders_[handle].resting = false;
+    --resting_count_;
     ended_.push_back(handle);
 }
 
@@ -348,7 +450,7 @@ void Driver::record(const hawse_report &report) {
         } else if (command.opcode == HAWSE_OPCODE_STATE && command.instrument < geometry_.instruments) {
             instruments_[command.instrument] = {uint8_t(command.quantity), report.price};
             if (command.quantity == HAWSE_INSTRUMENT_STATE_LOADING)
-                for (uint32_t handle = 0; handle < geometry_.orders; ++handle)
+                for (uint32_t handle = 0; handle < used_; ++handle)
                     if (orders_[handle].resting && orders_[handle].instrument == command.instrument)
                         end(handle);
         } else if (command.opcode != HAWSE_OPCODE_MASS_CANCEL) {
@@ -410,7 +512,7 @@ void Driver::record(const hawse_report &report) {
 
 std::vector<uint32_t> Driver::by_priority(int instrument) const {
     std::vector<uint32_t> handles;
-    for (uint32_t handle = 0; handle < geometry_.orders; ++handle)
+    for (uint32_t handle = 0; handle < used_; ++handle)
         if (orders_[handle].resting && (instrument < 0 || orders_[handle].instrument == instrument))
             handles.push_back(handle);
     std::sort(handles.begin(), handles.end(), [this](uint32_t left, uint32_t right) {
@@ -424,6 +526,29 @@ std::vector<uint32_t> Driver::by_priority(int instrument) const {
         return a.rank < b.rank;
     });
     return handles;
+}
+
+bool Driver::best(uint32_t instrument, unsigned side, int32_t &price) const {
+    bool found = false;
+    for (uint32_t handle = 0; handle < used_; ++handle) {
+        const Order &order = orders_[handle];
+        if (!order.resting || order.instrument != instrument || (order.flags & 1) != side)
+            continue;
+        if (!found || (side == HAWSE_SIDE_BUY ? order.price > price : order.price < price))
+            price = order.price;
+        found = true;
+    }
+    return found;
+}
+
+uint64_t Driver::depth(uint32_t instrument, unsigned side, int64_t price) const {
+    uint64_t sum = 0;
+    for (uint32_t handle = 0; handle < used_; ++handle) {
+        const Order &order = orders_[handle];
+        if (order.resting && order.instrument == instrument && (order.flags & 1) == side && order.price == price)
+            sum += order.quantity;
+    }
+    return sum;
 }
 
 std::vector<MirrorOrder> Driver::resting() const {

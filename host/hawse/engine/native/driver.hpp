@@ -2,7 +2,8 @@
 // mirror of the resting orders is kept.
 //
 // One burst at a time: prepare() turns orders into commands; absorb() takes the beats that answer them, in any
-// portions, until done(). Any failure leaves the driver of no use until reset().
+// portions, until done(). Or begin(), and add() order by order, with absorb() in between. Any failure leaves the
+// driver of no use until reset().
 #pragma once
 #include <cstdint>
 #include <stdexcept>
@@ -51,8 +52,21 @@ class Driver {
     // Forget all orders: to be called when the engine is reset.
     void reset();
 
-    // Begin a burst; the last order must be FENCE or CLOSE, no other may be, and none HELLO.
+    // Whether a burst may begin by moving the band to an order outside it; at first it may.
+    void set_recentring(bool on) { recentring_ = on; }
+
+    // A whole burst; the last order must be FENCE or CLOSE, no other may be, and none HELLO.
     void prepare(const hawse_order *orders, size_t count);
+
+    // Begin a burst of which these are the first orders, or all; they are yet to be added.
+    void begin(const hawse_order *orders, size_t count);
+    // The next order of a burst that has begun, which FENCE or CLOSE ends; no HELLO.
+    void add(const hawse_order &order);
+    // Whether an order might fare better as the first of a new burst: its id may be free by then, or a handle, or
+    // the band may move to it.
+    bool wants_fence(const hawse_order &order) const;
+
+    // Commands of the burst, and the orders of it for which there is none.
     const std::vector<hawse_command> &commands() const { return commands_; }
     const std::vector<Refused> &refused() const { return refused_; }
 
@@ -72,6 +86,11 @@ class Driver {
     // Resting orders by instrument, bids before asks, best price first, then time.
     std::vector<MirrorOrder> resting() const;
     const InstrumentMirror &instrument(uint32_t i) const { return instruments_.at(i); }
+    size_t resting_count() const { return resting_count_; }
+    // Best price of a side of an instrument in `price`; false if nothing rests there.
+    bool best(uint32_t instrument, unsigned side, int32_t &price) const;
+    // Sum of what rests at a price.
+    uint64_t depth(uint32_t instrument, unsigned side, int64_t price) const;
 
   private:
     struct Order {
@@ -101,6 +120,9 @@ class Driver {
     void forget(uint32_t handle);
     uint32_t lowest_free() const;
     void recentre(const hawse_order &order, uint32_t index);
+    void move_band(uint32_t instrument, int32_t base, uint64_t seq);
+    void follow(const hawse_order *orders, size_t count);
+    bool outside(const hawse_order &order) const;
     std::vector<uint32_t> by_priority(int instrument) const;
     void send(const hawse_order &order, uint32_t handle, uint64_t order_id);
     void refuse(uint32_t index, Refusal reason) { refused_.push_back({index, reason}); }
@@ -116,15 +138,20 @@ class Driver {
 
     Geometry geometry_;
     std::vector<Order> orders_; // by handle
-    std::vector<InstrumentMirror> instruments_;
+    std::vector<InstrumentMirror> instruments_, sent_; // as acknowledged; as the commands of the burst will have it
     IdMap ids_;
     std::vector<uint64_t> free_, free_summary_; // by handle; bit i of the summary: word i has a free handle
     uint64_t rank_ = 0;
     uint64_t records_ = 0; // since the log began
+    size_t resting_count_ = 0;
+    uint32_t used_ = 0; // handles from here on were never used
+    bool recentring_ = true;
 
     std::vector<hawse_command> commands_;
     std::vector<uint64_t> order_ids_; // of commands_
     std::vector<Refused> refused_;
+    uint32_t added_ = 0; // orders of the burst
+    bool complete_ = false; // its FENCE or CLOSE is among them
     size_t next_ = 0; // first command without an answer
     std::vector<uint32_t> ended_; // handles that may become free at the fence
 

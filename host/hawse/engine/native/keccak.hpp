@@ -18,4 +18,10 @@ Hash keccak256(const uint8_t *data, size_t size);
 // the processor has wide registers. Writes one hash for each message.
 void keccak256_blocks(const uint8_t *const *messages, size_t count, size_t blocks, Hash *out);
 
+// How many messages this processor hashes side by side: 8, 4 or 1.
+size_t keccak256_width();
+
+// Hash `count` messages of `size` bytes each, one after another at `messages`.
+void keccak256_each(const uint8_t *messages, size_t size, size_t count, Hash *out);
+
 } // namespace hawse

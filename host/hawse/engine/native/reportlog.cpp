@@ -26,6 +26,7 @@ ReportLog::ReportLog() {
 }
 
 void ReportLog::clear() {
+    hashing_ = hash_next_;
     lane_ = fill_ = 0;
     records_ = leaves_ = 0;
     peaks_.clear();

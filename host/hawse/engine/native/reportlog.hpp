@@ -13,13 +13,18 @@ class ReportLog {
   public:
     ReportLog();
 
+    // From the next clear() on; without hashing records are only counted, and there are no leaves.
+    void set_hashing(bool on) { hash_next_ = on; }
+
     // Forget everything: no records, no leaves.
     void clear();
 
     // Add the first HAWSE_RECORD_BYTES bytes at `record`.
     void append(const void *record) {
-        std::memcpy(lanes_[lane_] + 1 + size_t(HAWSE_RECORD_BYTES) * fill_, record, HAWSE_RECORD_BYTES);
         ++records_;
+        if (!hashing_)
+            return;
+        std::memcpy(lanes_[lane_] + 1 + size_t(HAWSE_RECORD_BYTES) * fill_, record, HAWSE_RECORD_BYTES);
         if (++fill_ == CHUNK) {
             fill_ = 0;
             if (++lane_ == KECCAK_LANES)
@@ -41,6 +46,8 @@ class ReportLog {
     static constexpr size_t CHUNK = 64;
     static constexpr size_t LEAF_BYTES = 1 + CHUNK * HAWSE_RECORD_BYTES;
     static constexpr size_t LEAF_BLOCKS = LEAF_BYTES / KECCAK_RATE + 1;
+
+    bool hashing_ = true, hash_next_ = true;
 
     void hash_full();
     void leaf(Hash hash);

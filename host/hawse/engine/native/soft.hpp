@@ -44,6 +44,10 @@ class SoftEngine {
 
     void reset(uint32_t epoch);
 
+    // Whether reports are hashed, from the next reset on. If not, digests and roots are those of an empty log, and
+    // everything else is the same.
+    void set_hashing(bool on) { log_.set_hashing(on); }
+
     // Carry out commands; the beats stay valid until the next call.
     const std::vector<Beat> &exchange(const hawse_command *commands, size_t count);
 

@@ -1,0 +1,211 @@
+"""Synthesis, place and route with open tools: ``python -m hawse_hdl.build route --device LFE5UM5G-85F-8``.
+
+Native ``yosys`` and ``nextpnr`` are taken where PATH has them, the ones of PyPI otherwise. Each seed is kept
+in the build folder under a hash of netlist and tools, so that an interrupted run goes on seed by seed
+and a stale result is never taken for one of this netlist.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Flow, In, Out
+from hawse.wire.schema import Geometry
+
+
+class RouteError(Exception):
+    """A tool is missing or failed; says which, and the end of what it printed."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A part and its package, as synthesis and nextpnr name it."""
+
+    family: str
+    options: tuple[str, ...]
+    synthesis: str
+
+
+#: Parts by the vendor's name. Without -nowidelut the hash cores need three times the area.
+DEVICES = {
+    "LFE5UM5G-85F-8": Device(
+        "ecp5", ("--um5g-85k", "--speed", "8", "--package", "CABGA381"), "synth_ecp5 -nowidelut"
+    ),
+    "LFE5U-85F-6": Device(
+        "ecp5", ("--85k", "--speed", "6", "--package", "CABGA381"), "synth_ecp5 -nowidelut"
+    ),
+    "iCE40UP5K": Device("ice40", ("--up5k", "--package", "sg48"), "synth_ice40 -dsp -spram"),
+    "iCE40HX8K": Device("ice40", ("--hx8k", "--package", "ct256"), "synth_ice40"),
+}
+
+
+class Pinned(wiring.Component):
+    """A component of wide ports behind four wires, for routing it alone.
+
+    Inputs come out of a shift register, outputs go through registers into an exclusive-or tree, so that
+    neither pins nor their paths limit the figure.
+    """
+
+    data: In(1)
+    shift: In(1)
+    parity: Out(1)
+
+    def __init__(self, inner: wiring.Component) -> None:
+        self.inner = inner
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:  # noqa: D102
+        m = Module()
+        m.submodules.inner = self.inner
+        inputs: list[Value] = []
+        outputs: list[Value] = []
+        for _, member, value in self.inner.signature.flatten(self.inner):
+            bits = Value.cast(value)
+            (inputs if member.flow is Flow.In else outputs).append(bits)
+        chain = Signal(sum(len(bits) for bits in inputs))
+        with m.If(self.shift):
+            m.d.sync += chain.eq(chain << 1 | self.data)
+        at = 0
+        for bits in inputs:
+            m.d.comb += bits.eq(chain[at : at + len(bits)])
+            at += len(bits)
+        stage: list[Value] = outputs
+        while sum(len(bits) for bits in stage) > 1:
+            flat = [bit for bits in stage for bit in bits]
+            reduced = Signal(-(-len(flat) // 4))
+            for n in range(len(reduced)):
+                part = flat[4 * n : 4 * n + 4]
+                value = part[0]
+                for bit in part[1:]:
+                    value = value ^ bit
+                m.d.sync += reduced[n].eq(value)
+            stage = [reduced]
+        m.d.comb += self.parity.eq(stage[0])
+        return m
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found:
+        return found
+    packaged = Path(sys.executable).with_name(f"yowasp-{name}")
+    if packaged.exists():
+        return str(packaged)
+    raise RouteError(f"neither {name} nor yowasp-{name} is installed: make route does it")
+
+
+def _run(command: list[str], log: Path) -> None:
+    with log.open("w") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise RouteError(f"{' '.join(command)} failed, see {log}:\n{log.read_text()[-1500:]}")
+
+
+def _version(tool: str) -> str:
+    flag = "-V" if tool.endswith("yosys") else "--version"
+    done = subprocess.run([tool, flag], capture_output=True, text=True, check=False)
+    found = re.search(r"Yosys [\w.+-]+|nextpnr-[\d.]+[\w-]*", done.stdout + done.stderr)
+    if not found:
+        raise RouteError(f"{tool} {flag} says no version: {(done.stdout + done.stderr)[:200]}")
+    return found[0]
+
+
+def synthesize(top: Elaboratable, device: Device, folder: Path, abc9: bool) -> Path:
+    """The netlist of ``top`` as JSON, made once for each content and tool; its name is the hash."""
+    yosys = _tool("yosys")
+    text = rtlil.convert(top, name="top", emit_src=False)
+    script = f"{device.synthesis}{' -abc9' if abc9 else ''} -top top"
+    key = hashlib.sha256(f"{_version(yosys)}\n{script}\n{text}".encode()).hexdigest()[:16]
+    netlist = folder / f"{key}.json"
+    if not netlist.exists():
+        source, part = folder / f"{key}.il", folder / f"{key}.part"
+        source.write_text(text)
+        _run([yosys, "-p", f"read_rtlil {source}; {script} -json {part}"], folder / f"{key}.yosys.log")
+        part.rename(netlist)
+    return netlist
+
+
+def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float) -> dict[str, Any]:
+    """One seed's utilisation and clock, made once for each netlist and tool."""
+    nextpnr = _tool(f"nextpnr-{device.family}")
+    terms = [*device.options, "--freq", f"{goal_mhz:g}", "--seed", str(seed)]
+    key = hashlib.sha256(f"{_version(nextpnr)} {terms}".encode()).hexdigest()[:8]
+    stem = netlist.with_suffix(f".{key}-seed{seed}")
+    report = stem.with_name(stem.name + ".report.json")
+    if not report.exists():
+        part = report.with_suffix(".part")
+        command = [nextpnr, "--json", str(netlist), *terms, "--timing-allow-fail", "--report", str(part)]
+        _run([*command, "--quiet"], stem.with_name(stem.name + ".log"))
+        part.rename(report)
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+def _used(utilization: dict[str, Any], *cells: str) -> int:
+    return sum(utilization.get(cell, {}).get("used", 0) for cell in cells)
+
+
+def route(
+    make: Callable[[], wiring.Component],
+    *,
+    top: str,
+    device_name: str,
+    geometry: Geometry,
+    seeds: Sequence[int],
+    goal_mhz: float,
+    folder: Path,
+    abc9: bool = False,
+    jobs: int = 1,
+    progress: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Route ``make()`` with each seed.
+
+    Returns:
+        The figures: ``device``, ``top``, ``geometry``, ``seeds``, ``fmax_mhz`` (one a seed),
+        ``fmax_mhz_median``, ``lut4``, ``ff``, ``bram``, ``netlist`` (hash) and ``tools``.
+
+    Raises:
+        RouteError: a tool is missing or failed, or the design does not fit.
+    """
+    device = DEVICES[device_name]
+    folder.mkdir(parents=True, exist_ok=True)
+    progress(f"Synthesizing {top} for {device_name}")
+    netlist = synthesize(make(), device, folder, abc9)
+
+    def one(seed: int) -> dict[str, Any]:
+        found = place_and_route(netlist, device, seed, goal_mhz)
+        clocks = {name: round(clock["achieved"], 2) for name, clock in found["fmax"].items()}
+        progress(f"Seed {seed}: {clocks}")
+        return found
+
+    with ThreadPoolExecutor(jobs) as pool:
+        reports = list(pool.map(one, seeds))
+    fmax = [round(min(clock["achieved"] for clock in r["fmax"].values()), 2) for r in reports]
+    used = reports[0]["utilization"]
+    ecp5 = device.family == "ecp5"
+    return {
+        "device": device_name,
+        "top": top,
+        "geometry": asdict(geometry),
+        "seeds": list(seeds),
+        "fmax_mhz": fmax,
+        "fmax_mhz_median": median_low(fmax),
+        "lut4": _used(used, "TRELLIS_COMB") if ecp5 else _used(used, "ICESTORM_LC"),
+        "ff": _used(used, "TRELLIS_FF") if ecp5 else None,
+        "bram": _used(used, "DP16KD") if ecp5 else _used(used, "ICESTORM_RAM"),
+        "netlist": netlist.stem,
+        "goal_mhz": goal_mhz,
+        "tools": [_version(_tool("yosys")), _version(_tool(f"nextpnr-{device.family}"))],
+    }

@@ -1,0 +1,5 @@
+"""``python -m hawse.cli``."""
+
+from . import main
+
+main()

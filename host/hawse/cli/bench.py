@@ -1,0 +1,15 @@
+"""``hawse bench``: figures, each beside the best software of the same run."""
+
+import click
+
+from .bench_engine import engine
+from .bench_hash import hash_
+
+
+@click.group()
+def bench() -> None:
+    """Measure, and compare with software on this machine."""
+
+
+bench.add_command(engine)
+bench.add_command(hash_)

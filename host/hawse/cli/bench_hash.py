@@ -1,0 +1,404 @@
+"""``hawse bench hash``: the hash cores against the best software on this machine, in one run."""
+
+import hashlib
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from ctypes import CDLL, c_size_t, c_void_p
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from tiny_keccak import keccak256
+
+from hawse.commit import exits, merkle
+from hawse.commit.exits import Exit
+from hawse.commit.leaves import ACCOUNT_NODE
+from hawse.commit.tree import SparseTree
+from hawse.engine import Band, Engine
+from hawse.engine.native import build
+from hawse.results import record
+from hawse.wire import Geometry, Opcode
+from hawse.wire.dtypes import ORDER, make
+
+from .common import clear_errors, console, json_option, say
+
+Bytes = NDArray[np.uint8]
+#: Hashes rows of messages: shape (n, bytes) to (n, 32).
+Hasher = Callable[[Bytes], Bytes]
+
+#: Bytes that a permutation takes in.
+RATE = 136
+LEAVES = 65_536
+ACCOUNTS = 100_000
+#: The demo's.
+GEOMETRY = Geometry(instruments=2, levels=32_768, orders=8_192)
+_NODE = 0x01
+_BURST = 2048
+_LONG = 1 << 20  # bytes
+_TIMES = 3
+_WIDTHS = {8: "eight at once (AVX-512)", 4: "four at once (AVX2)", 1: "one at a time"}
+
+
+class BenchmarkFailed(click.ClickException):
+    """What was measured gave a wrong result, so its figures are worth nothing."""
+
+
+@dataclass(frozen=True)
+class Software:
+    """A way to hash: permutations a second on messages of one block, and on long ones."""
+
+    name: str
+    short: float
+    long: float
+
+    @property
+    def permutations_per_s(self) -> float:
+        """The better of the two."""
+        return max(self.short, self.long)
+
+
+@contextmanager
+def _one_processor() -> Iterator[None]:
+    """Everything within runs on one core, where the system can say so."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Processor time of the fastest of some runs: what others do on the machine does not count."""
+    took = []
+    for _ in range(_TIMES):
+        began = time.process_time()
+        work()
+        took.append(time.process_time() - began)
+    return min(took)
+
+
+# Software
+
+
+def _native(limit: int) -> tuple[int, Hasher]:
+    """Our own C++, at most ``limit`` messages side by side; how many it takes, and the function."""
+    library = CDLL(str(build.library(f"-DHAWSE_KECCAK_WIDTH={limit}")))
+    pointer = c_void_p
+
+    def run(messages: Bytes) -> Bytes:
+        count, size = messages.shape
+        out = np.empty((count, 32), np.uint8)
+        arguments = (pointer(messages.ctypes.data), c_size_t(size), c_size_t(count), pointer(out.ctypes.data))
+        if library.hawse_keccak256(*arguments):
+            raise BenchmarkFailed("the native library ran out of memory")
+        return out
+
+    return int(library.hawse_keccak256_width()), run
+
+
+def _python() -> dict[str, Callable[[bytes], object]]:
+    """What is installed, called from Python. SHA3-256 is the same permutation with another padding."""
+    found: dict[str, Callable[[bytes], object]] = {"tiny_keccak": keccak256}
+    with suppress(ImportError):
+        sha3: Any = importlib.import_module("sha3")
+        found["safe-pysha3"] = lambda message: sha3.keccak_256(message).digest()
+    with suppress(ImportError):
+        keccak: Any = importlib.import_module("Crypto.Hash.keccak")
+        found["pycryptodome"] = lambda message: keccak.new(data=message, digest_bits=256).digest()
+    found["OpenSSL's SHA3-256 (hashlib)"] = lambda message: hashlib.sha3_256(message).digest()
+    return found
+
+
+def _each(function: Callable[[bytes], object], messages: list[bytes]) -> None:
+    for message in messages:
+        function(message)
+
+
+def _software(rng: np.random.Generator) -> tuple[list[Software], Hasher]:
+    """Everything that can hash here, and our own widest."""
+    short = rng.integers(0, 256, (LEAVES, RATE - 1), dtype=np.uint8)
+    long = rng.integers(0, 256, (8, _LONG), dtype=np.uint8)
+    permutations = long.size // _LONG * (_LONG // RATE + 1)
+    out, widest, seen = [], None, set()
+    for limit in sorted(_WIDTHS, reverse=True):
+        width, run = _native(limit)
+        if width in seen:
+            continue
+        seen.add(width)
+        widest = widest or run
+        if bytes(run(short[:9])[8]) != bytes(keccak256(short[8].tobytes())):
+            raise BenchmarkFailed(f"our own C++, {_WIDTHS[width]}, hashes wrongly")
+        rates = LEAVES / _seconds(partial(run, short)), permutations / _seconds(partial(run, long))
+        out.append(Software(f"our own C++, {_WIDTHS[width]}", *rates))
+    messages, one = [row.tobytes() for row in short[: LEAVES // 4]], long[0].tobytes()
+    for name, function in _python().items():
+        rate = len(messages) / _seconds(partial(_each, function, messages))
+        out.append(Software(name, rate, (_LONG // RATE + 1) / _seconds(partial(function, one))))
+    assert widest
+    return out, widest
+
+
+def _merkle_root(leaves: Bytes, run: Hasher) -> bytes:
+    """Root over a power of two of leaves, level by level."""
+    level = leaves
+    while len(level) > 1:
+        messages = np.empty((len(level) // 2, 65), np.uint8)
+        messages[:, 0] = _NODE
+        messages[:, 1:] = level.reshape(-1, 64)
+        level = run(messages)
+    return level.tobytes()
+
+
+# Hardware
+
+
+def _core(rng: np.random.Generator) -> float:
+    """Clock cycles a permutation of the Verilated core, in a stream of messages."""
+    from hawse_sim.keccak import KeccakModel  # noqa: PLC0415 - an extra that the host can do without
+
+    with KeccakModel() as core:
+        messages = rng.integers(0, 256, (512, RATE - 1), dtype=np.uint8)
+        digests, cycles = core.hash(messages)
+        _, half = core.hash(messages[:256])
+    if digests[-1].tobytes() != bytes(keccak256(messages[-1].tobytes())):
+        raise BenchmarkFailed("the hash core hashes wrongly")
+    return (cycles - half) / 256
+
+
+def _merkle_cycles(leaves: Bytes, cores: int) -> tuple[bytes, int]:
+    """Root from the Verilated core, and clock cycles where each level is shared among so many cores."""
+    from hawse_sim.keccak import KeccakModel  # noqa: PLC0415
+
+    cycles = 0
+    with KeccakModel() as core:
+
+        def run(messages: Bytes) -> Bytes:
+            nonlocal cycles
+            shares = [core.hash(part) for part in np.array_split(messages, cores) if len(part)]
+            cycles += max(took for _, took in shares)
+            return np.concatenate([digests for digests, _ in shares])
+
+        return _merkle_root(leaves, run), cycles
+
+
+def _appliance(commands: int) -> dict[str, Any]:
+    """A generated flow through the Verilated book and its hash cores, commands back to back."""
+    from hawse_hdl.core import Core  # noqa: PLC0415
+    from hawse_sim.flow.generated import generate  # noqa: PLC0415
+    from hawse_sim.rtl import RtlBackend  # noqa: PLC0415
+
+    flow = generate(commands)
+    flow.orders["seq"] = np.arange(1, commands + 1)
+    fence = make(ORDER, opcode=Opcode.FENCE)
+    with RtlBackend(GEOMETRY) as backend:
+        engine = Engine(backend)
+        engine.reset(1)
+        engine.load(np.zeros(0, ORDER), [Band(0, flow.base)])
+        begun = backend.cycles, backend.held_cycles
+        records = 0
+        for at in range(0, commands, _BURST):
+            burst = engine.run(np.concatenate([flow.orders[at : at + _BURST], fence]))
+            records += len(burst.events)
+        cycles, held = backend.cycles - begun[0], backend.held_cycles - begun[1]
+    default = signature(Core).parameters.get("hash_cores")
+    return {
+        "hash_cores": default.default if default else 1,
+        "flow": "generated",
+        "commands": commands,
+        "records": records,
+        "cycles": cycles,
+        "stall_cycles_from_hashing": held,
+    }
+
+
+def routed_clock(folder: Path) -> tuple[float | None, str | None]:
+    """Median clock in MHz of the routed hash core, else of the appliance, on the fastest device; its file."""
+    best: tuple[bool, float, str] | None = None
+    for path in sorted(folder.glob("route-*.json")):
+        route = json.loads(path.read_text())
+        route = route.get("result", route)
+        top = str(route.get("top", ""))
+        if top == "appliance" or top.startswith("keccak"):
+            candidate = top != "appliance", float(route["fmax_mhz_median"]), path.name
+            best = max(best or candidate, candidate)
+    return (best[1], best[2]) if best else (None, None)
+
+
+# The host's trees
+
+
+def _host(rng: np.random.Generator) -> dict[str, float]:
+    """Seconds for the accounts tree and the exit tree of a batch over :data:`ACCOUNTS` accounts."""
+    hashes = rng.bytes(32 * ACCOUNTS)
+    leaves = [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
+    everywhere = rng.choice(1 << 32, ACCOUNTS, replace=False).tolist()
+    out: dict[str, float] = {}
+    for name, indices in (("accounts", range(1, ACCOUNTS + 1)), ("scattered_accounts", everywhere)):
+        changed = dict(zip(indices, leaves, strict=True))
+        out[f"{name}_tree_s"] = _seconds(partial(_update, changed))
+    owed = [Exit(n, leaf[:20], n) for n, leaf in enumerate(leaves, 1)]
+    out["exit_tree_s"] = _seconds(lambda: exits.root(owed))
+    return out
+
+
+def _update(changed: dict[int, bytes]) -> None:
+    SparseTree(ACCOUNT_NODE).update(changed)
+
+
+def measure(results: Path, commands: int) -> dict[str, Any]:
+    """All figures; ``results`` holds those of the routing."""
+    rng = np.random.default_rng(1)
+    leaves = rng.integers(0, 256, (LEAVES, 32), dtype=np.uint8)
+    console.print("Hashing in the Verilated gateware …")
+    appliance = _appliance(commands)
+    per_permutation = _core(rng)
+    hardware_root, root_cycles = _merkle_cycles(leaves, appliance["hash_cores"])
+    with _one_processor():
+        console.print("Hashing in software …")
+        software, widest = _software(rng)
+        software_root = _merkle_root(leaves, widest)
+        root_seconds = _seconds(lambda: _merkle_root(leaves, widest))
+        plain = [leaf.tobytes() for leaf in leaves]
+        python_seconds = _seconds(lambda: merkle.root(plain, _NODE))
+        console.print("Hashing the host's trees …")
+        host = _host(rng)
+    if not hardware_root == software_root == merkle.root(plain, _NODE):
+        raise BenchmarkFailed(f"roots differ: {hardware_root.hex()}, {software_root.hex()}")
+    best = max(software, key=lambda s: s.permutations_per_s)
+    clock, source = routed_clock(results)
+    rate = None if clock is None else clock * 1e6 * appliance["hash_cores"] / per_permutation
+    return {
+        "core": {"cycles_per_permutation": per_permutation, "bytes_per_cycle": RATE / per_permutation},
+        "appliance": appliance,
+        "hardware": {
+            "cores": appliance["hash_cores"],
+            "clock_mhz": clock,
+            "clock_from": source,
+            "permutations_per_s": rate and round(rate),
+            "bytes_per_s": rate and round(rate * RATE),
+            "merkle_root_cycles": root_cycles,
+            "merkle_root_s": clock and root_cycles / (clock * 1e6),
+        },
+        "software": {
+            "best": best.name,
+            "permutations_per_s": round(best.permutations_per_s),
+            "bytes_per_s": round(best.permutations_per_s * RATE),
+            "merkle_root_s": root_seconds,
+            "merkle_root_tiny_keccak_s": python_seconds,
+            "each": {s.name: {"short_per_s": round(s.short), "long_per_s": round(s.long)} for s in software},
+        },
+        "host": host,
+        "hardware_to_software": rate and round(rate / best.permutations_per_s, 2),
+    }
+
+
+# Showing it
+
+
+def _tables(result: dict[str, Any]) -> list[Table]:
+    core, hardware, software = result["core"], result["hardware"], result["software"]
+    rates = Table(
+        "", "permutations/s", "MB/s", title="Keccak-256: cores of the appliance and one of this machine"
+    )
+    if hardware["clock_mhz"]:
+        name = f"{hardware['cores']} hash cores at {hardware['clock_mhz']:.1f} MHz ({hardware['clock_from']})"
+        rates.add_row(name, *_rate(hardware["permutations_per_s"]))
+    else:
+        cycles = f"{core['cycles_per_permutation']:.2f} cycles each"
+        rates.add_row(f"{hardware['cores']} hash cores, not routed yet", cycles, "")
+    for name, each in software["each"].items():
+        rates.add_row(name, *_rate(max(each["short_per_s"], each["long_per_s"])))
+    for column in rates.columns[1:]:
+        column.justify = "right"
+
+    more = Table(show_header=False)
+    more.add_row("Cycles a permutation", f"{core['cycles_per_permutation']:.2f}")
+    held, cycles = result["appliance"]["stall_cycles_from_hashing"], result["appliance"]["cycles"]
+    of = f"{result['appliance']['commands']:,} commands, {result['appliance']['records']:,} records"
+    more.add_row("Cycles in which hashing held the book", f"{held:,} of {cycles:,} ({of})")
+    seconds = hardware["merkle_root_s"]
+    text = f"{hardware['merkle_root_cycles']:,} cycles" + (f", {1e3 * seconds:.2f} ms" if seconds else "")
+    more.add_row(f"Merkle root of {LEAVES:,} leaves, hardware", text)
+    more.add_row(f"the same, {software['best']}", f"{1e3 * software['merkle_root_s']:.2f} ms")
+    more.add_row("the same, Python with tiny_keccak", f"{1e3 * software['merkle_root_tiny_keccak_s']:.1f} ms")
+    for name, seconds in result["host"].items():
+        what = name.removesuffix("_s").replace("_", " ")
+        more.add_row(f"Host: {what}, {ACCOUNTS:,} changed", f"{seconds:.2f} s")
+    if result["hardware_to_software"]:
+        more.add_row("Hardware : best software", f"{result['hardware_to_software']:.2f}")
+    return [rates, more]
+
+
+def _rate(permutations: float) -> tuple[str, str]:
+    return f"{permutations:,.0f}", f"{permutations * RATE / 1e6:,.0f}"
+
+
+def _plot(result: dict[str, Any], file: Path) -> None:
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise click.UsageError(f"--plot needs matplotlib: pip install 'hawse[bench]' ({error})") from error
+    hardware = result["hardware"]
+    rows = {n: max(e["short_per_s"], e["long_per_s"]) for n, e in result["software"]["each"].items()}
+    colours = ["tab:gray"] * len(rows)
+    if hardware["clock_mhz"]:
+        rows[f"{hardware['cores']} hash cores, {hardware['clock_mhz']:.0f} MHz"] = hardware[
+            "permutations_per_s"
+        ]
+        colours.append("tab:blue")
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(list(rows), [rate / 1e6 for rate in rows.values()], color=colours)
+    axes.margins(x=0.12)
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.set_xlabel("million Keccak-f[1600] permutations a second; software on one processor core")
+    figure.savefig(file, dpi=120)
+
+
+@click.command("hash")
+@click.option("--commands", type=click.IntRange(1), default=20_000, show_default=True, help="Of the flow.")
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs/results"),
+    show_default=True,
+    help="Where route-*.json says the routed clock.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the result here.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a plot (PNG).")
+@json_option
+@clear_errors
+def hash_(commands: int, results: Path, out: Path | None, plot: Path | None, as_json: bool) -> None:
+    """The hash cores against the best software on this machine.
+
+    Cycles are counted in the Verilated gateware and multiplied by the clock that routing gave; software runs
+    on one core, in processor time, and every way of hashing that is installed is named with its own figure.
+    """
+    try:
+        result = measure(results, commands)
+    except ImportError as error:
+        raise click.UsageError(f"the gateware needs the extras hdl and sim: {error}") from error
+    if out:
+        record(out, f"hawse bench hash --commands {commands} --out {out}", result)
+    if plot:
+        _plot(result, plot)
+    if as_json:
+        say(result)
+        return
+    for table in _tables(result):
+        Console().print(table)

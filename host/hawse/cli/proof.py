@@ -1,0 +1,117 @@
+"""``hawse prove`` and ``hawse check-proof``: one record of the report log, for somebody with no journal."""
+
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from hawse.chain.client import SettlementClient
+from hawse.commit.inclusion import DamagedProof, NotIncluded, ProofError, RecordProof, decode
+from hawse.commit.inclusion import prove as make_proof
+from hawse.journal import Journal, Snapshots
+from hawse.state.machine import Machine
+from hawse.venue import Execution, fitting_snapshot, replay
+from hawse.wire.dtypes import records
+
+from .check import config_of
+from .common import bar, clear_errors, console, json_option, open_engine, say
+
+
+def _prove(directory: Path, batch: int, number: int) -> RecordProof:
+    with Journal(directory, readonly=True) as journal:
+        headers = {anchor.header.number: anchor.header for anchor in journal.anchors}
+        if batch not in headers:
+            known = f"batches 1 to {max(headers)}" if headers else "none"
+            raise ProofError(f"batch {batch} is not anchored; the journal knows of {known}")
+        anchored = headers[batch]
+        config = config_of(journal)
+        kept = Snapshots(directory / "snapshots")
+        snapshot = fitting_snapshot(journal, kept, anchored.journal_first - 1)
+        first = snapshot.slot + 1 if snapshot else 0
+        machine = Machine.restore(config, snapshot.state) if snapshot else None
+        slots: list[bytes] = []
+        with closing(open_engine("soft", config.geometry)) as engine, bar("Replaying slots") as progress:
+            execution = Execution(config, engine, journal.epoch + 1, machine)
+            for done in replay(execution, journal.slots(first)):
+                progress(done.slot.number + 1 - first, anchored.journal_last + 1 - first)
+                if done.slot.number >= anchored.journal_first:
+                    slots.append(records(done.burst.events))
+                if done.slot.number == anchored.journal_last:
+                    break
+    proof = make_proof(config.chain_id, config.contract, batch, slots, number)
+    if proof.log_root != anchored.log_root:
+        raise ProofError(
+            f"batch {batch}: the journal leads to the log root {proof.log_root.hex()}, "
+            f"but {anchored.log_root.hex()} was anchored"
+        )
+    return proof
+
+
+@click.command()
+@click.argument(
+    "directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path("out/demo"),
+)
+@click.option("--batch", type=click.IntRange(1), required=True, help="Number of an anchored batch.")
+@click.option("--record", type=click.IntRange(0), required=True, help="Number in its log, from 0.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File, not standard output.")
+@clear_errors
+def prove(directory: Path, batch: int, record: int, out: Path | None) -> None:
+    """Prove that a record stands in the report log of an anchored batch.
+
+    DIRECTORY is that of the run, out/demo by default. The batch is executed again from its journal, and the
+    proof is a JSON file that `hawse check-proof` and the contract's `record_included` verify.
+    """
+    text = _prove(directory / "journal", batch, record).encode() + "\n"
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text)
+        console.print(f"Record {record} of batch {batch} is proven in {out}.")
+
+
+@click.command("check-proof")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--rpc", required=True, help="Node of the chain on which the batch is anchored.")
+@click.option("--contract", help="Settlement contract that you trust, if the file's own word will not do.")
+@json_option
+@clear_errors
+def check_proof(file: Path, rpc: str, contract: str | None, as_json: bool) -> None:
+    """Verify a proof of `hawse prove` against the chain, with nothing but the file and a node.
+
+    The leaf is hashed from its records, the path walked for the leaf's index and the number of leaves, and
+    the end compared with what the contract holds; then the contract is asked to do the same. The exit code
+    is 0 only if both find the record.
+    """
+    try:
+        text = file.read_text()
+    except UnicodeDecodeError as error:
+        raise DamagedProof(f"{file} is no text: {error}") from error
+    proof = RecordProof.decode(text)
+    proof.check()
+    client = SettlementClient(rpc, contract or proof.contract)
+    if client.address != proof.contract:
+        raise NotIncluded(f"it is of the contract {proof.contract.hex()}, not {client.address.hex()}")
+    if client.chain_id != proof.chain_id:
+        raise NotIncluded(f"it is of the chain {proof.chain_id}, but {rpc} is of {client.chain_id}")
+    anchored = client.anchored(proof.batch)
+    for field in ("log_root", "log_leaves", "log_records"):
+        ours, theirs = getattr(proof, field), getattr(anchored, field)
+        if ours != theirs:
+            ours, theirs = (v.hex() if isinstance(v, bytes) else v for v in (ours, theirs))
+            raise NotIncluded(f"batch {proof.batch}: {field} is {ours}, but {theirs} was anchored")
+    if not client.record_included(proof):
+        raise NotIncluded("the contract's own view does not find it, though its root is that of the proof")
+    if as_json:
+        result = {"included": True, "chain_id": proof.chain_id, "contract": "0x" + proof.contract.hex()}
+        result |= {"batch": proof.batch, "number": proof.number, "log_root": "0x" + proof.log_root.hex()}
+        say(result | {"record": "0x" + proof.record.hex(), "fields": decode(proof.record)})
+        return
+    for name, value in decode(proof.record).items():
+        click.echo(f"{name:12} {value}")
+    console.print(
+        f"Included: record {proof.number} of batch {proof.batch}, leaf {proof.leaf} of {proof.log_leaves}, "
+        f"under the root {proof.log_root.hex()} that contract {proof.contract.hex()} on chain "
+        f"{proof.chain_id} holds; its own view agrees."
+    )

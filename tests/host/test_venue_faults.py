@@ -1,0 +1,401 @@
+"""A venue that is cut off, loses power, loses its engine or is lied to, against one that is left alone."""
+
+import random
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hawse import venue as venue_module
+from hawse.engine import Engine, EngineError, EngineLost, LinkLost, SoftBackend
+from hawse.journal import Journal, Snapshots
+from hawse.journal.journal import FILE
+from hawse.state.config import Instrument, VenueConfig
+from hawse.state.machine import StateError
+from hawse.venue import Halted, RecoveryFailed, Venue
+from hawse.wire import BEAT_BYTES, Geometry, Kind
+from support.faults import LostBackend, LyingBackend, PowerLoss, UnsyncedFile, Witness
+from support.signed import signed_slots
+
+PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
+ODD = Instrument(1, "odd", 3, 7, 100_000, 0, 333, base=-100, first_mark=40)
+CONFIG = VenueConfig((PERP, ODD), Geometry(2, 1024, 64, 4), 1, bytes(range(20)), insurance_ppm=250_000)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(venue_module, "_PAUSES", (0,) * 5)
+    monkeypatch.setattr("os.fsync", lambda fd: None)  # nobody pulls the plug of this machine
+
+
+@pytest.fixture
+def seed():
+    value = random.randrange(2**32)
+    print(f"seed {value}")
+    return value
+
+
+class Desk:
+    """A directory with a journal, and the venue that runs on it."""
+
+    def __init__(self, directory, slots, backend=None, open_file=None, witness=None, lag=2):
+        self.directory, self.slots, self.lag = directory, slots, lag
+        self.witness = witness or Witness()
+        self.backend = backend or SoftBackend(CONFIG.geometry)
+        options = {"open_file": open_file} if open_file else {}
+        self.journal = Journal(directory, CONFIG.encode(), **options)
+        try:
+            snapshots = Snapshots(directory / "snapshots")
+            self.venue = Venue(CONFIG, Engine(self.backend), self.journal, snapshots, self.witness)
+        except BaseException:
+            self.journal.close()
+            raise
+
+    def run(self, until=None):
+        """The rest of the slots; all but the newest ``lag`` - 1 batches are anchored as they come."""
+        with self.journal:
+            for slot in self.slots[self.venue.next_slot : until]:
+                self.venue.run_slot(slot)
+                while len(self.venue.pending) >= self.lag:
+                    self.venue.anchored(min(self.venue.pending), bytes(32))
+        return self
+
+    def result(self):
+        return self.witness.slots, self.witness.batches, self.venue.machine.snapshot()
+
+
+def undisturbed(directory, slots):
+    return Desk(directory, slots).run()
+
+
+def follow(directory, slots, known):
+    """The result of a venue that recovers and goes on, with what an earlier one left unsaid put in."""
+    desk = Desk(directory, slots).run()
+    return {**known[0], **desk.witness.slots}, {**known[1], **desk.witness.batches}, desk.result()[2]
+
+
+# A journal that ends anywhere
+
+
+def cut_everywhere(tmp_path, slots, sizes):
+    whole = tmp_path / "whole"
+    expected = undisturbed(whole, slots).result()
+    data = (whole / FILE).read_bytes()
+    snapshots = {path.name: path.read_bytes() for path in (whole / "snapshots").iterdir()}
+    start, place = 48 + len(CONFIG.encode()), tmp_path / "cut"
+    (place / "snapshots").mkdir(parents=True)
+    for size in sizes(start, len(data), whole):
+        (place / FILE).write_bytes(data[:size])
+        for path in (place / "snapshots").iterdir():
+            path.unlink()
+        # An older copy of the journal may be restored beside snapshots that are newer.
+        for name, content in snapshots.items() if size % 2 else ():
+            (place / "snapshots" / name).write_bytes(content)
+        assert follow(place, slots, expected) == expected, f"cut at {size} of {len(data)}"
+
+
+def test_a_journal_cut_anywhere_leads_to_the_same_state(tmp_path, seed):
+    def sizes(start, end, whole):
+        with Journal(whole, readonly=True) as journal:
+            records = [r for r in journal._scan(end) if r.type.name in ("INPUT", "OUTCOME")]
+        last = {size for r in records[-4:] for size in range(r.offset, r.end + 1)}
+        return sorted(last | set(random.Random(seed).sample(range(start, end + 1), 60)))
+
+    cut_everywhere(tmp_path, signed_slots(CONFIG, seed, 7, size=2, batch=2), sizes)
+
+
+@pytest.mark.slow
+def test_a_journal_cut_at_every_byte_leads_to_the_same_state(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 9, size=4, batch=3)
+    cut_everywhere(tmp_path, slots, lambda start, end, _: range(start, end + 1))
+
+
+def test_a_snapshot_of_another_journal_is_not_used(tmp_path, seed):
+    slots, others = (signed_slots(CONFIG, s, 8, batch=2) for s in (seed, seed + 1))
+    undisturbed(tmp_path / "a", slots)
+    expected = undisturbed(tmp_path / "b", others).result()
+    shutil.rmtree(tmp_path / "b" / "snapshots")
+    shutil.copytree(tmp_path / "a" / "snapshots", tmp_path / "b" / "snapshots")
+    desk = Desk(tmp_path / "b", others).run()
+    assert desk.result() == expected  # all of it, so it began with the first slot
+
+
+# Power loss
+
+
+class Epochs(SoftBackend):
+    """An engine that outlives its hosts and tells whether an epoch comes twice."""
+
+    last = 0
+
+    def reset(self, epoch):
+        assert epoch > self.last
+        self.last = epoch
+        super().reset(epoch)
+
+
+def lose_power(tmp_path, slots, expected, lives):
+    """Run until the power goes at the given I/O boundary of each life, then to the end."""
+    known, engine = Witness(), Epochs(CONFIG.geometry)
+    for at, part in lives:
+        boundaries = 0
+
+        def lost(at=at, part=part):
+            nonlocal boundaries
+            boundaries += 1
+            return part if boundaries == at else None
+
+        said = len(known.slots)
+        try:
+            Desk(tmp_path, slots, engine, lambda p, r, f=lost: UnsyncedFile(p, r, f), known).run()
+        except PowerLoss:
+            with Journal(tmp_path, readonly=True) as journal:
+                # What was told to the world is on the disk.
+                assert sum(e.outcome is not None for e in journal.slots()) >= max(said, len(known.slots))
+    desk = Desk(tmp_path, slots, engine, witness=known).run()
+    assert desk.result() == expected, lives
+    return boundaries
+
+
+def test_power_loss_at_every_boundary_of_input_and_output(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 8, size=6, batch=3)
+    expected = undisturbed(tmp_path / "whole", slots).result()
+    count = lose_power(tmp_path / "count", slots, expected, [(0, 0.0)])
+    rng = random.Random(seed)
+    for at in range(1, count + 1):
+        lives = [(at, rng.choice([0, 1, rng.random()]))]
+        lives += [(rng.randrange(1, 12), rng.random()) for _ in range(rng.randrange(3))]
+        lose_power(tmp_path / str(at), slots, expected, lives)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round_", range(100))
+def test_power_losses_one_after_another(tmp_path, seed, round_):
+    slots = signed_slots(CONFIG, seed, 20)
+    expected = undisturbed(tmp_path / "whole", slots).result()
+    rng = random.Random(seed)
+    lose_power(tmp_path / "run", slots, expected, [(rng.randrange(1, 30), rng.random()) for _ in range(10)])
+
+
+# An engine that is lost
+
+
+def lose_engine(directory, slots, lost):
+    backend = LostBackend(SoftBackend(CONFIG.geometry), lost)
+    return Desk(directory, slots, backend, lag=3).run(), backend
+
+
+def test_an_engine_lost_in_any_exchange_is_rebuilt(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 10, size=8, batch=3)
+    desk, backend = lose_engine(tmp_path / "whole", slots, lambda n: False)
+    expected, rng = desk.result(), random.Random(seed)
+    for at in range(backend.exchanges):
+        # Once more in the midst of the recovery; and three times in a row.
+        for n, after in enumerate([(), (1,), (1 + rng.randrange(8),), (1, 2, 3)]):
+            moments = {at, *(at + a for a in after)}
+            desk, _ = lose_engine(tmp_path / f"{at}-{n}", slots, moments.__contains__)
+            assert desk.result() == expected, f"lost in exchanges {moments}"
+            assert desk.venue.epoch >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round_", range(50))
+def test_an_engine_lost_now_and_then_is_rebuilt_every_time(tmp_path, seed, round_):
+    slots = signed_slots(CONFIG, seed, 60)
+    expected = undisturbed(tmp_path / "whole", slots).result()
+    rng = random.Random(seed)
+    desk, _ = lose_engine(tmp_path / "run", slots, lambda n: rng.random() < 0.02)
+    assert desk.result() == expected
+
+
+@pytest.mark.parametrize("first", [0, 1, 5])
+def test_an_engine_lost_again_and_again_is_given_up_and_the_journal_stays_good(tmp_path, seed, first):
+    slots = signed_slots(CONFIG, seed, 6)
+    with pytest.raises(RecoveryFailed, match=r"lost 5 times while it was rebuilt: .*epoch 0"):
+        lose_engine(tmp_path / "run", slots, lambda n: n >= first)
+    expected = undisturbed(tmp_path / "whole", slots).result()
+    assert follow(tmp_path / "run", slots, expected) == expected
+
+
+def test_after_an_engine_was_given_up_no_slot_can_follow(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 6)
+    backend = LostBackend(SoftBackend(CONFIG.geometry), lambda n: n >= 6)
+    desk = Desk(tmp_path, slots, backend)
+    with desk.journal:
+        with pytest.raises(RecoveryFailed):
+            for slot in slots:
+                desk.venue.run_slot(slot)
+        size = (tmp_path / FILE).stat().st_size
+        with pytest.raises(Halted, match="open the venue again"):
+            desk.venue.run_slot(slots[desk.venue.next_slot])
+        assert (tmp_path / FILE).stat().st_size == size
+
+
+def test_a_line_that_breaks_is_as_a_reset(tmp_path, seed):
+    class Line(LostBackend):
+        def exchange(self, commands):
+            try:
+                return super().exchange(commands)
+            except EngineLost:
+                raise LinkLost("the cable") from None
+
+    slots = signed_slots(CONFIG, seed, 6)
+    expected = undisturbed(tmp_path / "whole", slots).result()
+    backend = Line(SoftBackend(CONFIG.geometry), lambda n: n == 6)
+    desk = Desk(tmp_path / "run", slots, backend).run()
+    assert desk.result() == expected and desk.venue.epoch == 2
+
+
+# An engine that lies
+
+
+def flip(beats, beat, byte, bit):
+    raw = beats.view(np.uint8).reshape(-1, BEAT_BYTES)
+    raw[beat, byte] ^= 1 << bit
+    return beats
+
+
+def lied_to(tmp_path, slots, change):
+    """Run until the venue halts; the slot, the error, and what the journal has."""
+    desk = Desk(tmp_path, slots, LyingBackend(SoftBackend(CONFIG.geometry), change), lag=1)
+    with desk.journal:
+        with pytest.raises(Halted) as halted:
+            for slot in slots:
+                desk.venue.run_slot(slot)
+                for number in sorted(desk.venue.pending):
+                    desk.venue.anchored(number, bytes(32))
+        size, anchors = (tmp_path / FILE).stat().st_size, len(desk.journal.anchors)
+        with pytest.raises(Halted, match="open the venue again"):
+            desk.venue.run_slot(slot)
+        assert (tmp_path / FILE).stat().st_size == size
+        assert not desk.venue.pending
+        assert anchors == sum(s.closes is not None for s in slots[: slot.number])
+        assert max(desk.witness.slots, default=-1) == slot.number - 1
+        assert halted.value.slot == slot.number and f"slot {slot.number}:" in str(halted.value)
+    with Journal(tmp_path, readonly=True) as journal:
+        *before, last = journal.slots()
+        assert last.slot.number == slot.number and last.outcome is None
+        assert all(e.outcome is not None for e in before)
+    expected = undisturbed(tmp_path / "whole", slots).result()
+    assert follow(tmp_path, slots, expected) == expected
+    return str(halted.value)
+
+
+def first_of_kind(kind, after=8):
+    """Finds the first beat of a kind in an exchange after the opening ones."""
+    found = []
+
+    def find(exchange, beats):
+        kinds, at = (beats.view(np.uint8).reshape(-1, BEAT_BYTES)[:, 0] & 15).tolist(), 0
+        while exchange >= after and not found and at < len(kinds):
+            if kinds[at] == kind:
+                found.append(exchange)
+                return at
+            at += 2 if kinds[at] in (Kind.FENCE, Kind.BATCH) else 1
+        return None
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("kind", "offset", "byte", "says"),
+    [
+        (Kind.FENCE, 1, 0, r"log digest of engine and host: [0-9a-f]{64} is not [0-9a-f]{64}"),
+        (Kind.FENCE, 1, 31, r"log digest of engine and host: [0-9a-f]{64} is not [0-9a-f]{64}"),
+        (Kind.FENCE, 0, 16, r"the fence counts \d+ records, but \d+ came"),
+        (Kind.BATCH, 1, 7, r"log root of engine and host: [0-9a-f]{64} is not [0-9a-f]{64}"),
+        (Kind.BATCH, 0, 8, r"leaves of engine and host: \d+ is not \d+"),
+        (Kind.TRADE, 0, 12, r"log digest of engine and host: [0-9a-f]{64} is not [0-9a-f]{64}"),
+        (Kind.TRADE, 0, 16, r"log digest of engine and host: [0-9a-f]{64} is not [0-9a-f]{64}"),
+        (Kind.CANCELLED, 0, 16, r"log digest of engine and host: [0-9a-f]{64} is not [0-9a-f]{64}"),
+        (Kind.ACK, 0, 4, ""),
+    ],
+)
+def test_an_engine_that_lies_halts_the_venue(tmp_path, kind, offset, byte, says):
+    find = first_of_kind(kind)
+
+    def change(exchange, beats):
+        at = find(exchange, beats)
+        return beats if at is None else flip(beats, at + offset, byte, 0)
+
+    assert re.search(says, lied_to(tmp_path, signed_slots(CONFIG, 5, 16), change))
+
+
+def lie_anywhere(tmp_path, seed):
+    rng, done = random.Random(seed), []
+    when = rng.randrange(8, 20)
+
+    def change(exchange, beats):
+        raw = beats.view(np.uint8).reshape(-1, BEAT_BYTES)
+        records = np.flatnonzero((raw[:, 0] & 15) <= Kind.REJECTED)
+        if exchange >= when and not done and len(records):
+            done.append(exchange)
+            return flip(beats, int(rng.choice(records)), rng.randrange(24), rng.randrange(8))
+        return beats
+
+    lied_to(tmp_path, signed_slots(CONFIG, seed, 24), change)
+
+
+@pytest.mark.parametrize("round_", range(10))
+def test_a_flipped_bit_of_any_record_halts_the_venue(tmp_path, seed, round_):
+    lie_anywhere(tmp_path, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round_", range(300))
+def test_a_flipped_bit_of_any_record_halts_the_venue_long(tmp_path, seed, round_):
+    lie_anywhere(tmp_path, seed)
+
+
+def test_an_engine_that_does_not_hold_the_state_s_orders_halts_the_recovery(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 16)
+    Desk(tmp_path, slots, lag=1).run(until=12)
+
+    def change(exchange, beats):
+        kinds = beats.view(np.uint8).reshape(-1, BEAT_BYTES)[:, 0] & 15
+        at = np.flatnonzero(kinds == Kind.RESTING)
+        return flip(beats, int(at[-1]), 12, 0) if len(at) else beats
+
+    with pytest.raises(Halted, match=r"resting order of .* in engine and state: \(.*\) is not \(.*\)"):
+        Desk(tmp_path, slots, LyingBackend(SoftBackend(CONFIG.geometry), change))
+
+
+# Slots that no sequencer may send
+
+
+def test_a_slot_that_cannot_be_carried_out_is_never_journaled(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 6, batch=3)
+    desk = Desk(tmp_path, slots)
+    with desk.journal:
+        for slot in slots[:3]:
+            desk.venue.run_slot(slot)
+        size = (tmp_path / FILE).stat().st_size
+        bad = [
+            ({"time": slots[2].time - 1}, "time"),
+            ({"number": 5}, "slot 5, not 3"),
+            ({"closes": 9}, "closes: batch 9, not 2"),
+            ({"closes": 1}, "closes: batch 1, not 2"),  # a second time
+            ({"marks": ((7, 1),)}, "marks"),
+            ({"deposits": (replace(slots[0].deposits[0], index=99),)}, "deposits"),
+        ]
+        for change, says in bad:
+            with pytest.raises(StateError, match=says):
+                desk.venue.run_slot(replace(slots[3], **change))
+        assert (tmp_path / FILE).stat().st_size == size
+        for slot in slots[3:]:
+            desk.venue.run_slot(slot)
+    assert desk.result() == undisturbed(tmp_path / "whole", slots).result()
+
+
+def test_an_engine_that_fails_otherwise_halts_the_venue(tmp_path, seed):
+    class Broken(LostBackend):
+        def exchange(self, commands):
+            if self.exchanges == 6:
+                raise EngineError("out of order")
+            return super().exchange(commands)
+
+    slots = signed_slots(CONFIG, seed, 6)
+    desk = Desk(tmp_path, slots, Broken(SoftBackend(CONFIG.geometry), lambda n: False))
+    with pytest.raises(Halted, match=r"slot \d: EngineError: out of order"):
+        desk.run()

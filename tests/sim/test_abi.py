@@ -1,0 +1,383 @@
+import ctypes
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import hawse_hdl.core
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect, flipped
+from hawse.engine.native import build
+from hawse_sim import abi
+from hawse_sim.flow.benchmark import CANCEL, MESSAGE, MODIFY, NEW, SCENARIOS, VARIANTS, generate
+
+_spec = importlib.util.spec_from_file_location("abi_reference", Path(__file__).with_name("abi_reference.py"))
+reference = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(reference)
+REPORT, Reference = reference.REPORT, reference.Reference
+
+U64, P = ctypes.c_uint64, ctypes.c_void_p
+
+
+def load(path):
+    library = ctypes.CDLL(str(path))
+    library.engine_init.argtypes = [U64, P, P]
+    library.engine_on_batch.argtypes = [P, ctypes.c_uint32]
+    for name in ("new_order", "cancel", "modify"):
+        getattr(library, f"engine_on_{name}").argtypes = [P]
+    library.engine_query_best_bid.restype = library.engine_query_best_ask.restype = ctypes.c_int64
+    library.engine_query_depth_at.argtypes = [ctypes.c_int64, ctypes.c_uint8]
+    library.engine_query_depth_at.restype = U64
+    return library
+
+
+@pytest.fixture(scope="module")
+def sinks():
+    source = Path(__file__).with_name("abi_sink.cpp")
+    library = ctypes.CDLL(
+        str(build.compile_library("abi-sink", [source], includes=[Path(abi.__file__).parent]))
+    )
+    library.sink_transport.restype = library.sink_new.restype = P
+    library.sink_new.argtypes = [ctypes.c_uint32]
+    library.sink_drain.argtypes = [P, P, ctypes.c_uint32]
+    for name in ("sink_free", "sink_count", "sink_flushes", "sink_full"):
+        getattr(library, name).argtypes = [P]
+        getattr(library, name).restype = U64
+    return library
+
+
+class Session:
+    """One engine of the C interface, from init to shutdown."""
+
+    def __init__(self, library, sinks, refuse=0):
+        self.library, self.sinks = library, sinks
+        self.sink = sinks.sink_new(refuse)
+        assert library.engine_init(7, sinks.sink_transport(), self.sink) == 0
+
+    def send(self, messages):
+        calls = [getattr(self.library, f"engine_on_{name}") for name in ("new_order", "cancel", "modify")]
+        at = messages.ctypes.data
+        for n, kind in enumerate(messages["type"].tolist()):
+            calls[kind](at + 40 * n + 8)
+
+    def batch(self, messages):
+        self.library.engine_on_batch(messages.ctypes.data, len(messages))
+
+    def reports(self):
+        """All that came since the last call."""
+        self.library.engine_flush()
+        return self.pushed()
+
+    def pushed(self):
+        out = np.zeros(self.sinks.sink_count(self.sink), REPORT)
+        self.sinks.sink_drain(self.sink, out.ctypes.data, len(out))
+        return out
+
+    def queries(self, levels):
+        lib = self.library
+        depths = [lib.engine_query_depth_at(price, side) for price, side in levels]
+        return lib.engine_query_best_bid(), lib.engine_query_best_ask(), depths
+
+    def close(self):
+        self.library.engine_shutdown()
+        self.sinks.sink_free(self.sink)
+
+
+@pytest.fixture(scope="module", params=["soft", "rtl"])
+def library(request):
+    return load(getattr(abi, f"{request.param}_library")())
+
+
+@pytest.fixture
+def session(library, sinks):
+    it = Session(library, sinks)
+    yield it
+    it.close()
+
+
+def messages(*rows):
+    """Rows of (kind, id, price, quantity, side, ioc), those at the end left out if zero."""
+    out = np.zeros(len(rows), MESSAGE)
+    for n, row in enumerate(rows):
+        kind, i, price, quantity, side, ioc = (*row, *[0] * (6 - len(row)))
+        out[n] = (kind, i, 1000 + n, price, quantity, side, ioc)
+    return out
+
+
+def expected(flow, model=None):
+    model = model or Reference()
+    for row in flow.tolist():
+        model(row)
+    out = np.zeros(len(model.reports), REPORT)
+    out[:] = model.reports
+    return out, model
+
+
+def same(ours, theirs):
+    assert len(ours) == len(theirs)
+    a, b = (x.view(np.uint8).reshape(-1, 64) for x in (ours, theirs))
+    unequal = np.flatnonzero((a != b).any(axis=1))
+    assert not len(unequal), (int(unequal[0]), ours[unequal[0]], theirs[unequal[0]])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_report_of_a_flow(session, scenario, variant):
+    flow = generate(scenario, variant, 400)
+    session.batch(flow)
+    reports, model = expected(flow)
+    same(session.reports(), reports)
+    assert len(reports) > len(flow)
+    levels = {(p, s) for s, p, _ in model.resting.values()} | {(33_000, 0), (1 << 40, 1)}
+    best = model.best(0), model.best(1)
+    assert session.queries(sorted(levels)) == (*best, [model.depth(*level) for level in sorted(levels)])
+
+
+def test_a_crossed_flow(session):
+    """Orders of a few prices, kinds at random: trades, ids used again, cancels of anything."""
+    rng = np.random.default_rng(5)
+    n = 1500
+    flow = np.zeros(n, MESSAGE)
+    flow["type"] = rng.choice([NEW, CANCEL, MODIFY], n, p=[0.6, 0.25, 0.15])
+    flow["order_id"] = rng.integers(0, 200, n)
+    flow["sequence_number"] = rng.integers(0, 1 << 63, n)
+    brings = flow["type"] != CANCEL
+    flow["price_ticks"][brings] = 33_504 + rng.integers(-4, 5, n)[brings]
+    flow["quantity"][brings] = rng.integers(0, 30, n)[brings]
+    flow["side"][brings] = rng.integers(0, 2, n)[brings]
+    flow["ioc"] = (flow["type"] == NEW) & (rng.random(n) < 0.2)
+    reports, model = expected(flow)
+    assert len(model.resting) > 5 and (reports["type"] == reference.TRADE).sum() > 300
+    session.send(flow)
+    same(session.reports(), reports)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_report_of_a_longer_flow(sinks, scenario, variant):
+    flow = generate(scenario, variant, 20_000)
+    reports = []
+    for path in (abi.soft_library(), abi.rtl_library()):
+        session = Session(load(path), sinks)
+        session.batch(flow)
+        reports.append(session.reports())
+        session.close()
+    same(*reports)
+    same(reports[0], expected(flow)[0])
+
+
+def test_batch_is_one_at_a_time(library, sinks):
+    flow = generate("swing-25", "interleaved", 600)
+    out = []
+    for how in ("send", "batch"):
+        session = Session(library, sinks)
+        getattr(session, how)(flow)
+        out.append(session.reports())
+        session.close()
+    same(*out)
+
+
+def test_flushes_and_queries_change_no_report(library, sinks):
+    flow = generate("normal", "interleaved", 300)
+    session = Session(library, sinks)
+    model, out = Reference(), []
+    for n in range(0, len(flow), 7):
+        session.batch(flow[n : n + 7])
+        for row in flow[n : n + 7].tolist():
+            model(row)
+        assert session.queries([]) == (model.best(0), model.best(1), [])
+        if n % 3 == 0:
+            out.append(session.reports())
+            assert sum(map(len, out)) == len(model.reports)
+    out.append(session.reports())
+    assert sinks.sink_flushes(session.sink) == len(out)
+    session.close()
+    same(np.frombuffer(b"".join(part.tobytes() for part in out), REPORT), expected(flow)[0])
+
+
+def test_an_empty_book(session):
+    assert session.queries([(33_504, 0), (-5, 1)]) == (-(2**63), 2**63 - 1, [0, 0])
+    assert len(session.reports()) == 0
+
+
+def test_ids_of_any_size_come_back(session):
+    huge = [0, 1 << 32, (1 << 64) - 1, (1 << 64) - 2, 1 << 63]
+    flow = []
+    for again in range(3):
+        flow += [(NEW, i, 33_500 + again, 5, 0) for i in huge]
+        flow += [(NEW, huge[0], 33_500, 5, 0)]  # it rests: refused
+        flow += [(MODIFY, i, 33_490, 7) for i in huge]
+        flow += [(NEW, 77, 33_490, 14, 1)]  # ends the first two
+        flow += [(CANCEL, i) for i in huge] + [(MODIFY, huge[2], 33_490, 1)]
+    flow = messages(*flow)
+    session.send(flow)
+    reports, _ = expected(flow)
+    same(session.reports(), reports)
+    counts = np.bincount(reports["type"], minlength=6).tolist()
+    assert counts == [18, 6, 9, 15, 6, 3]
+
+
+def test_what_is_refused(session):
+    flow = messages(
+        (CANCEL, 5),
+        (MODIFY, 5, 33_504, 1),
+        (NEW, 1, 33_504, 0, 0),  # no quantity
+        (NEW, 2, 1 << 31, 1, 0),
+        (NEW, 3, -(1 << 63), 1, 1),
+        (NEW, 4, 33_504, 1, 0),
+        (MODIFY, 4, 1 << 40, 1),
+        (MODIFY, 4, 33_503, 0),
+        (CANCEL, 4),
+        (CANCEL, 4),
+    )
+    session.send(flow)
+    reports, _ = expected(flow)
+    assert reports["type"].tolist() == [4, 5, 0, 5, 5, 2, 4]
+    same(session.reports(), reports)
+
+
+def test_prices_far_away(session):
+    flow = messages(
+        (NEW, 1, 33_504, 10, 0),
+        (NEW, 2, 98_000, 10, 1),  # with the first: the band moves
+        (NEW, 3, 200_000, 10, 1),  # not with these
+        (MODIFY, 2, 200_000, 9),  # nor this
+        (MODIFY, 1, 99_000, 4),  # crosses
+        (CANCEL, 2),
+        (NEW, 4, 200_000, 8, 1),  # alone
+        (NEW, 5, 140_000, 8, 0),
+        (NEW, 6, 200_000, 3, 0),
+        (CANCEL, 5),
+        (CANCEL, 4),
+        (NEW, 7, -100_000, 3, 0),
+        (NEW, 8, (1 << 31) - 1, 3, 0),
+        (MODIFY, 7, -140_000, 3),
+        (CANCEL, 7),
+        (NEW, 9, (1 << 31) - 1, 3, 0),
+        (NEW, 10, (1 << 31) - 2, 3, 1),
+    )
+    reports, model = expected(flow)
+    session.send(flow)
+    assert session.queries([((1 << 31) - 1, 0)]) == (model.best(0), model.best(1), [0])
+    same(session.reports(), reports)
+    assert reports["order_id"].tolist() == [1, 2, 2, 1, 1, 2, 4, 5, 6, 6, 5, 4, 7, 7, 7, 9, 10, 10]
+
+
+def test_more_orders_than_handles(library, sinks):
+    """Handles are used again, also when a full store is asked for more."""
+    n = 70_000
+    flow = np.zeros(n, MESSAGE)
+    flow["order_id"] = flow["sequence_number"] = np.arange(n)
+    flow["price_ticks"], flow["quantity"] = 33_000 + np.arange(n) % 50, 1
+    first, second = flow[:65_536], flow[65_536:65_540]
+    cancel = flow[:3].copy()
+    cancel["type"], cancel["price_ticks"], cancel["quantity"] = CANCEL, 0, 0
+    session = Session(library, sinks)
+    for part, acks in ((first, 65_536), (second, 0), (cancel, 3), (second, 3), (cancel, 3)):
+        session.batch(part)
+        reports = session.reports()
+        assert len(reports) == acks or part is cancel
+    assert reports["type"].tolist() == [reference.CANCEL_REJECT] * 3
+    session.close()
+
+
+def test_a_full_transport_is_tried_again(library, sinks):
+    flow = generate("flash-crash", "interleaved", 300)
+    session = Session(library, sinks, refuse=3)
+    session.batch(flow)
+    same(session.reports(), expected(flow)[0])
+    assert sinks.sink_full(session.sink) == 3 * len(expected(flow)[0])
+    session.close()
+
+
+def test_a_new_session_begins_anew(library, sinks):
+    flow = generate("static", "serial", 200)
+    out = []
+    for _ in range(2):
+        session = Session(library, sinks)
+        session.batch(flow)
+        out.append(session.reports())
+        session.close()
+    same(*out)
+    library.engine_flush()  # nothing to do, and no harm
+    library.engine_shutdown()
+    assert library.engine_query_best_bid() == -(2**63)
+
+
+def test_statistics(library, sinks, tmp_path, monkeypatch):
+    flow = generate("static", "serial", 2000)
+    monkeypatch.setenv("HAWSE_ABI_STATS", str(tmp_path / "stats.json"))
+    session = Session(library, sinks)
+    session.batch(flow)
+    reports = session.reports()
+    session.close()
+    stats = json.loads((tmp_path / "stats.json").read_text())
+    assert (stats["messages"], stats["reports"], stats["refused"]) == (len(flow), len(reports), 0)
+    # Every message reached the engine as a command, stale ones too.
+    assert stats["commands"] - stats["fences"] == len(flow)
+    assert 70 < stats["peak_resting"] < 100
+    if stats["engine"] == "rtl":
+        assert stats["cycles"] > len(flow)
+        assert stats["cycles_per_message"] == pytest.approx(stats["cycles"] / len(flow), abs=1e-3)
+        stalls = stats["stall_cycles"]
+        accepted = stats["commands"] + stalls["book"] + stalls["log"]
+        assert accepted <= stats["cycles"] <= accepted + stalls["fence"] + stalls["flush"]
+
+
+def test_no_python_is_needed():
+    """A process without Python's symbols can load the libraries."""
+    for path in (abi.soft_library(), abi.rtl_library()):
+        wanted = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=False)
+        if wanted.returncode:
+            pytest.skip("readelf is not installed")
+        assert "NEEDED" in wanted.stdout and "python" not in wanted.stdout
+
+
+def test_the_command_writes_both(tmp_path):
+    abi.rtl_library()
+    done = subprocess.run(
+        [sys.executable, "-m", "hawse_sim.abi", "-o", tmp_path], check=True, capture_output=True
+    )
+    names = ["libhawse_rtl.so", "libhawse_soft.so"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert all(name in done.stdout.decode() for name in names)
+
+
+class FaultyBook(wiring.Component):
+    """A book whose time in force has lost its wire for IOC."""
+
+    def __init__(self, geometry):
+        self.book = hawse_hdl.book.Book(geometry)
+        super().__init__(self.book.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.book = self.book
+        connect(m, flipped(self.commands), self.book.commands)
+        connect(m, self.book.beats, flipped(self.beats))
+        m.d.comb += [
+            self.book.commands.payload.flags.time_in_force[0].eq(0),
+            self.book.epoch.eq(self.epoch),
+            self.busy.eq(self.book.busy),
+        ]
+        return m
+
+
+@pytest.mark.slow
+def test_a_fault_in_the_gateware_shows(sinks, monkeypatch):
+    monkeypatch.setattr(hawse_hdl.core, "Book", FaultyBook)
+    faulty = abi.rtl_library(parameters=f"{abi.GEOMETRY} and a lost wire")
+    monkeypatch.undo()
+    assert faulty != abi.rtl_library()
+    flow = generate("static", "serial", 500)
+    session = Session(load(faulty), sinks)
+    session.batch(flow)
+    reports = session.reports()
+    session.close()
+    with pytest.raises(AssertionError):
+        same(reports, expected(flow)[0])

@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hawse.cli import bench_engine, main
+from hawse.engine.native.bindings import Soft
+from hawse.wire import Geometry, Opcode
+from hawse.wire.dtypes import COMMAND, EVENT, make
+
+
+@pytest.fixture
+def results(tmp_path):
+    runs = [
+        {"device": "slow", "top": "appliance", "fmax_mhz": [90.0, 95.0, 91.0], "fmax_mhz_median": 91.0},
+        {"device": "fast", "top": "appliance", "fmax_mhz": [120.0], "fmax_mhz_median": 120.0},
+        {"device": "tiny", "top": "book", "fmax_mhz": [300.0], "fmax_mhz_median": 300.0},
+    ]
+    for run in runs:
+        (tmp_path / f"route-{run['device']}.json").write_text(json.dumps(run))
+    return tmp_path
+
+
+def bench(*arguments):
+    return CliRunner().invoke(main, ["bench", "engine", *map(str, arguments)])
+
+
+def spread(p):
+    return p["p50"] <= p["p99"] <= p["p999"] <= p["max"]
+
+
+def test_one_flow_through_three_engines(results, tmp_path):
+    plot = tmp_path / "plot.png"
+    options = ["--messages", 3000, "--scenario", "swing-25", "--variant", "interleaved", "--results", results]
+    done = bench(*options, "--plot", plot, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["device"], found["fmax_mhz"], found["variant"]) == ("fast", 120.0, "interleaved")
+    flow = found["flows"]["swing-25"]
+    rtl, soft = flow["rtl"], flow["soft"]
+    assert 2700 < flow["messages"] < 3300 and rtl["commands"] == flow["messages"] - bench_engine._ALONE
+    assert rtl["cycles_per_command"] == pytest.approx(rtl["cycles"] / rtl["commands"], abs=1e-4)
+    assert rtl["cycles_per_command"] > 1
+    assert rtl["commands_per_s"] == pytest.approx(120e6 / rtl["cycles_per_command"], abs=1)
+    assert flow["ratio"] == pytest.approx(rtl["commands_per_s"] / soft["commands_per_s"], abs=1e-4)
+    assert spread(rtl["first_report_cycles"]) and rtl["first_report_cycles"]["p50"] > 0
+    assert spread(rtl["first_report_cycles_empty"]) and spread(soft["ns"])
+    assert soft["commands_per_s"] > 0 and flow["golden"]["commands_per_s"] > 0
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_without_a_routed_result_there_are_cycles_only(tmp_path):
+    options = ["--messages", 500, "--scenario", "static", "--seed", 9, "--results", tmp_path]
+    found = json.loads(bench(*options, "--json").stdout)
+    flow = found["flows"]["static"]
+    assert found["fmax_mhz"] is flow["rtl"]["commands_per_s"] is flow["ratio"] is None
+    assert flow["seed"] == 9
+    assert "cycles only" in bench(*options).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [(["--scenario", "calm"], "calm"), (["--messages", 1], "at least 8"), (["--seed", -1], "-1")],
+)
+def test_impossible_options(options, error):
+    done = bench(*options)
+    assert done.exit_code == 2 and error in done.output
+
+
+def test_engines_that_differ_are_an_error(monkeypatch, tmp_path):
+    true = bench_engine._soft
+    monkeypatch.setattr(bench_engine, "_soft", lambda bursts: (true(bursts)[0], b"something else"))
+    done = bench("--messages", 400, "--scenario", "static", "--results", tmp_path)
+    assert done.exit_code == 1 and "differ" in done.output
+
+
+def test_first_reports():
+    events = np.zeros(5, EVENT)
+    events["seq"] = [4, 4, 5, 6, 6]
+    events["accepted"] = [10, 10, 2**32 - 2, 20, 20]
+    events["left"] = [13, 14, 3, 29, 30]
+    assert bench_engine._first_reports(events).tolist() == [3, 5, 9]
+
+
+def test_percentiles():
+    values = np.arange(1, 1001)
+    assert bench_engine._percentiles(values) == {"p50": 501, "p99": 991, "p999": 1000, "max": 1000}
+    points = bench_engine._distribution(values)
+    assert points[:3] == [[0.0, 1], [50.0, 501], [75.0, 751]] and points[-1] == [100.0, 1000]
+
+
+def test_without_hashing_only_digests_differ():
+    geometry = Geometry(1, 1024, 64, 8)
+    commands = np.concatenate(
+        [
+            make(COMMAND, opcode=Opcode.STATE, quantity=1),
+            make(COMMAND, opcode=Opcode.NEW, price=5, quantity=6),
+            make(COMMAND, opcode=Opcode.CLOSE),
+        ]
+    )
+    soft = Soft(geometry)
+    soft.reset(1)
+    hashed = soft.exchange(commands)
+    soft.set_hashing(False)
+    soft.reset(1)
+    plain = soft.exchange(commands)
+    same = (hashed["bytes"] == plain["bytes"]).all(axis=1)
+    # Two records, FENCE and its digest, BATCH (which counts leaves) and its root.
+    assert same.tolist() == [True, True, True, False, False, False]
+    assert soft.time(commands) > 0
+    assert len(soft.time_each(commands)) == 3
+    soft.close()
