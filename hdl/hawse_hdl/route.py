@@ -116,7 +116,7 @@ def _run(command: list[str], log: Path) -> None:
 def _version(tool: str) -> str:
     flag = "-V" if tool.endswith("yosys") else "--version"
     done = subprocess.run([tool, flag], capture_output=True, text=True, check=False)
-    found = re.search(r"Yosys [\w.+-]+|nextpnr-[\d.]+[\w-]*", done.stdout + done.stderr)
+    found = re.search(r"Yosys [\w.+-]+|nextpnr-[\d.]+[\w-]*|Version [\w.+-]+", done.stdout + done.stderr)
     if not found:
         raise RouteError(f"{tool} {flag} says no version: {(done.stdout + done.stderr)[:200]}")
     return found[0]

@@ -104,7 +104,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
     reset = Signal()
     rng = random.Random(seed)
     pending = words(commands)
-    patience = 20_000 + 60 * len(pending)
+    patience = 20_000 + geometry.instruments * geometry.levels + 60 * len(pending)
     beats, busy, stamps = [], [], []
 
     async def bench(ctx):
