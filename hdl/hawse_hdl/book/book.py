@@ -23,11 +23,11 @@ from .queues import Act, Queues
 class Book(wiring.Component):
     """Matches commands into reports by the matching rules. FENCE and BATCH beats carry no log figures yet.
 
-    A command is accepted, then read (its order is fetched, its fields are checked), then decided (the order's
-    record and the best levels are brought up to date), then told, while the queue of its level is changed
-    behind it. What cannot be decided in one pass, the matcher does while the pipeline waits.
+    A command is accepted, then checked, then its order is read and its level compared with the best, then it is
+    decided (the order's record and the best levels are brought up to date), then told, while the queue of its
+    level is changed behind it. What cannot be decided in one pass, the matcher does while the pipeline waits.
 
-    Latency: 5 cycles from a command to its report, 9 to the first fill of one that crosses.
+    Latency: 6 cycles from a command to its report, 10 to the first fill of one that crosses.
     Initiation interval: 1; REPLACE, REDUCE and a NEW that cannot rest 2; the rest as :class:`Matcher` says.
     Ordering: reports leave in the order of the commands.
     Reset: all instruments closed, no orders; ``commands`` is not ready until the memories are cleared, a
@@ -71,12 +71,10 @@ class Book(wiring.Component):
         row_accept, row_match = rows.read_port(domain="comb"), rows.read_port(domain="comb")
         # Stages.
         order_stage = {"valid": 1, "command": layouts.COMMAND, "accepted": 32, "row": row_layout()}
-        reading = Signal(data.StructLayout(order_stage))
-        deciding = Signal(
-            data.StructLayout(
-                order_stage | {"verdict": verdict_layout(geometry), "record": record, "second": 1}
-            )
-        )
+        checked_stage = order_stage | {"verdict": verdict_layout(geometry)}
+        checking = Signal(data.StructLayout(order_stage))
+        reading = Signal(data.StructLayout(checked_stage))
+        deciding = Signal(data.StructLayout(checked_stage | {"record": record, "second": 1}))
         told = Signal(
             data.StructLayout(
                 {
@@ -118,32 +116,42 @@ class Book(wiring.Component):
         m.d.comb += row_accept.addr.eq(incoming.instrument)
         with m.If(step):
             m.d.sync += [
-                reading.valid.eq(self.commands.valid & self.commands.ready),
-                reading.command.eq(incoming),
-                reading.accepted.eq(cycle),
-                reading.row.eq(row_accept.data),
+                checking.valid.eq(self.commands.valid & self.commands.ready),
+                checking.command.eq(incoming),
+                checking.accepted.eq(cycle),
+                checking.row.eq(row_accept.data),
             ]
             with m.If(self.commands.valid & self.commands.ready & (incoming.opcode == Opcode.STATE)):
                 m.d.sync += barrier.eq(1)
 
-        # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
+        # Check.
         m.d.comb += [
-            store.read.eq(reading.command.handle),
-            check.command.eq(reading.command),
-            check.state.eq(reading.row.state),
-            check.base.eq(reading.row.base),
+            check.command.eq(checking.command),
+            check.state.eq(checking.row.state),
+            check.base.eq(checking.row.base),
         ]
+        with m.If(step):
+            m.d.sync += [
+                reading.valid.eq(checking.valid),
+                reading.command.eq(checking.command),
+                reading.accepted.eq(checking.accepted),
+                reading.row.eq(checking.row),
+                reading.verdict.eq(check.verdict),
+            ]
+
+        # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
+        m.d.comb += store.read.eq(reading.command.handle)
         with m.If(slow & ~matcher.done):
             m.d.comb += store.read.eq(matcher.handle)
         with m.Elif(step):
-            m.d.comb += store.read.eq(incoming.handle)
+            m.d.comb += store.read.eq(checking.command.handle)
         with m.If(step):
             m.d.sync += [
                 deciding.valid.eq(reading.valid),
                 deciding.command.eq(reading.command),
                 deciding.accepted.eq(reading.accepted),
                 deciding.row.eq(reading.row),
-                deciding.verdict.eq(check.verdict),
+                deciding.verdict.eq(reading.verdict),
                 deciding.record.eq(store.data),
                 deciding.second.eq(0),
             ]
@@ -192,8 +200,11 @@ class Book(wiring.Component):
             queues.place.level.eq(Mux(verdict.names & ~second, found.level, level)),
             queues.place.instrument.eq(command.instrument),
             queues.handle.eq(command.handle),
-            fronts.coming.eq(reading.command.instrument),
             fronts.step.eq(step),
+            fronts.coming.eq(checking.command.instrument),
+            fronts.first_place.level.eq(reading.verdict.level),
+            fronts.first_place.instrument.eq(reading.command.instrument),
+            fronts.first_handle.eq(reading.command.handle),
             fronts.place.level.eq(level),
             fronts.place.instrument.eq(command.instrument),
             fronts.side.eq(order.side),
@@ -374,6 +385,7 @@ class Book(wiring.Component):
 
         m.d.comb += self.busy.eq(
             (self.commands.valid & self.commands.ready)
+            | checking.valid
             | reading.valid
             | deciding.valid
             | told.valid

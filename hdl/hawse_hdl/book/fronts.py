@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,8 +10,12 @@ from hawse.wire import Geometry, Side
 
 from .layouts import best_layout, front_layout, handle_bits, instrument_bits, place_layout
 
-#: Cycles in which an order that has entered comes to be seen by a search.
-SETTLE = 8
+#: Steps and cycles in which an order that knows older bounds enters and comes to be seen by a search.
+SETTLE = 11
+
+
+_OUTCOMES = ("improves", "joins", "follows", "empties")
+_MET = data.StructLayout({"beats": 1, "meets": 1})
 
 
 def better(side: Side, a: Value, b: Value) -> Value:
@@ -27,8 +31,12 @@ class Fronts(wiring.Component):
     behind takes its place. When nothing is known of the level behind, it is searched for, while the levels
     that orders enter meanwhile are kept in mind.
 
-    Latency: the bounds that an order meets are fetched when it takes a ``step``; an order that ``enters`` or
-    leaves counts for the next one.
+    An order takes two steps. In the first its level is compared with the bounds that were read for it, and with
+    those that the order before it may make of its own; in the second it is known whether it ``crosses``, and it
+    enters or leaves. What a search finds, or a vacated level tells, the orders in their steps need not know:
+    the bounds that they know are not worse than the truth.
+
+    Latency: two steps.
     Initiation interval: 1.
     Ordering: a ``vacated`` level waits for cycles without another write to its side, and is forgotten if an
     order arrives at it or another level empties; the bound stays too good.
@@ -39,15 +47,19 @@ class Fronts(wiring.Component):
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         front, instrument, place = front_layout(geometry), instrument_bits(geometry), place_layout(geometry)
+        handle = handle_bits(geometry)
         super().__init__(
             {
-                #: Instrument of the order that comes when ``step`` is high.
-                "coming": In(instrument),
                 "step": In(1),
-                # An order that comes to rest if it ``enters``, or leaves if it is ``accepted``.
+                #: Instrument of the order that comes to its first step.
+                "coming": In(instrument),
+                # The order in its first step.
+                "first_place": In(place),
+                "first_handle": In(handle),
+                # The order in its second step: it rests unless it crosses, or leaves, if it is ``accepted``.
                 "place": In(place),
                 "side": In(Side),
-                "handle": In(handle_bits(geometry)),
+                "handle": In(handle),
                 "arriving": In(1),
                 "leaving": In(1),
                 "accepted": In(1),
@@ -65,7 +77,8 @@ class Fronts(wiring.Component):
                 "value": In(front),
                 "bid": Out(front),
                 "ask": Out(front),
-                #: The pipeline waits: no search, and no change of bounds on account of one.
+                #: The pipeline waits: no search, and no change of bounds on account of one. What is written
+                #: meanwhile counts for the orders in their steps two cycles later.
                 "hold": In(1),
                 "seek": Out(1),
                 "seek_place": Out(place),
@@ -79,49 +92,16 @@ class Fronts(wiring.Component):
         m = Module()
         geometry = self.geometry
         front = front_layout(geometry)
-        level = self.place.level
         sides = (Side.BUY, Side.SELL)
 
-        # A vacated level, and what was read of its side a cycle ago.
+        # A vacated level, what was read of its side a cycle ago, and what a cycle ago that meant.
         vacant, vacant_known, vacant_read = Signal(), Signal(), Signal()
         vacant_place, vacant_side = Signal.like(self.vacated_place), Signal(Side)
-        left, vacates = Signal(front), Signal()
-        # The search: of which side and instrument, what was read there a cycle ago, and what it writes.
-        wanted = Signal(2)
-        wanted_instrument = [Signal.like(self.instrument, name=f"wanted{side}") for side in sides]
-        seeker_side, seeker_instrument = Signal(Side), Signal.like(self.instrument)
-        seen, learnt = Signal(front), Signal(front)
-        learns, learning = Signal(), Signal()
-        # The side that was read a cycle ago has not changed since.
-        quiet = Signal(2)
-
-        self._search(
-            m,
-            wanted,
-            wanted_instrument,
-            seeker_side,
-            seeker_instrument,
-            seen,
-            learnt,
-            learns,
-            learning,
-            quiet,
-        )
-
-        def want(side: Side, instrument: Any) -> None:
-            m.d.sync += [wanted[side].eq(1), wanted_instrument[side].eq(instrument)]
-
-        instrument = Signal.like(self.instrument)
-        with m.If(self.step):
-            m.d.sync += instrument.eq(self.coming)
-
-        enters = Signal()
-        here = [Signal(front, name=f"here_{side.name.lower()}") for side in sides]
-        writes = Signal(2)
-        beats = [Signal(name=f"beats_{side.name.lower()}") for side in sides]
-        m.d.comb += [
-            self.crosses.eq(Mux(self.side == Side.BUY, ~beats[Side.SELL], ~beats[Side.BUY])),
-            enters.eq(self.arriving & self.accepted & ~self.crosses),
+        left, vacates, left_behind = Signal(front), Signal(), Signal(best_layout(geometry))
+        m.d.sync += [
+            vacant_read.eq(vacant),
+            vacant_known.eq(vacant_read),
+            left_behind.eq(left.behind),
             vacates.eq(
                 left.best.found
                 & (left.best.level == vacant_place.level)
@@ -129,87 +109,176 @@ class Fronts(wiring.Component):
                 & ~left.partial
             ),
         ]
-        m.d.sync += [vacant_read.eq(vacant), vacant_known.eq(vacant_read)]
+        search = self._search(m)
+
+        def want(side: Side, instrument: Any) -> None:
+            m.d.sync += [search.wanted[side].eq(1), search.wanted_instrument[side].eq(instrument)]
+
+        same_instrument, same_order = Signal(), Signal()
+        writes, wrote = Signal(2), Signal(2)
+        beats = [Signal(name=f"beats_{side.name.lower()}") for side in sides]
+        m.d.sync += wrote.eq(writes)
+        m.d.sync += [search.quiet.eq(~writes), search.still.eq(~writes & ~wrote)]
+        m.d.comb += [
+            self.crosses.eq(Mux(self.side == Side.BUY, ~beats[Side.SELL], ~beats[Side.BUY])),
+            same_instrument.eq(self.first_place.instrument == self.place.instrument),
+            same_order.eq(self.first_handle == self.handle),
+        ]
         for side, port in zip(sides, (self.bid, self.ask), strict=True):
-            own = here[side]
-            m.submodules[side.name.lower()] = memory = Memory(
-                shape=front, depth=max(2, geometry.instruments), init=[]
-            )
+            name = side.name.lower()
+            m.submodules[name] = memory = Memory(shape=front, depth=max(2, geometry.instruments), init=[])
             write = memory.write_port()
             come, there, emptied, watched = (memory.read_port(domain="comb") for _ in range(4))
             m.d.comb += [
                 come.addr.eq(self.coming),
                 there.addr.eq(self.instrument),
                 emptied.addr.eq(vacant_place.instrument),
-                watched.addr.eq(seeker_instrument),
+                watched.addr.eq(search.instrument),
                 port.eq(there.data),
                 writes[side].eq(write.en),
             ]
             with m.If(vacant_side == side):
                 m.d.sync += left.eq(emptied.data)
-            with m.If(seeker_side == side):
-                m.d.sync += seen.eq(watched.data)
+            with m.If(search.side == side):
+                m.d.sync += search.seen.eq(watched.data)
 
-            # Beating the best of the own side and not reaching that of the other are the same comparison.
-            beats_behind = ~own.behind.found | better(side, level, own.behind.level)
-            m.d.comb += beats[side].eq(~own.best.found | better(side, level, own.best.level))
-            entered = Signal(front, name=f"entered_{side.name.lower()}")
-            m.d.comb += entered.eq(own)
-            with m.If(beats[side]):
+            def meet(level: Value, best: Any, side: Side = side) -> Value:
+                """Whether ``level`` beats the bound, and whether it meets it."""
+                return Cat(
+                    ~best.found | better(side, level, best.level), best.found & (level == best.level)
+                )
+
+            # Bounds as the orders in their first and second step know them, and how the level of the second
+            # compares with its own.
+            one, two = Signal(front, name=f"one_{name}"), Signal(front, name=f"two_{name}")
+            with_best, with_behind = Signal(_MET, name=f"with_best_{name}"), Signal(_MET, name=f"with_behind_{name}")
+            same_handle = Signal(name=f"same_handle_{name}")
+
+            # The second step: what becomes of the bounds.
+            mine = self.side == side
+            level = self.place.level
+            enters = mine & self.arriving & self.accepted & ~self.crosses
+            improves, joins, follows, empties = (Signal(name=f"{n}_{name}") for n in _OUTCOMES)
+            changed, becomes = Signal(name=f"changed_{name}"), Signal(front, name=f"becomes_{name}")
+            entered = Signal(front, name=f"entered_{name}")
+            m.d.comb += [
+                beats[side].eq(with_best.beats),
+                improves.eq(enters & with_best.beats),
+                joins.eq(enters & with_best.meets),
+                follows.eq(enters & ~with_best.beats & ~with_best.meets & with_behind.beats),
+                empties.eq(mine & self.leaving & self.accepted & two.alone & same_handle),
+                changed.eq(improves | joins | follows | empties),
+                entered.eq(two),
+                becomes.eq(entered),
+            ]
+            with m.If(with_best.beats):
                 m.d.comb += [
                     entered.best.found.eq(1),
                     entered.best.level.eq(level),
-                    entered.behind.eq(own.best),
+                    entered.behind.eq(two.best),
                     entered.partial.eq(0),
                     entered.alone.eq(1),
                     entered.handle.eq(self.handle),
                 ]
-            with m.Elif(level == own.best.level):
+            with m.Elif(with_best.meets):
                 m.d.comb += entered.alone.eq(0)
-            with m.Elif(beats_behind):
+            with m.Elif(with_behind.beats):
                 m.d.comb += [entered.behind.found.eq(1), entered.behind.level.eq(level)]
-            mine = self.side == side
+            with m.If(self.leaving):
+                m.d.comb += [becomes.eq(0), becomes.best.eq(two.behind), becomes.behind.eq(two.behind)]
             with m.If(mine):
                 m.d.comb += self.entered.eq(entered)
             with m.Else():
-                m.d.comb += self.facing.eq(own)
+                m.d.comb += self.facing.eq(two)
 
             with m.If(self.write[side]):
                 m.d.comb += [write.en.eq(1), write.addr.eq(self.instrument), write.data.eq(self.value)]
                 want(side, self.instrument)
-            with m.Elif(mine & self.leaving):
+                with m.If(vacant_side == side):
+                    m.d.sync += vacant.eq(0)
+            with m.Elif(mine & (self.arriving | self.leaving)):
                 m.d.comb += [
-                    write.en.eq(self.accepted & own.alone & (own.handle == self.handle)),
-                    write.addr.eq(instrument),
-                    write.data.best.eq(own.behind),
-                    write.data.behind.eq(own.behind),
+                    write.en.eq(changed),
+                    write.addr.eq(self.place.instrument),
+                    write.data.eq(becomes),
                 ]
-                want(side, instrument)
-            with m.Elif(mine & self.arriving):
-                m.d.comb += [write.en.eq(enters), write.addr.eq(instrument), write.data.eq(entered)]
-            with m.Elif(vacant & vacant_known & (vacant_side == side)), m.If(quiet[side]):
-                m.d.sync += vacant.eq(0)
-                m.d.comb += [
-                    write.en.eq(vacates),
-                    write.addr.eq(vacant_place.instrument),
-                    write.data.best.eq(left.behind),
-                    write.data.behind.eq(left.behind),
-                ]
-                want(side, vacant_place.instrument)
-            with m.Elif(learns & quiet[side] & (seeker_side == side)):
+                with m.If(self.leaving):
+                    want(side, self.place.instrument)
+            with m.Elif(vacant & vacant_known & (vacant_side == side)):
+                with m.If(search.still[side]):
+                    m.d.sync += vacant.eq(0)
+                    m.d.comb += [
+                        write.en.eq(vacates),
+                        write.addr.eq(vacant_place.instrument),
+                        write.data.best.eq(left_behind),
+                        write.data.behind.eq(left_behind),
+                    ]
+                    want(side, vacant_place.instrument)
+            with m.Elif(search.learns & search.still[side] & (search.side == side) & ~self.hold):
                 m.d.comb += [
                     write.en.eq(1),
-                    write.addr.eq(seeker_instrument),
-                    write.data.eq(learnt),
-                    learning.eq(1),
+                    write.addr.eq(search.instrument),
+                    write.data.eq(search.learnt),
+                    search.learning.eq(1),
                 ]
 
+            # The first step. When the order in the second changes the bounds, what it makes of them counts.
+            first = self.first_place.level
+            order = Signal(best_layout(geometry), name=f"order_{name}")
+            with_one, with_one_behind, with_two, with_two_behind, with_order = (
+                Signal(_MET, name=f"{n}_{name}")
+                for n in ("with_one", "with_one_behind", "with_two", "with_two_behind", "with_order")
+            )
+            m.d.comb += [
+                order.found.eq(1),
+                order.level.eq(level),
+                with_one.eq(meet(first, one.best)),
+                with_one_behind.eq(meet(first, one.behind)),
+                with_two.eq(meet(first, two.best)),
+                with_two_behind.eq(meet(first, two.behind)),
+                with_order.eq(meet(first, order)),
+            ]
             with m.If(self.step):
-                m.d.sync += own.eq(come.data)
-            with m.If(write.en & (write.addr == Mux(self.step, self.coming, instrument))):
-                m.d.sync += own.eq(write.data)
+                m.d.sync += [
+                    one.eq(come.data),
+                    two.eq(one),
+                    with_best.eq(with_one),
+                    with_behind.eq(with_one_behind),
+                    same_handle.eq(self.first_handle == one.handle),
+                ]
+                with m.If(changed & (self.coming == self.place.instrument)):
+                    m.d.sync += one.eq(becomes)
+                with m.If(changed & same_instrument):
+                    m.d.sync += [
+                        two.eq(becomes),
+                        with_best.eq(with_two),
+                        with_behind.eq(with_two_behind),
+                        same_handle.eq(self.first_handle == two.handle),
+                    ]
+                    with m.If(improves):
+                        m.d.sync += [
+                            with_best.eq(with_order),
+                            with_behind.eq(with_two),
+                            same_handle.eq(same_order),
+                        ]
+                    with m.If(follows):
+                        m.d.sync += with_behind.eq(with_order)
+                    with m.If(empties):
+                        m.d.sync += with_best.eq(with_two_behind)
+            with m.Elif(changed):  # a REPLACE has left, and enters next
+                m.d.sync += [two.eq(becomes), with_best.eq(with_behind)]
+                with m.If(same_instrument):
+                    m.d.sync += one.eq(becomes)
+            with m.Elif(self.hold):
+                m.d.sync += [
+                    with_best.eq(meet(level, two.best)),
+                    with_behind.eq(meet(level, two.behind)),
+                    same_handle.eq(self.handle == two.handle),
+                ]
+            for bounds, instrument in ((one, self.first_place.instrument), (two, self.place.instrument)):
+                with m.If(self.write[side] & (self.instrument == instrument)):
+                    m.d.sync += bounds.eq(self.value)
 
-        m.d.sync += quiet.eq(~writes)
         with m.If(self.arriving & (self.place == vacant_place)):
             m.d.sync += vacant.eq(0)
         with m.If(self.vacated):
@@ -222,28 +291,19 @@ class Fronts(wiring.Component):
             ]
         return m
 
-    def _search(
-        self,
-        m: Module,
-        wanted: Signal,
-        wanted_instrument: list[Signal],
-        side: Signal,
-        instrument: Signal,
-        seen: data.View,
-        learnt: data.View,
-        learns: Signal,
-        learning: Signal,
-        quiet: Signal,
-    ) -> None:
+    def _search(self, m: Module) -> "_Search":
         """Find out what is behind a best level of which nothing is known but that."""
+        search = _Search(self.geometry)
+        seen, side, learning = search.seen, search.side, search.learning
         wait = Signal(range(SETTLE + 1))
-        fresh, nearer = Signal(), Signal()
+        fresh, nearer, proposes = Signal(), Signal(), Signal()
+        proposed = Signal.like(search.learnt)
         m.d.comb += [
             self.seek_side.eq(side),
             self.seek_place.level.eq(seen.best.level),
-            self.seek_place.instrument.eq(instrument),
-            learnt.best.eq(seen.best),
-            fresh.eq(Mux(side == Side.BUY, quiet[Side.BUY], quiet[Side.SELL])),
+            self.seek_place.instrument.eq(search.instrument),
+            proposed.best.eq(seen.best),
+            fresh.eq(Mux(side == Side.BUY, search.quiet[Side.BUY], search.quiet[Side.SELL])),
             nearer.eq(
                 Mux(
                     side == Side.BUY,
@@ -252,11 +312,13 @@ class Fronts(wiring.Component):
                 )
             ),
         ]
+        m.d.sync += [search.learns.eq(proposes), search.learnt.eq(proposed)]
         with m.FSM(name="search"):
             with m.State("IDLE"):
+                wanted = search.wanted
                 m.d.sync += [
                     side.eq(Mux(wanted[Side.BUY], Side.BUY, Side.SELL)),
-                    instrument.eq(Mux(wanted[Side.BUY], *wanted_instrument)),
+                    search.instrument.eq(Mux(wanted[Side.BUY], *search.wanted_instrument)),
                     wait.eq(SETTLE),
                 ]
                 with m.If(wanted.any()):
@@ -266,14 +328,15 @@ class Fronts(wiring.Component):
                 m.next = "BEGIN"
             with m.State("BEGIN"):
                 # What enters the bitmap from now on is kept in mind; what is on its way gets there meanwhile.
-                m.d.comb += learnt.partial.eq(1)
+                m.d.comb += proposed.partial.eq(1)
                 unknown = seen.best.found & ~seen.partial & (seen.best == seen.behind)
-                m.d.comb += learns.eq(~self.hold & unknown)
                 with m.If(learning):
                     m.next = "SETTLE"
                 with m.Elif(fresh & ~unknown):
                     m.next = "IDLE"
-            with m.State("SETTLE"):
+                with m.Else():
+                    m.d.comb += proposes.eq(unknown)
+            with m.State("SETTLE"), m.If(self.step):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 0):
                     m.next = "SEEK"
@@ -289,14 +352,31 @@ class Fronts(wiring.Component):
                 with m.Elif(self.seek_ready):
                     m.next = "LEARN"
             with m.State("LEARN"):
-                m.d.comb += learnt.behind.eq(
+                m.d.comb += proposed.behind.eq(
                     Mux(self.found.found & (~seen.behind.found | nearer), self.found, seen.behind)
                 )
-                with m.If(self.hold):
+                with m.If(learning):
+                    m.next = "IDLE"
+                with m.Elif(self.hold):
                     m.next = "SEEK"
                 with m.Elif(fresh & ~seen.partial):
                     m.next = "IDLE"
                 with m.Else():
-                    m.d.comb += learns.eq(seen.partial)
-                    with m.If(learning):
-                        m.next = "IDLE"
+                    m.d.comb += proposes.eq(seen.partial)
+        return search
+
+
+class _Search:
+    """What the search and the bounds tell each other."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        front = front_layout(geometry)
+        #: Sides to be looked at, each in one instrument.
+        self.wanted = Signal(2)
+        self.wanted_instrument = [Signal(instrument_bits(geometry), name=f"wanted{n}") for n in range(2)]
+        #: The side that is looked at, and what was read there a cycle ago.
+        self.side, self.instrument, self.seen = Signal(Side), Signal(instrument_bits(geometry)), Signal(front)
+        #: A side has not been written in the last cycle; in the last two.
+        self.quiet, self.still = Signal(2), Signal(2)
+        #: What the side becomes, from what was read two cycles ago; and that it is written.
+        self.learns, self.learnt, self.learning = Signal(), Signal(front), Signal()

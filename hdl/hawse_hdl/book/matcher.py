@@ -408,6 +408,9 @@ class Matcher(wiring.Component):
                     self.front.eq(task.front),
                 ]
                 write_front(taker.side)
+                m.next = "RESTED"
+
+            with m.State("RESTED"):  # the pipeline is to compare anew with the bounds
                 finish()
 
             with m.State("LOAD"):

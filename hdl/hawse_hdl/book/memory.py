@@ -34,20 +34,30 @@ class ForwardedMemory(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
-        # With a single write port, transparency is one comparison and one multiplexer; without it Yosys
-        # builds more, because the block RAM does not promise the old data either.
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=[write])
+        # A word that is written while it is read is taken from here, whatever the block RAM makes of it.
+        m.submodules.memory = memory = Memory(
+            shape=self.shape, depth=self.depth, init=[], attrs={"no_rw_check": 1}
+        )
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        raw = Signal(self.shape, reset_less=True)
         at = Signal.like(self.read)
-        m.d.sync += at.eq(self.read)
+        last_write, last_address, last_value = Signal(), Signal.like(self.address), Signal(self.shape)
+        m.d.sync += [
+            raw.eq(read.data),
+            at.eq(self.read),
+            last_write.eq(self.write),
+            last_address.eq(self.address),
+            last_value.eq(self.value),
+        ]
         m.d.comb += [
             read.addr.eq(self.read),
             write.en.eq(self.write),
             write.addr.eq(self.address),
             write.data.eq(self.value),
-            self.data.eq(read.data),
+            self.data.eq(raw),
         ]
         with m.If(self.write & (self.address == at)):
             m.d.comb += self.data.eq(self.value)
+        with m.Elif(last_write & (last_address == at)):
+            m.d.comb += self.data.eq(last_value)
         return m
