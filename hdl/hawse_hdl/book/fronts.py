@@ -50,7 +50,9 @@ class Fronts(wiring.Component):
         handle = handle_bits(geometry)
         super().__init__(
             {
+                #: The orders in their steps go on; the one in its second step takes effect, and perhaps stays.
                 "step": In(1),
+                "go": In(1),
                 #: Instrument of the order that comes to its first step.
                 "coming": In(instrument),
                 # The order in its first step.
@@ -109,16 +111,24 @@ class Fronts(wiring.Component):
                 & ~left.partial
             ),
         ]
+        # An order has arrived at the vacated level.
+        taken, arrived, arrived_place = Signal(), Signal(), Signal.like(self.place)
+        m.d.sync += [arrived.eq(self.arriving & self.go), arrived_place.eq(self.place)]
+        m.d.comb += taken.eq(arrived & (arrived_place == vacant_place))
         search = self._search(m)
 
         def want(side: Side, instrument: Any) -> None:
             m.d.sync += [search.wanted[side].eq(1), search.wanted_instrument[side].eq(instrument)]
 
         same_instrument, same_order = Signal(), Signal()
-        writes, wrote = Signal(2), Signal(2)
+        writes, wrote, wrote_before = Signal(2), Signal(2), Signal(2)
         beats = [Signal(name=f"beats_{side.name.lower()}") for side in sides]
-        m.d.sync += wrote.eq(writes)
-        m.d.sync += [search.quiet.eq(~writes), search.still.eq(~writes & ~wrote)]
+        m.d.sync += [
+            wrote.eq(writes),
+            wrote_before.eq(wrote),
+            search.quiet.eq(~writes & ~wrote),
+            search.still.eq(~writes & ~wrote & ~wrote_before),
+        ]
         m.d.comb += [
             self.crosses.eq(Mux(self.side == Side.BUY, ~beats[Side.SELL], ~beats[Side.BUY])),
             same_instrument.eq(self.first_place.instrument == self.place.instrument),
@@ -127,7 +137,12 @@ class Fronts(wiring.Component):
         for side, port in zip(sides, (self.bid, self.ask), strict=True):
             name = side.name.lower()
             m.submodules[name] = memory = Memory(shape=front, depth=max(2, geometry.instruments), init=[])
-            write = memory.write_port()
+            port_write = memory.write_port()
+            # Decided in one cycle, written in the next.
+            write = Signal(
+                data.StructLayout({"en": 1, "addr": instrument_bits(geometry), "data": front}), name=f"write_{name}"
+            )
+            written = Signal.like(write, name=f"written_{name}")
             come, there, emptied, watched = (memory.read_port(domain="comb") for _ in range(4))
             m.d.comb += [
                 come.addr.eq(self.coming),
@@ -136,7 +151,11 @@ class Fronts(wiring.Component):
                 watched.addr.eq(search.instrument),
                 port.eq(there.data),
                 writes[side].eq(write.en),
+                port_write.en.eq(written.en),
+                port_write.addr.eq(written.addr),
+                port_write.data.eq(written.data),
             ]
+            m.d.sync += written.eq(write)
             with m.If(vacant_side == side):
                 m.d.sync += left.eq(emptied.data)
             with m.If(search.side == side):
@@ -198,14 +217,14 @@ class Fronts(wiring.Component):
                     m.d.sync += vacant.eq(0)
             with m.Elif(mine & (self.arriving | self.leaving)):
                 m.d.comb += [
-                    write.en.eq(changed),
+                    write.en.eq(changed & self.go),
                     write.addr.eq(self.place.instrument),
                     write.data.eq(becomes),
                 ]
-                with m.If(self.leaving):
+                with m.If(self.leaving & self.go):
                     want(side, self.place.instrument)
             with m.Elif(vacant & vacant_known & (vacant_side == side)):
-                with m.If(search.still[side]):
+                with m.If(search.still[side] & ~taken):
                     m.d.sync += vacant.eq(0)
                     m.d.comb += [
                         write.en.eq(vacates),
@@ -240,7 +259,7 @@ class Fronts(wiring.Component):
             ]
             with m.If(self.step):
                 m.d.sync += [
-                    one.eq(come.data),
+                    one.eq(Mux(written.en & (written.addr == self.coming), written.data, come.data)),
                     two.eq(one),
                     with_best.eq(with_one),
                     with_behind.eq(with_one_behind),
@@ -265,7 +284,7 @@ class Fronts(wiring.Component):
                         m.d.sync += with_behind.eq(with_order)
                     with m.If(empties):
                         m.d.sync += with_best.eq(with_two_behind)
-            with m.Elif(changed):  # a REPLACE has left, and enters next
+            with m.Elif(changed & self.go):  # a REPLACE has left, and enters next
                 m.d.sync += [two.eq(becomes), with_best.eq(with_behind)]
                 with m.If(same_instrument):
                     m.d.sync += one.eq(becomes)
@@ -279,7 +298,7 @@ class Fronts(wiring.Component):
                 with m.If(self.write[side] & (self.instrument == instrument)):
                     m.d.sync += bounds.eq(self.value)
 
-        with m.If(self.arriving & (self.place == vacant_place)):
+        with m.If(taken):
             m.d.sync += vacant.eq(0)
         with m.If(self.vacated):
             m.d.sync += [
@@ -376,7 +395,7 @@ class _Search:
         self.wanted_instrument = [Signal(instrument_bits(geometry), name=f"wanted{n}") for n in range(2)]
         #: The side that is looked at, and what was read there a cycle ago.
         self.side, self.instrument, self.seen = Signal(Side), Signal(instrument_bits(geometry)), Signal(front)
-        #: A side has not been written in the last cycle; in the last two.
+        #: No write that what was read a cycle ago, or two, does not show.
         self.quiet, self.still = Signal(2), Signal(2)
         #: What the side becomes, from what was read two cycles ago; and that it is written.
         self.learns, self.learnt, self.learning = Signal(), Signal(front), Signal()

@@ -49,7 +49,7 @@ class Matcher(wiring.Component):
     All that goes to a memory comes from a register: it is decided a cycle before.
 
     Latency: from ``active`` the first fill 4 cycles, each further one of a level 2. When a level empties, the
-    next takes 4 more if the one behind it is known, else 17: the bitmap learns of it, is searched, and says.
+    next takes 5 more if the one behind it is known, else 18: the bitmap learns of it, is searched, and says.
     An order that crosses a level that has emptied meanwhile waits for the same search.
     Fill-or-kill first takes 2 cycles for each order that it would touch, and up to 18 for each level.
     MASS_CANCEL and STATE(loading) take a cycle for each handle, and 5 for each order cancelled.
@@ -139,8 +139,11 @@ class Matcher(wiring.Component):
         #: A search for the best level, begun in advance, sees every change.
         searched = Signal()
 
+        # The order behind the one at hand, on its way into ``pointer``.
+        follower, follows = Signal(handle), Signal()
+        occupied = Signal()
         m.d.comb += [
-            self.handle.eq(pointer),
+            self.handle.eq(Mux(follows, follower, pointer)),
             # A task begins with the level at which it may trade.
             self.place.level.eq(Mux(fresh, task.facing.best.level, level)),
             self.place.instrument.eq(Mux(fresh, command.instrument, in_instrument)),
@@ -149,6 +152,9 @@ class Matcher(wiring.Component):
         ]
         m.d.sync += [
             fresh.eq(0),
+            follower.eq(self.next),
+            follows.eq(0),
+            occupied.eq(self.ends.occupied),
             self.act.eq(Act.NONE),
             self.act_side.eq(walk_side),
             self.write.eq(0),
@@ -259,25 +265,26 @@ class Matcher(wiring.Component):
                     maker_at.eq(self.ends.head),
                     price.eq(task.row.base + level),
                 ]
-                with m.If(~self.ends.occupied):
+                m.next = "HEAD"
+
+            with m.State("HEAD"):
+                with m.If(~occupied):
                     m.next = "NEXT"
                     with m.If(searched & ~behind_known):
                         m.next = "SEEKING"
                 with m.Elif((walk == Walk.MATCH) & posts):
                     rest_or_cancel(Reason.POST_ONLY)
                 with m.Else():
-                    m.next = "HEAD"
+                    m.next = "FETCH"
                     with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
                         m.d.sync += walk.eq(Walk.COUNT)
 
-            with m.State("HEAD"):
-                m.next = "FETCH"
-
             with m.State("FETCH"):
-                m.d.sync += [maker.eq(self.record), maker_at.eq(pointer), pointer.eq(self.next)]
+                m.d.sync += [maker.eq(self.record), maker_at.eq(pointer), follows.eq(1)]
                 m.next = "MEET"
 
             with m.State("MEET"):
+                m.d.sync += pointer.eq(self.handle)
                 own = (maker.account != ANONYMOUS) & (maker.account == taker.account)
                 last = maker_at == tail
                 takes_maker, takes_taker, enough = Signal(), Signal(), Signal()

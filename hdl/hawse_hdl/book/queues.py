@@ -61,7 +61,7 @@ class Queues(wiring.Component):
                 "changing": Out(place_layout(geometry)),
                 "changing_side": Out(Side),
                 "change": Out(change_layout()),
-                #: A level ceases to hold orders, and nothing that may change that is on its way.
+                #: A level ceases to hold orders, and no act on its way from its second step on changes that.
                 "vacated": Out(1),
                 "vacated_place": Out(place_layout(geometry)),
                 "vacated_side": Out(Side),
@@ -190,7 +190,6 @@ class Queues(wiring.Component):
                 ((leaves & is_head & is_tail) | (fourth.act == Act.EMPTY))
                 & ~(same_level & (third.act == Act.ENTER))
                 & ~((self.act == Act.ENTER) & (first_place == fourth.place))
-                & (self.place != fourth.place)
             ),
             self.quiet.eq((third.act == Act.NONE) & (fourth.act == Act.NONE)),
         ]
