@@ -322,9 +322,6 @@ class Book(wiring.Component):
             fronts.instrument.eq(matcher.instrument),
             fronts.write.eq(matcher.front_write & slow.replicate(2)),
             fronts.value.eq(matcher.front),
-            matcher.facing.eq(
-                Mux(matcher.seek_side == Side.BUY, fronts.bid.as_value(), fronts.ask.as_value())
-            ),
             row_match.addr.eq(matcher.instrument),
             matcher.row.eq(row_match.data),
             matcher.room.eq(outbox.room),

@@ -77,8 +77,6 @@ class Fronts(wiring.Component):
                 "instrument": In(instrument),
                 "write": In(2),
                 "value": In(front),
-                "bid": Out(front),
-                "ask": Out(front),
                 #: The pipeline waits: no search, and no change of bounds on account of one. What is written
                 #: meanwhile counts for the orders in their steps two cycles later.
                 "hold": In(1),
@@ -134,22 +132,25 @@ class Fronts(wiring.Component):
             same_instrument.eq(self.first_place.instrument == self.place.instrument),
             same_order.eq(self.first_handle == self.handle),
         ]
-        for side, port in zip(sides, (self.bid, self.ask), strict=True):
+        for side in sides:
             name = side.name.lower()
-            m.submodules[name] = memory = Memory(shape=front, depth=max(2, geometry.instruments), init=[])
+            m.submodules[name] = memory = Memory(
+                shape=front,
+                depth=max(2, geometry.instruments),
+                init=[],
+                attrs={"ram_style": "distributed"},  # registers would need wide multiplexers
+            )
             port_write = memory.write_port()
             # Decided in one cycle, written in the next.
             write = Signal(
                 data.StructLayout({"en": 1, "addr": instrument_bits(geometry), "data": front}), name=f"write_{name}"
             )
             written = Signal.like(write, name=f"written_{name}")
-            come, there, emptied, watched = (memory.read_port(domain="comb") for _ in range(4))
+            come, emptied, watched = (memory.read_port(domain="comb") for _ in range(3))
             m.d.comb += [
                 come.addr.eq(self.coming),
-                there.addr.eq(self.instrument),
                 emptied.addr.eq(vacant_place.instrument),
                 watched.addr.eq(search.instrument),
-                port.eq(there.data),
                 writes[side].eq(write.en),
                 port_write.en.eq(written.en),
                 port_write.addr.eq(written.addr),
@@ -167,9 +168,15 @@ class Fronts(wiring.Component):
                     ~best.found | better(side, level, best.level), best.found & (level == best.level)
                 )
 
-            # Bounds as the orders in their first and second step know them, and how the level of the second
-            # compares with its own.
+            # Bounds as the orders in their first and second step know them: those read for it, or what was written
+            # last. And how the level of the second compares with its own.
+            read_one, read_two = Signal(front, name=f"read_one_{name}"), Signal(front, name=f"read_two_{name}")
+            last_one, last_two = Signal(name=f"last_one_{name}"), Signal(name=f"last_two_{name}")
             one, two = Signal(front, name=f"one_{name}"), Signal(front, name=f"two_{name}")
+            m.d.comb += [
+                one.eq(Mux(last_one, written.data, read_one)),
+                two.eq(Mux(last_two, written.data, read_two)),
+            ]
             with_best, with_behind = Signal(_MET, name=f"with_best_{name}"), Signal(_MET, name=f"with_behind_{name}")
             same_handle = Signal(name=f"same_handle_{name}")
 
@@ -257,19 +264,19 @@ class Fronts(wiring.Component):
                 with_two_behind.eq(meet(first, two.behind)),
                 with_order.eq(meet(first, order)),
             ]
+            m.d.sync += [read_one.eq(one), read_two.eq(two), last_one.eq(0), last_two.eq(0)]
             with m.If(self.step):
                 m.d.sync += [
-                    one.eq(Mux(written.en & (written.addr == self.coming), written.data, come.data)),
-                    two.eq(one),
+                    read_one.eq(Mux(written.en & (written.addr == self.coming), written.data, come.data)),
+                    read_two.eq(one),
+                    last_one.eq(write.en & (write.addr == self.coming)),
+                    last_two.eq(changed & same_instrument),
                     with_best.eq(with_one),
                     with_behind.eq(with_one_behind),
                     same_handle.eq(self.first_handle == one.handle),
                 ]
-                with m.If(changed & (self.coming == self.place.instrument)):
-                    m.d.sync += one.eq(becomes)
                 with m.If(changed & same_instrument):
                     m.d.sync += [
-                        two.eq(becomes),
                         with_best.eq(with_two),
                         with_behind.eq(with_two_behind),
                         same_handle.eq(self.first_handle == two.handle),
@@ -284,19 +291,20 @@ class Fronts(wiring.Component):
                         m.d.sync += with_behind.eq(with_order)
                     with m.If(empties):
                         m.d.sync += with_best.eq(with_two_behind)
-            with m.Elif(changed & self.go):  # a REPLACE has left, and enters next
-                m.d.sync += [two.eq(becomes), with_best.eq(with_behind)]
-                with m.If(same_instrument):
-                    m.d.sync += one.eq(becomes)
-            with m.Elif(self.hold):
-                m.d.sync += [
-                    with_best.eq(meet(level, two.best)),
-                    with_behind.eq(meet(level, two.behind)),
-                    same_handle.eq(self.handle == two.handle),
-                ]
-            for bounds, instrument in ((one, self.first_place.instrument), (two, self.place.instrument)):
-                with m.If(self.write[side] & (self.instrument == instrument)):
-                    m.d.sync += bounds.eq(self.value)
+            with m.Else():
+                with m.If(self.write[side] | (changed & self.go)):
+                    m.d.sync += [
+                        last_one.eq(write.addr == self.first_place.instrument),
+                        last_two.eq(write.addr == self.place.instrument),
+                    ]
+                with m.If(self.hold):
+                    m.d.sync += [
+                        with_best.eq(meet(level, two.best)),
+                        with_behind.eq(meet(level, two.behind)),
+                        same_handle.eq(self.handle == two.handle),
+                    ]
+                with m.Elif(changed & self.go):  # a REPLACE has left, and enters next
+                    m.d.sync += with_best.eq(with_behind)
 
         with m.If(taken):
             m.d.sync += vacant.eq(0)

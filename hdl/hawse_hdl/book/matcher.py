@@ -93,7 +93,6 @@ class Matcher(wiring.Component):
                 # What the bounds of the best levels are set to, a bit for each side.
                 "front_write": Out(2),
                 "front": Out(front_layout(geometry)),
-                "facing": In(front_layout(geometry)),
                 #: State and base of ``instrument``, and what they are set to.
                 "instrument": Out(instrument_bits(geometry)),
                 "row": In(row_layout()),
@@ -142,6 +141,8 @@ class Matcher(wiring.Component):
         # The order behind the one at hand, on its way into ``pointer``.
         follower, follows = Signal(handle), Signal()
         occupied = Signal()
+        #: Where a fill-or-kill begins to trade, once it has been counted.
+        begins = Signal.like(taker.level)
         m.d.comb += [
             self.handle.eq(Mux(follows, follower, pointer)),
             # A task begins with the level at which it may trade.
@@ -277,7 +278,7 @@ class Matcher(wiring.Component):
                 with m.Else():
                     m.next = "FETCH"
                     with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
-                        m.d.sync += walk.eq(Walk.COUNT)
+                        m.d.sync += [walk.eq(Walk.COUNT), begins.eq(level)]
 
             with m.State("FETCH"):
                 m.d.sync += [maker.eq(self.record), maker_at.eq(pointer), follows.eq(1)]
@@ -324,7 +325,7 @@ class Matcher(wiring.Component):
                         with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
                             rest_or_cancel(Reason.FOK)
                         with m.Elif(~own & enough):
-                            m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1), level.eq(self.facing.best.level)]
+                            m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1), level.eq(begins)]
                             m.next = "AGAIN"
                         with m.Else():
                             with m.If(~own):
