@@ -39,7 +39,7 @@ class PriceBitmap(wiring.Component):
     Positions count from the best possible price, so that bids are mirrored and the best level of either side
     is the lowest set bit.
 
-    Latency: a search for the best level 7 cycles, one for the level after another 4, 8 or 12, from ``seek``
+    Latency: a search for the best level 8 cycles, one for the level after another 4, 9 or 13, from ``seek``
     to ``found``; a change is in the tree four cycles after its ``change``.
     Initiation interval: 1 for changes; a ``seek`` ends the search before it.
     Ordering: ``change`` refers to the ``changing`` of the cycle before. A search sees the changes that are in
@@ -218,10 +218,9 @@ class PriceBitmap(wiring.Component):
                 m.next = "MID FIRST"
                 begin_anew()
             with m.State("MID FIRST"):
-                m.d.comb += copy.read.eq(Cat(index[:_INDEX], leaf_address(at)[_INDEX:]))
                 with m.If(some):
                     m.d.sync += [at.mid.eq(index), onward.eq(0)]
-                    m.next = "LEAF"
+                    m.next = "LEAF READ"
                 with m.Else():
                     m.next = "ROOT"
                 begin_anew()

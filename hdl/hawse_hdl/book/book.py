@@ -74,7 +74,7 @@ class Book(wiring.Component):
         checked_stage = order_stage | {"verdict": verdict_layout(geometry)}
         checking = Signal(data.StructLayout(order_stage))
         reading = Signal(data.StructLayout(checked_stage))
-        deciding = Signal(data.StructLayout(checked_stage | {"record": record, "second": 1}))
+        deciding = Signal(data.StructLayout(checked_stage | {"record": record, "fits": 1, "second": 1}))
         told = Signal(
             data.StructLayout(
                 {
@@ -139,6 +139,9 @@ class Book(wiring.Component):
                 reading.verdict.eq(check.verdict),
             ]
 
+        def fits(order: Any, command: Any) -> Any:
+            return order.live & (order.instrument == command.instrument[: len(order.instrument)])
+
         # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
         m.d.comb += store.read.eq(reading.command.handle)
         with m.If(slow & ~matcher.done):
@@ -153,13 +156,17 @@ class Book(wiring.Component):
                 deciding.row.eq(reading.row),
                 deciding.verdict.eq(reading.verdict),
                 deciding.record.eq(store.data),
+                deciding.fits.eq(fits(store.data, reading.command)),
                 deciding.second.eq(0),
             ]
         with m.Else():
             with m.If(go):
                 m.d.sync += deciding.second.eq(1)
             with m.If(store.write & (store.address == deciding.command.handle[:handle])):
-                m.d.sync += deciding.record.eq(store.value)
+                m.d.sync += [
+                    deciding.record.eq(store.value),
+                    deciding.fits.eq(fits(store.value, deciding.command)),
+                ]
 
         # Decide.
         command, verdict, found = deciding.command, deciding.verdict, deciding.record
@@ -172,6 +179,7 @@ class Book(wiring.Component):
             order_check.verdict.eq(verdict),
             order_check.command.eq(command),
             order_check.record.eq(found),
+            order_check.fits.eq(deciding.fits),
             accepted.eq(order_check.accepted),
             order.live.eq(1),
             order.quantity.eq(command.quantity),

@@ -146,8 +146,9 @@ class OrderCheck(wiring.Component):
             {
                 "verdict": In(verdict_layout(geometry)),
                 "command": In(layouts.COMMAND),
-                #: What the store holds at the command's handle.
+                #: What the store holds at the command's handle, and whether it rests in the command's instrument.
                 "record": In(record_layout(geometry)),
+                "fits": In(1),
                 "reason": Out(Reason),
                 "accepted": Out(1),
             }
@@ -157,11 +158,10 @@ class OrderCheck(wiring.Component):
         m = Module()
         verdict, record = self.verdict, self.record
         duplicate, missing, not_smaller = Signal(), Signal(), Signal()
-        instrument = self.command.instrument[: len(record.instrument)]
         m.d.sync += not_smaller.eq(verdict.reduces & (self.command.quantity >= record.quantity))
         m.d.comb += [
             duplicate.eq(verdict.enters & record.live),
-            missing.eq(verdict.names & (~record.live | (record.instrument != instrument))),
+            missing.eq(verdict.names & ~self.fits),
             self.accepted.eq(~verdict.bad & ~duplicate & ~missing & ~(verdict.reduces & not_smaller)),
         ]
         with m.If(verdict.early != Reason.NONE):

@@ -425,13 +425,14 @@ class Matcher(wiring.Component):
                 m.next = "LOAD QUEUE"
 
             with m.State("LOAD QUEUE"):
-                m.next = "REST"
-                with m.If(self.ends.occupied):
-                    m.d.sync += pointer.eq(self.ends.head)
-                    m.next = "LOAD HEAD"
+                m.d.sync += pointer.eq(self.ends.head)
+                m.next = "LOAD HEAD"
 
             with m.State("LOAD HEAD"):
                 m.next = "LOAD FETCH"
+                with m.If(~occupied):
+                    m.d.sync += pointer.eq(own_handle)
+                    m.next = "REST"
 
             with m.State("LOAD FETCH"):
                 m.d.sync += [maker.eq(self.record), pointer.eq(own_handle)]
