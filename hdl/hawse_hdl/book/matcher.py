@@ -112,15 +112,23 @@ class Matcher(wiring.Component):
         handle = handle_bits(geometry)
         own_handle = command.handle[:handle]
         buys = taker.side == Side.BUY
+        # What the command is, from its second cycle on.
+        mass, everywhere, anonymous = Signal(), Signal(), Signal()
+        posts, fills_or_kills, cannot_rest = Signal(), Signal(), Signal()
         new = opcode == Opcode.NEW
-        mass = opcode == Opcode.MASS_CANCEL
         time_in_force = command.flags.time_in_force
-        posts = new & (time_in_force == TimeInForce.POST_ONLY)
-        fills_or_kills = new & (time_in_force == TimeInForce.FOK)
-        cannot_rest = new & time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)
+        m.d.sync += [
+            mass.eq(opcode == Opcode.MASS_CANCEL),
+            everywhere.eq(command.instrument == ALL_INSTRUMENTS),
+            anonymous.eq(taker.account == ANONYMOUS),
+            posts.eq(new & (time_in_force == TimeInForce.POST_ONLY)),
+            fills_or_kills.eq(new & (time_in_force == TimeInForce.FOK)),
+            cannot_rest.eq(new & time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)),
+        ]
 
         # The order at hand.
         maker, maker_at = Signal(record_layout(geometry)), Signal(handle)
+        same_account, same_instrument = Signal(), Signal()
         # The order that is read, and its queue.
         pointer, level, tail = Signal(handle), Signal.like(taker.level), Signal(handle)
         in_instrument = Signal.like(self.instrument)
@@ -209,6 +217,13 @@ class Matcher(wiring.Component):
         def crosses(level: Any) -> Any:
             return Mux(buys, level <= taker.level, level >= taker.level)
 
+        def fetch() -> None:
+            m.d.sync += [
+                maker.eq(self.record),
+                same_account.eq(self.record.account == taker.account),
+                same_instrument.eq(self.record.instrument == command.instrument[: len(maker.instrument)]),
+            ]
+
         with m.FSM(name="matcher"):
             with m.State("START"):
                 m.d.sync += [
@@ -281,12 +296,13 @@ class Matcher(wiring.Component):
                         m.d.sync += [walk.eq(Walk.COUNT), begins.eq(level)]
 
             with m.State("FETCH"):
-                m.d.sync += [maker.eq(self.record), maker_at.eq(pointer), follows.eq(1)]
+                fetch()
+                m.d.sync += [maker_at.eq(pointer), follows.eq(1)]
                 m.next = "MEET"
 
             with m.State("MEET"):
                 m.d.sync += pointer.eq(self.handle)
-                own = (maker.account != ANONYMOUS) & (maker.account == taker.account)
+                own = same_account & ~anonymous
                 last = maker_at == tail
                 takes_maker, takes_taker, enough = Signal(), Signal(), Signal()
                 m.d.comb += [
@@ -435,7 +451,8 @@ class Matcher(wiring.Component):
                     m.next = "REST"
 
             with m.State("LOAD FETCH"):
-                m.d.sync += [maker.eq(self.record), pointer.eq(own_handle)]
+                fetch()
+                m.d.sync += pointer.eq(own_handle)
                 m.next = "LOAD CHECK"
 
             with m.State("LOAD CHECK"):
@@ -447,8 +464,6 @@ class Matcher(wiring.Component):
 
             # A scan of all handles: MASS_CANCEL and STATE(loading).
 
-            everywhere = command.instrument == ALL_INSTRUMENTS
-            owned = (command.account == ANONYMOUS) | (command.account == maker.account)
             is_final = maker_at == geometry.orders - 1
 
             with m.State("ROW"):
@@ -465,8 +480,8 @@ class Matcher(wiring.Component):
             with m.State("SCAN"):
                 # The record that has come is that of the handle before the pointer.
                 m.d.sync += scanned.eq(1)
-                concerned = maker.live & (everywhere | (command.instrument == maker.instrument))
-                with m.If(scanned & concerned & (~mass | owned)):
+                concerned = maker.live & (everywhere | same_instrument)
+                with m.If(scanned & concerned & (~mass | anonymous | same_account)):
                     m.d.sync += [
                         pointer.eq(maker_at),
                         level.eq(maker.level),
@@ -476,7 +491,8 @@ class Matcher(wiring.Component):
                 with m.Elif(scanned & is_final):
                     m.next = "TOTAL"
                 with m.Else():
-                    m.d.sync += [maker.eq(self.record), maker_at.eq(maker_at + 1), pointer.eq(pointer + 1)]
+                    fetch()
+                    m.d.sync += [maker_at.eq(maker_at + 1), pointer.eq(pointer + 1)]
 
             def scan_on() -> None:
                 m.d.sync += pointer.eq(maker_at + 1)
