@@ -34,6 +34,11 @@ class Core(wiring.Component):
     idle: Out(1)
     #: The log does not take the report that the book offers: the book stands still.
     held: Out(1)
+    #: It does so because the queue of a hash core is full; else the digest of a FENCE is not there yet.
+    full: Out(1)
+    #: Records in the queue of the hash core whose turn it is, and beats behind a FENCE.
+    record_level: Out(16)
+    beat_level: Out(16)
 
     def __init__(self, geometry: Geometry, *, hash_cores: int = 4) -> None:
         self.geometry = geometry
@@ -52,6 +57,9 @@ class Core(wiring.Component):
             log.epoch.eq(self.epoch),
             self.busy.eq(book.busy),
             self.held.eq(log.i.valid & ~log.i.ready),
+            self.full.eq(self.held & log.full),
+            self.record_level.eq(log.record_level),
+            self.beat_level.eq(log.beat_level),
             self.idle.eq(book.commands.ready & ~book.busy & ~book.beats.valid & log.idle),
         ]
         return m

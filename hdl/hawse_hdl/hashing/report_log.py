@@ -56,6 +56,11 @@ class ReportLog(wiring.Component):
     epoch: In(32)
     #: No beat is inside; records may still be hashed.
     idle: Out(1)
+    #: The queue of the hash core whose turn it is is full; if ``i`` waits without it, it waits for a FENCE.
+    full: Out(1)
+    #: Records in the queue of that core, and beats that wait behind a FENCE.
+    record_level: Out(16)
+    beat_level: Out(16)
 
     def __init__(
         self, cores: int = 4, rounds: int = 1, depth: int = 512, beats: int = 512, fences: int = 16
@@ -83,7 +88,13 @@ class ReportLog(wiring.Component):
         wiring.connect(m, self.cores.node_digest, tree.node_digest)
         m.submodules.beats = beats = SyncFIFOBuffered(width=BEAT.width, depth=self.beats)
         m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences)
-        m.d.comb += [tree.epoch.eq(self.epoch), self.cores.hold.eq(asks.r_rdy)]
+        m.d.comb += [
+            tree.epoch.eq(self.epoch),
+            self.cores.hold.eq(asks.r_rdy),
+            self.full.eq(~entry.ready),
+            self.record_level.eq(self.cores.level),
+            self.beat_level.eq(beats.level),
+        ]
 
         # In: a record goes to the cores, a FENCE or BATCH ends the chunk and asks the tree.
         records = Signal(64)
