@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
 
 from .book import Book
-from .hashing import ReportLog
+from .hashing import CORES, ReportLog
 from .layouts import BEAT, COMMAND
 
 
@@ -40,7 +40,7 @@ class Core(wiring.Component):
     record_level: Out(16)
     beat_level: Out(16)
 
-    def __init__(self, geometry: Geometry, *, hash_cores: int = 4) -> None:
+    def __init__(self, geometry: Geometry, *, hash_cores: int = CORES) -> None:
         self.geometry = geometry
         self.hash_cores = hash_cores
         super().__init__()

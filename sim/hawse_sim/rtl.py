@@ -33,6 +33,7 @@ class _Counters(ctypes.Structure):
             "commands",
             "record_level",
             "beat_level",
+            "fence_cycles",
         )
     ]
 
@@ -184,6 +185,11 @@ class RtlBackend:
     def beat_level(self) -> int:
         """Most beats that ever waited for the digest of a fence before them."""
         return int(self._counters().beat_level)
+
+    @property
+    def fence_cycles(self) -> int:
+        """Longest time from a FENCE or CLOSE that was taken to its first beat."""
+        return int(self._counters().fence_cycles)
 
     @property
     def commands(self) -> int:
