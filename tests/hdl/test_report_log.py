@@ -71,8 +71,8 @@ class Flow:
 
 
 # Two cores have the tightest queues, so that everything holds up everything.
-LOGS = {1: {}, 2: dict(depth=2, beats=2, fences=1), 4: {}}
-SLOW = [pytest.param("verilator", cores, marks=pytest.mark.slow) for cores in (1, 4)]
+LOGS = {1: {}, 2: dict(depth=2, beats=2, fences=1), CORES: {}}
+SLOW = [pytest.param("verilator", cores, marks=pytest.mark.slow) for cores in (1, CORES)]
 RIGS = [("amaranth", 1), ("verilator", 2), *SLOW]
 on_every_rig = pytest.mark.parametrize(("simulator", "cores"), RIGS)
 
@@ -180,7 +180,7 @@ def random_flow(transfer, component, steps, seed):
     flow.run(transfer, component, flow.rng.choice(((0.0, 0.0), (0.5, 0.1), (0.1, 0.5))))
 
 
-@pytest.mark.parametrize(("simulator", "cores"), [*RIGS, ("amaranth", 4)])
+@pytest.mark.parametrize(("simulator", "cores"), [*RIGS, ("amaranth", CORES)])
 def test_random_flow(transfer, cores):
     random_flow(transfer, log(cores), 60 if transfer.bulk else 8, random.getrandbits(32))
 
