@@ -229,6 +229,7 @@ def route(
         reports = list(pool.map(one, seeds))
     fmax = [round(min(clock["achieved"] for clock in r["fmax"].values()), 2) for r in reports]
     used = reports[0]["utilization"]
+    nextpnr = re.sub(r"^Version (nextpnr-)?", "nextpnr ", _version(_tool(f"nextpnr-{device.family}")))
     ecp5 = device.family == "ecp5"
     return {
         "device": device_name,
@@ -242,5 +243,5 @@ def route(
         "bram": _used(used, "DP16KD") if ecp5 else _used(used, "ICESTORM_RAM"),
         "netlist": netlist.stem,
         "goal_mhz": goal_mhz,
-        "tools": [_version(_tool("yosys")), _version(_tool(f"nextpnr-{device.family}"))],
+        "tools": [_version(_tool("yosys")), nextpnr],
     }
