@@ -1,8 +1,8 @@
 """Adversarial flow in bulk: the Verilated gateware beside the native engine, beat for beat, in C++.
 
-``python -m hawse_sim.fuzz -o docs/results/differential.json`` is the long run. A run is a
-row of sessions, each from a reset, with a seed, a mix and stalls of its own, so that one that fails can be run
-again alone, with a waveform.
+``python -m hawse_sim.fuzz -o docs/results/differential.json`` is the long run. A run is a row of sessions,
+each from a reset, with a seed, a mix and stalls of its own, so that one that fails can be run again alone,
+with a waveform.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from hawse.wire import BEAT_BYTES, Geometry, Kind, Opcode, Reason, SelfTrade, Ti
 from hawse.wire.dtypes import COMMAND, REPORT, Array
 from hawse_hdl.book import Book
 from hawse_hdl.core import Core
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, TaskID, TextColumn
 
@@ -47,8 +48,11 @@ _CONSOLE = Console(stderr=True)
 _SOURCE = Path(__file__).with_name("harness") / "differential.cpp"
 _LAST, _DISTANCES = 48, 12
 _U64 = ctypes.c_uint64
-# Distances times pairs of NEW, CANCEL, REPLACE and REDUCE; but a CANCELLED order is not there for the next command.
-_PAIRS_POSSIBLE = (_DISTANCES * 16 - 3, _DISTANCES * 16, _DISTANCES * 16)
+
+Counts = NDArray[np.int64]
+# Distances times pairs of NEW, CANCEL, REPLACE and REDUCE. But a command on the same order cannot follow its
+# CANCEL at once, nor a NEW its REDUCE.
+_PAIRS_POSSIBLE = (_DISTANCES * 16 - 4, _DISTANCES * 16, _DISTANCES * 16)
 
 
 def _members(*names: str) -> list[tuple[str, Any]]:
@@ -104,15 +108,15 @@ VERDICTS = ("same", "difference", "stall", "surplus", "sideband")
 
 @dataclass(frozen=True)
 class Session:
-    """What a session did, and what it covered: arrays of counts by name."""
+    """What a session did, and what it covered: arrays of counts by name. ``busy`` and ``held`` are cycles."""
 
     verdict: str
     commands: int
     beats: int
     records: int
     cycles: int
-    busy_cycles: int
-    held_cycles: int
+    busy: int
+    held: int
     #: Changes with any beat, sideband included, and with the cycle in which any is taken.
     fingerprint: int
     #: Number of the command, and cycle, at which a fault showed; and that cycle as a waveform counts it.
@@ -122,7 +126,7 @@ class Session:
     expected: bytes
     got: bytes
     last: Array
-    coverage: dict[str, Array]
+    coverage: dict[str, Counts]
 
     def story(self) -> str:
         """What went wrong, for a person."""
@@ -209,14 +213,15 @@ class Differential:
         self._library.hawse_differential_run(self._model, ctypes.byref(setup), ctypes.byref(out))
         coverage = {n: np.array(getattr(out, n), np.int64).reshape(s) for n, s in _COVERAGE.items()}
         last = np.frombuffer(bytes(out.last), COMMAND)[: out.last_count]
+        names = ("commands", "beats", "records", "cycles", "busy", "held", "fingerprint")
+        numbers = {name: int(getattr(out, name)) for name in (*names, "at_command", "at_cycle", "at_clock")}
         return Session(
-            VERDICTS[out.result],
-            *(int(getattr(out, n)) for n in ("commands", "beats", "records", "cycles", "busy", "held")),
-            *(int(getattr(out, n)) for n in ("fingerprint", "at_command", "at_cycle", "at_clock")),
-            bytes(out.expected),
-            bytes(out.got),
-            last,
-            coverage,
+            verdict=VERDICTS[out.result],
+            expected=bytes(out.expected),
+            got=bytes(out.got),
+            last=last,
+            coverage=coverage,
+            **numbers,
         )
 
     def close(self) -> None:
@@ -279,11 +284,11 @@ def sessions(seed: int, commands: int, mixes: int, size: int = SESSION) -> Itera
         }
 
 
-def _counts(names: type[Any], row: Array) -> dict[str, int]:
+def _counts(names: type[Any], row: Counts) -> dict[str, int]:
     return {member.name: int(row[member]) for member in names}
 
 
-def report(coverage: dict[str, Array]) -> dict[str, Any]:
+def report(coverage: dict[str, Counts]) -> dict[str, Any]:
     """Counts by name. A hazard: two accepted commands so many apart that touch the same."""
     hazard = coverage["hazard"]
     pairs = {
@@ -291,7 +296,7 @@ def report(coverage: dict[str, Array]) -> dict[str, Any]:
             "by_distance": hazard[i].sum(axis=(1, 2)).tolist(),
             "pairs_of_opcodes": _PAIRS_POSSIBLE[i],
             "met": int((hazard[i] > 0).sum()),
-            "rarest": int(hazard[i][hazard[i] > 0].min(initial=0)),
+            "rarest": int(min(hazard[i][hazard[i] > 0], default=0)),
         }
         for i, what in enumerate(("same order", "same level", "neighbouring level"))
     }
@@ -336,8 +341,8 @@ def fuzz(
         Difference: the engines disagree, or a sideband is wrong; with how to run that session again.
         RtlStalled: the gateware stands still.
     """
-    done = dict.fromkeys(("commands", "beats", "records", "cycles", "busy_cycles", "held_cycles"), 0)
-    coverage: dict[str, Array] = {name: np.zeros(shape, np.int64) for name, shape in _COVERAGE.items()}
+    done = dict.fromkeys(("commands", "beats", "records", "cycles", "busy", "held"), 0)
+    coverage: dict[str, Counts] = {name: np.zeros(shape, np.int64) for name, shape in _COVERAGE.items()}
     by_mix: dict[str, dict[str, int]] = {}
     begun = time.perf_counter()
     for number, session in enumerate(sessions(seed, commands, len(pair.mixes), size)):
@@ -346,13 +351,13 @@ def fuzz(
             g = pair.geometry
             again = f"--top {pair.top} --geometry {g.instruments} {g.levels} {g.orders} {g.account_bits}"
             again += f" --seed {seed} --commands {commands} --session {number}"
-            mix = f"{pair.mixes[session['mix']]!r}, stalls {session['stalls']}"
-            text = f"{mix}: {found.story()}\nto see it: python -m hawse_sim.fuzz {again} --trace fuzz.fst"
+            kind = f"{pair.mixes[session['mix']]!r}, stalls {session['stalls']}"
+            text = f"{kind}: {found.story()}\nto see it: python -m hawse_sim.fuzz {again} --trace fuzz.fst"
             raise (RtlStalled if found.verdict == "stall" else Difference)(text)
         for name in done:
             done[name] += getattr(found, name)
-        for name in coverage:
-            coverage[name] += found.coverage[name]
+        for name, counts in found.coverage.items():
+            coverage[name] += counts
         mix = by_mix.setdefault(pair.mixes[session["mix"]], {"commands": 0, "cycles": 0})
         mix["commands"] += found.commands
         mix["cycles"] += found.cycles

@@ -92,7 +92,10 @@ class Adversary {
         const Recent& recent = recent_[(count_ - 1 - random_.below(12)) % RING];
         const bool near = random_.chance(mix_.recent) && recent.instrument < geometry_.instruments;
         if (near) c.instrument = recent.instrument;
-        Book& book = books_[c.instrument];
+        const uint32_t state = books_[c.instrument].state;
+        const bool opens = state != OPEN && random_.chance(200);
+        if (state == HAWSE_INSTRUMENT_STATE_LOADING && random_.chance(600)) c.opcode = HAWSE_OPCODE_LOAD;
+        if (opens) c.opcode = HAWSE_OPCODE_STATE;
         switch (c.opcode) {
             case HAWSE_OPCODE_CANCEL:
             case HAWSE_OPCODE_REPLACE:
@@ -103,19 +106,23 @@ class Adversary {
                     c.flags = uint8_t((c.flags & ~1) | orders_[c.handle].side);
                 }
                 break;
-            default: c.handle = near && !random_.chance(256) ? recent.handle : vacant();
+            default: {
+                const bool taken = recent.handle < geometry_.orders && orders_[recent.handle].live;
+                c.handle = near && !(taken && random_.chance(768)) ? recent.handle : vacant();
+            }
         }
         const Order* order = c.handle < geometry_.orders ? &orders_[c.handle] : nullptr;
         uint32_t maker = NOBODY;
         c.price = near && random_.chance(768) ? int32_t(uint32_t(recent.price) + random_.pick({0, 0, 0, 0, 1, -1}))
                                               : price(c, maker);
         c.quantity = 1 + random_.below(random_.chance(900) ? 8 : 100);
-        if (maker != NOBODY && random_.chance(512)) c.quantity = orders_[maker].quantity + random_.below(2);
+        if (maker != NOBODY && random_.chance(400)) c.quantity = orders_[maker].quantity + random_.below(2);
+        if (maker != NOBODY && random_.chance(200)) c.quantity = 10 + random_.below(90);
         if (c.opcode == HAWSE_OPCODE_REDUCE && order && order->live)
             c.quantity = random_.chance(900) ? random_.below(order->quantity + 1) : order->quantity + 1;
         if (c.opcode == HAWSE_OPCODE_MASS_CANCEL && random_.chance(300)) c.instrument = HAWSE_ALL_INSTRUMENTS;
         if (c.opcode == HAWSE_OPCODE_STATE) {
-            c.quantity = book.state != OPEN && random_.chance(512) ? OPEN : random_.pick({1, 1, 1, 1, 0, 2, 2, 3});
+            c.quantity = opens ? OPEN : random_.pick({1, 1, 1, 1, 0, 2, 2, 3});
             c.price = home(c.instrument) + random_.pick({0, 0, -DRIFT, DRIFT - 1, -3});
         }
         if (random_.chance(mix_.hostile)) spoil(c);
@@ -206,9 +213,6 @@ class Adversary {
         uint8_t opcode = 0;
         while (at >= mix_.weights[opcode]) at -= mix_.weights[opcode++];
         if (!opcode) return random_.pick<uint8_t>({0, 12, 13, 16, 64 + 1, 128 + 1, 255});
-        const uint8_t state = books_[0].state;
-        if (state != OPEN && random_.chance(200)) return HAWSE_OPCODE_STATE;
-        if (state == HAWSE_INSTRUMENT_STATE_LOADING && random_.chance(700)) return HAWSE_OPCODE_LOAD;
         const bool many = live_ * 1024 > uint64_t(mix_.fill) * geometry_.orders;
         if (many && opcode == HAWSE_OPCODE_NEW && random_.chance(400)) return HAWSE_OPCODE_CANCEL;
         if (!many && opcode == HAWSE_OPCODE_CANCEL && random_.chance(500)) return HAWSE_OPCODE_NEW;
