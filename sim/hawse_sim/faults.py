@@ -60,7 +60,7 @@ class _Cell:
         return int(self.parameters.get(f"{port}_WIDTH") or self.parameters["WIDTH"])
 
 
-# Given lines, a wire that is high when the fault is on, and a prefix of names: changes the lines, adds others.
+# Given lines, a wire that is high when the fault is on, and a prefix of names; changes lines, and adds some.
 _Edit = Callable[[list[str], str, str], list[str]]
 _Site = tuple[Fault, _Edit]
 
@@ -385,13 +385,15 @@ def insert(
         the input is 1, none when it is 0.
 
     Raises:
-        FaultError: there are not that many.
+        FaultError: there are not that many, or none of a kind that shall always be there.
     """
     lines = design.split("\n")
     modules = _modules(lines)
     chosen = [
         placed for room, number in rooms.items() for placed in _choose(modules, room, number, seed, always)
     ]
+    if missing := set(always) - {fault.kind for fault, _, _ in chosen}:
+        raise FaultError(f"{', '.join(rooms)}: there is no place for {', '.join(sorted(missing))}")
     wires: dict[int, list[str]] = defaultdict(list)
     cells: dict[int, list[str]] = defaultdict(list)
     for module in modules:

@@ -350,7 +350,7 @@ def fuzz(
         if found.verdict != "same":
             g = pair.geometry
             again = f"--top {pair.top} --geometry {g.instruments} {g.levels} {g.orders} {g.account_bits}"
-            again += f" --seed {seed} --commands {commands} --session {number}"
+            again += f" --seed {seed} --commands {commands} --session {number} --size {size}"
             kind = f"{pair.mixes[session['mix']]!r}, stalls {session['stalls']}"
             text = f"{kind}: {found.story()}\nto see it: python -m hawse_sim.fuzz {again} --trace fuzz.fst"
             raise (RtlStalled if found.verdict == "stall" else Difference)(text)
@@ -415,7 +415,7 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error("--session: say which --top")
         with Differential(geometry, o.top) as pair:
             mixes = len(pair.mixes)
-        session = next(islice(sessions(o.seed, o.commands, mixes), o.session, None), None)
+        session = next(islice(sessions(o.seed, o.commands, mixes, o.size), o.session, None), None)
         if session is None:
             parser.error(f"--session: there is no {o.session} among {o.commands} commands")
         found = _trace(o.top, geometry, session, o.trace)
@@ -436,7 +436,7 @@ def main(arguments: list[str] | None = None) -> None:
 
             with Differential(size, top) as pair:
                 try:
-                    runs.append(fuzz(pair, o.seed, n, progress=progress))
+                    runs.append(fuzz(pair, o.seed, n, o.size, progress))
                 except (Difference, RtlStalled) as error:
                     bar.stop()
                     sys.exit(f"hawse_sim.fuzz: {error}")
