@@ -60,6 +60,15 @@ class _Cell:
         return int(self.parameters.get(f"{port}_WIDTH") or self.parameters["WIDTH"])
 
 
+@dataclass
+class _Switch:
+    line: int
+    selector: str
+    cases: list[str] = field(default_factory=list)
+    target: str = ""  # what its branches assign
+    last: int = -1  # of its cases, the last that assigns
+
+
 # Given lines, a wire that is high when the fault is on, and a prefix of names; changes lines, and adds some.
 _Edit = Callable[[list[str], str, str], list[str]]
 _Site = tuple[Fault, _Edit]
@@ -103,13 +112,13 @@ class _Module:
         self.name, self.lines, self.begin, self.end = name, lines, begin, end
         self.cells: list[_Cell] = []
         self.children: list[int] = []
-        self.switches: list[tuple[int, str, list[str], str]] = []  # line, selector, patterns, target
+        self.switches: list[_Switch] = []
         self.sources: dict[str, str] = {}  # of what drives a wire, or declares it
         self._parse()
 
     def _parse(self) -> None:
-        source, cell, stack = "", None, []
-        process = False
+        source, cell, process = "", None, False
+        stack: list[_Switch] = []
         for i in range(self.begin, self.end):
             line = self.lines[i]
             word, _, rest = line.strip().partition(" ")
@@ -128,15 +137,14 @@ class _Module:
             elif word == "process":
                 process = True
             elif word == "switch":
-                entry: tuple[int, str, list[str], str] = (i, rest, [], "")
-                self.switches.append(entry)
-                stack.append(len(self.switches) - 1)
+                self.switches.append(_Switch(i, rest))
+                stack.append(self.switches[-1])
             elif word == "case" and stack:
-                self.switches[stack[-1]][2].append(rest)
+                stack[-1].cases.append(rest.partition("'")[2])
             elif word == "assign" and process:
-                for at in stack:
-                    where, selector, patterns, target = self.switches[at]
-                    self.switches[at] = (where, selector, patterns, target or rest.split()[0])
+                for switch in stack:
+                    switch.target = switch.target or rest.split()[0]
+                    switch.last = len(switch.cases) - 1
             elif word == "end" and cell:
                 cell.end = i
                 if cell.kind.startswith("\\"):
@@ -167,21 +175,22 @@ class _Module:
     def sites(self) -> Iterator[_Site]:
         for cell in self.cells:
             yield from self._cell_sites(cell)
-        for where, selector, patterns, target in self.switches:
-            tokens = _TOKEN.findall(selector)
-            cases = [p.split("'")[-1] for p in patterns if p]
+        for switch in self.switches:
+            tokens = _TOKEN.findall(switch.selector)
+            # A condition matters if a branch of its own or a later one assigns anything.
+            cases = switch.cases[: switch.last + 1]
             for k, token in enumerate(tokens):
-                values = {case[k] for case in cases if len(case) == len(tokens)}
+                values = {case[k] for case in cases if case}
                 if values - {"-", "1"} or "1" not in values or token.split()[0] in ("\\rst", "\\clk"):
                     continue
                 condition = self.text(token.split()[0])
-                named = self.text_of(target)
+                named = self.text_of(switch.target)
                 for stuck, what in ((0, "never"), (1, "always")):
                     forwards = not stuck and named == "data" and condition.startswith("memory.py")
                     kind = "missing forward" if forwards else f"branch {what}"
                     if condition:
                         fault = Fault(self.name, kind, condition, f"branch {what} taken, for {named}")
-                        yield fault, self._branch(where, tokens, k, stuck)
+                        yield fault, self._branch(switch.line, k, stuck)
 
     def text_of(self, target: str) -> str:
         """Name of a signal that a process drives; that of a register for its next value."""
@@ -195,7 +204,7 @@ class _Module:
         return f"that of `{source.partition(': ')[2]}`" if source else "an unnamed signal"
 
     @staticmethod
-    def _branch(where: int, tokens: Sequence[str], k: int, stuck: int) -> _Edit:
+    def _branch(where: int, k: int, stuck: int) -> _Edit:
         def edit(lines: list[str], on: str, name: str) -> list[str]:
             head = lines[where][: lines[where].index("switch")]
             # Another fault may have been put into the same switch.

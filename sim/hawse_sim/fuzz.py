@@ -400,6 +400,7 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="N",
         help="instruments levels orders account_bits, with --top",
     )
+    parser.add_argument("--size", type=int, default=SESSION, help="commands of a session [%(default)s]")
     parser.add_argument(
         "--session", type=int, metavar="N", help="this one alone, with --top, and tell all about it"
     )
