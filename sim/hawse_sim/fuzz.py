@@ -274,11 +274,12 @@ def build(
 
 
 def sessions(seed: int, commands: int, mixes: int, size: int = SESSION) -> Iterator[dict[str, Any]]:
-    """Arguments of :meth:`Differential.run` for each session of a run of ``commands`` commands in all."""
-    for number in range(-(-commands // size)):
+    """Arguments of :meth:`Differential.run` for each session of a run; the last takes what is left over."""
+    whole = max(1, commands // size)
+    for number in range(whole):
         yield {
             "seed": (seed << 32) + number,
-            "commands": max(100, min(size, commands - number * size)),
+            "commands": size if number < whole - 1 else commands - number * size,
             "mix": number % mixes,
             "stalls": STALLS[number // mixes % len(STALLS)],
         }
@@ -409,7 +410,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, help="results as JSON")
     o = parser.parse_args(arguments)
-    geometry = Geometry(*o.geometry) if o.geometry else SMALL
+    try:
+        geometry = Geometry(*o.geometry) if o.geometry else SMALL
+    except ValueError as error:
+        parser.error(f"--geometry: {error}")
+    if min(o.commands, o.size) < 1000:
+        parser.error("--commands, --size: at least 1000")
     plan = [(o.top, geometry, 1.0)] if o.top else PLAN
     if o.session is not None:
         if not o.top:
@@ -422,7 +428,7 @@ def main(arguments: list[str] | None = None) -> None:
         found = _trace(o.top, geometry, session, o.trace)
         print(found.story() if found.verdict != "same" else f"{found.commands} commands: no difference")
         sys.exit(found.verdict != "same")
-    runs = []
+    runs: list[dict[str, Any]] = []
     with Progress(
         *Progress.get_default_columns(), TextColumn("{task.fields[speed]}"), console=_CONSOLE
     ) as bar:

@@ -84,25 +84,31 @@ def test_impossible_arguments(book):
 
 def test_command_line(tmp_path, capsys):
     file = tmp_path / "differential.json"
-    fuzz.main(["--commands", "120000", "--top", "book", "-o", str(file)])
+    run = ["--commands", "50000", "--size", "20000", "--top", "book"]
+    fuzz.main([*run, "-o", str(file)])
     result = json.loads(file.read_text())["result"]
-    assert result["commands"] == 120_000 and result["differences"] == 0
+    assert result["commands"] == 50_000 and result["differences"] == 0
     assert [run["sessions"] for run in result["runs"]] == [2]
     with pytest.raises(SystemExit) as left:
-        fuzz.main(["--commands", "120000", "--top", "book", "--session", "1"])
-    assert left.value.code == 0 and "20000 commands: no difference" in capsys.readouterr().out
+        fuzz.main([*run, "--session", "1"])
+    assert left.value.code == 0 and "30000 commands: no difference" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        fuzz.main(["--commands", "120000", "--top", "book", "--session", "2"])
+        fuzz.main([*run, "--session", "2"])
     assert "there is no 2" in capsys.readouterr().err
+    for wrong in (["--commands", "10"], ["--geometry", "1", "1000", "64", "4"], ["--session", "1"]):
+        with pytest.raises(SystemExit):
+            fuzz.main(wrong)
+        assert wrong[0] in capsys.readouterr().err
 
 
 # Faults.
 
 
 def test_a_dozen_faults_are_found(mutants):
-    for fault in mutants.faults[:: len(mutants.faults) // 12]:
-        finding = mutants.find(fault, sessions=8)
-        assert finding.found_by or str(fault) in EXPLAINED, str(fault)
+    # Those that are there whatever the gateware becomes.
+    certain = [fault for fault in mutants.faults if fault.kind in mutation.ALWAYS]
+    for fault in certain[:: len(certain) // 12]:
+        assert mutants.find(fault).found_by, str(fault)
 
 
 @pytest.mark.slow
