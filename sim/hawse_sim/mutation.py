@@ -129,22 +129,31 @@ class Mutants:
 
 #: Why nothing finds them.
 EXPLAINED = {
-    "core.book.matcher: left of `and` ignored (3); matcher.py: fills_or_kills = new & (time_in_force == "
-    "TimeInForce.FOK)": "equivalent: it would give a REPLACE another reason for being cancelled, but what is left of "
-    "a REPLACE rests",
-    'core.book.matcher: branch always taken, for cancel_reason; matcher.py: with m.State("SEEKING"), '
-    "m.If(self.seek_ready & ~self.seek):": "equivalent: whatever ends in a cancellation sets the reason once more",
-    "core.book.matcher: branch never taken, for handle; `room`": "equivalent: where a residual would rest is kept when "
-    "it is about to be cancelled (cancel both), and nobody reads it",
-    "core.book.bitmap: branch never taken, for search_state (6); `seek`": "equivalent: a search cannot be given up in "
-    "its first cycle, because the matcher's first one comes two cycles after the last of the bounds",
-    "core.book.outbox: left of `and` ignored; outbox.py: self.empty.eq(~waiting & ~self.beats.valid),": "equivalent: "
-    "while beats wait, one is offered",
-    "core.log.tree: left of `and` ignored (`r_rdy`) (2); tree.py: came = heights.r_rdy & self.node_digest.valid": ""
-    "equivalent: a node's height is noted before its digest comes",
-    "core.log.cores.hasher_0.keccak.padding: left of `and` ignored (`marks`) (8); padding.py: Mux(own, "
-    "given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))": "equivalent: only a byte 0 can "
-    "follow the mark; the others compare false by themselves",
+    "core.book.matcher: left of `and` ignored (3); "
+    "matcher.py: fills_or_kills = new & (time_in_force == TimeInForce.FOK)": (
+        "equivalent: it would give a REPLACE another reason for being cancelled, but what is left of one rests"
+    ),
+    "core.book.matcher: branch always taken, for cancel_reason; "
+    'matcher.py: with m.State("SEEKING"), m.If(self.seek_ready & ~self.seek):': (
+        "equivalent: whatever ends in a cancellation sets the reason once more"
+    ),
+    "core.book.matcher: branch never taken, for handle; `room`": (
+        "equivalent: under cancel both, where the residual would rest matters to nobody, for it is cancelled"
+    ),
+    "core.book.bitmap: branch never taken, for search_state (6); `seek`": (
+        "equivalent: no search is given up in its first cycle, because the matcher's first one comes two cycles "
+        "or more after the last that the bounds began"
+    ),
+    "core.book.outbox: left of `and` ignored; "
+    "outbox.py: self.empty.eq(~waiting & ~self.beats.valid),": "equivalent: while beats wait, one is offered",
+    "core.log.tree: left of `and` ignored (`r_rdy`) (2); "
+    "tree.py: came = heights.r_rdy & self.node_digest.valid": (
+        "equivalent: a node's height is noted before its digest comes"
+    ),
+    "core.log.cores.hasher_0.keccak.padding: left of `and` ignored (`marks`) (8); padding.py: "
+    "Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))": (
+        "equivalent: after the mark only the comparison for byte 0 can hold, and this is byte 7"
+    ),
 }
 
 
