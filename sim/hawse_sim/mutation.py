@@ -131,7 +131,7 @@ class Mutants:
 EXPLAINED = {
     "core.book.matcher: left of `and` ignored (3); "
     "matcher.py: fills_or_kills = new & (time_in_force == TimeInForce.FOK)": (
-        "equivalent: it would give a REPLACE another reason for being cancelled, but what is left of one rests"
+        "equivalent: a REPLACE would be cancelled for another reason, but what is left of one rests"
     ),
     "core.book.matcher: branch always taken, for cancel_reason; "
     'matcher.py: with m.State("SEEKING"), m.If(self.seek_ready & ~self.seek):': (
@@ -141,7 +141,7 @@ EXPLAINED = {
         "equivalent: under cancel both, where the residual would rest matters to nobody, for it is cancelled"
     ),
     "core.book.bitmap: branch never taken, for search_state (6); `seek`": (
-        "equivalent: no search is given up in its first cycle, because the matcher's first one comes two cycles "
+        "equivalent: no search is given up in its first cycle; the matcher's first comes two cycles "
         "or more after the last that the bounds began"
     ),
     "core.book.outbox: left of `and` ignored; "
