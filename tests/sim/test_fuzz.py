@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from hawse.wire import Geometry, Opcode, Reason
+from hawse_hdl.book.queues import Queues
 from hawse_sim import fuzz, mutation
 from hawse_sim.differential import Difference
 from hawse_sim.faults import FaultError, insert
@@ -105,10 +106,11 @@ def test_command_line(tmp_path, capsys):
 
 
 def test_a_dozen_faults_are_found(mutants):
-    # Those that are there whatever the gateware becomes.
-    certain = [fault for fault in mutants.faults if fault.kind in mutation.ALWAYS]
+    # Those that are there whatever the gateware becomes. A search that misses the last change takes longer, and
+    # only that; it shows late.
+    certain = [f for f in mutants.faults if f.kind in mutation.ALWAYS and not f.module.endswith(".copy")]
     for fault in certain[:: len(certain) // 12]:
-        assert mutants.find(fault).found_by, str(fault)
+        assert mutants.find(fault, sessions=2).found_by, str(fault)
 
 
 @pytest.mark.slow
@@ -135,14 +137,14 @@ def test_a_difference_says_how_to_see_it_again(mutants, monkeypatch):
 
 
 def test_a_fault_without_a_place_is_an_error():
-    design = to_rtlil(fuzz.TOPS["book"](SMALL), "book", lambda text: text)
+    design = to_rtlil(Queues(SMALL), "queues", lambda text: text)
     with pytest.raises(FaultError, match=r"core\.book: 0 faults can be placed, 5 were asked for"):
         insert(design, {"core.book": 5})
     with pytest.raises(FaultError, match="dropped wires"):
-        insert(design, {"book": 5}, always=["dropped wires"])
-    first, faults = insert(design, {"book": 5})
-    assert len(faults) == 5 and insert(design, {"book": 5}) == (first, faults) != insert(
-        design, {"book": 5}, seed=2
+        insert(design, {"queues": 5}, always=["dropped wires"])
+    first, faults = insert(design, {"queues": 5})
+    assert len(faults) == 5 and insert(design, {"queues": 5}) == (first, faults) != insert(
+        design, {"queues": 5}, seed=2
     )
 
 
