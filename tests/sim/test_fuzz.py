@@ -106,8 +106,8 @@ def test_command_line(tmp_path, capsys):
 
 
 def test_a_dozen_faults_are_found(mutants):
-    # Those that are there whatever the gateware becomes. A search that misses the last change takes longer, and
-    # only that; it shows late.
+    # Those that are there whatever the gateware becomes. A search that misses the last change takes longer,
+    # and only that; it shows late.
     certain = [f for f in mutants.faults if f.kind in mutation.ALWAYS and not f.module.endswith(".copy")]
     for fault in certain[:: len(certain) // 12]:
         assert mutants.find(fault, sessions=2).found_by, str(fault)
