@@ -99,7 +99,7 @@ class Pinned(wiring.Component):
 
 
 class BlockRams:
-    """Elaborates a memory that is deeper than a block RAM as lanes, each one RAM deep where its width allows it.
+    """Elaborates a memory that is deeper than a block RAM as lanes that need no multiplexer, or a small one.
 
     Yosys stacks RAMs of nine bits instead, and the multiplexer behind them costs a third of the cycle.
     """

@@ -66,14 +66,15 @@ async def compare(pins, seed, rounds):
         await pins.tick()
         (bits,) = await pins.get("ends")
         ends = ENDS.from_bits(bits)
+        at = ends.head
         while ends.occupied:
-            out.append(ends.head if not out else following)
+            out.append(at)
             assert len(out) <= GEOMETRY.orders, "a cycle"
-            if out[-1] == ends.tail:
+            if at == ends.tail:
                 break
-            begin(place, out[-1])
+            begin(place, at)
             await pins.tick()
-            (following,) = await pins.get("next")
+            (at,) = await pins.get("next")
         return out
 
     for _ in range(rounds):

@@ -23,9 +23,9 @@ from .queues import Act, Queues
 class Book(wiring.Component):
     """Matches commands into reports by the matching rules. FENCE and BATCH beats carry no log figures yet.
 
-    A command is accepted, then checked, then its order is read and its level compared with the best, then it is
-    decided (the order's record and the best levels are brought up to date), then told, while the queue of its
-    level is changed behind it. What cannot be decided in one pass, the matcher does while the pipeline waits.
+    A command is accepted, then checked, then its order is read and its level compared with the best, then
+    it is decided (the order's record and the best levels are brought up to date), then told, while the queue
+    of its level is changed behind it. What takes longer, the matcher does while the pipeline waits.
 
     Latency: 6 cycles from a command to its report, 10 to the first fill of one that crosses.
     Initiation interval: 1; REPLACE, REDUCE and a NEW that cannot rest 2; the rest as :class:`Matcher` says.

@@ -146,7 +146,7 @@ class OrderCheck(wiring.Component):
             {
                 "verdict": In(verdict_layout(geometry)),
                 "command": In(layouts.COMMAND),
-                #: What the store holds at the command's handle, and whether it rests in the command's instrument.
+                #: What the store holds at the command's handle; that it rests in the command's instrument.
                 "record": In(record_layout(geometry)),
                 "fits": In(1),
                 "reason": Out(Reason),

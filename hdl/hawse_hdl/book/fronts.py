@@ -27,14 +27,14 @@ class Fronts(wiring.Component):
     """Bounds of the best level and the one behind it, of both sides of each instrument.
 
     A bound is never worse than the truth: an order that does not cross it crosses nothing. It may be better,
-    when a level has emptied; then the level at the bound holds no orders. When the best level empties, the one
-    behind takes its place. When nothing is known of the level behind, it is searched for, while the levels
-    that orders enter meanwhile are kept in mind.
+    when a level has emptied; then the level at the bound holds no orders. When the best level empties, the
+    one behind takes its place. When nothing is known of the level behind, it is searched for, while the
+    levels that orders enter meanwhile are kept in mind.
 
-    An order takes two steps. In the first its level is compared with the bounds that were read for it, and with
-    those that the order before it may make of its own; in the second it is known whether it ``crosses``, and it
-    enters or leaves. What a search finds, or a vacated level tells, the orders in their steps need not know:
-    the bounds that they know are not worse than the truth.
+    An order takes two steps. In the first its level is compared with the bounds that were read for it, and
+    with those that the order before it may make of its own; in the second it is known whether it ``crosses``,
+    and it enters or leaves. What a search finds, or a vacated level tells, the orders in their steps need not
+    know: the bounds that they know are not worse than the truth.
 
     Latency: two steps.
     Initiation interval: 1.
@@ -50,7 +50,7 @@ class Fronts(wiring.Component):
         handle = handle_bits(geometry)
         super().__init__(
             {
-                #: The orders in their steps go on; the one in its second step takes effect, and perhaps stays.
+                #: The orders in their steps go on; the one in its second takes effect, and perhaps stays.
                 "step": In(1),
                 "go": In(1),
                 #: Instrument of the order that comes to its first step.
@@ -143,7 +143,8 @@ class Fronts(wiring.Component):
             port_write = memory.write_port()
             # Decided in one cycle, written in the next.
             write = Signal(
-                data.StructLayout({"en": 1, "addr": instrument_bits(geometry), "data": front}), name=f"write_{name}"
+                data.StructLayout({"en": 1, "addr": instrument_bits(geometry), "data": front}),
+                name=f"write_{name}",
             )
             written = Signal.like(write, name=f"written_{name}")
             come, emptied, watched = (memory.read_port(domain="comb") for _ in range(3))
@@ -164,20 +165,24 @@ class Fronts(wiring.Component):
 
             def meet(level: Value, best: Any, side: Side = side) -> Value:
                 """Whether ``level`` beats the bound, and whether it meets it."""
-                return Cat(
-                    ~best.found | better(side, level, best.level), best.found & (level == best.level)
-                )
+                return Cat(~best.found | better(side, level, best.level), best.found & (level == best.level))
 
-            # Bounds as the orders in their first and second step know them: those read for it, or what was written
-            # last. And how the level of the second compares with its own.
-            read_one, read_two = Signal(front, name=f"read_one_{name}"), Signal(front, name=f"read_two_{name}")
+            # Bounds as the orders in their first and second step know them: those read for them, or what was
+            # written last. And how the level of the second compares with its own.
+            read_one, read_two = (
+                Signal(front, name=f"read_one_{name}"),
+                Signal(front, name=f"read_two_{name}"),
+            )
             last_one, last_two = Signal(name=f"last_one_{name}"), Signal(name=f"last_two_{name}")
             one, two = Signal(front, name=f"one_{name}"), Signal(front, name=f"two_{name}")
             m.d.comb += [
                 one.eq(Mux(last_one, written.data, read_one)),
                 two.eq(Mux(last_two, written.data, read_two)),
             ]
-            with_best, with_behind = Signal(_MET, name=f"with_best_{name}"), Signal(_MET, name=f"with_behind_{name}")
+            with_best, with_behind = (
+                Signal(_MET, name=f"with_best_{name}"),
+                Signal(_MET, name=f"with_behind_{name}"),
+            )
             same_handle = Signal(name=f"same_handle_{name}")
 
             # The second step: what becomes of the bounds.
@@ -230,16 +235,15 @@ class Fronts(wiring.Component):
                 ]
                 with m.If(self.leaving & self.go):
                     want(side, self.place.instrument)
-            with m.Elif(vacant & vacant_known & (vacant_side == side)):
-                with m.If(search.still[side] & ~taken):
-                    m.d.sync += vacant.eq(0)
-                    m.d.comb += [
-                        write.en.eq(vacates),
-                        write.addr.eq(vacant_place.instrument),
-                        write.data.best.eq(left_behind),
-                        write.data.behind.eq(left_behind),
-                    ]
-                    want(side, vacant_place.instrument)
+            with m.Elif(vacant & vacant_known & (vacant_side == side)), m.If(search.still[side] & ~taken):
+                m.d.sync += vacant.eq(0)
+                m.d.comb += [
+                    write.en.eq(vacates),
+                    write.addr.eq(vacant_place.instrument),
+                    write.data.best.eq(left_behind),
+                    write.data.behind.eq(left_behind),
+                ]
+                want(side, vacant_place.instrument)
             with m.Elif(search.learns & search.still[side] & (search.side == side) & ~self.hold):
                 m.d.comb += [
                     write.en.eq(1),

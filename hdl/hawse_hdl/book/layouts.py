@@ -28,7 +28,7 @@ def best_layout(geometry: Geometry) -> data.StructLayout:
 
 
 def front_layout(geometry: Geometry) -> data.StructLayout:
-    """Bounds of one side: no order rests better than at ``best``, and none but there better than at ``behind``.
+    """Bounds of one side: none rests better than at ``best``, and none but there better than at ``behind``.
 
     While ``partial``, ``behind`` is only the best of the levels that orders entered since a search began.
     While ``alone``, no order but that of ``handle`` has entered at ``best``.
@@ -40,7 +40,7 @@ def front_layout(geometry: Geometry) -> data.StructLayout:
 
 
 def ends_layout(geometry: Geometry) -> data.StructLayout:
-    """First and last order of a level that holds orders. One entry serves both sides, which never meet there."""
+    """First and last order of a level that holds orders. One entry serves both sides."""
     handle = handle_bits(geometry)
     return data.StructLayout({"occupied": 1, "head": handle, "tail": handle})
 
