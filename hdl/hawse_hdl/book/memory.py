@@ -19,8 +19,7 @@ class ForwardedMemory(wiring.Component):
     """
 
     def __init__(self, shape: ShapeLike, depth: int) -> None:
-        self.shape = shape
-        self.depth = depth
+        self.memory = Memory(shape=shape, depth=depth, init=[])
         address = max(1, ceil_log2(depth))
         super().__init__(
             {
@@ -34,7 +33,7 @@ class ForwardedMemory(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        m.submodules.memory = memory = self.memory
         # With a single write port, transparency is one comparison and one multiplexer; without it Yosys
         # builds more, because the block RAM does not promise the old data either.
         write = memory.write_port()
