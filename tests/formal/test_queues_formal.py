@@ -43,8 +43,8 @@ class MemoryContract(wiring.Component):
         return m
 
 
-def test_memory_includes_every_write(solve):
-    solve(MemoryContract(), "prove", 3)
+def test_memory_includes_every_write(induct):
+    induct(MemoryContract(), 3)
 
 
 class Lists:
@@ -227,5 +227,9 @@ class QueuesContract(wiring.Component):
         return m
 
 
-def test_queues_are_lists(solve):
-    solve(QueuesContract(), "prove", 6)
+def test_queues_are_lists(induct):
+    induct(QueuesContract(), 6)
+
+
+def test_acts_occur_back_to_back(solve):
+    solve(QueuesContract(), "cover", 9)
