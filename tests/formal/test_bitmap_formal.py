@@ -102,7 +102,9 @@ class BitmapContract(wiring.Component):
             quarters = Cat(three[4 * n : 4 * n + 4].any() for n in range(tops))
             m.d.comb += Assert(dut.roots[which] == quarters)
             with m.If(dut.settled):
-                m.d.comb += Assert(quarters == Cat(sets[0][which][4 * n : 4 * n + 4].any() for n in range(tops)))
+                m.d.comb += Assert(
+                    quarters == Cat(sets[0][which][4 * n : 4 * n + 4].any() for n in range(tops))
+                )
 
         # A search of a set that stays as it is.
         sought = Signal(levels)  # the levels in question
@@ -133,10 +135,14 @@ class BitmapContract(wiring.Component):
                 with m.If(sought.any()):
                     m.d.comb += Assert(at(dut.found.level, sought_side, levels) == best)
                     with m.If(~ended):
-                        m.d.comb += Assert(Mux(onward, (since == 4) | (since == 8) | (since == 12), since == 7))
+                        m.d.comb += Assert(
+                            Mux(onward, (since == 4) | (since == 8) | (since == 12), since == 7)
+                        )
             with m.Else():
                 m.d.comb += Assert(~ended & (since < Mux(onward, 12, 7)))
-        m.d.comb += Cover(calm & dut.ready & ~ended & (since == min(12, 4 + 4 * (levels // 4))) & dut.found.found)
+        m.d.comb += Cover(
+            calm & dut.ready & ~ended & (since == min(12, 4 + 4 * (levels // 4))) & dut.found.found
+        )
         return m
 
 
