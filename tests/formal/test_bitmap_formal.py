@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from amaranth.hdl import Array, Assert, Assume, Cat, Const, Cover, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
@@ -78,7 +80,7 @@ class BitmapContract(wiring.Component):
 
         # The sets, by position from the best, in front of this cycle's change; then those of earlier cycles.
         sets = [[Signal(levels, name=f"{side.name}_{age}") for side in Side] for age in range(SETTLES)]
-        for younger, older in zip(sets, sets[1:], strict=False):
+        for younger, older in itertools.pairwise(sets):
             m.d.sync += [o.eq(y) for y, o in zip(younger, older, strict=True)]
         position, side = Signal(range(levels)), Signal()
         m.d.sync += [position.eq(at(self.changing, self.changing_side, levels)), side.eq(self.changing_side)]

@@ -1,6 +1,5 @@
 from itertools import combinations, permutations
 
-import pytest
 from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
