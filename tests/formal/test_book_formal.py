@@ -258,13 +258,17 @@ NAMED = {
 }
 #: Two orders at one price: who is named may have been met by the order in front.
 MET = {"opcodes": [Opcode.NEW, Opcode.CANCEL], "prices": 0, "quantities": 1, "handles": 1}
+#: Two orders at one price, whatever their time in force: residuals, and levels that empty.
+TAKEN = {"opcodes": [Opcode.NEW], "rules": 3, "prices": 0, "handles": 1}
 #: Four orders at two prices: bounds of the best levels, and priority.
 LEVELS = {"opcodes": [Opcode.NEW, Opcode.CANCEL], "prices": 1, "quantities": 1}
 #: All that four orders may do to each other.
 RULES = {"opcodes": [Opcode.NEW, Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE], "rules": 3}
 
 
-@pytest.mark.parametrize(("kind", "depth"), [(NAMED, 23), (MET, 25)], ids=["named", "met"])
+@pytest.mark.parametrize(
+    ("kind", "depth"), [(NAMED, 23), (MET, 25), (TAKEN, 25)], ids=["named", "met", "taken"]
+)
 def test_reports_are_those_of_the_rules(unroll, kind, depth):
     unroll(BookContract(**kind), depth)
 
@@ -275,11 +279,12 @@ def test_reports_are_those_of_the_rules(unroll, kind, depth):
     [
         (NAMED, 40),
         (MET, 29),
-        (MET | {"stalls": True}, 26),
+        (MET | {"stalls": True}, 22),
+        (TAKEN, 29),
         (LEVELS, 24),
         (RULES, 21),
     ],
-    ids=["named", "met", "met-stalled", "levels", "rules"],
+    ids=["named", "met", "met-stalled", "taken", "levels", "rules"],
 )
 def test_reports_are_those_of_the_rules_for_long(unroll, kind, depth):
     unroll(BookContract(**kind), depth)
