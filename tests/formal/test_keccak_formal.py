@@ -132,8 +132,8 @@ def test_messages_never_mix(unroll):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rounds", "depth"), [(12, 45), (4, 50)])
-def test_messages_never_mix_for_long(unroll, rounds, depth):
-    unroll(KeccakContract(rounds), depth)
+def test_messages_never_mix_for_long(solve, rounds, depth):
+    solve(KeccakContract(rounds), "bmc", depth)
 
 
 @pytest.mark.slow
