@@ -14,7 +14,6 @@ from .memory import ForwardedMemory
 from .queues import change_layout
 
 WORD = 32
-_INDEX = ceil_log2(WORD)
 
 
 def first(word: Value) -> tuple[Value, Value]:
@@ -70,8 +69,8 @@ class PriceBitmap(wiring.Component):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         geometry = self.geometry
-        level_bits = ceil_log2(geometry.levels)
-        top_width = level_bits - 2 * _INDEX
+        level_bits, index_bits = ceil_log2(geometry.levels), ceil_log2(WORD)
+        top_width = level_bits - 2 * index_bits
         top_bits = max(1, top_width)
         roots_width = 2**top_bits
         trees = 2 * geometry.instruments
@@ -79,8 +78,8 @@ class PriceBitmap(wiring.Component):
 
         place = data.StructLayout(
             {
-                "leaf": _INDEX,
-                "mid": _INDEX,
+                "leaf": index_bits,
+                "mid": index_bits,
                 "top": top_bits,
                 "side": Side,
                 "instrument": instrument_bits(geometry),
@@ -233,7 +232,7 @@ class PriceBitmap(wiring.Component):
                 begin_anew()
             with m.State("LEAF FIRST"):
                 with m.If(some):
-                    position = Cat(index[:_INDEX], at.mid, at.top)[:level_bits]
+                    position = Cat(index[:index_bits], at.mid, at.top)[:level_bits]
                     m.d.sync += [
                         self.found.found.eq(1),
                         self.found.level.eq(position ^ (~at.side).replicate(level_bits)),

@@ -19,8 +19,7 @@ class ForwardedMemory(wiring.Component):
     """
 
     def __init__(self, shape: ShapeLike, depth: int) -> None:
-        self.shape = shape
-        self.depth = depth
+        self.memory = Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
         address = max(1, ceil_log2(depth))
         super().__init__(
             {
@@ -35,13 +34,11 @@ class ForwardedMemory(wiring.Component):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         # A word that is written while it is read is taken from here, whatever the block RAM makes of it.
-        m.submodules.memory = memory = Memory(
-            shape=self.shape, depth=self.depth, init=[], attrs={"no_rw_check": 1}
-        )
+        m.submodules.memory = memory = self.memory
         write, read = memory.write_port(), memory.read_port(domain="comb")
-        raw = Signal(self.shape, reset_less=True)
+        raw = Signal.like(self.data, reset_less=True)
         at = Signal.like(self.read)
-        last_write, last_address, last_value = Signal(), Signal.like(self.address), Signal(self.shape)
+        last_write, last_address, last_value = Signal(), Signal.like(self.address), Signal.like(self.value)
         m.d.sync += [
             raw.eq(read.data),
             at.eq(self.read),

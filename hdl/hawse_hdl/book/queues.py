@@ -76,7 +76,7 @@ class Queues(wiring.Component):
         place, handle = place_layout(geometry), handle_bits(geometry)
         levels = ForwardedMemory(ends_layout(geometry), geometry.instruments * geometry.levels)
         nexts, prevs = ForwardedMemory(handle, geometry.orders), ForwardedMemory(handle, geometry.orders)
-        m.submodules += [levels, nexts, prevs]
+        m.submodules.levels, m.submodules.nexts, m.submodules.prevs = levels, nexts, prevs
 
         step = data.StructLayout(
             {
