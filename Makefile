@@ -5,7 +5,7 @@ SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types slow abi route anvil requirements clean
+.PHONY: setup demo test lint types slow abi route fuzz mutate anvil requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
@@ -57,6 +57,16 @@ $(PNR): $(SETUP) requirements/pnr.txt
 route: $(PNR)
 	$(BIN)/python -m hawse_hdl.build route --device $(DEVICE) --top $(TOP) --seeds $(SEEDS) $(ROUTE) \
 	  -o docs/results/route-$(DEVICE)$(if $(filter-out appliance,$(TOP)),-$(TOP)).json
+
+# make fuzz COMMANDS=100000000 SEED=1: gateware beside the native engine on adversarial flow.
+COMMANDS ?= 100000000
+SEED ?= 1
+fuzz: $(SETUP)
+	$(BIN)/python -m hawse_sim.fuzz --commands $(COMMANDS) --seed $(SEED) -o docs/results/differential.json
+
+# Single faults in the gateware, and which of them nothing finds.
+mutate: $(SETUP)
+	$(BIN)/python -m hawse_sim.mutation -o docs/results/mutation.json
 
 # Long fuzzing and kill loops.
 slow: $(SETUP) anvil

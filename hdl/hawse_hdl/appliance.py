@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
 
 from .core import Core
+from .hashing import CORES
 from .link import UART, Endpoint
 
 
@@ -32,7 +33,7 @@ class Appliance(wiring.Component):
     #: The host has not acknowledged everything: the time-out is running.
     unacked: Out(1)
 
-    def __init__(self, geometry: Geometry, *, hash_cores: int = 4, timeout: int = 1 << 20) -> None:
+    def __init__(self, geometry: Geometry, *, hash_cores: int = CORES, timeout: int = 1 << 20) -> None:
         self.geometry = geometry
         self.hash_cores = hash_cores
         self.timeout = timeout
@@ -80,7 +81,7 @@ class Board(wiring.Component):
         self,
         geometry: Geometry,
         *,
-        hash_cores: int = 4,
+        hash_cores: int = CORES,
         clock_hz: float = 50e6,
         baudrate: int = 1_000_000,
         timeout: float = 0.25,

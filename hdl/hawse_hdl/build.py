@@ -14,7 +14,7 @@ from hawse.wire.schema import Geometry
 from .appliance import Appliance, Board
 from .book import Book
 from .core import Core
-from .hashing import Keccak256
+from .hashing import Keccak256, Keccak256Serial
 from .route import DEVICES, Pinned, RouteError, route
 
 #: Top levels by name.
@@ -30,6 +30,7 @@ ROUTED: dict[str, Callable[[Geometry], wiring.Component]] = {
     "appliance": Board,
     "book": lambda geometry: Pinned(Book(geometry)),
     "keccak": lambda _: Pinned(Keccak256()),
+    "keccak-serial": lambda _: Pinned(Keccak256Serial()),
 }
 
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
 
 from .book import Book
-from .hashing import ReportLog
+from .hashing import CORES, ReportLog
 from .layouts import BEAT, COMMAND
 
 
@@ -34,8 +34,13 @@ class Core(wiring.Component):
     idle: Out(1)
     #: The log does not take the report that the book offers: the book stands still.
     held: Out(1)
+    #: It does so because the queue of a hash core is full; else the digest of a FENCE is not there yet.
+    full: Out(1)
+    #: Records in the queue of the hash core whose turn it is, and beats behind a FENCE.
+    record_level: Out(16)
+    beat_level: Out(16)
 
-    def __init__(self, geometry: Geometry, *, hash_cores: int = 4) -> None:
+    def __init__(self, geometry: Geometry, *, hash_cores: int = CORES) -> None:
         self.geometry = geometry
         self.hash_cores = hash_cores
         super().__init__()
@@ -52,6 +57,9 @@ class Core(wiring.Component):
             log.epoch.eq(self.epoch),
             self.busy.eq(book.busy),
             self.held.eq(log.i.valid & ~log.i.ready),
+            self.full.eq(self.held & log.full),
+            self.record_level.eq(log.record_level),
+            self.beat_level.eq(log.beat_level),
             self.idle.eq(book.commands.ready & ~book.busy & ~book.beats.valid & log.idle),
         ]
         return m

@@ -93,7 +93,7 @@ def run_cocotb(
         ToolError: the design did not build.
     """
     folder = toolchain.build_root() / "cocotb"
-    folder /= f"{name}-{toolchain.key(toolchain.fingerprint(component, name), _OPTIMISE)}"
+    folder /= f"{name}-{toolchain.key(toolchain.to_rtlil(component, name), _OPTIMISE)}"
     runner = get_runner("verilator")
     tools = toolchain.verilator_root()
     path = f"{tools / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -104,7 +104,7 @@ def run_cocotb(
         if missing:
             runtime = toolchain.runtime_objects(_RUNTIME, _runtime_flags())
             source = folder / f"{name}.v"
-            source.write_text(toolchain.to_verilog(component, name))
+            source.write_text(toolchain.to_verilog(toolchain.to_rtlil(component, name)))
             log = folder / "build.log"
             # Public signals cost speed and build time: the ports are enough for a test of behaviour.
             options = ["--no-public-flat-rw", "--public-depth", "1", "-Wno-fatal", "-Wno-lint", "-Wno-style"]

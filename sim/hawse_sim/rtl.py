@@ -23,7 +23,19 @@ class RtlStalled(EngineError):
 
 
 class _Counters(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("cycles", "busy_cycles", "held_cycles", "commands")]
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "cycles",
+            "busy_cycles",
+            "held_cycles",
+            "full_cycles",
+            "commands",
+            "record_level",
+            "beat_level",
+            "fence_cycles",
+        )
+    ]
 
 
 def load(path: Path, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
@@ -158,6 +170,26 @@ class RtlBackend:
         Without stalls of ours that is hashing: a queue of records is full, or a fence waits for its digest.
         """
         return int(self._counters().held_cycles)
+
+    @property
+    def full_cycles(self) -> int:
+        """Those of :attr:`held_cycles` in which the queue of a hash core was full."""
+        return int(self._counters().full_cycles)
+
+    @property
+    def record_level(self) -> int:
+        """Most records that ever waited for one hash core."""
+        return int(self._counters().record_level)
+
+    @property
+    def beat_level(self) -> int:
+        """Most beats that ever waited for the digest of a fence before them."""
+        return int(self._counters().beat_level)
+
+    @property
+    def fence_cycles(self) -> int:
+        """Longest time from a FENCE or CLOSE that was taken to its first beat."""
+        return int(self._counters().fence_cycles)
 
     @property
     def commands(self) -> int:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -148,14 +148,18 @@ def runtime_objects(names: Sequence[str], flags: Sequence[str]) -> list[Path]:
     return [folder / f"{n}.o" for n in names]
 
 
-def fingerprint(component: wiring.Component, name: str) -> str:
-    """What identifies the Verilog of ``component``, without running Yosys."""
-    return str(rtlil.convert(component, name=name, emit_src=False))
+def to_rtlil(component: wiring.Component, name: str, rewrite: Callable[[str], str] | None = None) -> str:
+    """RTLIL of ``component`` with ``name`` as top module; ports are those of its signature, clk and rst.
+
+    ``rewrite`` is given it with the lines of source it came from, which otherwise are left out.
+    """
+    text = str(rtlil.convert(component, name=name, emit_src=rewrite is not None))
+    return rewrite(text) if rewrite else text
 
 
-def to_verilog(component: wiring.Component, name: str) -> str:
-    """Verilog of ``component`` with ``name`` as top module; ports are those of its signature, clk and rst."""
-    text = str(verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True))
+def to_verilog(design: str) -> str:
+    """Verilog of a design in RTLIL."""
+    text = str(verilog._convert_rtlil_text(design, strip_internal_attrs=True))
     # Yosys drives the constant bits of a register by ``always @*`` without anything to wait for, which by the
     # letter never runs; ``always_comb`` also runs at the start.
     return re.sub(r"^(\s*)always @\*$", r"\1always_comb", text, flags=re.MULTILINE)

@@ -36,7 +36,7 @@ def _flags(trace: bool) -> list[str]:
     return [*flags, f"-I{_HARNESS / 'compress'}", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{_HARNESS}"]
 
 
-def _content(make: Callable[[], wiring.Component], name: str, parameters: str) -> str:
+def _content(design: Callable[[], str], name: str, parameters: str) -> str:
     """Fingerprint of the design, remembered for the sources it came from: elaborating takes seconds."""
     sources = [p for m in (hawse_hdl, wire) for p in sorted(Path(str(m.__file__)).parent.rglob("*.py"))]
     known = toolchain.key(name, parameters, *(f"{p.name}\0{p.read_text()}" for p in sources))
@@ -44,7 +44,7 @@ def _content(make: Callable[[], wiring.Component], name: str, parameters: str) -
     if not note.is_file():
         note.parent.mkdir(parents=True, exist_ok=True)
         unfinished = note.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(toolchain.key(toolchain.fingerprint(make(), name)))
+        unfinished.write_text(toolchain.key(design()))
         unfinished.replace(note)
     return note.read_text()
 
@@ -58,6 +58,7 @@ def build_library(
     announce: Callable[[str], None] = announce_build,
     driven_by: Sequence[Path] = (),
     flags: Sequence[str] = (),
+    rewrite: Callable[[str], str] | None = None,
 ) -> Path:
     """Shared library of the component that ``make`` makes, driven by ``harness/<name>.cpp``.
 
@@ -71,6 +72,7 @@ def build_library(
         announce: told once, before a build that takes a minute or so.
         driven_by: C++ sources in place of the harness; headers beside them are found.
         flags: for the compiler, of these sources.
+        rewrite: makes another design of its RTLIL; ``parameters`` tell what it does.
 
     Returns:
         Path of the library, for ``ctypes``.
@@ -81,7 +83,11 @@ def build_library(
     sources = list(driven_by) or [_HARNESS / f"{name}.cpp"]
     headers = [*_HARNESS.rglob("*.h"), *(h for d in {s.parent for s in driven_by} for h in d.glob("*.h*"))]
     parts = [p.read_text() for p in (*sources, *sorted(headers), Path(__file__))]
-    design = toolchain.key(_content(make, name, parameters), Path(__file__).read_text())
+
+    def rtlil() -> str:
+        return toolchain.to_rtlil(make(), name, rewrite)
+
+    design = toolchain.key(_content(rtlil, name, parameters), Path(__file__).read_text())
     identity = toolchain.key(design, cheader.header(), *flags, *parts)
     root, tracing = toolchain.build_root() / "verilator", "-trace" if trace else ""
     model, folder = root / f"{name}{tracing}-model-{design}", root / f"{name}{tracing}-{identity}"
@@ -92,7 +98,7 @@ def build_library(
                 if model_missing:
                     extra = " with waveforms" if trace else ""
                     announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
-                    _build_model(make(), name, model, trace)
+                    _build_model(rtlil(), name, model, trace)
             (folder / "hawse_wire.h").write_text(cheader.header())
             near = [f"-I{d}" for d in (folder, model, *dict.fromkeys(s.parent for s in sources))]
             objects = toolchain.compile_objects(sources, [*_flags(trace), *near, *flags], folder)
@@ -106,9 +112,9 @@ def build_library(
     return library
 
 
-def _build_model(component: wiring.Component, name: str, folder: Path, trace: bool) -> None:
+def _build_model(design: str, name: str, folder: Path, trace: bool) -> None:
     """Objects and headers of the model alone: most of the time, and the same whatever drives it."""
-    (folder / f"{name}.v").write_text(toolchain.to_verilog(component, name))
+    (folder / f"{name}.v").write_text(toolchain.to_verilog(design))
     tracing = ["--trace-fst"] if trace else []
     verilator = toolchain.verilator_root() / "bin" / "verilator_bin"
     options = ["--cc", "--prefix", "Vmodel", "--top-module", name, *_VERILATOR.split(), *tracing]

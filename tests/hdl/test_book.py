@@ -104,7 +104,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
     reset = Signal()
     rng = random.Random(seed)
     pending = words(commands)
-    patience = 20_000 + 60 * len(pending)
+    patience = 20_000 + geometry.instruments * geometry.levels + 60 * len(pending)
     beats, busy, stamps = [], [], []
 
     async def bench(ctx):
@@ -329,6 +329,43 @@ def test_sideband_tells_acceptance_and_departure():
     left = [int(r["left"]) for r in reports(beats)]
     assert left == sorted(set(left))
     assert all(int(r["left"]) > int(r["accepted"]) for r in reports(beats))
+
+
+def delays(commands, geometry=SMALL):
+    """Cycles from the last command's acceptance to each of its reports."""
+    beats, _, _ = run(commands, geometry)
+    last = reports(beats)[-1]["accepted"]
+    return [int(r["left"]) - int(r["accepted"]) for r in reports(beats) if r["accepted"] == last]
+
+
+def test_cycles_to_the_reports():
+    """As the docstrings of the book and its matcher say."""
+    maker = new(0, SELL, 7, 2)
+    assert delays([*opened(), new(0, BUY, 5, 1)]) == [6]
+    assert delays([*opened(), maker, command(Opcode.CANCEL, handle=0)]) == [6]
+    assert delays([*opened(), maker, command(Opcode.CANCEL, handle=1)]) == [6]
+    assert delays([*opened(), maker, command(Opcode.REPLACE, handle=0, price=8, quantity=1)]) == [6]
+    assert delays([*opened(), maker, command(Opcode.REDUCE, handle=0, quantity=1)]) == [7]
+    assert delays([*opened(), maker, new(1, BUY, 6, 1, time_in_force=TimeInForce.IOC)]) == [6, 7]
+    makers = [new(h, SELL, 7, 2) for h in range(4)]
+    assert delays([*opened(), *makers, new(9, BUY, 7, 8)]) == [6, 10, 12, 14, 16]
+
+
+@pytest.mark.parametrize("further", [1, 40, 1025])
+def test_the_next_level_takes_as_long_however_far_it_is(further):
+    geometry = Geometry(instruments=1, levels=2048, orders=64)
+    settle = [command(Opcode.HELLO)] * 12
+    for side in Side:
+        best = 0 if side is SELL else 2047
+        makers = [new(h, side, abs(best - d), 1) for h, d in enumerate([0, 0, further, further])]
+        sweep = new(9, 1 - side, 2047 - best, 3, time_in_force=TimeInForce.IOC)
+        ack, first, second, third = delays([*opened(), *makers, *settle, sweep], geometry)
+        assert (first - ack, second - first, third - second) == (4, 2, 6)  # the level behind is known
+        # Not known: the order at the level behind has left, and who is behind that has not been looked for.
+        cancel = command(Opcode.CANCEL, handle=0)
+        sole = [makers[0], new(5, side, abs(best - further), 1), sweep]
+        ack, first, second, *_ = delays([*opened(), *sole[:2], cancel, makers[0], *settle, sweep], geometry)
+        assert (first - ack, second - first) == (4, 6)
 
 
 def test_fence_counts_commands_and_close_begins_again():

@@ -7,7 +7,7 @@ from amaranth.sim import Simulator
 from hawse.commit.reportlog import ReportLog as Model
 from hawse.wire import BEAT_BYTES, Kind
 from hawse.wire.dtypes import BATCH, FENCE, HELLO, REPORT, RESTING
-from hawse_hdl.hashing import ReportLog
+from hawse_hdl.hashing import CORES, ReportLog
 
 EPOCH = 0x89ABCDEF
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")  # of refused parameters
@@ -71,8 +71,8 @@ class Flow:
 
 
 # Two cores have the tightest queues, so that everything holds up everything.
-LOGS = {1: {}, 2: dict(depth=2, beats=2, fences=1), 4: {}}
-SLOW = [pytest.param("verilator", cores, marks=pytest.mark.slow) for cores in (1, 4)]
+LOGS = {1: {}, 2: dict(depth=2, beats=2, fences=1), CORES: {}}
+SLOW = [pytest.param("verilator", cores, marks=pytest.mark.slow) for cores in (1, CORES)]
 RIGS = [("amaranth", 1), ("verilator", 2), *SLOW]
 on_every_rig = pytest.mark.parametrize(("simulator", "cores"), RIGS)
 
@@ -180,7 +180,7 @@ def random_flow(transfer, component, steps, seed):
     flow.run(transfer, component, flow.rng.choice(((0.0, 0.0), (0.5, 0.1), (0.1, 0.5))))
 
 
-@pytest.mark.parametrize(("simulator", "cores"), [*RIGS, ("amaranth", 4)])
+@pytest.mark.parametrize(("simulator", "cores"), [*RIGS, ("amaranth", CORES)])
 def test_random_flow(transfer, cores):
     random_flow(transfer, log(cores), 60 if transfer.bulk else 8, random.getrandbits(32))
 
@@ -257,6 +257,45 @@ def test_records_behind_a_fence_do_not_hold_it_up(transfer, cores, behind):
     flow.fence()
     flow.records(behind)
     flow.run(transfer, ReportLog(cores))
+
+
+async def take_all(ctx, component, flow, taken):
+    """Offer everything at one beat a cycle, take all that comes; fills ``taken`` with the cycles."""
+    ctx.set(component.epoch, EPOCH)
+    ctx.set(component.o.ready, 1)
+    for beat in flow.sent:
+        taken.append(await offer(ctx, component, beat))
+
+
+def test_the_default_log_takes_a_record_every_cycle():
+    """Also with queues of little more than a chunk, and while what stood before a FENCE is hashed."""
+    flow, taken = Flow(13), []
+    flow.records(64 * CORES * 3 + 17)
+    flow.fence()
+    flow.records(64 * CORES * 2)
+    flow.fence()
+    component = ReportLog(depth=72)
+
+    async def testbench(ctx):
+        await take_all(ctx, component, flow, taken)
+
+    bench(component, testbench)
+    assert set(taken) == {1}
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_full_queues_take_records_as_fast_as_they_are_hashed(cores):
+    """What a mass cancel or a long sweep meets where there are fewer cores."""
+    flow, taken, depth = Flow(14), [], 64
+    count = 64 * 4 * cores
+    flow.records(2 * depth * cores + count)
+    component = ReportLog(cores, depth=depth)
+
+    async def testbench(ctx):
+        await take_all(ctx, component, flow, taken)
+
+    bench(component, testbench)
+    assert count * 4.875 / cores - 312 < sum(taken[-count:]) < count * 4.875 / cores + 312
 
 
 @pytest.mark.parametrize("cores", [1, 2])

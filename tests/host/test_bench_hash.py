@@ -53,15 +53,22 @@ def test_bench_hash(tmp_path, routed):
         clock = {"top": "appliance", "fmax_mhz_median": 100.0}
         (tmp_path / "route-x.json").write_text(json.dumps(clock))
     out, plot = tmp_path / "hash.json", tmp_path / "hash.png"
-    arguments = ["bench", "hash", "--commands", 3000, "--results", tmp_path, "--out", out, "--plot", plot]
+    arguments = ["bench", "hash", "--messages", 3000, "--results", tmp_path, "--out", out, "--plot", plot]
     result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert json.loads(out.read_text())["result"] == told
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert told["core"]["cycles_per_permutation"] == 24
-    assert told["appliance"]["records"] >= told["appliance"]["commands"] == 3000
-    assert 0 <= told["appliance"]["stall_cycles_from_hashing"] < told["appliance"]["cycles"]
+    flows = told["appliance"]["flows"]
+    assert len(flows) == 10
+    for flow in flows.values():
+        assert flow["records"] >= flow["commands"] > 2900
+        assert 0 <= flow["stall_cycles_from_hashing"] < flow["cycles"]
+        assert 0 < flow["most_records_in_a_queue"] <= told["appliance"]["records_per_queue"] + 1
+    assert told["appliance"]["stall_cycles_from_hashing"] == sum(
+        flow["stall_cycles_from_hashing"] for flow in flows.values()
+    )
     best = max(max(each.values()) for each in told["software"]["each"].values())
     assert told["software"]["permutations_per_s"] == best > 0
     rate = round(1e8 * told["hardware"]["cores"] / 24) if routed else None

@@ -7,6 +7,7 @@ from hawse.wire import Geometry, InstrumentState, Opcode
 from hawse.wire.dtypes import COMMAND, make
 from hawse_sim.differential import Difference, compare_commands, demand_same
 from hawse_sim.rtl import RtlBackend, RtlStalled
+from tiny_keccak import keccak256
 
 # That of tests/host/test_engine_differential.py, so that one build serves both.
 SMALL = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
@@ -45,6 +46,61 @@ def test_larger_geometry():
     geometry = Geometry(instruments=3, levels=4096, orders=256, account_bits=32)
     with RtlBackend(geometry) as rtl:
         compare_commands([SoftBackend(geometry), rtl], 11, 10, 500)
+
+
+def orders(count, first=0):
+    """Good-till-cancel orders of both sides that cross now and then."""
+    rng = np.random.default_rng(count)
+    out = np.zeros(count, COMMAND)
+    out["opcode"] = Opcode.NEW
+    out["seq"] = np.arange(1, count + 1) + 1000 * first
+    out["flags"] = rng.integers(0, 2, count)
+    out["handle"] = (first + np.arange(count)) % SMALL.orders
+    out["price"] = rng.integers(900, 940, count)
+    out["quantity"] = rng.integers(1, 9, count)
+    return out
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_batches_closed_twice_and_with_commands_in_the_pipe(stall):
+    """CLOSE counts what entered before it and nothing behind it, all offered back to back."""
+    parts = [OPENING]
+    for batch in range(1, 5):
+        parts += [orders(150, batch), make(COMMAND, opcode=Opcode.CLOSE, tag=batch)]
+        parts += [make(COMMAND, opcode=Opcode.CLOSE, tag=100 + batch)] * 2
+    commands = np.concatenate([*parts, orders(3), make(COMMAND, opcode=Opcode.FENCE)])
+    with RtlBackend(SMALL, stall=stall) as rtl:
+        beats = rtl.exchange(commands)
+    golden = GoldenBackend(SMALL)
+    demand_same(("rtl", "golden"), beats, golden.exchange(commands))
+    batches, empty = split(beats).batches, bytes(keccak256(b""))
+    assert [b.tag for b in batches[:4]] == [1, 101, 101, 2]
+    assert all((b.records >= 150, b.root != empty) == (b.tag < 100,) * 2 for b in batches)
+    assert all((b.leaves == 0 and b.records == 0) == (b.tag > 100) for b in batches)
+
+
+@pytest.mark.parametrize("wait", range(0, 400, 57))
+def test_a_reset_in_the_middle_of_a_permutation_leaves_no_trace(rtl, wait):
+    """A HELLO is answered before the records ahead of it are hashed, so the hash cores are at work then."""
+    hello, ends = make(COMMAND, opcode=Opcode.HELLO), make(COMMAND, opcode=Opcode.CLOSE)
+    rtl.exchange(np.concatenate([OPENING, orders(150), hello]))
+    rtl.idle(wait)
+    rtl.reset(3)
+    commands = np.concatenate([OPENING, orders(70, 5), ends])
+    golden = GoldenBackend(SMALL)
+    golden.reset(3)
+    demand_same(("rtl", "golden"), rtl.exchange(commands), golden.exchange(commands))
+
+
+def test_how_long_hashing_holds_the_book(rtl):
+    """Fences one behind the other make it wait; records alone never do."""
+    rtl.exchange(OPENING)
+    fence = make(COMMAND, opcode=Opcode.FENCE)
+    rtl.exchange(np.concatenate([*(orders(500, n) for n in range(9)), fence]))
+    assert rtl.held_cycles == 0 < rtl.record_level
+    rtl.exchange(np.concatenate([np.concatenate([orders(2, n), fence]) for n in range(60)]))
+    assert rtl.held_cycles > 0 == rtl.full_cycles
+    assert rtl.beat_level > 0 and rtl.fence_cycles > 300
 
 
 def test_a_different_seed_stalls_differently():

@@ -2,20 +2,23 @@
 
 import os
 import random
+import re
 import signal
 import socket
 import threading
 from contextlib import closing
 
+import numpy as np
 import pytest
 from hawse import venue as venue_module
-from hawse.engine import Engine, EngineError, LinkBackend, SoftBackend
+from hawse.engine import Engine, EngineError, LinkBackend, SoftBackend, split
 from hawse.journal import Journal, Snapshots
 from hawse.state.config import Instrument, VenueConfig
-from hawse.venue import RecoveryFailed, Venue
-from hawse.wire import Geometry
+from hawse.venue import Halted, RecoveryFailed, Venue
+from hawse.wire import BEAT_BYTES, Geometry, Kind
 from hawse_sim.board import VirtualBoard
-from support.faults import Witness
+from hawse_sim.rtl import RtlBackend
+from support.faults import LyingBackend, Witness
 from support.signed import signed_slots
 
 PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
@@ -149,3 +152,25 @@ def test_a_board_of_another_geometry_is_not_taken_for_ours(tmp_path, board, link
 
     with pytest.raises(EngineError, match="another geometry"):
         trade(tmp_path, link, signed_slots(CONFIG, seed, 3), before)
+
+
+@pytest.mark.parametrize(("kind", "beat"), [(Kind.FENCE, 1), (Kind.TRADE, 0), (Kind.CANCELLED, 0)])
+def test_a_digest_that_does_not_fit_halts_the_venue_and_both_are_shown(tmp_path, kind, beat):
+    """A bit of the gateware's digest, or of a record that it hashed, changes on the way to the host."""
+    slots, seen = signed_slots(CONFIG, 5, 16), []
+
+    def change(exchange, beats):
+        raw = beats.view(np.uint8).reshape(-1, BEAT_BYTES)
+        kinds = raw[:, 0] & 15
+        ours = split(beats).fences
+        places = np.flatnonzero(kinds[:-1] == kind)  # the last beat is a digest
+        if exchange >= 8 and not seen and len(ours) == 1 and kinds[-2] == Kind.FENCE and len(places):
+            raw[places[-1] + beat, 16] ^= 1
+            seen.append(split(beats).fences[0].digest.hex())
+        return beats
+
+    rtl = RtlBackend(CONFIG.geometry)
+    with closing(rtl), pytest.raises(Halted) as halted:
+        trade(tmp_path, LyingBackend(rtl, change), slots)
+    shown = re.search(r"log digest of engine and host: (\w{64}) is not (\w{64})", str(halted.value))
+    assert shown and shown[1] == seen[0] != shown[2]

@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from hawse.wire import Geometry
+from hawse.wire import Geometry, Side
+
+from .layouts import best_layout, instrument_bits, place_layout
+from .memory import ForwardedMemory
+from .queues import change_layout
 
 WORD = 32
-_INDEX = ceil_log2(WORD)
 
 
 def first(word: Value) -> tuple[Value, Value]:
@@ -23,226 +26,219 @@ def first(word: Value) -> tuple[Value, Value]:
     return low | high, Cat(Mux(low, low_index, high_index), ~low) if half > 1 else ~low
 
 
-def above(index: Value, width: int) -> Value:
+def after(index: Value, width: int) -> Value:
     """Word of ``width`` bits with those above ``index`` set."""
     return Cat(*(index < bit for bit in range(width)))
 
 
-def instrument_bits(geometry: Geometry) -> int:
-    """Bits of an instrument's number in the gateware; never 0."""
-    return max(1, ceil_log2(geometry.instruments))
-
-
-def best_layout(geometry: Geometry) -> data.StructLayout:
-    """A level, if there is one."""
-    return data.StructLayout({"found": 1, "level": ceil_log2(geometry.levels)})
-
-
 class PriceBitmap(wiring.Component):
-    """Which levels of each side of each instrument hold orders, and the best of them.
+    """Which levels of each side of each instrument hold orders, and the next of them.
 
-    Three-level trees of words. The root of each and the best level are small enough for distributed memory,
-    the lower levels lie in block RAM. Positions count from the best possible price, so that bids are mirrored
-    and the best level of either side is the lowest set bit. A word below a clear bit is stale and counts as
-    empty, so that clearing the root empties the tree.
+    Three-level trees of words; those of single levels lie in block RAM, those above in distributed memory.
+    Positions count from the best possible price, so that bids are mirrored and the best level of either side
+    is the lowest set bit.
 
-    Latency: ``occupied`` one cycle after ``look``, ``bid`` and ``ask`` one cycle after a change; a search
-    (``remove`` of the best level, ``advance``) takes one, three or five cycles.
-    Initiation interval: 1, between searches.
-    Ordering: ``insert``, ``remove`` and ``advance`` refer to the last ``look`` and come in a later cycle; a
-    change is visible to a ``look`` in the next cycle. Strobes are heeded only in a cycle with ``ready``.
-    Reset: ends a search, but does not empty the trees: ``clear`` each instrument.
-    Back-pressure: ``ready`` is low during a search.
+    Latency: a search for the best level 8 cycles, one for the level after another 4, 9 or 13, from ``seek``
+    to ``found``; a change is in the tree four cycles after its ``change``.
+    Initiation interval: 1 for changes; a ``seek`` ends the search before it.
+    Ordering: ``change`` refers to the ``changing`` of the cycle before. A search sees the changes that are in
+    the tree when it begins, as ``settled`` tells.
+    Reset: ends a search, but does not empty the trees: wipe each level.
+    Back-pressure: ``ready`` is low during a search; changes are always taken.
     """
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
-        level = ceil_log2(geometry.levels)
-        best = best_layout(geometry)
         super().__init__(
             {
-                #: Instrument of ``bid``, ``ask``, ``look`` and ``clear``.
-                "instrument": In(instrument_bits(geometry)),
-                "side": In(1),
-                "level": In(level),
-                #: Fetch what is known of a level.
-                "look": In(1),
-                "occupied": Out(1),
-                "insert": In(1),
-                "remove": In(1),
-                #: From the level looked at, search the next occupied one towards worse prices, for ``next``.
-                "advance": In(1),
-                "next": Out(best),
-                #: Empty both sides of the instrument.
-                "clear": In(1),
-                "bid": Out(best),
-                "ask": Out(best),
+                "changing": In(place_layout(geometry)),
+                "changing_side": In(Side),
+                "change": In(change_layout()),
+                "settled": Out(1),
+                #: Search the best level of a side, or with ``onward`` the one after the level of ``place``.
+                "seek": In(1),
+                "onward": In(1),
+                "place": In(place_layout(geometry)),
+                "side": In(Side),
                 "ready": Out(1),
+                #: Result of the last search, when ``ready``.
+                "found": Out(best_layout(geometry)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         geometry = self.geometry
-        top_bits = max(1, ceil_log2(geometry.levels) - 2 * _INDEX)
-        roots_width = max(2, geometry.levels // WORD**2)
-        level_bits = ceil_log2(geometry.levels)
+        level_bits, index_bits = ceil_log2(geometry.levels), ceil_log2(WORD)
+        top_width = level_bits - 2 * index_bits
+        top_bits = max(1, top_width)
+        roots_width = 2**top_bits
+        trees = 2 * geometry.instruments
+        rows = 2 * 2 ** instrument_bits(geometry)
 
-        # Position looked at, as the index at each height of the tree; a search moves it.
-        instrument = Signal.like(self.instrument)
-        side = Signal()
-        leaf_at, mid_at, top_at = Signal(_INDEX), Signal(_INDEX), Signal(top_bits)
-        position = Cat(leaf_at, mid_at, top_at)[:level_bits]
-        looked = Signal(level_bits)
-        m.d.comb += looked.eq(self.level ^ (~self.side).replicate(level_bits))
-
-        rows = max(2, geometry.instruments)
-        row = data.StructLayout({"found": 1, "position": level_bits})
-        root = Signal(roots_width)
-        bests = [Signal(row, name="best_bid"), Signal(row, name="best_ask")]
-        root_write, best_write = Signal(), Signal()
-        new_root, new_best = Signal(roots_width), Signal(row)
-        for which, (now, port) in enumerate(zip(bests, (self.bid, self.ask), strict=True)):
-            m.submodules[f"roots{which}"] = roots = Memory(shape=roots_width, depth=rows, init=[])
-            m.submodules[f"best{which}"] = best = Memory(shape=row, depth=rows, init=[])
-            writer, reader = roots.write_port(), roots.read_port(domain="comb")
-            best_writer = best.write_port()
-            here, key = best.read_port(domain="comb"), best.read_port(domain="comb")
-            m.d.comb += [
-                reader.addr.eq(instrument),
-                writer.addr.eq(Mux(self.clear, self.instrument, instrument)),
-                writer.en.eq(self.clear | (root_write & (side == which))),
-                writer.data.eq(Mux(self.clear, 0, new_root)),
-                best_writer.addr.eq(writer.addr),
-                best_writer.en.eq(self.clear | (best_write & (side == which))),
-                best_writer.data.eq(Mux(self.clear, 0, new_best.as_value())),
-                here.addr.eq(self.instrument),
-                port.found.eq(here.data.found),
-                port.level.eq(here.data.position ^ (~0 if which == 0 else 0)),
-                key.addr.eq(instrument),
-                now.eq(key.data),
-            ]
-            with m.If(side == which):
-                m.d.comb += root.eq(reader.data)
-        best_now = Mux(side, bests[1].as_value(), bests[0].as_value())
-        is_best = Signal()
-        m.d.comb += is_best.eq(best_now == Cat(1, position))
-
-        half = geometry.instruments * 2
-        m.submodules.leaves = leaves = Memory(shape=WORD, depth=half * geometry.levels // WORD, init=[])
-        m.submodules.mids = mids = Memory(
-            shape=WORD, depth=half * max(1, geometry.levels // WORD**2), init=[]
+        place = data.StructLayout(
+            {
+                "leaf": index_bits,
+                "mid": index_bits,
+                "top": top_bits,
+                "side": Side,
+                "instrument": instrument_bits(geometry),
+            }
         )
-        leaf_read, leaf_write = leaves.read_port(), leaves.write_port()
-        mid_read, mid_write = mids.read_port(), mids.write_port()
-        top_width = level_bits - 2 * _INDEX
+
+        def placed(at: Any, side: Any) -> Value:
+            position = at.level ^ (~side).replicate(level_bits)
+            return Cat(position, Const(0, top_bits - top_width), side, at.instrument)
+
+        def leaf_address(at: Any) -> Value:
+            return Cat(at.mid, at.top[:top_width], at.side, at.instrument)
+
+        def mid_address(at: Any) -> Value:
+            return Cat(at.top[:top_width], at.side, at.instrument)
+
+        # Two copies, so that a search does not stand in the way of changes.
+        leaf_words = trees * geometry.levels // WORD
+        m.submodules.leaves = leaves = ForwardedMemory(WORD, leaf_words)
+        m.submodules.copy = copy = ForwardedMemory(WORD, leaf_words)
+        m.submodules.mids = mids = Memory(shape=WORD, depth=rows * max(1, 2**top_width), init=[])
+        m.submodules.roots = roots = Memory(shape=roots_width, depth=rows, init=[])
+        mid_write, mid_here = mids.write_port(), mids.read_port(domain="comb")
+        mid_there = mids.read_port(domain="comb")
+        root_write, root_here = roots.write_port(), roots.read_port(domain="comb")
+        root_there = roots.read_port(domain="comb")
+
+        # Changes, one height a cycle.
+        looked = Signal(place)
+        ats = [Signal(place, name=f"at{height}") for height in range(3)]
+        occupied = [Signal(name=f"occupied{height}") for height in range(3)]
+        valid = [Signal(name=f"valid{height}") for height in range(3)]
+        wipe = Signal()
+        words = [Signal(WORD, name=f"word{height}") for height in range(3)]
+        now = Signal(place)
         m.d.comb += [
-            leaf_read.en.eq(0),
-            leaf_read.addr.eq(Cat(mid_at, top_at[:top_width], side, instrument)),
-            leaf_write.addr.eq(leaf_read.addr),
-            mid_read.en.eq(0),
-            mid_read.addr.eq(Cat(top_at[:top_width], side, instrument)),
-            mid_write.addr.eq(mid_read.addr),
+            now.eq(placed(self.changing, self.changing_side)),
+            leaves.read.eq(leaf_address(now)),
+            self.settled.eq(~(valid[0] | valid[1] | valid[2])),
+        ]
+        m.d.sync += [
+            looked.eq(now),
+            ats[0].eq(looked),
+            valid[0].eq(self.change.valid),
+            occupied[0].eq(self.change.occupied),
+            wipe.eq(self.change.wipe),
+            words[0].eq(leaves.data),
         ]
 
-        root_bit, mid_bit, leaf_bit = Signal(roots_width), Signal(WORD), Signal(WORD)
-        mid, leaf = Signal(WORD), Signal(WORD)
-        m.d.comb += [
-            root_bit.eq(1 << top_at),
-            mid_bit.eq(1 << mid_at),
-            leaf_bit.eq(1 << leaf_at),
-            mid.eq(Mux((root & root_bit).any(), mid_read.data, 0)),
-            leaf.eq(Mux((mid & mid_bit).any(), leaf_read.data, 0)),
-            self.occupied.eq((leaf & leaf_bit).any()),
+        def changed(word: Value, index: Value, occupied: Value) -> Value:
+            bit = Signal.like(word)
+            m.d.comb += bit.eq(1 << index)
+            return Mux(occupied, word | bit, word & ~bit)
+
+        leaf = Signal(WORD)
+        m.d.comb += leaf.eq(changed(words[0], ats[0].leaf, occupied[0]) & ~wipe.replicate(WORD))
+        for memory in (leaves, copy):
+            m.d.comb += [
+                memory.write.eq(valid[0]),
+                memory.address.eq(leaf_address(ats[0])),
+                memory.value.eq(leaf),
+            ]
+        m.d.sync += [
+            ats[1].eq(ats[0]),
+            occupied[1].eq(occupied[0]),
+            valid[1].eq(valid[0]),
+            words[1].eq(leaf),
         ]
 
-        # What comes after the position looked at, at each height.
-        later = [Signal(WORD), Signal(WORD), Signal(roots_width)]
+        mid = Signal(WORD)
         m.d.comb += [
-            later[0].eq(leaf & above(leaf_at, WORD)),
-            later[1].eq(mid & above(mid_at, WORD)),
-            later[2].eq(root & above(top_at, roots_width)),
+            mid_here.addr.eq(mid_address(ats[1])),
+            mid.eq(changed(mid_here.data, ats[1].mid, occupied[1])),
+            mid_write.addr.eq(mid_here.addr),
+            mid_write.data.eq(mid),
+            mid_write.en.eq(valid[1] & (occupied[1] | ~words[1].any())),
         ]
-        (later_leaf, leaf_index), (later_mid, mid_index), (later_root, root_index) = map(first, later)
+        m.d.sync += [
+            ats[2].eq(ats[1]),
+            occupied[2].eq(occupied[1]),
+            valid[2].eq(mid_write.en),
+            words[2].eq(mid),
+        ]
 
-        # Result of a search: the next position, if any.
-        done, found = Signal(), Signal()
-        target = Signal(level_bits)
-        for_best = Signal()
-        writes_best = Signal()
+        m.d.comb += [
+            root_here.addr.eq(Cat(ats[2].side, ats[2].instrument)),
+            root_write.addr.eq(root_here.addr),
+            root_write.data.eq(changed(root_here.data, ats[2].top, occupied[2])),
+            root_write.en.eq(valid[2] & (occupied[2] | ~words[2].any())),
+        ]
+
+        # Searches: a word is fetched and masked in one cycle, its first bit found in the next.
+        at = Signal(place)
+        onward = Signal()
+        word = Signal(max(WORD, roots_width))
+        some, index = Signal(), Signal(ceil_log2(len(word)))
+        hit, where = first(word)
+        m.d.comb += [
+            some.eq(hit),
+            index.eq(where),
+            mid_there.addr.eq(mid_address(at)),
+            root_there.addr.eq(Cat(at.side, at.instrument)),
+            copy.read.eq(leaf_address(at)),
+        ]
+
+        def fetch(source: Value, index: Value) -> None:
+            m.d.sync += word.eq(source & (after(index, len(source)) | ~onward.replicate(len(source))))
+
+        def begin_anew() -> None:
+            """A new search ends whatever is going on."""
+            with m.If(self.seek):
+                m.d.sync += [at.eq(placed(self.place, self.side)), onward.eq(self.onward)]
+                m.next = "ROOT"
+                with m.If(self.onward):
+                    m.next = "LEAF READ"
 
         with m.FSM(name="search"):
             with m.State("IDLE"):
                 m.d.comb += self.ready.eq(1)
-                with m.If(self.look):
-                    m.d.sync += [
-                        instrument.eq(self.instrument),
-                        side.eq(self.side),
-                        Cat(leaf_at, mid_at, top_at).eq(looked),
-                    ]
-                    m.d.comb += [
-                        leaf_read.en.eq(1),
-                        leaf_read.addr.eq(Cat(looked[_INDEX:], self.side, self.instrument)),
-                        mid_read.en.eq(1),
-                        mid_read.addr.eq(Cat(looked[2 * _INDEX :], self.side, self.instrument)),
-                    ]
-                with m.If(self.insert):
-                    m.d.comb += [
-                        leaf_write.en.eq(1),
-                        leaf_write.data.eq(leaf | leaf_bit),
-                        mid_write.en.eq(1),
-                        mid_write.data.eq(mid | mid_bit),
-                        root_write.eq(1),
-                        new_root.eq(root | root_bit),
-                        best_write.eq(~best_now[0] | (position < best_now[1:])),
-                        new_best.eq(Cat(1, position)),
-                    ]
-                with m.If(self.remove):
-                    m.d.comb += [
-                        leaf_write.en.eq(1),
-                        leaf_write.data.eq(leaf & ~leaf_bit),
-                        mid_write.en.eq((leaf & ~leaf_bit) == 0),
-                        mid_write.data.eq(mid & ~mid_bit),
-                        root_write.eq(mid_write.en & ((mid & ~mid_bit) == 0)),
-                        new_root.eq(root & ~root_bit),
-                    ]
-                with m.If(self.advance | (self.remove & is_best)):
-                    m.d.sync += for_best.eq(self.remove)
-                    m.d.comb += writes_best.eq(self.remove)
-                    with m.If(later_leaf):
-                        m.d.comb += [done.eq(1), found.eq(1), target.eq(Cat(leaf_index, mid_at, top_at))]
-                    with m.Elif(later_mid):
-                        m.d.sync += mid_at.eq(mid_index)
-                        m.next = "READ LEAF"
-                    with m.Elif(later_root):
-                        m.d.sync += top_at.eq(root_index)
-                        m.next = "READ MID"
-                    with m.Else():
-                        m.d.comb += done.eq(1)
-            with m.State("READ MID"):
-                m.d.comb += mid_read.en.eq(1)
-                m.next = "MID"
+                begin_anew()
+            with m.State("ROOT"):
+                fetch(root_there.data, at.top)
+                m.next = "ROOT FIRST"
+                begin_anew()
+            with m.State("ROOT FIRST"):
+                with m.If(some):
+                    m.d.sync += [at.top.eq(index), onward.eq(0)]
+                    m.next = "MID"
+                with m.Else():
+                    m.d.sync += self.found.found.eq(0)
+                    m.next = "IDLE"
+                begin_anew()
             with m.State("MID"):
-                m.d.sync += mid_at.eq(first(mid_read.data)[1])
-                m.next = "READ LEAF"
-            with m.State("READ LEAF"):
-                m.d.comb += leaf_read.en.eq(1)
+                fetch(mid_there.data, at.mid)
+                m.next = "MID FIRST"
+                begin_anew()
+            with m.State("MID FIRST"):
+                with m.If(some):
+                    m.d.sync += [at.mid.eq(index), onward.eq(0)]
+                    m.next = "LEAF READ"
+                with m.Else():
+                    m.next = "ROOT"
+                begin_anew()
+            with m.State("LEAF READ"):
                 m.next = "LEAF"
+                begin_anew()
             with m.State("LEAF"):
-                m.d.comb += [
-                    writes_best.eq(for_best),
-                    done.eq(1),
-                    found.eq(1),
-                    target.eq(Cat(first(leaf_read.data)[1], mid_at, top_at)),
-                ]
-                m.next = "IDLE"
-
-        with m.If(done):
-            with m.If(writes_best):
-                m.d.comb += [best_write.eq(1), new_best.eq(Cat(found, target))]
-            with m.Else():
-                m.d.sync += [
-                    self.next.found.eq(found),
-                    self.next.level.eq(target ^ (~side).replicate(level_bits)),
-                ]
+                fetch(copy.data, at.leaf)
+                m.next = "LEAF FIRST"
+                begin_anew()
+            with m.State("LEAF FIRST"):
+                with m.If(some):
+                    position = Cat(index[:index_bits], at.mid, at.top)[:level_bits]
+                    m.d.sync += [
+                        self.found.found.eq(1),
+                        self.found.level.eq(position ^ (~at.side).replicate(level_bits)),
+                    ]
+                    m.next = "IDLE"
+                with m.Else():
+                    m.next = "MID"
+                begin_anew()
         return m

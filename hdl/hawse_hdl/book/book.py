@@ -1,51 +1,37 @@
-"""Control of the matching engine: one command at a time, as a state machine around store and bitmap."""
+"""The matching engine: a pipeline around the order store, the queues and the bitmap."""
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
-from hawse.wire import (
-    ALL_INSTRUMENTS,
-    ANONYMOUS,
-    VERSION,
-    Geometry,
-    InstrumentState,
-    Kind,
-    Opcode,
-    Reason,
-    SelfTrade,
-    Side,
-    TimeInForce,
-)
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+from hawse.wire import Geometry, Kind, Opcode, Reason, Side, TimeInForce
 
 from .. import layouts
-from .bitmap import PriceBitmap, best_layout, instrument_bits
-from .check import Check
-from .store import OrderStore, body_layout
-
-
-class Walk(enum.Enum, shape=2):
-    """Why the queue of a level is walked along."""
-
-    MATCH = 0
-    #: Fill-or-kill: count what could be traded.
-    COUNT = 1
-    DUMP = 2
+from .bitmap import PriceBitmap
+from .check import Check, OrderCheck, verdict_layout
+from .fronts import Fronts
+from .layouts import handle_bits, record_layout, row_layout, task_layout
+from .matcher import Matcher
+from .memory import ForwardedMemory
+from .outbox import Outbox
+from .queues import Act, Queues
 
 
 class Book(wiring.Component):
     """Matches commands into reports by the matching rules. FENCE and BATCH beats carry no log figures yet.
 
-    Latency: from a command to its first report 3 cycles. A NEW that rests takes 5 in all, CANCEL 4,
-    REPLACE 6; a fill 4, 2 if it is at the same level as the one before, and up to 5 more when a level
-    empties. Fill-or-kill first takes a cycle for each order that it would touch, and 4 to 8 for each level.
-    MASS_CANCEL and STATE(loading) take a cycle for each handle, and 3 for each order cancelled.
-    Initiation interval: as long as the command takes; one is at work at a time.
+    A command is accepted, then checked, then its order is read and its level compared with the best, then
+    it is decided (the order's record and the best levels are brought up to date), then told, while the queue
+    of its level is changed behind it. What takes longer, the matcher does while the pipeline waits.
+
+    Latency: 6 cycles from a command to its report, 10 to the first fill of one that crosses.
+    Initiation interval: 1; REPLACE, REDUCE and a NEW that cannot rest 2; the rest as :class:`Matcher` says.
     Ordering: reports leave in the order of the commands.
     Reset: all instruments closed, no orders; ``commands`` is not ready until the memories are cleared, a
-    cycle for each handle.
+    cycle for each handle or each level of all instruments, whichever are more.
     Back-pressure: a stalled ``beats`` stalls the book for as long as it likes; nothing is lost.
 
     The sideband's ``left`` is the cycle in which a report is first offered on ``beats``.
@@ -67,406 +53,349 @@ class Book(wiring.Component):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         geometry = self.geometry
-        m.submodules.store = store = OrderStore(geometry)
-        m.submodules.bitmap = bitmap = PriceBitmap(geometry)
+        handle = handle_bits(geometry)
+        record = record_layout(geometry)
         m.submodules.check = check = Check(geometry)
-        row = data.StructLayout({"state": InstrumentState, "base": 32})
-        m.submodules.rows = rows = Memory(shape=row, depth=max(2, geometry.instruments), init=[])
-        row_read, row_write = rows.read_port(domain="comb"), rows.write_port()
+        m.submodules.order_check = order_check = OrderCheck(geometry)
+        m.submodules.store = store = ForwardedMemory(record, geometry.orders)
+        m.submodules.queues = queues = Queues(geometry)
+        m.submodules.bitmap = bitmap = PriceBitmap(geometry)
+        m.submodules.fronts = fronts = Fronts(geometry)
+        m.submodules.matcher = matcher = Matcher(geometry)
+        m.submodules.outbox = outbox = Outbox()
+        connect(m, outbox.beats, flipped(self.beats))
 
-        # The command at work, and what the checks said of it.
-        command = Signal(layouts.COMMAND)
-        accepted = Signal(32)
-        reason = Signal(Reason)
-        own_level = Signal(check.level.shape())
-        body = store.body
-        # The order at hand decides on the instrument, not the command.
-        of_order = Signal()
-        instrument = Signal(instrument_bits(geometry))
-        m.d.comb += [
-            instrument.eq(Mux(of_order, body.instrument, command.instrument)),
-            row_read.addr.eq(instrument),
-            row_write.addr.eq(instrument),
-            check.command.eq(command),
-            check.state.eq(row_read.data.state),
-            check.base.eq(row_read.data.base),
-            check.body.eq(body),
-            check.quantity.eq(store.quantity),
-            bitmap.instrument.eq(instrument),
-            store.instrument.eq(instrument),
-        ]
-        resting_price = row_read.data.base + body.level
-
-        # The order that arrives: a NEW, a LOAD, or the order of a REPLACE at its new price.
-        taker = Signal(body_layout(geometry))
-        time_in_force = Signal(TimeInForce)
-        remaining = Signal(32)
-        cancel_reason = Signal(Reason)
-        m.d.comb += [store.entering.eq(command.handle), store.entry.eq(taker)]
-
-        # A walk along the levels of one side.
-        walk = Signal(Walk)
-        walk_side = Signal(Side)
-        cursor = Signal(best_layout(geometry))
-        missing = Signal(32)
-        own = Signal()
-        takes_maker, takes_taker, prevents = Signal(), Signal(), Signal()
-
-        def crosses(level: Value) -> Value:
-            return Mux(taker.side == Side.BUY, level <= own_level, level >= own_level)
-
-        m.d.comb += own.eq((body.account != ANONYMOUS) & (body.account == taker.account))
-
-        # Counters.
+        rows_depth = max(2, geometry.instruments)
+        m.submodules.rows = rows = Memory(shape=row_layout(), depth=rows_depth, init=[])
+        row_write = rows.write_port()
+        row_accept, row_match = rows.read_port(domain="comb"), rows.read_port(domain="comb")
+        # Stages.
+        order_stage = {"valid": 1, "command": layouts.COMMAND, "accepted": 32, "row": row_layout()}
+        checked_stage = order_stage | {"verdict": verdict_layout(geometry)}
+        checking = Signal(data.StructLayout(order_stage))
+        reading = Signal(data.StructLayout(checked_stage))
+        deciding = Signal(data.StructLayout(checked_stage | {"record": record, "fits": 1, "second": 1}))
+        told = Signal(
+            data.StructLayout(
+                {
+                    "valid": 1,
+                    "task": task_layout(geometry),
+                    "record": record,
+                    "reason": Reason,
+                    "second": 1,
+                    "reports": 1,
+                    "act": Act,
+                    "side": Side,
+                }
+            )
+        )
+        task = told.task
+        #: The matcher is at work with the command in ``told``.
+        slow = Signal()
+        #: A STATE is on its way: what comes behind it must see the new state.
+        barrier = Signal()
+        cleared = Signal()
         cycle, busy_cycles = Signal(32), Signal(32)
         applied, last_seq = Signal(64), Signal(64)
-        count = Signal(range(max(geometry.orders, geometry.instruments) + 1))
-        m.d.sync += [cycle.eq(cycle + 1), busy_cycles.eq(busy_cycles + self.busy)]
+        was_busy = Signal()
+        m.d.sync += [
+            cycle.eq(cycle + 1),
+            was_busy.eq(self.busy),
+            busy_cycles.eq(busy_cycles + was_busy),
+        ]
 
-        # One beat of output register.
-        beat = Signal(layouts.BEAT)
-        push, free = Signal(), Signal()
-        m.d.comb += free.eq(~self.beats.valid | self.beats.ready)
-        with m.If(free):
-            m.d.sync += self.beats.valid.eq(push)
-        with m.If(push):
-            m.d.sync += self.beats.payload.eq(beat)
+        go, step = Signal(), Signal()
+        m.d.comb += [
+            go.eq(outbox.room & ~slow),
+            step.eq(go & ~(deciding.valid & deciding.verdict.twice & ~deciding.second)),
+            self.commands.ready.eq(step & ~barrier & cleared),
+        ]
 
-        def send(layout: data.Layout, kind: Kind, **fields: Any) -> None:
-            view = layout(beat)
-            m.d.comb += [push.eq(1), view.kind.kind.eq(kind)]
-            m.d.comb += [view[name].eq(value) for name, value in fields.items()]
+        # Accept.
+        incoming = self.commands.payload
+        m.d.comb += row_accept.addr.eq(incoming.instrument)
+        with m.If(step):
+            m.d.sync += [
+                checking.valid.eq(self.commands.valid & self.commands.ready),
+                checking.command.eq(incoming),
+                checking.accepted.eq(cycle),
+                checking.row.eq(row_accept.data),
+            ]
+            with m.If(self.commands.valid & self.commands.ready & (incoming.opcode == Opcode.STATE)):
+                m.d.sync += barrier.eq(1)
 
-        def report(kind: Kind, side: Any, price: Any, quantity: Any, **fields: Any) -> None:
-            fields = {"instrument": command.instrument, "handle": command.handle} | fields
-            send(
-                layouts.REPORT,
-                kind,
-                price=price,
-                quantity=quantity,
-                seq=command.seq,
-                accepted=accepted,
-                left=cycle + 1,
-                **fields,
-            )
-            m.d.comb += layouts.REPORT(beat).kind.side.eq(side)
+        # Check.
+        m.d.comb += [
+            check.command.eq(checking.command),
+            check.state.eq(checking.row.state),
+            check.base.eq(checking.row.base),
+        ]
+        with m.If(step):
+            m.d.sync += [
+                reading.valid.eq(checking.valid),
+                reading.command.eq(checking.command),
+                reading.accepted.eq(checking.accepted),
+                reading.row.eq(checking.row),
+                reading.verdict.eq(check.verdict),
+            ]
 
-        def report_order(kind: Kind, quantity: Any = store.quantity, **fields: Any) -> None:
-            """Report the order at hand."""
-            fields = {"instrument": body.instrument, "handle": store.at} | fields
-            report(kind, body.side, resting_price, quantity, **fields)
+        def fits(order: Any, command: Any) -> Any:
+            return order.live & (order.instrument == command.instrument[: len(order.instrument)])
 
-        def look(side: Any, level: Any) -> None:
-            m.d.comb += [store.look.eq(1), store.level.eq(level)]
-            m.d.comb += [bitmap.look.eq(1), bitmap.side.eq(side), bitmap.level.eq(level)]
-
-        def read(handle: Any) -> None:
-            m.d.comb += [store.read.eq(1), store.handle.eq(handle)]
-
-        def leave() -> None:
-            m.d.comb += [store.leave.eq(1), bitmap.remove.eq(store.alone)]
-
-        m.d.comb += store.occupied.eq(bitmap.occupied)
-
-        with m.FSM(init="CLEAR") as fsm:
-            with m.State("CLEAR"):
-                m.d.comb += [
-                    instrument.eq(count),
-                    store.handle.eq(count),
-                    store.clear.eq(1),
-                    bitmap.clear.eq(1),
-                    row_write.en.eq(1),
-                ]
-                m.d.sync += count.eq(count + 1)
-                with m.If(count == max(geometry.orders, geometry.instruments) - 1):
-                    m.next = "IDLE"
-
-            with m.State("IDLE"):
-                m.d.comb += self.commands.ready.eq(1)
-                read(self.commands.payload.handle)
-                m.d.sync += [command.eq(self.commands.payload), accepted.eq(cycle)]
-                with m.If(self.commands.valid):
-                    m.next = "CHECK"
-
-            with m.State("CHECK"):
-                m.d.sync += [reason.eq(check.reason), own_level.eq(check.level)]
-                m.next = "BEGIN"
-
-            with m.State("BEGIN"):
-                replaces = Signal()
-                m.d.comb += replaces.eq(command.opcode == Opcode.REPLACE)
+        # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
+        m.d.comb += store.read.eq(reading.command.handle)
+        with m.If(slow & ~matcher.done):
+            m.d.comb += store.read.eq(matcher.handle)
+        with m.Elif(step):
+            m.d.comb += store.read.eq(checking.command.handle)
+        with m.If(step):
+            m.d.sync += [
+                deciding.valid.eq(reading.valid),
+                deciding.command.eq(reading.command),
+                deciding.accepted.eq(reading.accepted),
+                deciding.row.eq(reading.row),
+                deciding.verdict.eq(reading.verdict),
+                deciding.record.eq(store.data),
+                deciding.fits.eq(fits(store.data, reading.command)),
+                deciding.second.eq(0),
+            ]
+        with m.Else():
+            with m.If(go):
+                m.d.sync += deciding.second.eq(1)
+            with m.If(store.write & (store.address == deciding.command.handle[:handle])):
                 m.d.sync += [
-                    taker.level.eq(own_level),
-                    taker.side.eq(Mux(replaces, body.side, command.flags.side)),
-                    taker.account.eq(Mux(replaces, body.account, command.account)),
-                    taker.self_trade.eq(Mux(replaces, body.self_trade, command.flags.self_trade)),
-                    taker.instrument.eq(command.instrument),
-                    time_in_force.eq(
-                        Mux(command.opcode == Opcode.NEW, command.flags.time_in_force, TimeInForce.GTC)
-                    ),
-                    remaining.eq(command.quantity),
-                    missing.eq(command.quantity),
-                    walk.eq(Walk.MATCH),
-                    count.eq(0),
+                    deciding.record.eq(store.value),
+                    deciding.fits.eq(fits(store.value, deciding.command)),
                 ]
-                with m.If(free & bitmap.ready):
-                    m.d.sync += [applied.eq(applied + 1), last_seq.eq(command.seq)]
-                    m.next = "IDLE"
-                    with m.If(reason != Reason.NONE):
-                        report(Kind.REJECTED, command.flags.side, command.price, 0, reason=reason)
-                    with m.Else(), m.Switch(command.opcode):
-                        with m.Case(Opcode.NEW):
-                            report(Kind.ACK, command.flags.side, command.price, command.quantity)
-                            m.next = "ARRIVE"
-                        with m.Case(Opcode.LOAD):
-                            look(~command.flags.side, own_level)
-                            m.next = "LOAD"
-                        with m.Case(Opcode.CANCEL):
-                            report_order(Kind.CANCELLED, reason=Reason.USER)
-                            look(body.side, body.level)
-                            m.next = "LEAVE"
-                        with m.Case(Opcode.REPLACE):
-                            report(Kind.REPLACED, body.side, command.price, command.quantity)
-                            look(body.side, body.level)
-                            m.next = "LEAVE"
-                        with m.Case(Opcode.REDUCE):
-                            report_order(Kind.REPLACED, command.quantity)
-                            m.d.comb += [store.resize.eq(1), store.remaining.eq(command.quantity)]
-                        with m.Case(Opcode.MASS_CANCEL):
-                            read(0)
-                            m.next = "SCAN"
-                        with m.Case(Opcode.STATE):
-                            loads = command.quantity == InstrumentState.LOADING
-                            m.d.comb += [
-                                row_write.en.eq(1),
-                                row_write.data.state.eq(command.quantity),
-                                row_write.data.base.eq(Mux(loads, command.price, row_read.data.base)),
-                                bitmap.clear.eq(loads),
-                            ]
-                            read(0)
-                            m.next = "TOTAL"
-                            with m.If(loads):
-                                m.next = "SCAN"
-                        with m.Case(Opcode.FENCE):
-                            send(layouts.FENCE, Kind.FENCE, tag=command.tag, commands=applied)
-                        with m.Case(Opcode.CLOSE):
-                            send(layouts.FENCE, Kind.FENCE, tag=command.tag, commands=applied)
-                            m.d.sync += applied.eq(0)
-                            m.next = "CLOSE"
-                        with m.Case(Opcode.DUMP):
-                            m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY), cursor.eq(bitmap.bid)]
-                            m.next = "SEEK"
-                        with m.Case(Opcode.HELLO):
-                            send(
-                                layouts.HELLO,
-                                Kind.HELLO,
-                                version=VERSION,
-                                instruments=geometry.instruments,
-                                orders=geometry.orders,
-                                levels=geometry.levels,
-                                account_bits=geometry.account_bits,
-                                epoch=self.epoch,
-                                busy=busy_cycles,
-                                last_seq=last_seq,
-                            )
 
-            with m.State("CLOSE"), m.If(free):
-                send(layouts.BATCH, Kind.BATCH, tag=command.tag)
-                m.next = "IDLE"
+        # Decide.
+        command, verdict, found = deciding.command, deciding.verdict, deciding.record
+        second = deciding.second
+        accepted, enters, leaves, writes = Signal(), Signal(), Signal(), Signal()
+        arrives, rests, starts_slow = Signal(), Signal(), Signal()
+        order = Signal(record)
+        level = verdict.level
+        m.d.comb += [
+            order_check.verdict.eq(verdict),
+            order_check.command.eq(command),
+            order_check.record.eq(found),
+            order_check.fits.eq(deciding.fits),
+            accepted.eq(order_check.accepted),
+            order.live.eq(1),
+            order.quantity.eq(command.quantity),
+            order.level.eq(level),
+            order.side.eq(Mux(verdict.names, found.side, command.flags.side)),
+            order.account.eq(Mux(verdict.names, found.account, command.account)),
+            order.self_trade.eq(Mux(verdict.names, found.self_trade, command.flags.self_trade)),
+            order.instrument.eq(command.instrument),
+            arrives.eq((verdict.is_new & ~second) | (verdict.replaces & second)),
+            rests.eq((verdict.is_new & ~verdict.twice) | (verdict.replaces & second)),
+        ]
+        m.d.comb += [
+            enters.eq(rests & accepted & ~fronts.crosses),
+            leaves.eq((verdict.cancels | (verdict.replaces & ~second)) & accepted),
+            starts_slow.eq(accepted & (verdict.rare | (arrives & fronts.crosses))),
+            # A NEW that crosses is written, too, and taken back by the matcher: what it does is known late.
+            writes.eq(accepted & (verdict.cancels | (verdict.reduces & second) | rests)),
+        ]
+        decides = Signal()
+        m.d.comb += [
+            decides.eq(go & deciding.valid),
+            store.write.eq(decides & writes),
+            store.address.eq(command.handle),
+            store.value.eq(order),
+            store.value.live.eq(~verdict.cancels),
+            queues.place.level.eq(Mux(verdict.names & ~second, found.level, level)),
+            queues.place.instrument.eq(command.instrument),
+            queues.handle.eq(command.handle),
+            fronts.step.eq(step),
+            fronts.go.eq(go),
+            fronts.coming.eq(checking.command.instrument),
+            fronts.first_place.level.eq(reading.verdict.level),
+            fronts.first_place.instrument.eq(reading.command.instrument),
+            fronts.first_handle.eq(reading.command.handle),
+            fronts.place.level.eq(level),
+            fronts.place.instrument.eq(command.instrument),
+            fronts.side.eq(order.side),
+            fronts.handle.eq(command.handle),
+            fronts.arriving.eq(deciding.valid & rests),
+            fronts.leaving.eq(deciding.valid & (verdict.cancels | (verdict.replaces & ~second))),
+            fronts.accepted.eq(accepted),
+            fronts.vacated.eq(queues.vacated),
+            fronts.vacated_place.eq(queues.vacated_place),
+            fronts.vacated_side.eq(queues.vacated_side),
+        ]
+        with m.If(verdict.reduces):
+            m.d.comb += store.value.level.eq(found.level)
+        with m.If(go):
+            m.d.sync += [
+                told.valid.eq(deciding.valid),
+                told.task.command.eq(command),
+                told.task.accepted.eq(deciding.accepted),
+                told.task.order.eq(order),
+                told.task.row.eq(deciding.row),
+                told.task.front.eq(fronts.entered),
+                told.task.facing.eq(fronts.facing),
+                told.record.eq(found),
+                told.reason.eq(order_check.reason),
+                told.second.eq(second),
+                told.reports.eq(
+                    deciding.valid
+                    & ~(accepted & verdict.rare)
+                    & Mux(verdict.reduces, second, ~second | (verdict.is_new & accepted))
+                ),
+                told.act.eq(Act.NONE),
+                told.side.eq(order.side),
+                slow.eq(decides & starts_slow),
+            ]
+            with m.If(decides & enters):
+                m.d.sync += told.act.eq(Act.ENTER)
+            with m.If(decides & leaves):
+                m.d.sync += told.act.eq(Act.LEAVE)
+        with m.Else():
+            m.d.sync += [told.reports.eq(0), told.act.eq(Act.NONE)]
+            with m.If(~slow | matcher.done):
+                m.d.sync += [told.valid.eq(0), slow.eq(0)]
+        with m.If(slow & deciding.second):  # the matcher sees to the residual
+            m.d.sync += [deciding.valid.eq(0), deciding.second.eq(0)]
+        with m.If(told.valid & (task.command.opcode == Opcode.STATE) & (~slow | matcher.done)):
+            m.d.sync += barrier.eq(0)
 
-            # An order leaves and enters.
-
-            with m.State("LEAVE"):
-                leave()
-                m.next = "IDLE"
-                with m.If(command.opcode == Opcode.REPLACE):
-                    m.next = "ARRIVE"
-
-            with m.State("LOAD"), m.If(free):
-                with m.If(bitmap.occupied):
-                    report(Kind.REJECTED, taker.side, command.price, 0, reason=Reason.PRICE)
-                    m.next = "IDLE"
-                with m.Else():
-                    look(taker.side, own_level)
-                    m.next = "REST"
-
-            with m.State("REST"):
-                m.d.comb += [store.enter.eq(1), store.remaining.eq(remaining), bitmap.insert.eq(1)]
-                m.next = "IDLE"
-
-            with m.State("ARRIVE"), m.If(bitmap.ready):
-                best = Signal(best_layout(geometry))
-                m.d.comb += best.eq(Mux(taker.side == Side.BUY, bitmap.ask.as_value(), bitmap.bid.as_value()))
-                m.d.sync += [walk_side.eq(~taker.side), cursor.eq(best)]
-                with m.If(best.found & crosses(best.level)):
-                    look(~taker.side, best.level)
-                    m.next = "HEAD"
-                    with m.Switch(time_in_force):
-                        with m.Case(TimeInForce.POST_ONLY):
-                            m.d.sync += cancel_reason.eq(Reason.POST_ONLY)
-                            m.next = "RESIDUAL"
-                        with m.Case(TimeInForce.FOK):
-                            # The count comes first; once it is enough, what follows is like an IOC.
-                            m.d.sync += [walk.eq(Walk.COUNT), time_in_force.eq(TimeInForce.IOC)]
-                with m.Else():
-                    look(taker.side, own_level)
-                    m.next = "REST"
-                    with m.If(time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)):
-                        fok = time_in_force == TimeInForce.FOK
-                        m.d.sync += cancel_reason.eq(Mux(fok, Reason.FOK, Reason.IOC))
-                        m.next = "RESIDUAL"
-
-            with m.State("RESIDUAL"), m.If(free):
-                report(Kind.CANCELLED, taker.side, command.price, remaining, reason=cancel_reason)
-                m.next = "IDLE"
-
-            # A walk along a level, and from level to level.
-
-            with m.State("SEEK"), m.If(bitmap.ready):
-                counts = walk == Walk.COUNT
-                with m.If(~cursor.found | (counts & ~crosses(cursor.level))):
-                    m.d.sync += [cancel_reason.eq(Reason.FOK), walk_side.eq(Side.SELL), cursor.eq(bitmap.ask)]
-                    m.next = "IDLE"
-                    with m.If(counts):
-                        m.next = "RESIDUAL"
-                    with m.Elif(walk_side == Side.BUY):
-                        m.next = "SEEK"
-                with m.Else():
-                    look(walk_side, cursor.level)
-                    m.next = "HEAD"
-
-            with m.State("HEAD"):
-                read(store.head)
-                m.next = "MEET"
-
-            with m.State("MEET"):
-                onward = Signal()
-                with m.Switch(walk):
-                    with m.Case(Walk.MATCH):
-                        look(walk_side, cursor.level)
-                        m.d.sync += [
-                            prevents.eq(own),
-                            takes_maker.eq(store.quantity <= remaining),
-                            takes_taker.eq(store.quantity >= remaining),
-                        ]
-                        m.next = "FILL"
-                        with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
-                            m.d.sync += cancel_reason.eq(Reason.SELF)
-                            m.next = "RESIDUAL"
-                    with m.Case(Walk.COUNT):
-                        with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
-                            m.d.sync += cancel_reason.eq(Reason.FOK)
-                            m.next = "RESIDUAL"
-                        with m.Elif(~own & (store.quantity >= missing)):
-                            m.d.sync += walk.eq(Walk.MATCH)
-                            m.next = "ARRIVE"
-                        with m.Else():
-                            m.d.sync += missing.eq(missing - Mux(own, 0, store.quantity))
-                            m.d.comb += onward.eq(1)
-                    with m.Default(), m.If(free):
-                        send(
-                            layouts.RESTING,
-                            Kind.RESTING,
-                            instrument=command.instrument,
-                            handle=store.at,
-                            account=body.account,
-                            price=resting_price,
-                            quantity=store.quantity,
-                        )
-                        resting = layouts.RESTING(beat)
-                        m.d.comb += [
-                            resting.flags.side.eq(body.side),
-                            resting.flags.self_trade.eq(body.self_trade),
-                            onward.eq(1),
-                        ]
-                with m.If(onward):
-                    with m.If(store.last):
-                        m.d.comb += bitmap.advance.eq(1)
-                        m.next = "ADVANCE"
-                    with m.Else():
-                        read(store.next)
-
-            with m.State("ADVANCE"), m.If(bitmap.ready):
-                m.d.sync += cursor.eq(bitmap.next)
-                m.next = "SEEK"
-
-            with m.State("FILL"), m.If(free):
-                traded = Mux(takes_maker, store.quantity, remaining)
-                with m.If(prevents):
-                    report_order(Kind.CANCELLED, reason=Reason.SELF)
-                with m.Else():
-                    report(Kind.TRADE, taker.side, resting_price, traded, maker=store.at)
-                    m.d.comb += layouts.REPORT(beat).kind.maker_done.eq(takes_maker)
-                    m.d.sync += remaining.eq(remaining - traded)
-                with m.If(prevents | takes_maker):
-                    leave()
-                with m.Else():
-                    m.d.comb += [store.resize.eq(1), store.remaining.eq(store.quantity - remaining)]
-                read(store.next)
-                with m.If(prevents & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
-                    m.d.sync += cancel_reason.eq(Reason.SELF)
-                    m.next = "RESIDUAL"
-                with m.Elif(~prevents & takes_taker):
-                    m.next = "IDLE"
-                with m.Elif(store.alone):
-                    m.next = "ARRIVE"
-                with m.Else():
-                    m.next = "MEET"
-
-            # A scan of all handles: MASS_CANCEL and STATE(loading).
-
-            with m.State("SCAN"), m.If(bitmap.ready):
-                cancels = command.opcode == Opcode.MASS_CANCEL
-                everywhere = command.instrument == ALL_INSTRUMENTS
-                owned = (command.account == ANONYMOUS) | (command.account == body.account)
-                allowed = row_read.data.state.matches(InstrumentState.OPEN, InstrumentState.CANCEL_ONLY)
-                hit = Signal()
+        # Tell.
+        beat, reported = Signal(layouts.BEAT), Signal()
+        report = layouts.REPORT(Signal(layouts.BEAT, name="report"))
+        m.d.comb += [
+            report.instrument.eq(task.command.instrument),
+            report.handle.eq(task.command.handle),
+            report.price.eq(task.command.price),
+            report.quantity.eq(task.command.quantity),
+            report.seq.eq(task.command.seq),
+            report.accepted.eq(task.accepted),
+            report.kind.side.eq(told.side),
+        ]
+        resting_price = task.row.base + told.record.level
+        with m.If(told.reason != Reason.NONE):
+            m.d.comb += [
+                report.kind.kind.eq(Kind.REJECTED),
+                report.kind.side.eq(task.command.flags.side),
+                report.reason.eq(told.reason),
+                report.quantity.eq(0),
+            ]
+        with m.Else(), m.Switch(task.command.opcode):
+            with m.Case(Opcode.NEW):
+                m.d.comb += report.kind.kind.eq(Kind.ACK)
+                with m.If(told.second):
+                    fok = task.command.flags.time_in_force == TimeInForce.FOK
+                    m.d.comb += [
+                        report.kind.kind.eq(Kind.CANCELLED),
+                        report.reason.eq(Mux(fok, Reason.FOK, Reason.IOC)),
+                    ]
+            with m.Case(Opcode.CANCEL):
                 m.d.comb += [
-                    of_order.eq(1),
-                    hit.eq(
-                        store.quantity.any()
-                        & (everywhere | (command.instrument == body.instrument))
-                        & (~cancels | (owned & allowed))
-                    ),
+                    report.kind.kind.eq(Kind.CANCELLED),
+                    report.reason.eq(Reason.USER),
+                    report.price.eq(resting_price),
+                    report.quantity.eq(told.record.quantity),
                 ]
-                with m.If(hit & cancels):
-                    look(body.side, body.level)
-                    m.next = "REMOVE"
-                with m.Else():
-                    m.d.comb += store.resize.eq(hit)
-                    read(store.at + 1)
-                    with m.If(store.at == geometry.orders - 1):
-                        m.next = "TOTAL"
+            with m.Case(Opcode.REPLACE):
+                m.d.comb += report.kind.kind.eq(Kind.REPLACED)
+            with m.Default():
+                m.d.comb += [report.kind.kind.eq(Kind.REPLACED), report.price.eq(resting_price)]
+        m.d.sync += [
+            reported.eq(told.reports | matcher.push),
+            beat.eq(Mux(told.reports, report.as_value(), matcher.beat)),
+        ]
+        m.d.comb += [
+            queues.act.eq(told.act),
+            queues.side.eq(told.side),
+            outbox.cycle.eq(cycle),
+            outbox.push.eq(reported),
+            outbox.beat.eq(beat),
+        ]
 
-            with m.State("REMOVE"):
-                m.d.comb += of_order.eq(1)
-                with m.If(free):
-                    report_order(Kind.CANCELLED, reason=Reason.MASS)
-                    leave()
-                    m.d.sync += count.eq(count + 1)
-                    m.next = "RESUME"
-                    with m.If(store.at == geometry.orders - 1):
-                        m.next = "TOTAL"
+        # The matcher takes over the memories.
+        m.d.comb += [
+            matcher.active.eq(slow),
+            matcher.task.eq(told.task),
+            matcher.applied.eq(applied),
+            matcher.last_seq.eq(last_seq),
+            matcher.busy_cycles.eq(busy_cycles),
+            matcher.epoch.eq(self.epoch),
+            matcher.record.eq(store.data),
+            matcher.ends.eq(queues.ends),
+            matcher.next.eq(queues.next),
+            matcher.settled.eq(queues.quiet & bitmap.settled),
+            matcher.seek_ready.eq(bitmap.ready),
+            matcher.found.eq(bitmap.found),
+            fronts.instrument.eq(matcher.instrument),
+            fronts.write.eq(matcher.front_write & slow.replicate(2)),
+            fronts.value.eq(matcher.front),
+            row_match.addr.eq(matcher.instrument),
+            matcher.row.eq(row_match.data),
+            matcher.room.eq(outbox.room),
+            row_write.addr.eq(matcher.instrument),
+            row_write.data.eq(matcher.row_value),
+            row_write.en.eq(matcher.row_write),
+            bitmap.changing.eq(queues.changing),
+            bitmap.changing_side.eq(queues.changing_side),
+            bitmap.change.eq(queues.change),
+            bitmap.seek.eq(fronts.seek),
+            bitmap.onward.eq(1),
+            bitmap.place.eq(fronts.seek_place),
+            bitmap.side.eq(fronts.seek_side),
+            fronts.seek_ready.eq(bitmap.ready),
+            fronts.found.eq(bitmap.found),
+            fronts.hold.eq(slow),
+        ]
+        with m.If(slow):
+            m.d.comb += [
+                bitmap.seek.eq(matcher.seek),
+                bitmap.onward.eq(matcher.onward),
+                bitmap.place.eq(matcher.place),
+                bitmap.side.eq(matcher.seek_side),
+                queues.place.eq(matcher.place),
+                queues.handle.eq(matcher.handle),
+                queues.act.eq(matcher.act),
+                queues.side.eq(matcher.act_side),
+                store.write.eq(matcher.write),
+                store.address.eq(matcher.write_handle),
+                store.value.eq(matcher.value),
+            ]
 
-            with m.State("RESUME"):  # a cycle later, because the leaving order changed its neighbours' links
-                read(store.at + 1)
-                m.next = "SCAN"
+        # Counters.
+        with m.If((told.valid & ~slow & ~told.second) | (slow & matcher.done)):
+            m.d.sync += [applied.eq(applied + (~slow | ~told.second)), last_seq.eq(task.command.seq)]
+            with m.If(slow & (task.command.opcode == Opcode.CLOSE)):
+                m.d.sync += applied.eq(0)
 
-            with m.State("TOTAL"), m.If(free):
-                sets = command.opcode == Opcode.STATE
-                report(
-                    Kind.ACK,
-                    Side.BUY,
-                    Mux(sets, row_read.data.base, 0),
-                    Mux(sets, command.quantity, count),
-                    handle=0,
-                )
-                m.next = "IDLE"
+        # Clear the memories after a reset.
+        depth = max(geometry.instruments * geometry.levels, geometry.orders)
+        count = Signal(ceil_log2(depth) + 1)
+        wiping = Signal()
+        m.d.sync += wiping.eq(~cleared)
+        with m.If(~cleared):
+            m.d.sync += [count.eq(count + 1), cleared.eq(count == depth - 1)]
+            m.d.comb += [
+                queues.place.eq(count),
+                store.write.eq(1),
+                store.address.eq(count),
+                store.value.eq(0),
+                row_write.en.eq(1),
+                row_write.addr.eq(count),
+                row_write.data.eq(0),
+            ]
+            m.d.comb += [fronts.instrument.eq(count), fronts.write.eq(~0), fronts.value.eq(0)]
+        with m.If(wiping):
+            # A word of the bitmap is wiped at once, so one pass serves both sides.
+            m.d.comb += [queues.act.eq(Act.WIPE), queues.side.eq(count[0])]
 
         m.d.comb += self.busy.eq(
             (self.commands.valid & self.commands.ready)
-            | ~(fsm.ongoing("IDLE") | fsm.ongoing("CLEAR"))
-            | self.beats.valid
-            | ~bitmap.ready
+            | checking.valid
+            | reading.valid
+            | deciding.valid
+            | told.valid
+            | reported
+            | ~outbox.empty
         )
         return m

@@ -3,24 +3,46 @@
 from typing import Any
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from hawse.wire import ALL_INSTRUMENTS, NULL_HANDLE, Geometry, InstrumentState, Opcode, Reason
+from hawse.wire import ALL_INSTRUMENTS, NULL_HANDLE, Geometry, InstrumentState, Opcode, Reason, TimeInForce
 
 from .. import layouts
-from .store import body_layout
+from .layouts import record_layout
+
+_ALWAYS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
+
+
+def verdict_layout(geometry: Geometry) -> data.StructLayout:
+    """What a command is, and what is wrong with it before one looks at its order."""
+    return data.StructLayout(
+        {
+            #: Reasons that are checked before and after those about its order; one of them holds.
+            "early": Reason,
+            "late": Reason,
+            "bad": 1,
+            #: It brings an order with a handle of its own; it names a resting one.
+            "enters": 1,
+            "names": 1,
+            "is_new": 1,
+            "cancels": 1,
+            "replaces": 1,
+            "reduces": 1,
+            #: Anything but NEW, CANCEL, REPLACE and REDUCE.
+            "rare": 1,
+            #: Takes two passes: REPLACE, REDUCE, and NEW that cannot rest.
+            "twice": 1,
+            #: Level of its price in the band, if inside.
+            "level": ceil_log2(geometry.levels),
+        }
+    )
 
 
 class Check(wiring.Component):
-    """The first reason, if any, for which a command is rejected.
+    """What can be said of a command without its order.
 
-    Not checked here: a LOAD onto a level at which the other side rests, which takes a look at the level.
-
-    Latency: none, combinational.
-    Initiation interval: 1.
-    Ordering: that of its inputs.
-    Reset: no state.
+    Latency: none, combinational. Initiation interval: 1. Ordering: that of its inputs. Reset: no state.
     Back-pressure: none.
     """
 
@@ -32,46 +54,44 @@ class Check(wiring.Component):
                 #: State and base of the command's instrument.
                 "state": In(InstrumentState),
                 "base": In(32),
-                #: The order at the command's handle.
-                "body": In(body_layout(geometry)),
-                "quantity": In(32),
-                #: NONE: carry it out.
-                "reason": Out(Reason),
-                #: Level of the command's price in the band, if it is inside.
-                "level": Out(ceil_log2(geometry.levels)),
+                "verdict": Out(verdict_layout(geometry)),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         geometry = self.geometry
-        command = self.command
+        command, verdict = self.command, self.verdict
         opcode = command.opcode
 
         def among(*opcodes: Opcode) -> Any:
             return opcode.matches(*opcodes)
 
         level = Signal(33)
-        names_order = Signal()
-        null = Signal()
+        m.d.comb += level.eq(command.price - self.base.as_signed())
+        no_rest = command.flags.time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)
         m.d.comb += [
-            level.eq(command.price - self.base.as_signed()),
-            self.level.eq(level),
-            names_order.eq(among(Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)),
-            null.eq(command.handle == NULL_HANDLE),
+            verdict.level.eq(level),
+            verdict.enters.eq(among(Opcode.NEW, Opcode.LOAD)),
+            verdict.names.eq(among(Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)),
+            verdict.is_new.eq(among(Opcode.NEW)),
+            verdict.cancels.eq(among(Opcode.CANCEL)),
+            verdict.replaces.eq(among(Opcode.REPLACE)),
+            verdict.reduces.eq(among(Opcode.REDUCE)),
+            verdict.rare.eq(~among(Opcode.NEW, Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)),
+            verdict.twice.eq(among(Opcode.REPLACE, Opcode.REDUCE) | (among(Opcode.NEW) & no_rest)),
+            verdict.bad.eq((verdict.early != Reason.NONE) | (verdict.late != Reason.NONE)),
         ]
 
-        undefined = Signal()
-        m.d.comb += undefined.eq(
-            ~among(*(code for code in Opcode if code != Opcode.RECENTRE))
-            | command.flags.zero.any()
-            | (command.flags.self_trade == 3)
-            | (command.account >> geometry.account_bits).any()
-            | (among(Opcode.STATE) & (command.quantity >= len(InstrumentState)))
-        )
-        no_instrument = Signal()
-        all_instruments = Signal()
+        undefined, no_instrument, all_instruments = Signal(), Signal(), Signal()
         m.d.comb += [
+            undefined.eq(
+                ~among(*(code for code in Opcode if code != Opcode.RECENTRE))
+                | command.flags.zero.any()
+                | (command.flags.self_trade == 3)
+                | (command.account >> geometry.account_bits).any()
+                | (among(Opcode.STATE) & (command.quantity >= len(InstrumentState)))
+            ),
             all_instruments.eq(among(Opcode.MASS_CANCEL) & (command.instrument == ALL_INSTRUMENTS)),
             no_instrument.eq((command.instrument >= geometry.instruments) & ~all_instruments),
         ]
@@ -81,36 +101,77 @@ class Check(wiring.Component):
             with m.Case(Opcode.NEW, Opcode.REPLACE):
                 m.d.comb += forbidden.eq(self.state != InstrumentState.OPEN)
             with m.Case(Opcode.CANCEL, Opcode.REDUCE, Opcode.MASS_CANCEL):
-                cancels = (self.state == InstrumentState.OPEN) | (self.state == InstrumentState.CANCEL_ONLY)
+                cancels = self.state.matches(InstrumentState.OPEN, InstrumentState.CANCEL_ONLY)
                 m.d.comb += forbidden.eq(~cancels & ~all_instruments)
             with m.Case(Opcode.LOAD):
                 m.d.comb += forbidden.eq(self.state != InstrumentState.LOADING)
 
-        enters = among(Opcode.NEW, Opcode.LOAD)
-        no_handle = (command.handle >= geometry.orders) & (enters | (names_order & ~null))
-        rests = self.quantity.any()
-        not_resting = names_order & (null | ~rests | (self.body.instrument != command.instrument))
-        sized = enters | among(Opcode.REPLACE, Opcode.REDUCE)
-        bad_quantity = sized & (
-            (command.quantity == 0) | (among(Opcode.REDUCE) & (command.quantity >= self.quantity))
-        )
-        priced = enters | among(Opcode.REPLACE)
-        bad_price = priced & (level >> ceil_log2(geometry.levels)).any()
+        null = command.handle == NULL_HANDLE
+        outside = (command.handle >= geometry.orders) & (verdict.enters | (verdict.names & ~null))
+        priced = verdict.enters | among(Opcode.REPLACE)
+        sized = priced | verdict.reduces
 
-        with m.If(among(Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)):
-            m.d.comb += self.reason.eq(Reason.NONE)
-        for fails, reason in reversed(
-            (
-                (undefined, Reason.OPCODE),
-                (no_instrument, Reason.INSTRUMENT),
-                (forbidden, Reason.STATE),
-                (no_handle, Reason.HANDLE),
-                (enters & rests, Reason.DUPLICATE),
-                (not_resting, Reason.NOT_RESTING),
-                (bad_quantity, Reason.QUANTITY),
-                (bad_price, Reason.PRICE),
-            )
-        ):
-            with m.If(fails & ~among(Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)):
-                m.d.comb += self.reason.eq(reason)
+        def choose(target: Any, *reasons: tuple[Any, Reason]) -> None:
+            for fails, reason in reversed(reasons):
+                with m.If(fails & ~among(*_ALWAYS)):
+                    m.d.comb += target.eq(reason)
+
+        choose(
+            verdict.early,
+            (undefined, Reason.OPCODE),
+            (no_instrument, Reason.INSTRUMENT),
+            (forbidden, Reason.STATE),
+            (outside, Reason.HANDLE),
+            (verdict.names & null, Reason.NOT_RESTING),
+        )
+        choose(
+            verdict.late,
+            (sized & (command.quantity == 0), Reason.QUANTITY),
+            (priced & (level >> ceil_log2(geometry.levels)).any(), Reason.PRICE),
+        )
+        return m
+
+
+class OrderCheck(wiring.Component):
+    """The first reason, if any, for which a command is rejected, once its order is known.
+
+    Not checked: a LOAD onto a level at which the other side rests.
+
+    Latency: none, but for what is said of a quantity: that of the cycle before. Initiation interval: 1.
+    Ordering: that of its inputs. Reset: no state. Back-pressure: none.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__(
+            {
+                "verdict": In(verdict_layout(geometry)),
+                "command": In(layouts.COMMAND),
+                #: What the store holds at the command's handle; that it rests in the command's instrument.
+                "record": In(record_layout(geometry)),
+                "fits": In(1),
+                "reason": Out(Reason),
+                "accepted": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+        m = Module()
+        verdict, record = self.verdict, self.record
+        duplicate, missing, not_smaller = Signal(), Signal(), Signal()
+        m.d.sync += not_smaller.eq(verdict.reduces & (self.command.quantity >= record.quantity))
+        m.d.comb += [
+            duplicate.eq(verdict.enters & record.live),
+            missing.eq(verdict.names & ~self.fits),
+            self.accepted.eq(~verdict.bad & ~duplicate & ~missing & ~(verdict.reduces & not_smaller)),
+        ]
+        with m.If(verdict.early != Reason.NONE):
+            m.d.comb += self.reason.eq(verdict.early)
+        with m.Elif(duplicate):
+            m.d.comb += self.reason.eq(Reason.DUPLICATE)
+        with m.Elif(missing):
+            m.d.comb += self.reason.eq(Reason.NOT_RESTING)
+        with m.Elif(verdict.reduces & not_smaller):
+            m.d.comb += self.reason.eq(Reason.QUANTITY)
+        with m.Else():
+            m.d.comb += self.reason.eq(verdict.late)
         return m

@@ -2,6 +2,6 @@
 
 from .keccak import Keccak256
 from .keccak_serial import Keccak256Serial
-from .report_log import ReportLog
+from .report_log import CORES, ReportLog
 
-__all__ = ["Keccak256", "Keccak256Serial", "ReportLog"]
+__all__ = ["CORES", "Keccak256", "Keccak256Serial", "ReportLog"]

@@ -41,6 +41,8 @@ class RecordQueue(wiring.Component):
     o: Out(stream.Signature(Piece))
     #: Only a chunk that is complete may begin. It may rise when the open chunk ends.
     hold: In(1)
+    #: Entries that wait.
+    level: Out(16)
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -54,6 +56,7 @@ class RecordQueue(wiring.Component):
             queue.w_data.eq(self.i.payload.as_value()),
             queue.w_en.eq(self.i.valid),
             self.i.ready.eq(queue.w_rdy),
+            self.level.eq(queue.level),
         ]
         entry = data.View(Entry, queue.r_data)
         words = 8 * RECORD_BYTES // 64
@@ -103,6 +106,8 @@ class HashCores(wiring.Component):
     entries: In(stream.Signature(Entry))
     #: Of :class:`RecordQueue`.
     hold: In(1)
+    #: Entries that wait for the core whose turn it is; no queue's largest level escapes it.
+    level: Out(16)
     #: Node and digest messages.
     node: In(stream.Signature(Piece))
     #: Digests of the chunks, :data:`DIGEST_WORDS` words each.
@@ -123,7 +128,11 @@ class HashCores(wiring.Component):
             m.d.comb += queue.hold.eq(self.hold)
 
         entries, node = wiring.flipped(self.entries), wiring.flipped(self.node)
-        _in_turn(m, entries, [q.i for q in self.queues], entries.payload.last)
+        turn = _in_turn(m, entries, [q.i for q in self.queues], entries.payload.last)
+        with m.Switch(turn):
+            for k, queue in enumerate(self.queues):
+                with m.Case(k):
+                    m.d.comb += self.level.eq(queue.level)
         _in_turn(m, node, [h.node for h in self.hashers], node.payload.last)
         for out, digests in (
             (self.leaf_digest, [h.leaf_digest for h in self.hashers]),
@@ -136,8 +145,11 @@ class HashCores(wiring.Component):
         return m
 
 
-def _in_turn(m: Module, one: stream.Interface, many: Sequence[stream.Interface], last: Value) -> None:
-    """Connect ``one`` to each of ``many`` in turn, the next when a payload with ``last`` has passed."""
+def _in_turn(m: Module, one: stream.Interface, many: Sequence[stream.Interface], last: Value) -> Signal:
+    """Connect ``one`` to each of ``many`` in turn, the next when a payload with ``last`` has passed.
+
+    Returns whose turn it is.
+    """
     turn = Signal(range(len(many)))
     with m.If(one.valid & one.ready & last):
         m.d.sync += turn.eq(Mux(turn == len(many) - 1, 0, turn + 1))
@@ -145,3 +157,4 @@ def _in_turn(m: Module, one: stream.Interface, many: Sequence[stream.Interface],
         for k, other in enumerate(many):
             with m.Case(k):
                 wiring.connect(m, one, other)
+    return turn

@@ -13,6 +13,8 @@ from .tree import LEAF_COUNT_BITS, Question, Tree
 
 #: Records of a full chunk.
 CHUNK_RECORDS = 64
+#: Hash cores that take a record every cycle, which is all that a book can give: 64 in 13 * 24 / 5 cycles.
+CORES = 5
 
 
 class ReportLog(wiring.Component):
@@ -40,7 +42,7 @@ class ReportLog(wiring.Component):
         rounds: rounds of Keccak in one cycle, a divisor of 24.
         depth: records that may wait for each core, at least 2. 512 fill six block RAMs of 18 kbit. With fewer
             than a chunk of 64 the cores cannot all be kept busy.
-        beats: beats that may wait behind a FENCE, at least 2. 512 fill eight block RAMs.
+        beats: beats that may wait behind a FENCE, at least 2. 2,048 fill 29 block RAMs.
         fences: FENCEs and BATCHes that may wait, at least 1.
 
     Raises:
@@ -56,9 +58,14 @@ class ReportLog(wiring.Component):
     epoch: In(32)
     #: No beat is inside; records may still be hashed.
     idle: Out(1)
+    #: The queue of the hash core whose turn it is is full; if ``i`` waits without it, it waits for a FENCE.
+    full: Out(1)
+    #: Records in the queue of that core, and beats that wait behind a FENCE.
+    record_level: Out(16)
+    beat_level: Out(16)
 
     def __init__(
-        self, cores: int = 4, rounds: int = 1, depth: int = 512, beats: int = 512, fences: int = 16
+        self, cores: int = CORES, rounds: int = 1, depth: int = 512, beats: int = 2048, fences: int = 16
     ) -> None:
         for name, value, least in (
             ("cores", cores, 1),
@@ -83,7 +90,13 @@ class ReportLog(wiring.Component):
         wiring.connect(m, self.cores.node_digest, tree.node_digest)
         m.submodules.beats = beats = SyncFIFOBuffered(width=BEAT.width, depth=self.beats)
         m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences)
-        m.d.comb += [tree.epoch.eq(self.epoch), self.cores.hold.eq(asks.r_rdy)]
+        m.d.comb += [
+            tree.epoch.eq(self.epoch),
+            self.cores.hold.eq(asks.r_rdy),
+            self.full.eq(~entry.ready),
+            self.record_level.eq(self.cores.level),
+            self.beat_level.eq(beats.level),
+        ]
 
         # In: a record goes to the cores, a FENCE or BATCH ends the chunk and asks the tree.
         records = Signal(64)

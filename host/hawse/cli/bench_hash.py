@@ -25,11 +25,11 @@ from hawse.commit import exits, merkle
 from hawse.commit.exits import Exit
 from hawse.commit.leaves import ACCOUNT_NODE
 from hawse.commit.tree import SparseTree
-from hawse.engine import Band, Engine
+from hawse.engine import Engine, SoftBackend
 from hawse.engine.native import build
 from hawse.results import record
-from hawse.wire import Geometry, Opcode
-from hawse.wire.dtypes import ORDER, make
+from hawse.wire import Geometry
+from hawse.wire.dtypes import Array
 
 from .common import clear_errors, console, json_option, say
 
@@ -41,10 +41,7 @@ Hasher = Callable[[Bytes], Bytes]
 RATE = 136
 LEAVES = 65_536
 ACCOUNTS = 100_000
-#: The demo's.
-GEOMETRY = Geometry(instruments=2, levels=32_768, orders=8_192)
 _NODE = 0x01
-_BURST = 2048
 _LONG = 1 << 20  # bytes
 _TIMES = 3
 _WIDTHS = {8: "eight at once (AVX-512)", 4: "four at once (AVX2)", 1: "one at a time"}
@@ -196,33 +193,95 @@ def _merkle_cycles(leaves: Bytes, cores: int) -> tuple[bytes, int]:
         return _merkle_root(leaves, run), cycles
 
 
-def _appliance(commands: int) -> dict[str, Any]:
-    """A generated flow through the Verilated book and its hash cores, commands back to back."""
-    from hawse_hdl.core import Core  # noqa: PLC0415
-    from hawse_sim.flow.generated import generate  # noqa: PLC0415
+class _Tape:
+    """The software engine as a backend that keeps what was asked of it and what it answered."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._soft = SoftBackend(geometry)
+        self.name, self.geometry = self._soft.name, geometry
+        self.commands: list[Array] = []
+        self.beats: list[Array] = []
+
+    def reset(self, epoch: int) -> None:
+        self._soft.reset(epoch)
+
+    def exchange(self, commands: Array) -> Array:
+        beats = self._soft.exchange(commands)
+        self.commands.append(commands.copy())
+        self.beats.append(beats.copy())
+        return beats
+
+    def board_epoch(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        self._soft.close()
+
+
+def _flow(scenario: str, variant: str, messages: int) -> dict[str, int]:
+    """One benchmark flow through the Verilated book and its hash cores.
+
+    The driver hands out handles in front of the software engine; the same commands then meet the gateware
+    back to back, across the fences too, and every report and digest must be the same.
+    """
+    from hawse_sim.differential import Difference, demand_same  # noqa: PLC0415
+    from hawse_sim.flow import benchmark  # noqa: PLC0415
     from hawse_sim.rtl import RtlBackend  # noqa: PLC0415
 
-    flow = generate(commands)
-    flow.orders["seq"] = np.arange(1, commands + 1)
-    fence = make(ORDER, opcode=Opcode.FENCE)
-    with RtlBackend(GEOMETRY) as backend:
-        engine = Engine(backend)
+    flow = benchmark.generate(scenario, variant, max(1, messages * 1000 // 1997))
+    tape = _Tape(benchmark.GEOMETRY)
+    with Engine(tape) as engine:
         engine.reset(1)
-        engine.load(np.zeros(0, ORDER), [Band(0, flow.base)])
-        begun = backend.cycles, backend.held_cycles
-        records = 0
-        for at in range(0, commands, _BURST):
-            burst = engine.run(np.concatenate([flow.orders[at : at + _BURST], fence]))
-            records += len(burst.events)
-        cycles, held = backend.cycles - begun[0], backend.held_cycles - begun[1]
-    default = signature(Core).parameters.get("hash_cores")
+        engine.open(0, 0)
+        for burst in benchmark.bursts(benchmark.wire_orders(flow)):
+            engine.run(burst)
+    opening, commands = tape.commands[0], np.concatenate(tape.commands[1:])
+    with RtlBackend(benchmark.GEOMETRY) as rtl:
+        rtl.reset(1)
+        rtl.exchange(opening)
+        before = rtl.cycles, rtl.held_cycles, rtl.full_cycles
+        beats = rtl.exchange(commands)
+        cycles, held, full = rtl.cycles - before[0], rtl.held_cycles - before[1], rtl.full_cycles - before[2]
+        most = {
+            "most_records_in_a_queue": rtl.record_level,
+            "most_beats_behind_a_fence": rtl.beat_level,
+            "most_cycles_to_a_fence": rtl.fence_cycles,
+        }
+    try:
+        demand_same(("gateware", "software"), beats, np.concatenate(tape.beats[1:]))
+    except Difference as error:
+        raise BenchmarkFailed(f"{scenario} {variant}: {error}") from error
+    fences = len(tape.commands) - 1
     return {
-        "hash_cores": default.default if default else 1,
-        "flow": "generated",
-        "commands": commands,
-        "records": records,
+        "commands": len(commands) - fences,
+        "fences": fences,
+        "records": len(beats) - 2 * fences,
         "cycles": cycles,
         "stall_cycles_from_hashing": held,
+        "stall_cycles_full_queue": full,
+        "stall_cycles_behind_a_fence": held - full,
+        **most,
+    }
+
+
+def _appliance(messages: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """The benchmark flows through the Verilated core, with the queues that the log has."""
+    from hawse_hdl.core import Core  # noqa: PLC0415
+    from hawse_hdl.hashing import ReportLog  # noqa: PLC0415
+    from hawse_sim.flow.benchmark import SCENARIOS, VARIANTS  # noqa: PLC0415
+
+    flows = {}
+    for variant in VARIANTS:
+        for scenario in SCENARIOS:
+            progress(f"{scenario} {variant}")
+            flows[f"{scenario} {variant}"] = _flow(scenario, variant, messages)
+    log = signature(ReportLog).parameters
+    return {
+        "hash_cores": signature(Core).parameters["hash_cores"].default,
+        "records_per_queue": log["depth"].default,
+        "beats_behind_a_fence": log["beats"].default,
+        "stall_cycles_from_hashing": sum(flow["stall_cycles_from_hashing"] for flow in flows.values()),
+        "flows": flows,
     }
 
 
@@ -260,12 +319,12 @@ def _update(changed: dict[int, bytes]) -> None:
     SparseTree(ACCOUNT_NODE).update(changed)
 
 
-def measure(results: Path, commands: int) -> dict[str, Any]:
+def measure(results: Path, messages: int) -> dict[str, Any]:
     """All figures; ``results`` holds those of the routing."""
     rng = np.random.default_rng(1)
     leaves = rng.integers(0, 256, (LEAVES, 32), dtype=np.uint8)
     console.print("Hashing in the Verilated gateware …")
-    appliance = _appliance(commands)
+    appliance = _appliance(messages, lambda flow: console.print(f"  {flow}"))
     per_permutation = _core(rng)
     hardware_root, root_cycles = _merkle_cycles(leaves, appliance["hash_cores"])
     with _one_processor():
@@ -328,9 +387,6 @@ def _tables(result: dict[str, Any]) -> list[Table]:
 
     more = Table(show_header=False)
     more.add_row("Cycles a permutation", f"{core['cycles_per_permutation']:.2f}")
-    held, cycles = result["appliance"]["stall_cycles_from_hashing"], result["appliance"]["cycles"]
-    of = f"{result['appliance']['commands']:,} commands, {result['appliance']['records']:,} records"
-    more.add_row("Cycles in which hashing held the book", f"{held:,} of {cycles:,} ({of})")
     seconds = hardware["merkle_root_s"]
     text = f"{hardware['merkle_root_cycles']:,} cycles" + (f", {1e3 * seconds:.2f} ms" if seconds else "")
     more.add_row(f"Merkle root of {LEAVES:,} leaves, hardware", text)
@@ -341,7 +397,29 @@ def _tables(result: dict[str, Any]) -> list[Table]:
         more.add_row(f"Host: {what}, {ACCOUNTS:,} changed", f"{seconds:.2f} s")
     if result["hardware_to_software"]:
         more.add_row("Hardware : best software", f"{result['hardware_to_software']:.2f}")
-    return [rates, more]
+    return [rates, _stalls(result["appliance"]), more]
+
+
+def _stalls(appliance: dict[str, Any]) -> Table:
+    table = Table("", title=f"Benchmark flows through the book and {appliance['hash_cores']} hash cores")
+    columns = {
+        "commands": ("commands", None),
+        "records": ("records", None),
+        "cycles": ("cycles", None),
+        "of them held by hashing": ("stall_cycles_from_hashing", None),
+        "records in a queue": ("most_records_in_a_queue", "records_per_queue"),
+        "beats behind a fence": ("most_beats_behind_a_fence", "beats_behind_a_fence"),
+        "cycles to a fence": ("most_cycles_to_a_fence", None),
+    }
+    for title in columns:
+        table.add_column(title, justify="right")
+    for name, flow in appliance["flows"].items():
+        cells = (
+            f"{flow[key]:,}" + (f" of {appliance[room]:,}" if room else "") for key, room in columns.values()
+        )
+        table.add_row(name, *cells)
+    table.caption = "the last three: the most that ever was"
+    return table
 
 
 def _rate(permutations: float) -> tuple[str, str]:
@@ -371,7 +449,7 @@ def _plot(result: dict[str, Any], file: Path) -> None:
 
 
 @click.command("hash")
-@click.option("--commands", type=click.IntRange(1), default=20_000, show_default=True, help="Of the flow.")
+@click.option("--messages", type=click.IntRange(1), default=100_000, show_default=True, help="Of each flow.")
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
@@ -383,18 +461,18 @@ def _plot(result: dict[str, Any], file: Path) -> None:
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a plot (PNG).")
 @json_option
 @clear_errors
-def hash_(commands: int, results: Path, out: Path | None, plot: Path | None, as_json: bool) -> None:
+def hash_(messages: int, results: Path, out: Path | None, plot: Path | None, as_json: bool) -> None:
     """The hash cores against the best software on this machine.
 
     Cycles are counted in the Verilated gateware and multiplied by the clock that routing gave; software runs
     on one core, in processor time, and every way of hashing that is installed is named with its own figure.
     """
     try:
-        result = measure(results, commands)
+        result = measure(results, messages)
     except ImportError as error:
         raise click.UsageError(f"the gateware needs the extras hdl and sim: {error}") from error
     if out:
-        record(out, f"hawse bench hash --commands {commands} --out {out}", result)
+        record(out, f"hawse bench hash --messages {messages} --out {out}", result)
     if plot:
         _plot(result, plot)
     if as_json:

@@ -1,4 +1,6 @@
 // Drives the Verilated Core in bulk: a burst of commands in, all beats through the last answer out.
+#include <algorithm>
+#include <deque>
 #include <vector>
 
 #include "hawse_wire.h"
@@ -15,7 +17,9 @@ struct Core {
     Stalls idle, block;
     uint64_t patience;
     std::vector<Beat> beats;
-    uint64_t busy_cycles = 0, held_cycles = 0, commands = 0;
+    uint64_t busy_cycles = 0, held_cycles = 0, full_cycles = 0, commands = 0;
+    uint64_t record_level = 0, beat_level = 0, fence_cycles = 0;  // the largest of all
+    std::deque<uint64_t> asked;  // cycles in which FENCEs and CLOSEs came that have no answer yet
 
     // Answers of the burst still to come; FENCE and BATCH are two beats each, the second of any content.
     int64_t fences = 0, batches = 0, hellos = 0;
@@ -29,7 +33,11 @@ struct Core {
             return;
         }
         switch (beat.bytes[0] & 0x0F) {
-            case HAWSE_KIND_FENCE: --fences, second = true; break;
+            case HAWSE_KIND_FENCE:
+                --fences, second = true;
+                fence_cycles = std::max(fence_cycles, model.cycles - asked.front());
+                asked.pop_front();
+                break;
             case HAWSE_KIND_BATCH: --batches, second = true; break;
             case HAWSE_KIND_HELLO: --hellos; break;
             default: break;
@@ -40,7 +48,7 @@ struct Core {
 }  // namespace
 
 struct Counters {
-    uint64_t cycles, busy_cycles, held_cycles, commands;
+    uint64_t cycles, busy_cycles, held_cycles, full_cycles, commands, record_level, beat_level, fence_cycles;
 };
 
 HAWSE_EXPORT void* hawse_core_new(const char* trace, uint64_t from, uint64_t to, uint64_t stall,
@@ -58,6 +66,7 @@ HAWSE_EXPORT void hawse_core_reset(void* handle, uint32_t epoch) {
     core.model.reset();
     core.fences = core.batches = core.hellos = 0;
     core.second = false;
+    core.asked.clear();
 }
 
 // Number of beats, which stay at `*beats` until the next call; -1 if nothing moved for `patience` cycles.
@@ -85,6 +94,8 @@ HAWSE_EXPORT int64_t hawse_core_exchange(void* handle, const hawse_command* comm
         ++stuck;
         if (offering && top.commands___05Fready) {
             offering = false;
+            if (commands[at].opcode == HAWSE_OPCODE_FENCE || commands[at].opcode == HAWSE_OPCODE_CLOSE)
+                core.asked.push_back(model.cycles);
             ++at;
             stuck = 0;
         }
@@ -96,6 +107,9 @@ HAWSE_EXPORT int64_t hawse_core_exchange(void* handle, const hawse_command* comm
         }
         core.busy_cycles += top.busy;
         core.held_cycles += top.held;
+        core.full_cycles += top.full;
+        core.record_level = std::max<uint64_t>(core.record_level, top.record_level);
+        core.beat_level = std::max<uint64_t>(core.beat_level, top.beat_level);
         model.rise();
         if (stuck > core.patience) return -1;
     }
@@ -120,5 +134,6 @@ HAWSE_EXPORT void hawse_core_idle(void* handle, uint64_t cycles) {
 
 HAWSE_EXPORT void hawse_core_counters(void* handle, Counters* out) {
     const Core& core = *static_cast<Core*>(handle);
-    *out = {core.model.cycles, core.busy_cycles, core.held_cycles, core.commands};
+    *out = {core.model.cycles, core.busy_cycles, core.held_cycles, core.full_cycles,
+            core.commands, core.record_level, core.beat_level, core.fence_cycles};
 }

@@ -1,0 +1,560 @@
+"""What takes more than one pass through the pipeline: matching, and the rare commands."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+from hawse.wire import (
+    ALL_INSTRUMENTS,
+    ANONYMOUS,
+    VERSION,
+    Geometry,
+    InstrumentState,
+    Kind,
+    Opcode,
+    Reason,
+    SelfTrade,
+    Side,
+    TimeInForce,
+)
+
+from .. import layouts
+from .layouts import (
+    best_layout,
+    ends_layout,
+    front_layout,
+    handle_bits,
+    instrument_bits,
+    place_layout,
+    record_layout,
+    row_layout,
+    task_layout,
+)
+from .queues import Act
+
+
+class Walk(enum.Enum, shape=2):
+    """Why the queue of a level is walked along."""
+
+    MATCH = 0
+    #: Fill-or-kill: count what could be traded.
+    COUNT = 1
+    DUMP = 2
+
+
+class Matcher(wiring.Component):
+    """Carries out one command at a time with the pipeline's memories, while the pipeline waits.
+
+    All that goes to a memory comes from a register: it is decided a cycle before.
+
+    Latency: from ``active`` the first fill 4 cycles, each further one of a level 2. When a level empties, the
+    next takes 5 more if the one behind it is known, else 18: the bitmap learns of it, is searched, and says.
+    An order that crosses a level that has emptied meanwhile waits for the same search.
+    Fill-or-kill first takes 2 cycles for each order that it would touch, and up to 18 for each level.
+    MASS_CANCEL and STATE(loading) take a cycle for each handle, and 5 for each order cancelled.
+    Initiation interval: as long as the command takes, and one cycle.
+    Ordering: that of the rules. Reset: idle. Back-pressure: waits for ``room`` with every report.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+        handle, place, record = handle_bits(geometry), place_layout(geometry), record_layout(geometry)
+        super().__init__(
+            {
+                #: A task has come and is at work until ``done``.
+                "active": In(1),
+                "task": In(task_layout(geometry)),
+                "done": Out(1),
+                "applied": In(64),
+                "last_seq": In(64),
+                "busy_cycles": In(32),
+                "epoch": In(32),
+                # The order that is read, and what its queue and the order behind it are a cycle later.
+                "place": Out(place),
+                "handle": Out(handle),
+                "record": In(record),
+                "ends": In(ends_layout(geometry)),
+                "next": In(handle),
+                # What is done to the queue that was read a cycle before, and to an order.
+                "act": Out(Act),
+                "act_side": Out(Side),
+                "write": Out(1),
+                "write_handle": Out(handle),
+                "value": Out(record),
+                #: No change is on its way to the bitmap.
+                "settled": In(1),
+                # Searches from ``place``.
+                "seek": Out(1),
+                "onward": Out(1),
+                "seek_side": Out(Side),
+                "seek_ready": In(1),
+                "found": In(best_layout(geometry)),
+                # What the bounds of the best levels are set to, a bit for each side.
+                "front_write": Out(2),
+                "front": Out(front_layout(geometry)),
+                #: State and base of ``instrument``, and what they are set to.
+                "instrument": Out(instrument_bits(geometry)),
+                "row": In(row_layout()),
+                "row_write": Out(1),
+                "row_value": Out(row_layout()),
+                "room": In(1),
+                "push": Out(1),
+                "beat": Out(layouts.BEAT),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+        m = Module()
+        geometry = self.geometry
+        task, command, taker = self.task, self.task.command, self.task.order
+        opcode = command.opcode
+        handle = handle_bits(geometry)
+        own_handle = command.handle[:handle]
+        buys = taker.side == Side.BUY
+        # What the command is, from its second cycle on.
+        mass, everywhere, anonymous = Signal(), Signal(), Signal()
+        posts, fills_or_kills, cannot_rest = Signal(), Signal(), Signal()
+        new = opcode == Opcode.NEW
+        time_in_force = command.flags.time_in_force
+        m.d.sync += [
+            mass.eq(opcode == Opcode.MASS_CANCEL),
+            everywhere.eq(command.instrument == ALL_INSTRUMENTS),
+            anonymous.eq(taker.account == ANONYMOUS),
+            posts.eq(new & (time_in_force == TimeInForce.POST_ONLY)),
+            fills_or_kills.eq(new & (time_in_force == TimeInForce.FOK)),
+            cannot_rest.eq(new & time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)),
+        ]
+
+        # The order at hand.
+        maker, maker_at = Signal(record_layout(geometry)), Signal(handle)
+        same_account, same_instrument = Signal(), Signal()
+        # The order that is read, and its queue.
+        pointer, level, tail = Signal(handle), Signal.like(taker.level), Signal(handle)
+        in_instrument = Signal.like(self.instrument)
+        fresh = Signal(init=1)
+        walk, walk_side = Signal(Walk), Signal(Side)
+        counted = Signal()
+        remaining, missing = Signal(32), Signal(32)
+        cancel_reason = Signal(Reason)
+        price = Signal(32)
+        # A scan: the order at hand has been read; orders cancelled.
+        scanned = Signal()
+        count = Signal(range(geometry.orders + 1))
+        # The level behind the one at hand, if that is known.
+        behind, behind_known = Signal(best_layout(geometry)), Signal()
+        #: A search for the best level, begun in advance, sees every change.
+        searched = Signal()
+
+        # The order behind the one at hand, on its way into ``pointer``.
+        follower, follows = Signal(handle), Signal()
+        occupied = Signal()
+        #: Where a fill-or-kill begins to trade, once it has been counted.
+        begins = Signal.like(taker.level)
+        m.d.comb += [
+            self.handle.eq(Mux(follows, follower, pointer)),
+            # A task begins with the level at which it may trade.
+            self.place.level.eq(Mux(fresh, task.facing.best.level, level)),
+            self.place.instrument.eq(Mux(fresh, command.instrument, in_instrument)),
+            self.instrument.eq(in_instrument),
+            self.seek_side.eq(walk_side),
+        ]
+        m.d.sync += [
+            fresh.eq(0),
+            follower.eq(self.next),
+            follows.eq(0),
+            occupied.eq(self.ends.occupied),
+            self.act.eq(Act.NONE),
+            self.act_side.eq(walk_side),
+            self.write.eq(0),
+            self.write_handle.eq(maker_at),
+            self.value.eq(maker),
+            self.seek.eq(0),
+            self.front_write.eq(0),
+            self.row_write.eq(0),
+            self.row_value.state.eq(command.quantity),
+            self.row_value.base.eq(
+                Mux(command.quantity == InstrumentState.LOADING, command.price, task.row.base)
+            ),
+        ]
+
+        def send(layout: data.Layout, kind: Kind, **fields: Any) -> None:
+            view = layout(self.beat)
+            m.d.comb += [self.push.eq(1), view.kind.kind.eq(kind)]
+            m.d.comb += [view[name].eq(value) for name, value in fields.items()]
+
+        def report(kind: Kind, side: Any, price: Any, quantity: Any, **fields: Any) -> None:
+            fields = {"instrument": command.instrument, "handle": command.handle} | fields
+            send(
+                layouts.REPORT,
+                kind,
+                price=price,
+                quantity=quantity,
+                seq=command.seq,
+                accepted=task.accepted,
+                **fields,
+            )
+            m.d.comb += layouts.REPORT(self.beat).kind.side.eq(side)
+
+        def report_maker(kind: Kind, **fields: Any) -> None:
+            """Report the order at hand."""
+            fields = {"instrument": maker.instrument, "handle": maker_at} | fields
+            report(kind, maker.side, price, maker.quantity, **fields)
+
+        def finish() -> None:
+            m.next = "END"
+
+        def rest_or_cancel(reason: Any) -> None:
+            m.d.sync += [cancel_reason.eq(reason), pointer.eq(own_handle), level.eq(taker.level)]
+            m.next = "RESIDUAL"
+
+        def seek(onward: int = 0) -> None:
+            m.d.sync += [self.seek.eq(1), self.onward.eq(onward)]
+
+        def write_front(side: Any) -> None:
+            m.d.sync += self.front_write.eq(Mux(side == Side.BUY, 1 << Side.BUY, 1 << Side.SELL))
+
+        def crosses(level: Any) -> Any:
+            return Mux(buys, level <= taker.level, level >= taker.level)
+
+        def fetch() -> None:
+            m.d.sync += [
+                maker.eq(self.record),
+                same_account.eq(self.record.account == taker.account),
+                same_instrument.eq(self.record.instrument == command.instrument[: len(maker.instrument)]),
+            ]
+
+        with m.FSM(name="matcher"):
+            with m.State("START"):
+                m.d.sync += [
+                    fresh.eq(~self.active),
+                    remaining.eq(command.quantity),
+                    missing.eq(command.quantity),
+                    walk.eq(Walk.MATCH),
+                    counted.eq(0),
+                    count.eq(0),
+                    pointer.eq(0),
+                    in_instrument.eq(command.instrument),
+                    walk_side.eq(~taker.side),
+                    level.eq(task.facing.best.level),
+                    behind.eq(task.facing.behind),
+                    behind_known.eq((task.facing.best != task.facing.behind) & ~task.facing.partial),
+                    searched.eq(self.settled),
+                ]
+                with m.If(self.active), m.Switch(opcode):
+                    with m.Case(Opcode.NEW, Opcode.REPLACE):
+                        # The pipeline has entered it already, as if it did not cross.
+                        m.d.sync += [
+                            self.write.eq(1),
+                            self.write_handle.eq(own_handle),
+                            self.value.live.eq(0),
+                        ]
+                        # In case that the level at the bound has emptied.
+                        seek()
+                        m.next = "LEVEL"
+                    with m.Case(Opcode.LOAD):
+                        m.d.sync += [level.eq(taker.level), pointer.eq(own_handle)]
+                        m.next = "LOAD"
+                    with m.Case(Opcode.MASS_CANCEL):
+                        m.next = "REFILL"
+                    with m.Case(Opcode.STATE):
+                        m.d.sync += self.row_write.eq(1)
+                        m.next = "ROW"
+                    with m.Case(Opcode.DUMP):
+                        m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY)]
+                        m.next = "SEEK BEST"
+                    with m.Default():
+                        m.next = "ANSWER"
+
+            with m.State("END"):
+                # The last writes are made; what waits in the pipeline is read again.
+                m.d.comb += self.done.eq(1)
+                m.d.sync += fresh.eq(1)
+                m.next = "START"
+
+            # Matching, and walks along the queues.
+
+            with m.State("LEVEL"):
+                m.d.sync += [
+                    tail.eq(self.ends.tail),
+                    pointer.eq(self.ends.head),
+                    maker_at.eq(self.ends.head),
+                    price.eq(task.row.base + level),
+                ]
+                m.next = "HEAD"
+
+            with m.State("HEAD"):
+                with m.If(~occupied):
+                    m.next = "NEXT"
+                    with m.If(searched & ~behind_known):
+                        m.next = "SEEKING"
+                with m.Elif((walk == Walk.MATCH) & posts):
+                    rest_or_cancel(Reason.POST_ONLY)
+                with m.Else():
+                    m.next = "FETCH"
+                    with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
+                        m.d.sync += [walk.eq(Walk.COUNT), begins.eq(level)]
+
+            with m.State("FETCH"):
+                fetch()
+                m.d.sync += [maker_at.eq(pointer), follows.eq(1)]
+                m.next = "MEET"
+
+            with m.State("MEET"):
+                m.d.sync += pointer.eq(self.handle)
+                own = same_account & ~anonymous
+                last = maker_at == tail
+                takes_maker, takes_taker, enough = Signal(), Signal(), Signal()
+                m.d.comb += [
+                    takes_maker.eq(maker.quantity <= remaining),
+                    takes_taker.eq(maker.quantity >= remaining),
+                    enough.eq(maker.quantity >= missing),
+                ]
+                with m.Switch(walk):
+                    with m.Case(Walk.MATCH):
+                        with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
+                            rest_or_cancel(Reason.SELF)
+                        with m.Elif(self.room):
+                            pops = own | takes_maker
+                            m.d.sync += [
+                                self.write.eq(1),
+                                self.value.live.eq(~pops),
+                                self.value.quantity.eq(maker.quantity - remaining),
+                            ]
+                            with m.If(pops):
+                                m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
+                            with m.If(own):
+                                report_maker(Kind.CANCELLED, reason=Reason.SELF)
+                            with m.Else():
+                                traded = Mux(takes_maker, maker.quantity, remaining)
+                                report(Kind.TRADE, taker.side, price, traded, maker=maker_at)
+                                m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(takes_maker)
+                                m.d.sync += remaining.eq(remaining - maker.quantity)
+                            m.next = "FETCH"
+                            with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
+                                rest_or_cancel(Reason.SELF)
+                            with m.Elif(~own & takes_taker):
+                                finish()
+                            with m.Elif(last):
+                                m.next = "NEXT"
+                    with m.Case(Walk.COUNT):
+                        with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
+                            rest_or_cancel(Reason.FOK)
+                        with m.Elif(~own & enough):
+                            m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1), level.eq(begins)]
+                            m.next = "AGAIN"
+                        with m.Else():
+                            with m.If(~own):
+                                m.d.sync += missing.eq(missing - maker.quantity)
+                            m.next = "FETCH"
+                            with m.If(last):
+                                m.next = "SEEK NEXT"
+                    with m.Default(), m.If(self.room):
+                        send(
+                            layouts.RESTING,
+                            Kind.RESTING,
+                            instrument=command.instrument,
+                            handle=maker_at,
+                            account=maker.account,
+                            price=price,
+                            quantity=maker.quantity,
+                        )
+                        resting = layouts.RESTING(self.beat)
+                        m.d.comb += [
+                            resting.flags.side.eq(maker.side),
+                            resting.flags.self_trade.eq(maker.self_trade),
+                        ]
+                        m.next = "FETCH"
+                        with m.If(last):
+                            m.next = "SEEK NEXT"
+
+            with m.State("AGAIN"):
+                m.next = "LEVEL"
+
+            with m.State("NEXT"):  # the level at hand is empty
+                m.d.sync += [behind_known.eq(0), searched.eq(0)]
+                m.next = "SEEK BEST"
+                with m.If(behind_known):
+                    write_front(walk_side)
+                    m.d.sync += [
+                        self.front.eq(0),
+                        self.front.best.eq(behind),
+                        self.front.behind.eq(behind),
+                        level.eq(behind.level),
+                    ]
+                    m.next = "AGAIN"
+                    with m.If(~behind.found | ~crosses(behind.level)):
+                        rest_or_cancel(Mux(fills_or_kills, Reason.FOK, Reason.IOC))
+
+            with m.State("SEEK BEST"), m.If(self.settled):
+                seek()
+                m.next = "SEEKING"
+
+            with m.State("SEEK NEXT"), m.If(self.settled):
+                seek(onward=1)
+                m.next = "SEEKING"
+
+            with m.State("SEEKING"), m.If(self.seek_ready & ~self.seek):
+                with m.If(walk == Walk.MATCH):
+                    write_front(walk_side)
+                m.d.sync += [
+                    self.front.eq(0),
+                    self.front.best.eq(self.found),
+                    self.front.behind.eq(self.found),
+                    level.eq(self.found.level),
+                ]
+                with m.If(self.found.found & ((walk == Walk.DUMP) | crosses(self.found.level))):
+                    m.next = "AGAIN"
+                with m.Elif(walk != Walk.DUMP):
+                    rest_or_cancel(Mux(fills_or_kills, Reason.FOK, Reason.IOC))
+                with m.Elif(walk_side == Side.BUY):
+                    m.d.sync += walk_side.eq(Side.SELL)
+                    m.next = "SEEK BEST"
+                with m.Else():
+                    finish()
+
+            with m.State("RESIDUAL"):
+                cancels = cannot_rest | cancel_reason.matches(Reason.SELF, Reason.POST_ONLY)
+                with m.If(~cancels):
+                    m.next = "REST"
+                with m.Elif(self.room):
+                    report(Kind.CANCELLED, taker.side, command.price, remaining, reason=cancel_reason)
+                    finish()
+
+            with m.State("REST"):
+                m.d.sync += [
+                    self.act.eq(Act.ENTER),
+                    self.act_side.eq(taker.side),
+                    self.write.eq(1),
+                    self.write_handle.eq(own_handle),
+                    self.value.eq(taker),
+                    self.value.quantity.eq(remaining),
+                    self.front.eq(task.front),
+                ]
+                write_front(taker.side)
+                m.next = "RESTED"
+
+            with m.State("RESTED"):  # the pipeline is to compare anew with the bounds
+                finish()
+
+            with m.State("LOAD"):
+                m.next = "LOAD QUEUE"
+
+            with m.State("LOAD QUEUE"):
+                m.d.sync += pointer.eq(self.ends.head)
+                m.next = "LOAD HEAD"
+
+            with m.State("LOAD HEAD"):
+                m.next = "LOAD FETCH"
+                with m.If(~occupied):
+                    m.d.sync += pointer.eq(own_handle)
+                    m.next = "REST"
+
+            with m.State("LOAD FETCH"):
+                fetch()
+                m.d.sync += pointer.eq(own_handle)
+                m.next = "LOAD CHECK"
+
+            with m.State("LOAD CHECK"):
+                with m.If(maker.side == taker.side):
+                    m.next = "REST"
+                with m.Elif(self.room):
+                    report(Kind.REJECTED, taker.side, command.price, 0, reason=Reason.PRICE)
+                    finish()
+
+            # A scan of all handles: MASS_CANCEL and STATE(loading).
+
+            is_final = maker_at == geometry.orders - 1
+
+            with m.State("ROW"):
+                m.next = "TOTAL"
+                with m.If(command.quantity == InstrumentState.LOADING):
+                    # What is loaded next may cross: a bound left over could meet orders of the other side.
+                    m.d.sync += [self.front_write.eq(~0), self.front.eq(0)]
+                    m.next = "REFILL"
+
+            with m.State("REFILL"):
+                m.d.sync += [maker_at.eq(pointer - 1), scanned.eq(0), pointer.eq(pointer + 1)]
+                m.next = "SCAN"
+
+            with m.State("SCAN"):
+                # The record that has come is that of the handle before the pointer.
+                m.d.sync += scanned.eq(1)
+                concerned = maker.live & (everywhere | same_instrument)
+                with m.If(scanned & concerned & (~mass | anonymous | same_account)):
+                    m.d.sync += [
+                        pointer.eq(maker_at),
+                        level.eq(maker.level),
+                        in_instrument.eq(maker.instrument),
+                    ]
+                    m.next = "VICTIM"
+                with m.Elif(scanned & is_final):
+                    m.next = "TOTAL"
+                with m.Else():
+                    fetch()
+                    m.d.sync += [maker_at.eq(maker_at + 1), pointer.eq(pointer + 1)]
+
+            def scan_on() -> None:
+                m.d.sync += pointer.eq(maker_at + 1)
+                m.next = "REFILL"
+                with m.If(is_final):
+                    m.d.sync += in_instrument.eq(command.instrument)
+                    m.next = "TOTAL"
+
+            with m.State("VICTIM"):
+                m.d.sync += price.eq(self.row.base + level)
+                allowed = self.row.state.matches(InstrumentState.OPEN, InstrumentState.CANCEL_ONLY)
+                with m.If(~mass | allowed):
+                    m.next = "REMOVE"
+                with m.Else():
+                    scan_on()
+
+            with m.State("REMOVE"), m.If(self.room):
+                m.d.sync += [
+                    self.act.eq(Act.LEAVE),
+                    self.act_side.eq(maker.side),
+                    self.write.eq(1),
+                    self.value.live.eq(0),
+                    count.eq(count + 1),
+                ]
+                with m.If(mass):
+                    report_maker(Kind.CANCELLED, reason=Reason.MASS)
+                scan_on()
+
+            with m.State("TOTAL"), m.If(self.room):
+                sets = opcode == Opcode.STATE
+                report(
+                    Kind.ACK,
+                    Side.BUY,
+                    Mux(sets, self.row_value.base, 0),
+                    Mux(sets, command.quantity, count),
+                    handle=0,
+                )
+                finish()
+
+            with m.State("ANSWER"), m.If(self.room):
+                with m.If(opcode == Opcode.HELLO):
+                    send(
+                        layouts.HELLO,
+                        Kind.HELLO,
+                        version=VERSION,
+                        instruments=geometry.instruments,
+                        orders=geometry.orders,
+                        levels=geometry.levels,
+                        account_bits=geometry.account_bits,
+                        epoch=self.epoch,
+                        busy=self.busy_cycles,
+                        last_seq=self.last_seq,
+                    )
+                    finish()
+                with m.Else():
+                    send(layouts.FENCE, Kind.FENCE, tag=command.tag, commands=self.applied)
+                    with m.If(opcode == Opcode.CLOSE):
+                        m.next = "BATCH"
+                    with m.Else():
+                        finish()
+
+            with m.State("BATCH"), m.If(self.room):
+                send(layouts.BATCH, Kind.BATCH, tag=command.tag)
+                finish()
+        return m

@@ -1,0 +1,60 @@
+"""Block RAM in which a write is never seen too late."""
+
+from typing import Any
+
+from amaranth.hdl import Module, ShapeLike, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+
+class ForwardedMemory(wiring.Component):
+    """A memory with one read and one write port, in block RAM, whose reads include the writes made meanwhile.
+
+    Latency: ``data`` one cycle after ``read``. Initiation interval: 1.
+    Ordering: ``data`` includes every write up to and including one in its own cycle.
+    Reset: the contents stay; the address last read is forgotten.
+    Back-pressure: none; to hold ``data``, read the same address again.
+    """
+
+    def __init__(self, shape: ShapeLike, depth: int) -> None:
+        self.memory = Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
+        address = max(1, ceil_log2(depth))
+        super().__init__(
+            {
+                "read": In(address),
+                "data": Out(shape),
+                "write": In(1),
+                "address": In(address),
+                "value": In(shape),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+        m = Module()
+        # A word that is written while it is read is taken from here, whatever the block RAM makes of it.
+        m.submodules.memory = memory = self.memory
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        raw = Signal.like(self.data, reset_less=True)
+        at = Signal.like(self.read)
+        last_write, last_address, last_value = Signal(), Signal.like(self.address), Signal.like(self.value)
+        m.d.sync += [
+            raw.eq(read.data),
+            at.eq(self.read),
+            last_write.eq(self.write),
+            last_address.eq(self.address),
+            last_value.eq(self.value),
+        ]
+        m.d.comb += [
+            read.addr.eq(self.read),
+            write.en.eq(self.write),
+            write.addr.eq(self.address),
+            write.data.eq(self.value),
+            self.data.eq(raw),
+        ]
+        with m.If(self.write & (self.address == at)):
+            m.d.comb += self.data.eq(self.value)
+        with m.Elif(last_write & (last_address == at)):
+            m.d.comb += self.data.eq(last_value)
+        return m

@@ -1,0 +1,197 @@
+"""Single faults in the gateware, each of which the differential must find: ``python -m hawse_sim.mutation``.
+
+All of them are in one Verilated Core. A fault is found when an answer or a digest differs from the native
+engine's, when a sideband is wrong, when the gateware stands still, or when the same flow takes another number
+of cycles, or its beats come in other cycles, than without it.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hawse import results
+from hawse_hdl.core import Core
+from rich.console import Console
+from rich.progress import Progress
+
+from . import faults, fuzz, toolchain
+from .differential import Difference
+from .faults import Fault
+from .fuzz import SMALL, STALLS, Differential
+from .verilate import announce_build
+
+#: How many faults in which part, beside every one of the kinds that are always taken.
+ROOMS = {"core.book": 80, "core.log": 24}
+ALWAYS = ("dropped write", "missing forward")
+SEED = 1
+#: Commands of a session; sessions.
+SIZE, SESSIONS = 20_000, 16
+#: Cycles in which nothing moves: more than it takes to clear the memories of :data:`SMALL`.
+PATIENCE = 20_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a fault.
+
+    Attributes:
+        fault: which.
+        found_by: how a session ended, ``cycles`` or ``timing``; None if nothing found it.
+        commands: that it took, or were tried.
+        slower: cycles more than without the fault, in the flow that was tried.
+    """
+
+    fault: Fault
+    found_by: str | None
+    commands: int
+    slower: int = 0
+
+
+class Mutants:
+    """The Core with all faults, beside the native engine. The first use builds it, which takes minutes.
+
+    Raises:
+        FaultError: a fault can no longer be placed.
+        ToolError: it did not build.
+    """
+
+    def __init__(self, announce: Callable[[str], None] = announce_build) -> None:
+        parameters = f"{ROOMS} {ALWAYS} {SEED} {Path(faults.__file__).read_text()}"
+        library = fuzz.build(
+            SMALL,
+            "core",
+            rewrite=lambda text: faults.insert(text, ROOMS, SEED, ALWAYS)[0],
+            parameters=parameters,
+            announce=announce,
+        )
+        listed = library.with_name(f"faults-{toolchain.key(parameters)}.json")
+        if not listed.is_file():
+            found: list[Fault] = []
+            toolchain.to_rtlil(Core(SMALL), "core", lambda text: self._list(text, found))
+            unfinished = listed.with_suffix(".tmp")
+            unfinished.write_text(json.dumps([asdict(fault) for fault in found]))
+            unfinished.replace(listed)
+        self.faults = [Fault(**fault) for fault in json.loads(listed.read_text())]
+        self.pair = Differential(SMALL, "core", library=library)
+        self._sound: dict[int, fuzz.Session] = {}
+
+    @staticmethod
+    def _list(text: str, found: list[Fault]) -> str:
+        text, listed = faults.insert(text, ROOMS, SEED, ALWAYS)
+        found += listed
+        return text
+
+    def _session(self, number: int, fault: int) -> fuzz.Session:
+        mixes = len(self.pair.mixes)
+        stalls = STALLS[number // mixes % len(STALLS)] if number < mixes else STALLS[2 + number % 5]
+        return self.pair.run(SEED + number, SIZE, number % mixes, stalls, patience=PATIENCE, fault=fault)
+
+    def sound(self, number: int) -> fuzz.Session:
+        """A session without any fault.
+
+        Raises:
+            Difference: it ends badly.
+        """
+        if number not in self._sound:
+            self._sound[number] = found = self._session(number, 0)
+            if found.verdict != "same":
+                raise Difference(f"without a fault: {found.story()}")
+        return self._sound[number]
+
+    def find(self, fault: Fault, sessions: int = SESSIONS) -> Finding:
+        """Try to find one of :attr:`faults` within so many sessions."""
+        commands = slower = 0
+        timing = False
+        for number in range(sessions):
+            sound, found = self.sound(number), self._session(number, self.faults.index(fault) + 1)
+            if found.verdict != "same":
+                return Finding(fault, found.verdict, commands + found.commands)
+            commands += found.commands
+            slower += found.cycles - sound.cycles
+            timing |= found.fingerprint != sound.fingerprint
+        return Finding(fault, "cycles" if slower else "timing" if timing else None, commands, slower)
+
+    def close(self) -> None:
+        """Free the model."""
+        self.pair.close()
+
+    def __enter__(self) -> "Mutants":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+#: Why nothing finds them.
+EXPLAINED = {
+    "core.book.matcher: left of `and` ignored (3); "
+    "matcher.py: fills_or_kills = new & (time_in_force == TimeInForce.FOK)": (
+        "equivalent: a REPLACE would be cancelled for another reason, but what is left of one rests"
+    ),
+    "core.book.matcher: branch always taken, for cancel_reason; "
+    'matcher.py: with m.State("SEEKING"), m.If(self.seek_ready & ~self.seek):': (
+        "equivalent: whatever ends in a cancellation sets the reason once more"
+    ),
+    "core.book.matcher: branch never taken, for handle; `room`": (
+        "equivalent: under cancel both, where the residual would rest matters to nobody, for it is cancelled"
+    ),
+    "core.book.bitmap: branch never taken, for search_state (6); `seek`": (
+        "equivalent: no search is given up in its first cycle; the matcher's first comes two cycles "
+        "or more after the last that the bounds began"
+    ),
+    "core.book.outbox: left of `and` ignored; "
+    "outbox.py: self.empty.eq(~waiting & ~self.beats.valid),": "equivalent: while beats wait, one is offered",
+    "core.log.tree: left of `and` ignored (`r_rdy`) (2); "
+    "tree.py: came = heights.r_rdy & self.node_digest.valid": (
+        "equivalent: a node's height is noted before its digest comes"
+    ),
+    "core.log.cores.hasher_0.keccak.padding: left of `and` ignored (`marks`) (8); padding.py: "
+    "Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))": (
+        "equivalent: after the mark only the comparison for byte 0 can hold, and this is byte 7"
+    ),
+}
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    fault, row = finding.fault, {"commands": finding.commands}
+    if finding.slower:
+        row["slower_by_cycles"] = finding.slower
+    return {"fault": str(fault), "kind": fault.kind, "found_by": finding.found_by} | row
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="hawse_sim.mutation", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=SESSIONS, help="tried for each fault [%(default)s]")
+    parser.add_argument("-o", "--output", type=Path, help="results as JSON")
+    o = parser.parse_args(arguments)
+    with Mutants() as mutants:
+        with Progress(console=Console(stderr=True)) as bar:
+            findings = [mutants.find(f, o.sessions) for f in bar.track(mutants.faults, description="faults")]
+        cycles = sum(mutants.sound(number).cycles for number in range(o.sessions))
+    ways = Counter(finding.found_by or "nothing" for finding in findings)
+    survivors = [str(finding.fault) for finding in findings if not finding.found_by]
+    for name in survivors:
+        print(f"not found: {name}\n    {EXPLAINED.get(name, 'not explained')}")
+    print(f"{len(findings) - len(survivors)} of {len(findings)} faults found: {dict(ways)}")
+    if o.output:
+        command = "python -m hawse_sim.mutation " + " ".join(sys.argv[1:] if arguments is None else arguments)
+        result = {
+            "geometry": vars(SMALL),
+            "faults": len(findings),
+            "found": len(findings) - len(survivors),
+            "found_by": dict(ways),
+            "flow": {"sessions": o.sessions, "commands": o.sessions * SIZE, "cycles": cycles, "seed": SEED},
+            "survivors": [{"fault": n, "why": EXPLAINED.get(n, "not explained")} for n in survivors],
+            "all": [_row(finding) for finding in findings],
+        }
+        results.record(o.output, command.strip(), result)
+
+
+if __name__ == "__main__":
+    main()
