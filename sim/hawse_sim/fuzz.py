@@ -42,7 +42,7 @@ PLAN = (("book", SMALL, 0.5), ("book", WIDE, 0.3), ("core", SMALL, 0.2))
 #: Commands of a session.
 SESSION = 100_000
 #: Chances, in a cycle, that no command is offered and that no beat is taken, of each session in turn.
-STALLS = ((0.0, 0.0), (0.0, 0.0), (0.3, 0.0), (0.0, 0.3), (0.0, 0.0), (0.1, 0.6), (0.7, 0.05))
+STALLS = ((0.0, 0.0), (0.0, 0.0), (0.3, 0.0), (0.0, 0.3), (0.0, 0.0), (0.1, 0.6), (0.7, 0.05), (0.0, 0.95))
 
 _CONSOLE = Console(stderr=True)
 _SOURCE = Path(__file__).with_name("harness") / "differential.cpp"

@@ -88,7 +88,7 @@ class Mutants:
 
     def _session(self, number: int, fault: int) -> fuzz.Session:
         mixes = len(self.pair.mixes)
-        stalls = STALLS[number // mixes % len(STALLS)] if number < mixes else STALLS[2 + number % 5]
+        stalls = STALLS[0] if number < mixes else STALLS[2 + number % (len(STALLS) - 2)]
         return self.pair.run(SEED + number, SIZE, number % mixes, stalls, patience=PATIENCE, fault=fault)
 
     def sound(self, number: int) -> fuzz.Session:
