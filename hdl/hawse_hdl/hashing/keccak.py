@@ -118,7 +118,7 @@ class Keccak256(wiring.Component):
 
         # What the state is XORed with: a block in front of the first round, zero in front of all others. A
         # register cleared by its reset takes less than a gate in front of the round, and no time.
-        given = [Signal(64, name=f"given_{n}") for n in range(RATE)]
+        given = [Signal(64, name=f"given_{n}", reset_less=True) for n in range(RATE)]
         m.d.sync += loaded.eq(load)
         with m.If(load):
             m.d.sync += closing.eq(final)
@@ -126,7 +126,7 @@ class Keccak256(wiring.Component):
         with m.Else():
             m.d.sync += [g.eq(0) for g in given]
 
-        state = [Signal(64, name=f"lane_{n}") for n in range(25)]
+        state = [Signal(64, name=f"lane_{n}", reset_less=True) for n in range(25)]
         lanes: list[Value] = [lane ^ given[n] if n < RATE else lane for n, lane in enumerate(state)]
         for r in range(self.rounds):
             lanes = self._round(m, r, lanes, iota[r])
@@ -136,11 +136,15 @@ class Keccak256(wiring.Component):
         with m.If(step):
             m.d.sync += [s.eq(lane) for s, lane in zip(state, lanes, strict=True)]
             with m.If(ending):
-                # Clearing here, by the flip-flops' reset, spares a multiplexer in front of the first round.
-                m.d.sync += [s.eq(0) for s in state]
                 m.d.sync += self.o.valid.eq(1)
                 for n in range(4):
                     m.d.sync += self.o.payload[64 * n : 64 * n + 64].eq(lanes[n])
+        # Clearing by the flip-flops' reset spares a multiplexer in front of the first round; so that it is free
+        # for that, a reset of the component clears them a cycle later.
+        stale = Signal(init=1)
+        m.d.sync += stale.eq(0)
+        with m.If(stale | (step & ending)):
+            m.d.sync += [s.eq(0) for s in state]
         return m
 
     @staticmethod
