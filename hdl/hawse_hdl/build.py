@@ -55,7 +55,6 @@ def _route(o: argparse.Namespace, geometry: Geometry) -> None:
             seeds=o.seeds,
             goal_mhz=o.goal_mhz,
             folder=o.folder,
-            abc9=o.abc9,
             jobs=o.jobs,
             progress=lambda text: print(text, file=sys.stderr, flush=True),
         )
@@ -82,7 +81,6 @@ def main(arguments: list[str] | None = None) -> None:
     r.add_argument("--top", choices=ROUTED, default="appliance", help="[%(default)s]")
     r.add_argument("--seeds", type=int, nargs="+", default=[1], help="of nextpnr [%(default)s]")
     r.add_argument("--goal-mhz", type=float, default=150, help="what nextpnr strives for [%(default)s]")
-    r.add_argument("--abc9", action="store_true", help="map with abc9")
     r.add_argument("--jobs", type=int, default=1, help="seeds at a time [%(default)s]")
     r.add_argument("--folder", type=Path, default=Path("build/route"), help="[%(default)s]")
     r.add_argument("-o", "--output", type=Path, help="results as JSON")

@@ -157,11 +157,11 @@ def _version(tool: str) -> str:
     return found[0]
 
 
-def synthesize(top: Elaboratable, device: Device, folder: Path, abc9: bool) -> Path:
+def synthesize(top: Elaboratable, device: Device, folder: Path) -> Path:
     """The netlist of ``top`` as JSON, made once for each content and tool; its name is the hash."""
     yosys = _tool("yosys")
     text = rtlil.convert(top, name="top", emit_src=False, platform=BlockRams())
-    script = f"{device.synthesis}{' -abc9' if abc9 else ''} -top top"
+    script = f"{device.synthesis} -top top"
     key = hashlib.sha256(f"{_version(yosys)}\n{script}\n{text}".encode()).hexdigest()[:16]
     netlist = folder / f"{key}.json"
     if not netlist.exists():
@@ -201,7 +201,6 @@ def route(
     seeds: Sequence[int],
     goal_mhz: float,
     folder: Path,
-    abc9: bool = False,
     jobs: int = 1,
     progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def route(
     device = DEVICES[device_name]
     folder.mkdir(parents=True, exist_ok=True)
     progress(f"Synthesizing {top} for {device_name}")
-    netlist = synthesize(make(), device, folder, abc9)
+    netlist = synthesize(make(), device, folder)
 
     def one(seed: int) -> dict[str, Any]:
         found = place_and_route(netlist, device, seed, goal_mhz)

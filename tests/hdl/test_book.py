@@ -361,11 +361,45 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         sweep = new(9, 1 - side, 2047 - best, 3, time_in_force=TimeInForce.IOC)
         ack, first, second, third = delays([*opened(), *makers, *settle, sweep], geometry)
         assert (first - ack, second - first, third - second) == (4, 2, 6)  # the level behind is known
-        # Not known: the order at the level behind has left, and who is behind that has not been looked for.
-        cancel = command(Opcode.CANCEL, handle=0)
-        sole = [makers[0], new(5, side, abs(best - further), 1), sweep]
-        ack, first, second, *_ = delays([*opened(), *sole[:2], cancel, makers[0], *settle, sweep], geometry)
+        # The one behind that is not, for the first two have come in order, and is searched for.
+        ladder = [new(h, side, abs(best - d), 1) for h, d in enumerate([0, 1, 1 + further])]
+        ack, first, second, third = delays([*opened(), *ladder, *settle, sweep], geometry)
         assert (first - ack, second - first) == (4, 6)
+        assert third - second in (20, 21)
+
+
+@pytest.mark.parametrize(
+    "cycles, before, then",
+    [
+        (0, [], new(1, BUY, 5, 1)),
+        (0, [], make(COMMAND, opcode=0)),
+        (0, [(0, 50)], command(Opcode.CANCEL, handle=0)),
+        (1, [(0, 50)], command(Opcode.REPLACE, handle=0, price=51, quantity=1)),
+        (1, [(0, 50)], command(Opcode.REDUCE, handle=0, quantity=1)),
+        (1, [], new(1, BUY, 5, 1, time_in_force=TimeInForce.IOC)),
+        (6, [(0, 50)], new(1, BUY, 50, 1)),
+        (10, [(0, 50), (2, 50), (3, 50)], new(1, BUY, 50, 5)),
+        (10, [(0, 50)], new(1, BUY, 50, 3)),
+        (9, [(0, 50)], new(1, BUY, 50, 3, time_in_force=TimeInForce.IOC)),
+        (12, [(0, 50), (2, 60)], new(1, BUY, 60, 3)),
+        (5, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.POST_ONLY)),
+        (12, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.FOK)),
+        (5 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, account=5)),
+        (7, [], state(0, InstrumentState.OPEN)),
+        (3, [], command(Opcode.FENCE)),
+        (4, [], command(Opcode.CLOSE)),
+    ],
+)
+def test_cycles_that_a_command_costs_those_behind_it(cycles, before, then):
+    """The table in docs/book.md."""
+    makers = [new(h, SELL, price, 2) for h, price in before]
+    calm = [new(100 + h, BUY, 2, 1) for h in range(40)]  # so that what is behind the best is known
+    behind = [new(160 + h, BUY, 1, 1) for h in range(14)]
+    commands = [*opened(), *makers, *calm, then, *behind]
+    geometry = Geometry(instruments=1, levels=1024, orders=256)
+    _, _, stamps = run(commands, geometry)
+    first = len(commands) - len(behind) - 1 - len(calm)
+    assert stamps[-1] - stamps[first] - (len(calm) + len(behind)) == cycles
 
 
 def test_fence_counts_commands_and_close_begins_again():

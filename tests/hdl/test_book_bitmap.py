@@ -51,10 +51,10 @@ async def compare(pins, instruments, levels, seed):
         await pins.tick()
         pins.set("seek", 0)
         if rng.random() < 0.2:  # the next search ends this one
-            for _ in range(rng.randrange(8)):
+            for _ in range(rng.randrange(9)):
                 await pins.tick()
             return await search(instrument, side, after)
-        for _ in range(12):
+        for _ in range(13):
             if await pins.get("ready") == [1]:
                 break
             await pins.tick()

@@ -54,22 +54,22 @@ class Session:
     """One engine of the C interface, from init to shutdown."""
 
     def __init__(self, library, sinks, refuse=0):
-        self.library, self.sinks = library, sinks
+        self.engine, self.sinks = library, sinks
         self.sink = sinks.sink_new(refuse)
         assert library.engine_init(7, sinks.sink_transport(), self.sink) == 0
 
     def send(self, messages):
-        calls = [getattr(self.library, f"engine_on_{name}") for name in ("new_order", "cancel", "modify")]
+        calls = [getattr(self.engine, f"engine_on_{name}") for name in ("new_order", "cancel", "modify")]
         at = messages.ctypes.data
         for n, kind in enumerate(messages["type"].tolist()):
             calls[kind](at + 40 * n + 8)
 
     def batch(self, messages):
-        self.library.engine_on_batch(messages.ctypes.data, len(messages))
+        self.engine.engine_on_batch(messages.ctypes.data, len(messages))
 
     def reports(self):
         """All that came since the last call."""
-        self.library.engine_flush()
+        self.engine.engine_flush()
         return self.pushed()
 
     def pushed(self):
@@ -78,12 +78,12 @@ class Session:
         return out
 
     def queries(self, levels):
-        lib = self.library
+        lib = self.engine
         depths = [lib.engine_query_depth_at(price, side) for price, side in levels]
         return lib.engine_query_best_bid(), lib.engine_query_best_ask(), depths
 
     def close(self):
-        self.library.engine_shutdown()
+        self.engine.engine_shutdown()
         self.sinks.sink_free(self.sink)
 
 

@@ -19,7 +19,9 @@ class ForwardedMemory(wiring.Component):
     """
 
     def __init__(self, shape: ShapeLike, depth: int) -> None:
+        # A word that is written while it is read comes from registers, whatever the block RAM makes of it.
         self.memory = Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
+        self._ports = self.memory.write_port(), self.memory.read_port(domain="comb")
         address = max(1, ceil_log2(depth))
         super().__init__(
             {
@@ -33,9 +35,8 @@ class ForwardedMemory(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
-        # A word that is written while it is read is taken from here, whatever the block RAM makes of it.
-        m.submodules.memory = memory = self.memory
-        write, read = memory.write_port(), memory.read_port(domain="comb")
+        m.submodules.memory = self.memory
+        write, read = self._ports
         raw = Signal.like(self.data, reset_less=True)
         at = Signal.like(self.read)
         last_write, last_address, last_value = Signal(), Signal.like(self.address), Signal.like(self.value)

@@ -94,7 +94,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _native(limit: int) -> tuple[int, Hasher]:
     """Our own C++, at most ``limit`` messages side by side; how many it takes, and the function."""
-    library = CDLL(str(build.library(f"-DHAWSE_KECCAK_WIDTH={limit}")))
+    library = CDLL(str(build.native_library(f"-DHAWSE_KECCAK_WIDTH={limit}")))
     pointer = c_void_p
 
     def run(messages: Bytes) -> Bytes:

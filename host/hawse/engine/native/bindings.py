@@ -24,7 +24,7 @@ _POINTER = POINTER(c_void_p)
 
 @cache
 def _library() -> ctypes.CDLL:
-    native = ctypes.CDLL(str(build.library()))
+    native = ctypes.CDLL(str(build.native_library()))
     signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "hawse_error": (ctypes.c_char_p, ()),
         "hawse_soft_new": (c_void_p, _SIZES),

@@ -1,6 +1,6 @@
 """Compile C++ on first use, cached by content.
 
-``compile_library`` serves every room that has C++; ``library`` is the software engine and the driver.
+``compile_library`` serves every room that has C++; ``native_library`` is the software engine and the driver.
 """
 
 import hashlib
@@ -112,7 +112,7 @@ def compile_library(
 
 
 @cache
-def library(*flags: str) -> Path:
+def native_library(*flags: str) -> Path:
     """The shared library of the software engine and the driver, with the C interface.
 
     ``flags`` are for the compiler: a measurement may want another library than everybody's.
