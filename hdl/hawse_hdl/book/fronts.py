@@ -97,7 +97,8 @@ class Fronts(wiring.Component):
         # A vacated level, what was read of its side a cycle ago, and what a cycle ago that meant.
         vacant, vacant_known, vacant_read = Signal(), Signal(), Signal()
         vacant_place, vacant_side = Signal.like(self.vacated_place), Signal(Side)
-        left, vacates, left_behind = Signal(front), Signal(), Signal(best_layout(geometry))
+        left, vacates = Signal(front, reset_less=True), Signal()
+        left_behind = Signal(best_layout(geometry), reset_less=True)
         m.d.sync += [
             vacant_read.eq(vacant),
             vacant_known.eq(vacant_read),
@@ -170,8 +171,8 @@ class Fronts(wiring.Component):
             # Bounds as the orders in their first and second step know them: those read for them, or what was
             # written last. And how the level of the second compares with its own.
             read_one, read_two = (
-                Signal(front, name=f"read_one_{name}"),
-                Signal(front, name=f"read_two_{name}"),
+                Signal(front, name=f"read_one_{name}", reset_less=True),
+                Signal(front, name=f"read_two_{name}", reset_less=True),
             )
             last_one, last_two = Signal(name=f"last_one_{name}"), Signal(name=f"last_two_{name}")
             one, two = Signal(front, name=f"one_{name}"), Signal(front, name=f"two_{name}")
@@ -406,8 +407,10 @@ class _Search:
         self.wanted = Signal(2)
         self.wanted_instrument = [Signal(instrument_bits(geometry), name=f"wanted{n}") for n in range(2)]
         #: The side that is looked at, and what was read there a cycle ago.
-        self.side, self.instrument, self.seen = Signal(Side), Signal(instrument_bits(geometry)), Signal(front)
+        self.side, self.instrument = Signal(Side), Signal(instrument_bits(geometry))
+        self.seen = Signal(front, reset_less=True)
         #: No write that what was read a cycle ago, or two, does not show.
         self.quiet, self.still = Signal(2), Signal(2)
         #: What the side becomes, from what was read two cycles ago; and that it is written.
-        self.learns, self.learnt, self.learning = Signal(), Signal(front), Signal()
+        self.learns, self.learning = Signal(), Signal()
+        self.learnt = Signal(front, reset_less=True)

@@ -127,7 +127,7 @@ class Matcher(wiring.Component):
         ]
 
         # The order at hand.
-        maker, maker_at = Signal(record_layout(geometry)), Signal(handle)
+        maker, maker_at = Signal(record_layout(geometry), reset_less=True), Signal(handle, reset_less=True)
         same_account, same_instrument = Signal(), Signal()
         # The order that is read, and its queue.
         pointer, level, tail = Signal(handle), Signal.like(taker.level), Signal(handle)
@@ -135,14 +135,14 @@ class Matcher(wiring.Component):
         fresh = Signal(init=1)
         walk, walk_side = Signal(Walk), Signal(Side)
         counted = Signal()
-        remaining, missing = Signal(32), Signal(32)
+        remaining, missing = Signal(32, reset_less=True), Signal(32, reset_less=True)
         cancel_reason = Signal(Reason)
-        price = Signal(32)
+        price = Signal(32, reset_less=True)
         # A scan: the order at hand has been read; orders cancelled.
         scanned = Signal()
         count = Signal(range(geometry.orders + 1))
         # The level behind the one at hand, if that is known.
-        behind, behind_known = Signal(best_layout(geometry)), Signal()
+        behind, behind_known = Signal(best_layout(geometry), reset_less=True), Signal()
         #: A search for the best level, begun in advance, sees every change.
         searched = Signal()
 

@@ -39,8 +39,8 @@ class Outbox(wiring.Component):
         count = Signal(range(DEPTH + 1))
         waiting = Signal()
         free, bypass, pop = Signal(), Signal(), Signal()
-        left = Signal(32)
-        offered = Signal(layouts.BEAT)
+        left = Signal(32, reset_less=True)
+        offered = Signal(layouts.BEAT, reset_less=True)
         m.d.comb += [
             free.eq(~self.beats.valid | self.beats.ready),
             bypass.eq(free & ~waiting),

@@ -63,7 +63,7 @@ class TagPrefix(wiring.Component):
         piece = self.i.payload
         inside = Signal()  # a message has begun
         ending = Signal()  # only what is left over remains to be sent
-        held = Signal(40)  # left over
+        held = Signal(40, reset_less=True)  # left over
         five = Signal()  # it is five bytes, not one
         bare = Signal()  # it is none: an untagged, empty message
 

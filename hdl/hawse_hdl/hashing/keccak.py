@@ -4,7 +4,7 @@ from functools import reduce
 from itertools import pairwise
 from operator import xor
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -131,16 +131,17 @@ class Keccak256(wiring.Component):
         for r in range(self.rounds):
             lanes = self._round(m, r, lanes, iota[r])
 
+        digest = Signal(DIGEST, reset_less=True)
+        m.d.comb += self.o.payload.eq(digest)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
             m.d.sync += [s.eq(lane) for s, lane in zip(state, lanes, strict=True)]
             with m.If(ending):
                 m.d.sync += self.o.valid.eq(1)
-                for n in range(4):
-                    m.d.sync += self.o.payload[64 * n : 64 * n + 64].eq(lanes[n])
-        # Clearing by the flip-flops' reset spares a multiplexer in front of the first round; so that it is free
-        # for that, a reset of the component clears them a cycle later.
+                m.d.sync += digest.eq(Cat(lanes[:4]))
+        # Cleared by the flip-flops' reset, the state needs no multiplexer in front of the first round. To keep
+        # that free, a reset of the component clears it a cycle later.
         stale = Signal(init=1)
         m.d.sync += stale.eq(0)
         with m.If(stale | (step & ending)):

@@ -133,8 +133,8 @@ class ReportLog(wiring.Component):
                 m.d.sync += [records.eq(0), leaves.eq(0)]
 
         # Out: past the queue while it is empty; a FENCE or BATCH waits for its answer.
-        beat = Signal(BEAT)
-        digest = Signal(BEAT)
+        beat = Signal(BEAT, reset_less=True)
+        digest = Signal(BEAT, reset_less=True)
         n = Signal(range(DIGEST_WORDS))
         asked = data.View(Question, asks.r_data)
         empty = beats.level == 0
