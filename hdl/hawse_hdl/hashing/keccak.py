@@ -140,8 +140,8 @@ class Keccak256(wiring.Component):
             with m.If(ending):
                 m.d.sync += self.o.valid.eq(1)
                 m.d.sync += digest.eq(Cat(lanes[:4]))
-        # Cleared by the flip-flops' reset, the state needs no multiplexer in front of the first round. To keep
-        # that free, a reset of the component clears it a cycle later.
+        # Cleared by the flip-flops' reset, the state needs no multiplexer in front of the first round. To
+        # keep that free, a reset of the component clears it a cycle later.
         stale = Signal(init=1)
         m.d.sync += stale.eq(0)
         with m.If(stale | (step & ending)):
