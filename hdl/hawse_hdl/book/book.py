@@ -76,20 +76,29 @@ class Book(wiring.Component):
         done = data.StructLayout(
             {"task": task_layout(geometry), "record": record, "reason": Reason, "side": Side}
         )
-        checking, reading = Signal(came, reset_less=True), Signal(checked, reset_less=True)
-        deciding, told = Signal(read, reset_less=True), Signal(done, reset_less=True)
-        checking_valid, reading_valid, deciding_valid, told_valid = Signal(), Signal(), Signal(), Signal()
+        checking = Signal(came, reset_less=True)
+        reading = Signal(checked, reset_less=True)
+        deciding = Signal(read, reset_less=True)
+        told = Signal(done, reset_less=True)
+        checking_valid = Signal()
+        reading_valid = Signal()
+        deciding_valid = Signal()
+        told_valid = Signal()
         #: The second pass of a command that takes two.
-        second, told_second = Signal(), Signal()
-        told_reports, told_act = Signal(), Signal(Act)
+        second = Signal()
+        told_second = Signal()
+        told_reports = Signal()
+        told_act = Signal(Act)
         task, command, verdict = told.task, deciding.checked.came.command, deciding.checked.verdict
         #: The matcher is at work with the command in ``told``.
         slow = Signal()
         #: A STATE is on its way: what comes behind it must see the new state.
         barrier = Signal()
         cleared = Signal()
-        cycle, busy_cycles = Signal(32), Signal(32)
-        applied, last_seq = Signal(64), Signal(64)
+        cycle = Signal(32)
+        busy_cycles = Signal(32)
+        applied = Signal(64)
+        last_seq = Signal(64)
         was_busy = Signal()
         m.d.sync += [
             cycle.eq(cycle + 1),
@@ -97,7 +106,8 @@ class Book(wiring.Component):
             busy_cycles.eq(busy_cycles + was_busy),
         ]
 
-        go, step = Signal(), Signal()
+        go = Signal()
+        step = Signal()
         m.d.comb += [
             go.eq(outbox.room & ~slow),
             step.eq(go & ~(deciding_valid & verdict.twice & ~second)),
@@ -158,8 +168,13 @@ class Book(wiring.Component):
 
         # Decide.
         found = deciding.record
-        accepted, enters, leaves, writes = Signal(), Signal(), Signal(), Signal()
-        arrives, rests, starts_slow = Signal(), Signal(), Signal()
+        accepted = Signal()
+        enters = Signal()
+        leaves = Signal()
+        writes = Signal()
+        arrives = Signal()
+        rests = Signal()
+        starts_slow = Signal()
         order = Signal(record)
         level = verdict.level
         m.d.comb += [
@@ -249,7 +264,8 @@ class Book(wiring.Component):
             m.d.sync += barrier.eq(0)
 
         # Tell.
-        beat, reported = Signal(layouts.BEAT, reset_less=True), Signal()
+        beat = Signal(layouts.BEAT, reset_less=True)
+        reported = Signal()
         report = layouts.REPORT(Signal(layouts.BEAT, name="report"))
         m.d.comb += [
             report.instrument.eq(task.command.instrument),

@@ -96,7 +96,8 @@ class Keccak256(wiring.Component):
         following = Signal.like(cycle)
         m.d.comb += following.eq(Mux(cycle == cycles - 1, 0, cycle + 1))
         # Registers of their own keep the decoding of the cycle out of the round.
-        first, last = Signal(init=1), Signal()
+        first = Signal(init=1)
+        last = Signal()
         constants = iota_constants()
         iota = [Signal(7, name=f"iota_{r}", init=constants[r]) for r in range(self.rounds)]
         loaded = Signal()  # a block is in front of its first round

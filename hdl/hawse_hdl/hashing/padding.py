@@ -46,7 +46,8 @@ class Padding(wiring.Component):
         marked = Signal()  # 0x01 is behind us
         marks = Signal()  # this word brings the 0x01
         ends = Signal()  # this word ends the padded message
-        word, out = Signal(64), Signal(64, reset_less=True)
+        word = Signal(64)
+        out = Signal(64, reset_less=True)
         fills = place == RATE - 1
         m.d.comb += [
             marks.eq(Mux(padding, ~marked, given.last & (given.bytes != 8))),
