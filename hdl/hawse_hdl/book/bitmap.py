@@ -175,7 +175,8 @@ class PriceBitmap(wiring.Component):
         at = Signal(place)
         onward = Signal()
         word = Signal(max(WORD, roots_width))
-        some, index = Signal(), Signal(ceil_log2(len(word)))
+        some = Signal()
+        index = Signal(ceil_log2(len(word)))
         hit, where = first(word)
         m.d.comb += [
             some.eq(hit),

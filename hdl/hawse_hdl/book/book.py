@@ -69,34 +69,36 @@ class Book(wiring.Component):
         m.submodules.rows = rows = Memory(shape=row_layout(), depth=rows_depth, init=[])
         row_write = rows.write_port()
         row_accept, row_match = rows.read_port(domain="comb"), rows.read_port(domain="comb")
-        # Stages.
-        order_stage = {"valid": 1, "command": layouts.COMMAND, "accepted": 32, "row": row_layout()}
-        checked_stage = order_stage | {"verdict": verdict_layout(geometry)}
-        checking = Signal(data.StructLayout(order_stage))
-        reading = Signal(data.StructLayout(checked_stage))
-        deciding = Signal(data.StructLayout(checked_stage | {"record": record, "fits": 1, "second": 1}))
-        told = Signal(
-            data.StructLayout(
-                {
-                    "valid": 1,
-                    "task": task_layout(geometry),
-                    "record": record,
-                    "reason": Reason,
-                    "second": 1,
-                    "reports": 1,
-                    "act": Act,
-                    "side": Side,
-                }
-            )
+        # Stages. What one holds means nothing unless it is valid, so a reset need not reach it.
+        came = data.StructLayout({"command": layouts.COMMAND, "accepted": 32, "row": row_layout()})
+        checked = data.StructLayout({"came": came, "verdict": verdict_layout(geometry)})
+        read = data.StructLayout({"checked": checked, "record": record, "fits": 1})
+        done = data.StructLayout(
+            {"task": task_layout(geometry), "record": record, "reason": Reason, "side": Side}
         )
-        task = told.task
+        checking = Signal(came, reset_less=True)
+        reading = Signal(checked, reset_less=True)
+        deciding = Signal(read, reset_less=True)
+        told = Signal(done, reset_less=True)
+        checking_valid = Signal()
+        reading_valid = Signal()
+        deciding_valid = Signal()
+        told_valid = Signal()
+        #: The second pass of a command that takes two.
+        second = Signal()
+        told_second = Signal()
+        told_reports = Signal()
+        told_act = Signal(Act)
+        task, command, verdict = told.task, deciding.checked.came.command, deciding.checked.verdict
         #: The matcher is at work with the command in ``told``.
         slow = Signal()
         #: A STATE is on its way: what comes behind it must see the new state.
         barrier = Signal()
         cleared = Signal()
-        cycle, busy_cycles = Signal(32), Signal(32)
-        applied, last_seq = Signal(64), Signal(64)
+        cycle = Signal(32)
+        busy_cycles = Signal(32)
+        applied = Signal(64)
+        last_seq = Signal(64)
         was_busy = Signal()
         m.d.sync += [
             cycle.eq(cycle + 1),
@@ -104,10 +106,11 @@ class Book(wiring.Component):
             busy_cycles.eq(busy_cycles + was_busy),
         ]
 
-        go, step = Signal(), Signal()
+        go = Signal()
+        step = Signal()
         m.d.comb += [
             go.eq(outbox.room & ~slow),
-            step.eq(go & ~(deciding.valid & deciding.verdict.twice & ~deciding.second)),
+            step.eq(go & ~(deciding_valid & verdict.twice & ~second)),
             self.commands.ready.eq(step & ~barrier & cleared),
         ]
 
@@ -116,7 +119,7 @@ class Book(wiring.Component):
         m.d.comb += row_accept.addr.eq(incoming.instrument)
         with m.If(step):
             m.d.sync += [
-                checking.valid.eq(self.commands.valid & self.commands.ready),
+                checking_valid.eq(self.commands.valid & self.commands.ready),
                 checking.command.eq(incoming),
                 checking.accepted.eq(cycle),
                 checking.row.eq(row_accept.data),
@@ -132,10 +135,8 @@ class Book(wiring.Component):
         ]
         with m.If(step):
             m.d.sync += [
-                reading.valid.eq(checking.valid),
-                reading.command.eq(checking.command),
-                reading.accepted.eq(checking.accepted),
-                reading.row.eq(checking.row),
+                reading_valid.eq(checking_valid),
+                reading.came.eq(checking),
                 reading.verdict.eq(check.verdict),
             ]
 
@@ -143,36 +144,37 @@ class Book(wiring.Component):
             return order.live & (order.instrument == command.instrument[: len(order.instrument)])
 
         # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
-        m.d.comb += store.read.eq(reading.command.handle)
+        m.d.comb += store.read.eq(reading.came.command.handle)
         with m.If(slow & ~matcher.done):
             m.d.comb += store.read.eq(matcher.handle)
         with m.Elif(step):
             m.d.comb += store.read.eq(checking.command.handle)
         with m.If(step):
             m.d.sync += [
-                deciding.valid.eq(reading.valid),
-                deciding.command.eq(reading.command),
-                deciding.accepted.eq(reading.accepted),
-                deciding.row.eq(reading.row),
-                deciding.verdict.eq(reading.verdict),
+                deciding_valid.eq(reading_valid),
+                deciding.checked.eq(reading),
                 deciding.record.eq(store.data),
-                deciding.fits.eq(fits(store.data, reading.command)),
-                deciding.second.eq(0),
+                deciding.fits.eq(fits(store.data, reading.came.command)),
+                second.eq(0),
             ]
         with m.Else():
             with m.If(go):
-                m.d.sync += deciding.second.eq(1)
-            with m.If(store.write & (store.address == deciding.command.handle[:handle])):
+                m.d.sync += second.eq(1)
+            with m.If(store.write & (store.address == command.handle[:handle])):
                 m.d.sync += [
                     deciding.record.eq(store.value),
-                    deciding.fits.eq(fits(store.value, deciding.command)),
+                    deciding.fits.eq(fits(store.value, command)),
                 ]
 
         # Decide.
-        command, verdict, found = deciding.command, deciding.verdict, deciding.record
-        second = deciding.second
-        accepted, enters, leaves, writes = Signal(), Signal(), Signal(), Signal()
-        arrives, rests, starts_slow = Signal(), Signal(), Signal()
+        found = deciding.record
+        accepted = Signal()
+        enters = Signal()
+        leaves = Signal()
+        writes = Signal()
+        arrives = Signal()
+        rests = Signal()
+        starts_slow = Signal()
         order = Signal(record)
         level = verdict.level
         m.d.comb += [
@@ -200,7 +202,7 @@ class Book(wiring.Component):
         ]
         decides = Signal()
         m.d.comb += [
-            decides.eq(go & deciding.valid),
+            decides.eq(go & deciding_valid),
             store.write.eq(decides & writes),
             store.address.eq(command.handle),
             store.value.eq(order),
@@ -212,14 +214,14 @@ class Book(wiring.Component):
             fronts.go.eq(go),
             fronts.coming.eq(checking.command.instrument),
             fronts.first_place.level.eq(reading.verdict.level),
-            fronts.first_place.instrument.eq(reading.command.instrument),
-            fronts.first_handle.eq(reading.command.handle),
+            fronts.first_place.instrument.eq(reading.came.command.instrument),
+            fronts.first_handle.eq(reading.came.command.handle),
             fronts.place.level.eq(level),
             fronts.place.instrument.eq(command.instrument),
             fronts.side.eq(order.side),
             fronts.handle.eq(command.handle),
-            fronts.arriving.eq(deciding.valid & rests),
-            fronts.leaving.eq(deciding.valid & (verdict.cancels | (verdict.replaces & ~second))),
+            fronts.arriving.eq(deciding_valid & rests),
+            fronts.leaving.eq(deciding_valid & (verdict.cancels | (verdict.replaces & ~second))),
             fronts.accepted.eq(accepted),
             fronts.vacated.eq(queues.vacated),
             fronts.vacated_place.eq(queues.vacated_place),
@@ -229,40 +231,41 @@ class Book(wiring.Component):
             m.d.comb += store.value.level.eq(found.level)
         with m.If(go):
             m.d.sync += [
-                told.valid.eq(deciding.valid),
-                told.task.command.eq(command),
-                told.task.accepted.eq(deciding.accepted),
-                told.task.order.eq(order),
-                told.task.row.eq(deciding.row),
-                told.task.front.eq(fronts.entered),
-                told.task.facing.eq(fronts.facing),
+                told_valid.eq(deciding_valid),
+                task.command.eq(command),
+                task.accepted.eq(deciding.checked.came.accepted),
+                task.order.eq(order),
+                task.row.eq(deciding.checked.came.row),
+                task.front.eq(fronts.entered),
+                task.facing.eq(fronts.facing),
                 told.record.eq(found),
                 told.reason.eq(order_check.reason),
-                told.second.eq(second),
-                told.reports.eq(
-                    deciding.valid
+                told_second.eq(second),
+                told_reports.eq(
+                    deciding_valid
                     & ~(accepted & verdict.rare)
                     & Mux(verdict.reduces, second, ~second | (verdict.is_new & accepted))
                 ),
-                told.act.eq(Act.NONE),
+                told_act.eq(Act.NONE),
                 told.side.eq(order.side),
                 slow.eq(decides & starts_slow),
             ]
             with m.If(decides & enters):
-                m.d.sync += told.act.eq(Act.ENTER)
+                m.d.sync += told_act.eq(Act.ENTER)
             with m.If(decides & leaves):
-                m.d.sync += told.act.eq(Act.LEAVE)
+                m.d.sync += told_act.eq(Act.LEAVE)
         with m.Else():
-            m.d.sync += [told.reports.eq(0), told.act.eq(Act.NONE)]
+            m.d.sync += [told_reports.eq(0), told_act.eq(Act.NONE)]
             with m.If(~slow | matcher.done):
-                m.d.sync += [told.valid.eq(0), slow.eq(0)]
-        with m.If(slow & deciding.second):  # the matcher sees to the residual
-            m.d.sync += [deciding.valid.eq(0), deciding.second.eq(0)]
-        with m.If(told.valid & (task.command.opcode == Opcode.STATE) & (~slow | matcher.done)):
+                m.d.sync += [told_valid.eq(0), slow.eq(0)]
+        with m.If(slow & second):  # the matcher sees to the residual
+            m.d.sync += [deciding_valid.eq(0), second.eq(0)]
+        with m.If(told_valid & (task.command.opcode == Opcode.STATE) & (~slow | matcher.done)):
             m.d.sync += barrier.eq(0)
 
         # Tell.
-        beat, reported = Signal(layouts.BEAT), Signal()
+        beat = Signal(layouts.BEAT, reset_less=True)
+        reported = Signal()
         report = layouts.REPORT(Signal(layouts.BEAT, name="report"))
         m.d.comb += [
             report.instrument.eq(task.command.instrument),
@@ -284,7 +287,7 @@ class Book(wiring.Component):
         with m.Else(), m.Switch(task.command.opcode):
             with m.Case(Opcode.NEW):
                 m.d.comb += report.kind.kind.eq(Kind.ACK)
-                with m.If(told.second):
+                with m.If(told_second):
                     fok = task.command.flags.time_in_force == TimeInForce.FOK
                     m.d.comb += [
                         report.kind.kind.eq(Kind.CANCELLED),
@@ -302,11 +305,11 @@ class Book(wiring.Component):
             with m.Default():
                 m.d.comb += [report.kind.kind.eq(Kind.REPLACED), report.price.eq(resting_price)]
         m.d.sync += [
-            reported.eq(told.reports | matcher.push),
-            beat.eq(Mux(told.reports, report.as_value(), matcher.beat)),
+            reported.eq(told_reports | matcher.push),
+            beat.eq(Mux(told_reports, report.as_value(), matcher.beat)),
         ]
         m.d.comb += [
-            queues.act.eq(told.act),
+            queues.act.eq(told_act),
             queues.side.eq(told.side),
             outbox.cycle.eq(cycle),
             outbox.push.eq(reported),
@@ -316,7 +319,7 @@ class Book(wiring.Component):
         # The matcher takes over the memories.
         m.d.comb += [
             matcher.active.eq(slow),
-            matcher.task.eq(told.task),
+            matcher.task.eq(task),
             matcher.applied.eq(applied),
             matcher.last_seq.eq(last_seq),
             matcher.busy_cycles.eq(busy_cycles),
@@ -363,8 +366,8 @@ class Book(wiring.Component):
             ]
 
         # Counters.
-        with m.If((told.valid & ~slow & ~told.second) | (slow & matcher.done)):
-            m.d.sync += [applied.eq(applied + (~slow | ~told.second)), last_seq.eq(task.command.seq)]
+        with m.If((told_valid & ~slow & ~told_second) | (slow & matcher.done)):
+            m.d.sync += [applied.eq(applied + (~slow | ~told_second)), last_seq.eq(task.command.seq)]
             with m.If(slow & (task.command.opcode == Opcode.CLOSE)):
                 m.d.sync += applied.eq(0)
 
@@ -391,10 +394,10 @@ class Book(wiring.Component):
 
         m.d.comb += self.busy.eq(
             (self.commands.valid & self.commands.ready)
-            | checking.valid
-            | reading.valid
-            | deciding.valid
-            | told.valid
+            | checking_valid
+            | reading_valid
+            | deciding_valid
+            | told_valid
             | reported
             | ~outbox.empty
         )

@@ -83,7 +83,9 @@ class Check(wiring.Component):
             verdict.bad.eq((verdict.early != Reason.NONE) | (verdict.late != Reason.NONE)),
         ]
 
-        undefined, no_instrument, all_instruments = Signal(), Signal(), Signal()
+        undefined = Signal()
+        no_instrument = Signal()
+        all_instruments = Signal()
         m.d.comb += [
             undefined.eq(
                 ~among(*(code for code in Opcode if code != Opcode.RECENTRE))
@@ -157,7 +159,9 @@ class OrderCheck(wiring.Component):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         verdict, record = self.verdict, self.record
-        duplicate, missing, not_smaller = Signal(), Signal(), Signal()
+        duplicate = Signal()
+        missing = Signal()
+        not_smaller = Signal()
         m.d.sync += not_smaller.eq(verdict.reduces & (self.command.quantity >= record.quantity))
         m.d.comb += [
             duplicate.eq(verdict.enters & record.live),

@@ -95,9 +95,14 @@ class Fronts(wiring.Component):
         sides = (Side.BUY, Side.SELL)
 
         # A vacated level, what was read of its side a cycle ago, and what a cycle ago that meant.
-        vacant, vacant_known, vacant_read = Signal(), Signal(), Signal()
-        vacant_place, vacant_side = Signal.like(self.vacated_place), Signal(Side)
-        left, vacates, left_behind = Signal(front), Signal(), Signal(best_layout(geometry))
+        vacant = Signal()
+        vacant_known = Signal()
+        vacant_read = Signal()
+        vacant_place = Signal.like(self.vacated_place)
+        vacant_side = Signal(Side)
+        left = Signal(front, reset_less=True)
+        vacates = Signal()
+        left_behind = Signal(best_layout(geometry), reset_less=True)
         m.d.sync += [
             vacant_read.eq(vacant),
             vacant_known.eq(vacant_read),
@@ -110,7 +115,9 @@ class Fronts(wiring.Component):
             ),
         ]
         # An order has arrived at the vacated level.
-        taken, arrived, arrived_place = Signal(), Signal(), Signal.like(self.place)
+        taken = Signal()
+        arrived = Signal()
+        arrived_place = Signal.like(self.place)
         m.d.sync += [arrived.eq(self.arriving & self.go), arrived_place.eq(self.place)]
         m.d.comb += taken.eq(arrived & (arrived_place == vacant_place))
         search = self._search(m)
@@ -118,8 +125,11 @@ class Fronts(wiring.Component):
         def want(side: Side, instrument: Any) -> None:
             m.d.sync += [search.wanted[side].eq(1), search.wanted_instrument[side].eq(instrument)]
 
-        same_instrument, same_order = Signal(), Signal()
-        writes, wrote, wrote_before = Signal(2), Signal(2), Signal(2)
+        same_instrument = Signal()
+        same_order = Signal()
+        writes = Signal(2)
+        wrote = Signal(2)
+        wrote_before = Signal(2)
         beats = [Signal(name=f"beats_{side.name.lower()}") for side in sides]
         m.d.sync += [
             wrote.eq(writes),
@@ -170,8 +180,8 @@ class Fronts(wiring.Component):
             # Bounds as the orders in their first and second step know them: those read for them, or what was
             # written last. And how the level of the second compares with its own.
             read_one, read_two = (
-                Signal(front, name=f"read_one_{name}"),
-                Signal(front, name=f"read_two_{name}"),
+                Signal(front, name=f"read_one_{name}", reset_less=True),
+                Signal(front, name=f"read_two_{name}", reset_less=True),
             )
             last_one, last_two = Signal(name=f"last_one_{name}"), Signal(name=f"last_two_{name}")
             one, two = Signal(front, name=f"one_{name}"), Signal(front, name=f"two_{name}")
@@ -327,7 +337,9 @@ class Fronts(wiring.Component):
         search = _Search(self.geometry)
         seen, side, learning = search.seen, search.side, search.learning
         wait = Signal(range(SETTLE + 1))
-        fresh, nearer, proposes = Signal(), Signal(), Signal()
+        fresh = Signal()
+        nearer = Signal()
+        proposes = Signal()
         proposed = Signal.like(search.learnt)
         m.d.comb += [
             self.seek_side.eq(side),
@@ -406,8 +418,13 @@ class _Search:
         self.wanted = Signal(2)
         self.wanted_instrument = [Signal(instrument_bits(geometry), name=f"wanted{n}") for n in range(2)]
         #: The side that is looked at, and what was read there a cycle ago.
-        self.side, self.instrument, self.seen = Signal(Side), Signal(instrument_bits(geometry)), Signal(front)
+        self.side = Signal(Side)
+        self.instrument = Signal(instrument_bits(geometry))
+        self.seen = Signal(front, reset_less=True)
         #: No write that what was read a cycle ago, or two, does not show.
-        self.quiet, self.still = Signal(2), Signal(2)
+        self.quiet = Signal(2)
+        self.still = Signal(2)
         #: What the side becomes, from what was read two cycles ago; and that it is written.
-        self.learns, self.learnt, self.learning = Signal(), Signal(front), Signal()
+        self.learns = Signal()
+        self.learning = Signal()
+        self.learnt = Signal(front, reset_less=True)

@@ -113,8 +113,12 @@ class Matcher(wiring.Component):
         own_handle = command.handle[:handle]
         buys = taker.side == Side.BUY
         # What the command is, from its second cycle on.
-        mass, everywhere, anonymous = Signal(), Signal(), Signal()
-        posts, fills_or_kills, cannot_rest = Signal(), Signal(), Signal()
+        mass = Signal()
+        everywhere = Signal()
+        anonymous = Signal()
+        posts = Signal()
+        fills_or_kills = Signal()
+        cannot_rest = Signal()
         new = opcode == Opcode.NEW
         time_in_force = command.flags.time_in_force
         m.d.sync += [
@@ -127,27 +131,35 @@ class Matcher(wiring.Component):
         ]
 
         # The order at hand.
-        maker, maker_at = Signal(record_layout(geometry)), Signal(handle)
-        same_account, same_instrument = Signal(), Signal()
+        maker = Signal(record_layout(geometry), reset_less=True)
+        maker_at = Signal(handle, reset_less=True)
+        same_account = Signal()
+        same_instrument = Signal()
         # The order that is read, and its queue.
-        pointer, level, tail = Signal(handle), Signal.like(taker.level), Signal(handle)
+        pointer = Signal(handle)
+        level = Signal.like(taker.level)
+        tail = Signal(handle)
         in_instrument = Signal.like(self.instrument)
         fresh = Signal(init=1)
-        walk, walk_side = Signal(Walk), Signal(Side)
+        walk = Signal(Walk)
+        walk_side = Signal(Side)
         counted = Signal()
-        remaining, missing = Signal(32), Signal(32)
+        remaining = Signal(32, reset_less=True)
+        missing = Signal(32, reset_less=True)
         cancel_reason = Signal(Reason)
-        price = Signal(32)
+        price = Signal(32, reset_less=True)
         # A scan: the order at hand has been read; orders cancelled.
         scanned = Signal()
         count = Signal(range(geometry.orders + 1))
         # The level behind the one at hand, if that is known.
-        behind, behind_known = Signal(best_layout(geometry)), Signal()
+        behind = Signal(best_layout(geometry), reset_less=True)
+        behind_known = Signal()
         #: A search for the best level, begun in advance, sees every change.
         searched = Signal()
 
         # The order behind the one at hand, on its way into ``pointer``.
-        follower, follows = Signal(handle), Signal()
+        follower = Signal(handle)
+        follows = Signal()
         occupied = Signal()
         #: Where a fill-or-kill begins to trade, once it has been counted.
         begins = Signal.like(taker.level)
@@ -304,7 +316,9 @@ class Matcher(wiring.Component):
                 m.d.sync += pointer.eq(self.handle)
                 own = same_account & ~anonymous
                 last = maker_at == tail
-                takes_maker, takes_taker, enough = Signal(), Signal(), Signal()
+                takes_maker = Signal()
+                takes_taker = Signal()
+                enough = Signal()
                 m.d.comb += [
                     takes_maker.eq(maker.quantity <= remaining),
                     takes_taker.eq(maker.quantity >= remaining),

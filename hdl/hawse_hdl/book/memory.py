@@ -14,7 +14,7 @@ class ForwardedMemory(wiring.Component):
 
     Latency: ``data`` one cycle after ``read``. Initiation interval: 1.
     Ordering: ``data`` includes every write up to and including one in its own cycle.
-    Reset: the contents stay; the address last read is forgotten.
+    Reset: the contents stay; what was last read may not show the last write.
     Back-pressure: none; to hold ``data``, read the same address again.
     """
 
@@ -38,8 +38,10 @@ class ForwardedMemory(wiring.Component):
         m.submodules.memory = self.memory
         write, read = self._ports
         raw = Signal.like(self.data, reset_less=True)
-        at = Signal.like(self.read)
-        last_write, last_address, last_value = Signal(), Signal.like(self.address), Signal.like(self.value)
+        at = Signal.like(self.read, reset_less=True)
+        last_write = Signal()
+        last_address = Signal.like(self.address, reset_less=True)
+        last_value = Signal.like(self.value, reset_less=True)
         m.d.sync += [
             raw.eq(read.data),
             at.eq(self.read),

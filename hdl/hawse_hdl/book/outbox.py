@@ -38,9 +38,11 @@ class Outbox(wiring.Component):
         write, read = memory.write_port(), memory.read_port(domain="comb")
         count = Signal(range(DEPTH + 1))
         waiting = Signal()
-        free, bypass, pop = Signal(), Signal(), Signal()
-        left = Signal(32)
-        offered = Signal(layouts.BEAT)
+        free = Signal()
+        bypass = Signal()
+        pop = Signal()
+        left = Signal(32, reset_less=True)
+        offered = Signal(layouts.BEAT, reset_less=True)
         m.d.comb += [
             free.eq(~self.beats.valid | self.beats.ready),
             bypass.eq(free & ~waiting),

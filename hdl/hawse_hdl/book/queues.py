@@ -89,12 +89,15 @@ class Queues(wiring.Component):
                 "prev": handle,
             }
         )
-        first_place, first_handle = Signal(place), Signal(handle)
-        third, fourth = Signal(step), Signal(step)
+        first_place = Signal(place)
+        first_handle = Signal(handle)
+        third = Signal(step)
+        fourth = Signal(step)
         # The act in front, now in its fourth step, is at the same level.
         same_level = Signal()
         # The order of the act in its fourth step is the head, the tail of its queue.
-        is_head, is_tail = Signal(), Signal()
+        is_head = Signal()
+        is_tail = Signal()
 
         m.d.sync += [first_place.eq(self.place), first_handle.eq(self.handle)]
         m.d.comb += [
@@ -117,7 +120,8 @@ class Queues(wiring.Component):
         ]
 
         # What the fourth step writes.
-        enters, leaves = Signal(), Signal()
+        enters = Signal()
+        leaves = Signal()
         ends = Signal(ends_layout(geometry))
         m.d.comb += [
             enters.eq(fourth.act == Act.ENTER),
@@ -143,7 +147,8 @@ class Queues(wiring.Component):
 
         is_next, is_prev, is_order = is_third(fourth.next), is_third(fourth.prev), is_third(fourth.handle)
         is_old_head, is_old_tail = is_third(fourth.ends.head), is_third(fourth.ends.tail)
-        is_new_head, is_new_tail = Signal(), Signal()
+        is_new_head = Signal()
+        is_new_tail = Signal()
         m.d.comb += [is_new_head.eq(is_old_head), is_new_tail.eq(is_old_tail)]
         with m.Switch(fourth.act):
             with m.Case(Act.ENTER):

@@ -63,7 +63,7 @@ class TagPrefix(wiring.Component):
         piece = self.i.payload
         inside = Signal()  # a message has begun
         ending = Signal()  # only what is left over remains to be sent
-        held = Signal(40)  # left over
+        held = Signal(40, reset_less=True)  # left over
         five = Signal()  # it is five bytes, not one
         bare = Signal()  # it is none: an untagged, empty message
 
@@ -146,7 +146,8 @@ class Hasher(wiring.Component):
         ]
 
         free = Signal(range(self.waiting + 1), init=self.waiting)
-        begin, taken = Signal(), Signal()  # a leaf begins; the last word of a leaf's digest is taken
+        begin = Signal()  # a leaf begins
+        taken = Signal()  # the last word of a leaf's digest is taken
         m.d.sync += free.eq(free - begin + taken)
 
         def let_in(valid: Value, payload: ValueLike, ready: Value) -> None:
@@ -172,7 +173,8 @@ class Hasher(wiring.Component):
                 let_in(nodes.r_rdy, nodes.r_data, nodes.r_en)
 
         n = Signal(range(DIGEST_WORDS))
-        word, ready = keccak.o.payload.word_select(n, 64), Signal()
+        word = keccak.o.payload.word_select(n, 64)
+        ready = Signal()
         m.d.comb += [
             leaves.w_data.eq(word),
             self.node_digest.payload.eq(word),

@@ -4,7 +4,7 @@ from functools import reduce
 from itertools import pairwise
 from operator import xor
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -44,11 +44,11 @@ class Keccak256(wiring.Component):
     """Keccak-256 of a stream of messages, with the original padding byte 0x01.
 
     A message is its words up to ``last``; an empty one is a single last word of no bytes. While a block is
-    permuted, the next one shifts into its buffer, padded on the way. It is XORed into the state in
-    front of the first round, so that loading takes no cycle of its own.
+    permuted, the next one shifts into its buffer, padded on the way. It is XORed into what comes out of the
+    last round, where a gate has an input to spare; only the first one of a message takes a cycle for that.
 
-    Latency: ``19 + 24 / rounds`` cycles from the first word of a block to the digest.
-    Initiation interval: a block every ``max(17, 24 / rounds)`` cycles, across messages too.
+    Latency: ``20 + 24 / rounds`` cycles from the first word of a message of one block to its digest.
+    Initiation interval: a block every ``max(17, 24 / rounds)`` cycles, and one more for each message.
     Ordering: one digest a message, in order.
     Reset: forgets every message.
     Back-pressure: a digest that is not taken holds the last round of the next message, then its input.
@@ -92,55 +92,70 @@ class Keccak256(wiring.Component):
             m.d.sync += [older.eq(newer) for older, newer in pairwise([*block, padded.data])]
             m.d.sync += [full.eq(padded.fills), final.eq(padded.finishes)]
 
+        # A block is XORed into what comes out of the last round of the one before it. A message begins with a
+        # cycle in which state and round constants are zero, so that the state becomes its first block.
+        empty = Signal(init=1)
+        last = Signal()
         cycle = Signal(range(cycles))
         following = Signal.like(cycle)
-        m.d.comb += following.eq(Mux(cycle == cycles - 1, 0, cycle + 1))
-        # Registers of their own keep the decoding of the cycle out of the round.
-        first, last = Signal(init=1), Signal()
-        constants = iota_constants()
-        iota = [Signal(7, name=f"iota_{r}", init=constants[r]) for r in range(self.rounds)]
-        loaded = Signal()  # a block is in front of its first round
+        loaded = Signal()  # a block waits to be XORed, in this cycle
+        closes = Signal()  # it ends its message
         closing = Signal()  # the block in the state ends its message
-        ending = Signal()  # the last round of a message
         step = Signal()
+        ending = Signal()  # the last round of a message is made
+        constants = iota_constants()
+        iota = [Signal(7, name=f"iota_{r}") for r in range(self.rounds)]
         m.d.comb += [
-            ending.eq(last & closing),
+            following.eq(Mux(last | empty, 0, cycle + 1)),
             # Not ``o.ready``: a digest taken in the very last cycle is not worth the path.
-            step.eq(Mux(first, loaded, ~(ending & self.o.valid))),
-            load.eq(full & Mux(first, ~loaded, last & ~(ending & self.o.valid))),
+            ending.eq(last & closing & ~self.o.valid),
+            step.eq(Mux(empty | (last & ~closing), loaded, ~last | ending)),
         ]
         with m.If(step):
-            m.d.sync += [cycle.eq(following), first.eq(following == 0), last.eq(following == cycles - 1)]
+            m.d.sync += [empty.eq(ending), cycle.eq(following), last.eq(following == cycles - 1)]
             with m.Switch(following):
                 for c in range(cycles):
                     with m.Case(c):
                         m.d.sync += [s.eq(constants[c * self.rounds + r]) for r, s in enumerate(iota)]
+            with m.If(ending):
+                m.d.sync += [s.eq(0) for s in iota]
 
-        # What the state is XORed with: a block in front of the first round, zero in front of all others. A
-        # register cleared by its reset takes less than a gate in front of the round, and no time.
-        given = [Signal(64, name=f"given_{n}") for n in range(RATE)]
+        # What is XORed: zero but for one cycle. Cleared by its reset, a register takes less than a gate, and
+        # no time.
+        penultimate = Signal()
+        given = [Signal(64, name=f"given_{n}", reset_less=True) for n in range(RATE)]
+        m.d.comb += [
+            penultimate.eq(~empty & (following == cycles - 1)),
+            load.eq(full & ~loaded & Mux(last & closing, ending, empty | last | (penultimate & ~closing))),
+        ]
         m.d.sync += loaded.eq(load)
         with m.If(load):
-            m.d.sync += closing.eq(final)
+            m.d.sync += closes.eq(final)
             m.d.sync += [g.eq(b) for g, b in zip(given, block, strict=True)]
         with m.Else():
             m.d.sync += [g.eq(0) for g in given]
+        with m.If(loaded):
+            m.d.sync += closing.eq(closes)
 
-        state = [Signal(64, name=f"lane_{n}") for n in range(25)]
-        lanes: list[Value] = [lane ^ given[n] if n < RATE else lane for n, lane in enumerate(state)]
+        state = [Signal(64, name=f"lane_{n}", reset_less=True) for n in range(25)]
+        lanes: list[Value] = list(state)
         for r in range(self.rounds):
             lanes = self._round(m, r, lanes, iota[r])
+        lanes = [lane ^ given[n] if n < RATE else lane for n, lane in enumerate(lanes)]
 
+        digest = Signal(DIGEST, reset_less=True)
+        m.d.comb += self.o.payload.eq(digest)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(step):
             m.d.sync += [s.eq(lane) for s, lane in zip(state, lanes, strict=True)]
             with m.If(ending):
-                # Clearing here, by the flip-flops' reset, spares a multiplexer in front of the first round.
-                m.d.sync += [s.eq(0) for s in state]
-                m.d.sync += self.o.valid.eq(1)
-                for n in range(4):
-                    m.d.sync += self.o.payload[64 * n : 64 * n + 64].eq(lanes[n])
+                m.d.sync += [self.o.valid.eq(1), digest.eq(Cat(lanes[:4]))]
+        # To keep the flip-flops' reset free for this, the component's own clears the state a cycle later.
+        stale = Signal(init=1)
+        m.d.sync += stale.eq(0)
+        with m.If(stale | ending):
+            m.d.sync += [s.eq(0) for s in state]
         return m
 
     @staticmethod

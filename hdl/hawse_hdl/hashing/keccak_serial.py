@@ -42,9 +42,12 @@ class Keccak256Serial(wiring.Component):
 
         # A pass steps through the lanes: x and, five lanes apart, rows. Each lane goes through three stages:
         # it is read; combined; rotated and written.
-        x, row = Signal(3), Signal(5)
+        x = Signal(3)
+        row = Signal(5)
         step = Signal()
-        absorbing, chi, squeezing = Signal(), Signal(), Signal()
+        absorbing = Signal()
+        chi = Signal()
+        squeezing = Signal()
         fresh = Signal(init=1)  # the state is zero, whatever the memory holds
         finishes = Signal()  # the block in the state ends its message
         turn = Signal(range(ROUNDS))
@@ -61,9 +64,14 @@ class Keccak256Serial(wiring.Component):
                 m.d.sync += [x.eq(0), row.eq(Mux(row == _LANES - 5, 0, row + 5))]
 
         # Read, and where it came from.
-        there, lane = Signal(), Signal(5)
-        of_absorb, of_chi, of_squeeze, skip = Signal(), Signal(), Signal(), Signal()
-        top_row, bare = Signal(), Signal()
+        there = Signal()
+        lane = Signal(5)
+        of_absorb = Signal()
+        of_chi = Signal()
+        of_squeeze = Signal()
+        skip = Signal()
+        top_row = Signal()
+        bare = Signal()
         word = Signal(64)
         iota = Signal(len(IOTA_BITS))
         m.d.sync += [
@@ -101,7 +109,8 @@ class Keccak256Serial(wiring.Component):
             parity = Mux(top_row, 0, column[0]) ^ result
             m.d.sync += [a.eq(b) for a, b in pairwise(column)]
             m.d.sync += column[4].eq(Mux(of_absorb | of_chi, parity, column[0]))
-        combined, amount = Signal(64), Signal(6)
+        combined = Signal(64)
+        amount = Signal(6)
         m.d.sync += [combined.eq(result), amount.eq(0), write.addr.eq(lane), write.en.eq(0)]
         with m.If(there & ~of_squeeze):
             m.d.sync += write.en.eq(~skip)

@@ -47,6 +47,7 @@ class Padding(wiring.Component):
         marks = Signal()  # this word brings the 0x01
         ends = Signal()  # this word ends the padded message
         word = Signal(64)
+        out = Signal(64, reset_less=True)
         fills = place == RATE - 1
         m.d.comb += [
             marks.eq(Mux(padding, ~marked, given.last & (given.bytes != 8))),
@@ -59,12 +60,12 @@ class Padding(wiring.Component):
             )
         room = ~self.o.valid | self.o.ready
         there = self.i.valid | padding
-        m.d.comb += self.i.ready.eq(room & ~padding)
+        m.d.comb += [self.i.ready.eq(room & ~padding), self.o.payload.data.eq(out)]
         with m.If(room):
             m.d.sync += self.o.valid.eq(there)
         with m.If(room & there):
             m.d.sync += [
-                self.o.payload.data.eq(word | ends << 63),
+                out.eq(word | ends << 63),
                 self.o.payload.fills.eq(fills),
                 self.o.payload.finishes.eq(ends),
                 place.eq(Mux(fills, 0, place + 1)),

@@ -103,7 +103,9 @@ class ReportLog(wiring.Component):
         leaves = Signal(LEAF_COUNT_BITS)  # chunks begun
         position = Signal(range(CHUNK_RECORDS))  # in the chunk
         kind = self.i.payload[:4]
-        is_record, stops, is_batch = Signal(), Signal(), Signal()
+        is_record = Signal()
+        stops = Signal()
+        is_batch = Signal()
         cuts = stops & (position != 0)
         ask = data.View(Question, asks.w_data)
         passes = Signal()  # the beat is taken
@@ -133,12 +135,14 @@ class ReportLog(wiring.Component):
                 m.d.sync += [records.eq(0), leaves.eq(0)]
 
         # Out: past the queue while it is empty; a FENCE or BATCH waits for its answer.
-        beat = Signal(BEAT)
-        digest = Signal(BEAT)
+        beat = Signal(BEAT, reset_less=True)
+        digest = Signal(BEAT, reset_less=True)
         n = Signal(range(DIGEST_WORDS))
         asked = data.View(Question, asks.r_data)
         empty = beats.level == 0
-        head, there, take = Signal(BEAT), Signal(), Signal()
+        head = Signal(BEAT)
+        there = Signal()
+        take = Signal()
         m.d.comb += [
             tree.question.valid.eq(asks.r_rdy),
             tree.question.payload.eq(asked),

@@ -75,9 +75,11 @@ class Tree(wiring.Component):
         m.d.comb += due.eq(self.question.valid & (ask.leaves == count))
 
         # Words of one place, or of two, on their way out, one read ahead.
-        first, second = Signal(6), Signal(6)
+        first = Signal(6)
+        second = Signal(6)
         word = Signal(range(DIGEST_WORDS))
-        reading, more = Signal(), Signal()
+        reading = Signal()
+        more = Signal()
         loaded = Signal()  # the read port holds a word
         final = Signal()  # which is the last
         out_ready = Signal()
@@ -100,7 +102,8 @@ class Tree(wiring.Component):
         left = Signal(LEAF_COUNT_BITS)  # peaks still to be sent, or joined for the root
         joining = Signal()  # what is sent is a node; else a fence's digest
         folding = Signal()  # joining for the root
-        folded, held = Signal(6), Signal()  # where the joined peaks are, and whether there are any yet
+        folded = Signal(6)  # where the joined peaks are
+        held = Signal()  # there are any yet
         from_node = Signal()  # the digest coming in is a node's
         meets = Signal()  # a peak of the same height
         place = Signal(6)  # where it goes

@@ -42,7 +42,8 @@ class Deframer(wiring.Component):
         count = Signal(range(longest + 2))  # bytes since the flag; stops above the longest frame
         escaped = Signal()
         broken = Signal()  # an escape before a byte that needs none
-        raw, take = Signal(8), Signal()
+        raw = Signal(8)
+        take = Signal()
         last = Signal(WORD - 8)  # the three bytes before this one
         length, position = self.header.length, count >> 2
         shape = Signal()

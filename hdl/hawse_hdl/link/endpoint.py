@@ -79,9 +79,11 @@ class Endpoint(wiring.Component):
         store, load = incoming.write_port(), incoming.read_port()
         in_lengths = Signal(lengths)
         expected = Signal(16)
-        consumed, held = Signal(slot_bits), Signal(range(self._slots + 1))
+        consumed = Signal(slot_bits)
+        held = Signal(range(self._slots + 1))
         room = Signal()  # as the frame began; a slot that is freed under it would hold half of it
-        accept, free = Signal(), Signal()
+        accept = Signal()
+        free = Signal()
         with m.If(deframer.begin):
             m.d.sync += room.eq(held != self._slots)
         m.d.comb += [
@@ -97,7 +99,9 @@ class Endpoint(wiring.Component):
         command = Signal(WORD * BEAT_WORDS)
         word = Signal(range(BEAT_WORDS + 1))  # the next one to read of this command
         which = Signal(range(_BEATS))  # command of the slot
-        reading, read, full = Signal(), Signal(), Signal()
+        reading = Signal()
+        read = Signal()
+        full = Signal()
         m.d.comb += [
             load.addr.eq(Cat(word[:3], which, consumed)),
             reading.eq((held != 0) & (word != BEAT_WORDS)),
@@ -118,13 +122,16 @@ class Endpoint(wiring.Component):
         m.submodules.outgoing = outgoing = Memory(shape=WORD, depth=self._slots * SLOT_WORDS, init=[])
         keep, fetch = outgoing.write_port(), outgoing.read_port()
         out_lengths = Signal(lengths)
-        base, following, tail = Signal(16), Signal(16), Signal(16)
+        base = Signal(16)
+        following = Signal(16)
+        tail = Signal(16)
         limit = Signal(16)  # the host has room for frames before this one
         beat = Signal(WORD * BEAT_WORDS)
         part = Signal(range(BEAT_WORDS + 1), init=BEAT_WORDS)  # the next word of ``beat`` to keep
         filled = Signal(range(_BEATS))
         quiet = Signal(range(self._linger + 1))
-        commit, flush = Signal(), Signal()
+        commit = Signal()
+        flush = Signal()
         keeping, space = part != BEAT_WORDS, (tail - base)[: slot_bits + 1] != self._slots
         m.d.comb += [
             self.beats.ready.eq(~keeping & space & ~self.reset),
@@ -150,13 +157,15 @@ class Endpoint(wiring.Component):
 
         # What to send next: RESET_DONE before DATA before ACK.
         sent = framer.frame.valid & framer.frame.ready
-        done_due, ack_due = Signal(), Signal()
+        done_due = Signal()
+        ack_due = Signal()
         fresh = Signal(range(self._slots + 2))  # slots freed of which the host has not heard
         probe = Signal()  # one frame may go though the host has no room: perhaps it told, and that was lost
         can_send = Signal()
         ahead = (limit - following)[:16]
         m.d.comb += can_send.eq((following != tail) & (((ahead != 0) & ~ahead[15]) | probe))
-        send_done, send_data = Signal(), Signal()
+        send_done = Signal()
+        send_data = Signal()
         m.d.comb += [
             send_done.eq(done_due & ~self.reset),
             send_data.eq(can_send & ~send_done),
@@ -184,7 +193,9 @@ class Endpoint(wiring.Component):
 
         # Words of the frame on its way. Its slot may be acknowledged and filled anew while it is sent again;
         # the host then drops the mixture, which has an old number.
-        origin, offset, fetched = Signal(slot_bits), Signal(range(SLOT_WORDS)), Signal()
+        origin = Signal(slot_bits)
+        offset = Signal(range(SLOT_WORDS))
+        fetched = Signal()
         m.d.comb += [
             fetch.addr.eq(Cat(offset, origin)),
             framer.words.payload.eq(fetch.data),
@@ -208,8 +219,11 @@ class Endpoint(wiring.Component):
 
         # What came. The header has been stable long enough for these to lag by a cycle; no frame is begun in
         # the cycle of ``done``.
-        above, same, in_order = Signal(), Signal(), Signal()
-        advance, window = Signal(16), Signal(16)
+        above = Signal()
+        same = Signal()
+        in_order = Signal()
+        advance = Signal(16)
+        window = Signal(16)
         m.d.sync += [
             above.eq(header.epoch > self.epoch),
             same.eq(header.epoch == self.epoch),

@@ -34,8 +34,10 @@ class Framer(wiring.Component):
         left = Signal(range(HEADER_BYTES + 1))  # bytes in it
         words = Signal(range(SLOT_WORDS + 1))  # words to come
         at = Signal(range(CRC_BYTES))
-        byte, escaped = Signal(8), Signal()
-        special, gone = Signal(), Signal()  # needs an escape; has left
+        byte = Signal(8)
+        escaped = Signal()
+        special = Signal()  # needs an escape
+        gone = Signal()  # has left
 
         m.d.comb += [
             special.eq((byte == FLAG) | (byte == ESCAPE)),

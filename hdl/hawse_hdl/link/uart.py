@@ -41,7 +41,8 @@ class UART(wiring.Component):
         line = Signal(init=1)
         m.submodules.sync = FFSynchronizer(self.rxd, line, init=1)
         in_time = Signal(range(divisor))
-        in_bits, in_left = Signal(8), Signal(range(10))  # left: data bits, and the start bit as 9
+        in_bits = Signal(8)
+        in_left = Signal(range(10))  # data bits, and the start bit as 9
         with m.If(self.rx.ready):
             m.d.sync += self.rx.valid.eq(0)
         with m.FSM():
@@ -66,7 +67,8 @@ class UART(wiring.Component):
                 m.next = "REST"
 
         out_time = Signal(range(divisor))
-        out_bits, out_left = Signal(10, init=1), Signal(range(11))
+        out_bits = Signal(10, init=1)
+        out_left = Signal(range(11))
         m.d.comb += [self.txd.eq(out_bits[0]), self.tx.ready.eq(out_left == 0)]
         with m.If(out_left != 0):
             m.d.sync += out_time.eq(out_time - 1)
