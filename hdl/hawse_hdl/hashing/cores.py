@@ -91,7 +91,7 @@ class HashCores(wiring.Component):
 
     Latency: of :class:`RecordQueue` and :class:`Hasher`; a node waits for the leaf that its core takes in.
     Initiation interval: an entry a cycle; with full queues ``64 * cores`` records and ``cores`` nodes every
-    ``13 * max(17, 24 / rounds)`` cycles.
+    ``13 * max(17, 24 / rounds) + 2`` cycles.
     Ordering: kept among leaves and among nodes.  Reset: forgets everything.
     Back-pressure: entries wait while the queue of the core whose turn it is is full. At most ``cores`` nodes
     may be under way; their digests must be taken.

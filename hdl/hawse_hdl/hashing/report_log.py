@@ -13,7 +13,7 @@ from .tree import LEAF_COUNT_BITS, Question, Tree
 
 #: Records of a full chunk.
 CHUNK_RECORDS = 64
-#: Hash cores that take a record every cycle, which is all that a book can give: 64 in 13 * 24 / 5 cycles.
+#: Hash cores that take a record every cycle, all that a book can give: 64 in (13 * 24 + 2) / 5 cycles.
 CORES = 5
 
 
@@ -26,12 +26,12 @@ class ReportLog(wiring.Component):
     pass untouched. What comes behind a FENCE waits in a queue of beats, while its records are hashed already.
 
     Latency: 1 cycle while no FENCE or BATCH waits. Theirs, from the moment that they come in, is below
-    ``(depth / 64 + 3 + joins + waiting) * 13 * max(17, 24 / rounds)`` cycles, where ``joins`` is how many
-    nodes lie above the last leaf (at most log2 of the leaves) and ``waiting`` how many FENCEs and BATCHes
+    ``(depth / 64 + 3 + joins + waiting) * (13 * max(17, 24 / rounds) + 2)`` cycles, where ``joins`` is how
+    many nodes lie above the last leaf (at most log2 of the leaves) and ``waiting`` how many FENCEs and BATCHes
     before it have not left. In an idle log it is a hash of the chunk that they cut, of each join and of the
     digest.
-    Initiation interval: 1 beat; behind full queues ``64 * cores`` records every ``13 * max(17, 24 / rounds)``
-    cycles.
+    Initiation interval: 1 beat; behind full queues ``64 * cores`` records every
+    ``13 * max(17, 24 / rounds) + 2`` cycles.
     Ordering: kept.  Reset: an empty log; beats inside are lost.
     Back-pressure: beats wait inside while ``o`` does; they are held up when ``beats`` wait, when the queue of
     the core whose turn it is is full, and, if it is a FENCE or BATCH, when ``fences`` wait.
