@@ -26,6 +26,8 @@ from amaranth.lib.wiring import Flow, In, Out
 from amaranth.utils import ceil_log2
 from hawse.wire.schema import Geometry
 
+from .memory import NO_COLLISION
+
 
 class RouteError(Exception):
     """A tool is missing or failed; says which, and the end of what it printed."""
@@ -99,9 +101,12 @@ class Pinned(wiring.Component):
 
 
 class BlockRams:
-    """Elaborates a memory that is deeper than a block RAM as lanes that need no multiplexer, or a small one.
+    """Elaborates memories so that Yosys puts nothing beside the block RAMs of an ECP5.
 
-    Yosys stacks RAMs of nine bits instead, and the multiplexer behind them costs a third of the cycle.
+    One that is deeper than a block RAM becomes lanes that need no multiplexer, or a small one: Yosys stacks
+    RAMs of nine bits instead, and the multiplexer behind them costs a third of the cycle. Where no collisions
+    matter (:data:`hawse_hdl.memory.NO_COLLISION`) words are read into registers, which Yosys then finds in the
+    block RAM: it heeds the attribute only for those.
     """
 
     #: Bits of one RAM that a width which is a power of two can use.
@@ -112,6 +117,9 @@ class BlockRams:
         width = Shape.cast(memory.shape).width
         lane = max(1, self.BITS >> ceil_log2(memory.depth))
         if width <= lane or memory.depth <= self.BITS // 8:
+            lane = width
+        registered = any(port.domain != "comb" for port in memory.read_ports)
+        if lane == width and not (registered and NO_COLLISION.items() <= memory.attrs.items()):
             return memory.elaborate(None)
         m = Module()
         for low in range(0, width, lane):
@@ -124,10 +132,16 @@ class BlockRams:
                 m.d.comb += [write.addr.eq(port.addr), write.en.eq(port.en)]
                 m.d.comb += write.data.eq(Value.cast(port.data)[bits])
             for port in memory.read_ports:
-                read = part.read_port(domain=port.domain)
-                m.d.comb += [read.addr.eq(port.addr), Value.cast(port.data)[bits].eq(read.data)]
-                if port.domain != "comb":
-                    m.d.comb += read.en.eq(port.en)
+                read = part.read_port(domain="comb")
+                data = Value.cast(port.data)[bits]
+                m.d.comb += read.addr.eq(port.addr)
+                if port.domain == "comb":
+                    m.d.comb += data.eq(read.data)
+                else:
+                    register = Signal(len(data), reset_less=True)
+                    m.d.comb += data.eq(register)
+                    with m.If(port.en):
+                        m.d[port.domain] += register.eq(read.data)
         return m
 
 
