@@ -1,6 +1,6 @@
 """The whole pipeline, streams joined: UART, link, core."""
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
@@ -42,13 +42,13 @@ class Appliance(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.link = link = Endpoint(timeout=self.timeout)
-        core = Core(self.geometry, hash_cores=self.hash_cores)
-        m.submodules.core = ResetInserter(link.reset)(core)
+        m.submodules.core = core = Core(self.geometry, hash_cores=self.hash_cores)
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, link.commands, core.commands)
         connect(m, core.beats, link.beats)
         m.d.comb += [
+            core.reset.eq(link.reset),
             core.epoch.eq(link.epoch),
             self.idle.eq(link.idle & core.idle & ~link.reset),
             self.unacked.eq(link.unacked),

@@ -1,6 +1,6 @@
 """The core: matching engine and report log, without link."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
@@ -26,6 +26,8 @@ class Core(wiring.Component):
 
     commands: In(stream.Signature(COMMAND))
     beats: Out(stream.Signature(BEAT))
+    #: Resets the core, beside the domain's own; held for 8 cycles or more.
+    reset: In(1)
     #: Counts resets; held constant between them.
     epoch: In(32)
     #: The book has a command at work.
@@ -47,8 +49,12 @@ class Core(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.book = book = Book(self.geometry)
-        m.submodules.log = log = ReportLog(self.hash_cores)
+        book, log = Book(self.geometry), ReportLog(self.hash_cores)
+        # From registers near them, one after the other: one net to all of it would be the slowest of all.
+        log_reset = Signal(reset_less=True)
+        book_reset = Signal(reset_less=True)
+        m.d.sync += [log_reset.eq(self.reset), book_reset.eq(log_reset)]
+        m.submodules.book, m.submodules.log = ResetInserter(book_reset)(book), ResetInserter(log_reset)(log)
         connect(m, flipped(self.commands), book.commands)
         connect(m, book.beats, log.i)
         connect(m, log.o, flipped(self.beats))

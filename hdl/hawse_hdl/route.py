@@ -26,6 +26,8 @@ from amaranth.lib.wiring import Flow, In, Out
 from amaranth.utils import ceil_log2
 from hawse.wire.schema import Geometry
 
+from .memory import NO_COLLISION
+
 
 class RouteError(Exception):
     """A tool is missing or failed; says which, and the end of what it printed."""
@@ -38,15 +40,27 @@ class Device:
     family: str
     options: tuple[str, ...]
     synthesis: str
+    #: Sites for the wires; without any, nextpnr chooses.
+    sites: tuple[str, ...] = ()
 
 
+# The electrostatic placer needs a quarter less wire for the hash cores than the default one, with which the
+# appliance cannot be routed; it wants to know the sites. Those of a ULX3S, as far as it has such wires.
+_PLACER = ("--placer", "static")
+_SITES = ("G2", "D6", "M1", "L4", "R1")
 #: Parts by the vendor's name. Without -nowidelut the hash cores need three times the area.
 DEVICES = {
     "LFE5UM5G-85F-8": Device(
-        "ecp5", ("--um5g-85k", "--speed", "8", "--package", "CABGA381"), "synth_ecp5 -nowidelut"
+        "ecp5",
+        ("--um5g-85k", "--speed", "8", "--package", "CABGA381", *_PLACER),
+        "synth_ecp5 -nowidelut",
+        _SITES,
     ),
     "LFE5U-85F-6": Device(
-        "ecp5", ("--85k", "--speed", "6", "--package", "CABGA381"), "synth_ecp5 -nowidelut"
+        "ecp5",
+        ("--85k", "--speed", "6", "--package", "CABGA381", *_PLACER),
+        "synth_ecp5 -nowidelut",
+        _SITES,
     ),
     "iCE40UP5K": Device("ice40", ("--up5k", "--package", "sg48"), "synth_ice40 -dsp -spram"),
     "iCE40HX8K": Device("ice40", ("--hx8k", "--package", "ct256"), "synth_ice40"),
@@ -99,9 +113,12 @@ class Pinned(wiring.Component):
 
 
 class BlockRams:
-    """Elaborates a memory that is deeper than a block RAM as lanes that need no multiplexer, or a small one.
+    """Elaborates memories so that Yosys puts nothing beside the block RAMs of an ECP5.
 
-    Yosys stacks RAMs of nine bits instead, and the multiplexer behind them costs a third of the cycle.
+    One that is deeper than a block RAM becomes lanes that need no multiplexer, or a small one: Yosys stacks
+    RAMs of nine bits instead, and the multiplexer behind them costs a third of the cycle. If no collision
+    matters (:data:`hawse_hdl.memory.NO_COLLISION`) words are read into registers, which Yosys then finds in
+    the block RAM: it heeds the attribute only for those.
     """
 
     #: Bits of one RAM that a width which is a power of two can use.
@@ -112,6 +129,9 @@ class BlockRams:
         width = Shape.cast(memory.shape).width
         lane = max(1, self.BITS >> ceil_log2(memory.depth))
         if width <= lane or memory.depth <= self.BITS // 8:
+            lane = width
+        registered = any(port.domain != "comb" for port in memory.read_ports)
+        if lane == width and not (registered and NO_COLLISION.items() <= memory.attrs.items()):
             return memory.elaborate(None)
         m = Module()
         for low in range(0, width, lane):
@@ -124,10 +144,16 @@ class BlockRams:
                 m.d.comb += [write.addr.eq(port.addr), write.en.eq(port.en)]
                 m.d.comb += write.data.eq(Value.cast(port.data)[bits])
             for port in memory.read_ports:
-                read = part.read_port(domain=port.domain)
-                m.d.comb += [read.addr.eq(port.addr), Value.cast(port.data)[bits].eq(read.data)]
-                if port.domain != "comb":
-                    m.d.comb += read.en.eq(port.en)
+                read = part.read_port(domain="comb")
+                data = Value.cast(port.data)[bits]
+                m.d.comb += read.addr.eq(port.addr)
+                if port.domain == "comb":
+                    m.d.comb += data.eq(read.data)
+                else:
+                    register = Signal(len(data), reset_less=True)
+                    m.d.comb += data.eq(register)
+                    with m.If(port.en):
+                        m.d[port.domain] += register.eq(read.data)
         return m
 
 
@@ -176,8 +202,14 @@ def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float) -
     """One seed's utilisation and clock, made once for each netlist and tool."""
     nextpnr = _tool(f"nextpnr-{device.family}")
     terms = [*device.options, "--freq", f"{goal_mhz:g}", "--seed", str(seed)]
-    key = hashlib.sha256(f"{_version(nextpnr)} {terms}".encode()).hexdigest()[:8]
+    key = hashlib.sha256(f"{_version(nextpnr)} {terms} {device.sites}".encode()).hexdigest()[:8]
     stem = netlist.with_suffix(f".{key}-seed{seed}")
+    if device.sites:
+        pins = stem.with_name(stem.name + ".lpf")
+        ports = json.loads(netlist.read_text())["modules"]["top"]["ports"]
+        wires = zip(ports, device.sites, strict=False)
+        pins.write_text("".join(f'LOCATE COMP "{port}" SITE "{site}";\n' for port, site in wires))
+        terms += ["--lpf", str(pins)]
     report = stem.with_name(stem.name + ".report.json")
     if not report.exists():
         part = report.with_suffix(".part")

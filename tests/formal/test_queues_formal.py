@@ -4,8 +4,8 @@ from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Mux, ResetSi
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from hawse_hdl.book.layouts import ends_layout
-from hawse_hdl.book.memory import ForwardedMemory
 from hawse_hdl.book.queues import Act, Queues
+from hawse_hdl.memory import ForwardedMemory
 from support.formal import TinyGeometry, hold, show
 
 GEOMETRY = TinyGeometry(instruments=1, levels=2, orders=4)

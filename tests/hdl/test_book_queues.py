@@ -5,8 +5,8 @@ import random
 import pytest
 from hawse.wire import Geometry
 from hawse_hdl.book.layouts import ends_layout, place_layout
-from hawse_hdl.book.memory import ForwardedMemory
 from hawse_hdl.book.queues import Act, Queues, change_layout
+from hawse_hdl.memory import ForwardedMemory
 
 GEOMETRY = Geometry(instruments=2, levels=1024, orders=64)
 PLACE, ENDS, CHANGE = place_layout(GEOMETRY), ends_layout(GEOMETRY), change_layout()

@@ -66,7 +66,7 @@ def test_stalls(transfer, core, stalls):
     check(transfer, core(), messages, stalls=stalls, seed=seed)
 
 
-@pytest.mark.parametrize(("rounds", "interval"), [(1, 24), (2, 17)])
+@pytest.mark.parametrize(("rounds", "interval"), [(1, 24), (2, 18)])
 def test_no_dead_cycles(rounds, interval):
     """Blocks follow each other at the initiation interval; a message takes one more, if that shows."""
     component = Keccak256(rounds)

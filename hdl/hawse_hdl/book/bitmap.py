@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 from hawse.wire import Geometry, Side
 
+from ..memory import ForwardedMemory
 from .layouts import best_layout, instrument_bits, place_layout
-from .memory import ForwardedMemory
 from .queues import change_layout
 
 WORD = 32

@@ -10,12 +10,12 @@ from amaranth.utils import ceil_log2
 from hawse.wire import Geometry, Kind, Opcode, Reason, Side, TimeInForce
 
 from .. import layouts
+from ..memory import ForwardedMemory
 from .bitmap import PriceBitmap
 from .check import Check, OrderCheck, verdict_layout
 from .fronts import Fronts
 from .layouts import handle_bits, record_layout, row_layout, task_layout
 from .matcher import Matcher
-from .memory import ForwardedMemory
 from .outbox import Outbox
 from .queues import Act, Queues
 

@@ -7,8 +7,8 @@ from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import Geometry, Side
 
+from ..memory import ForwardedMemory
 from .layouts import ends_layout, handle_bits, place_layout
-from .memory import ForwardedMemory
 
 
 class Act(enum.Enum, shape=3):

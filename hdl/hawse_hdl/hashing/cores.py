@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from hawse.wire import RECORD_BYTES
 
+from ..memory import BlockFIFO
 from .hasher import DIGEST_WORDS, Hasher, Piece, Size, Tag
 
 
@@ -51,7 +51,7 @@ class RecordQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         # One more entry waits in the output register of the queue.
-        m.submodules.queue = queue = SyncFIFOBuffered(width=Entry.as_shape().size, depth=self.depth + 1)
+        m.submodules.queue = queue = BlockFIFO(width=Entry.as_shape().size, depth=self.depth + 1)
         m.d.comb += [
             queue.w_data.eq(self.i.payload.as_value()),
             queue.w_en.eq(self.i.valid),
@@ -91,7 +91,7 @@ class HashCores(wiring.Component):
 
     Latency: of :class:`RecordQueue` and :class:`Hasher`; a node waits for the leaf that its core takes in.
     Initiation interval: an entry a cycle; with full queues ``64 * cores`` records and ``cores`` nodes every
-    ``13 * max(17, 24 / rounds) + 2`` cycles.
+    ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept among leaves and among nodes.  Reset: forgets everything.
     Back-pressure: entries wait while the queue of the core whose turn it is is full. At most ``cores`` nodes
     may be under way; their digests must be taken.

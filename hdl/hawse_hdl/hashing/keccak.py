@@ -48,7 +48,7 @@ class Keccak256(wiring.Component):
     last round, where a gate has an input to spare; only the first one of a message takes a cycle for that.
 
     Latency: ``20 + 24 / rounds`` cycles from the first word of a message of one block to its digest.
-    Initiation interval: a block every ``max(17, 24 / rounds)`` cycles, and one more for each message.
+    Initiation interval: a block every ``max(18, 24 / rounds)`` cycles, and one more for each message.
     Ordering: one digest a message, in order.
     Reset: forgets every message.
     Back-pressure: a digest that is not taken holds the last round of the next message, then its input.
@@ -85,7 +85,7 @@ class Keccak256(wiring.Component):
         final = Signal()  # the full block ends its message
         load = Signal()  # the block leaves its buffer
         shift = padding.o.valid & padding.o.ready
-        m.d.comb += padding.o.ready.eq(~full | load)
+        m.d.comb += padding.o.ready.eq(~full)
         with m.If(load):
             m.d.sync += full.eq(0)
         with m.If(shift):
@@ -95,11 +95,12 @@ class Keccak256(wiring.Component):
         # A block is XORed into what comes out of the last round of the one before it. A message begins with a
         # cycle in which state and round constants are zero, so that the state becomes its first block.
         empty = Signal(init=1)
+        # Registers of their own keep the decoding of the cycle out of the round.
+        penultimate = Signal()
         last = Signal()
         cycle = Signal(range(cycles))
         following = Signal.like(cycle)
         loaded = Signal()  # a block waits to be XORed, in this cycle
-        closes = Signal()  # it ends its message
         closing = Signal()  # the block in the state ends its message
         step = Signal()
         ending = Signal()  # the last round of a message is made
@@ -112,7 +113,12 @@ class Keccak256(wiring.Component):
             step.eq(Mux(empty | (last & ~closing), loaded, ~last | ending)),
         ]
         with m.If(step):
-            m.d.sync += [empty.eq(ending), cycle.eq(following), last.eq(following == cycles - 1)]
+            m.d.sync += [
+                empty.eq(ending),
+                cycle.eq(following),
+                penultimate.eq(following == cycles - 2),
+                last.eq(following == cycles - 1),
+            ]
             with m.Switch(following):
                 for c in range(cycles):
                     with m.Case(c):
@@ -122,20 +128,17 @@ class Keccak256(wiring.Component):
 
         # What is XORed: zero but for one cycle. Cleared by its reset, a register takes less than a gate, and
         # no time.
-        penultimate = Signal()
         given = [Signal(64, name=f"given_{n}", reset_less=True) for n in range(RATE)]
-        m.d.comb += [
-            penultimate.eq(~empty & (following == cycles - 1)),
-            load.eq(full & ~loaded & Mux(last & closing, ending, empty | last | (penultimate & ~closing))),
-        ]
+        m.d.comb += load.eq(
+            full & ~loaded & Mux(last & closing, ending, empty | last | (penultimate & ~closing))
+        )
         m.d.sync += loaded.eq(load)
         with m.If(load):
-            m.d.sync += closes.eq(final)
             m.d.sync += [g.eq(b) for g, b in zip(given, block, strict=True)]
         with m.Else():
             m.d.sync += [g.eq(0) for g in given]
         with m.If(loaded):
-            m.d.sync += closing.eq(closes)
+            m.d.sync += closing.eq(final)
 
         state = [Signal(64, name=f"lane_{n}", reset_less=True) for n in range(25)]
         lanes: list[Value] = list(state)

@@ -2,11 +2,12 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from hawse.wire import Kind
 
 from ..layouts import BATCH, BEAT, FENCE
+from ..memory import BlockFIFO
 from .cores import HashCores
 from .hasher import DIGEST_WORDS
 from .tree import LEAF_COUNT_BITS, Question, Tree
@@ -26,12 +27,12 @@ class ReportLog(wiring.Component):
     pass untouched. What comes behind a FENCE waits in a queue of beats, while its records are hashed already.
 
     Latency: 1 cycle while no FENCE or BATCH waits. Theirs, from the moment that they come in, is below
-    ``(depth / 64 + 3 + joins + waiting) * (13 * max(17, 24 / rounds) + 2)`` cycles, where ``joins`` is how
-    many nodes lie above the last leaf (at most log2 of the leaves) and ``waiting`` how many FENCEs and BATCHes
-    before it have not left. In an idle log it is a hash of the chunk that they cut, of each join and of the
-    digest.
+    ``(depth / 64 + 3 + joins + waiting) * (13 * max(18, 24 / rounds) + 2)`` cycles, where ``joins`` is how
+    many nodes lie above the last leaf (at most log2 of the leaves) and ``waiting`` how many FENCEs and
+    BATCHes before it have not left. In an idle log it is a hash of the chunk that they cut, of each join and
+    of the digest.
     Initiation interval: 1 beat; behind full queues ``64 * cores`` records every
-    ``13 * max(17, 24 / rounds) + 2`` cycles.
+    ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept.  Reset: an empty log; beats inside are lost.
     Back-pressure: beats wait inside while ``o`` does; they are held up when ``beats`` wait, when the queue of
     the core whose turn it is is full, and, if it is a FENCE or BATCH, when ``fences`` wait.
@@ -88,7 +89,7 @@ class ReportLog(wiring.Component):
         wiring.connect(m, self.cores.leaf_digest, tree.leaves)
         wiring.connect(m, tree.node, self.cores.node)
         wiring.connect(m, self.cores.node_digest, tree.node_digest)
-        m.submodules.beats = beats = SyncFIFOBuffered(width=BEAT.width, depth=self.beats)
+        m.submodules.beats = beats = BlockFIFO(width=BEAT.width, depth=self.beats)
         m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences)
         m.d.comb += [
             tree.epoch.eq(self.epoch),

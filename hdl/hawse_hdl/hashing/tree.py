@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..memory import NO_COLLISION
 from .hasher import DIGEST_WORDS, Piece, Size, Tag
 
 LEAF_COUNT_BITS = 48
@@ -62,7 +63,9 @@ class Tree(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.places = places = Memory(shape=unsigned(64), depth=64 * DIGEST_WORDS, init=[])
+        m.submodules.places = places = Memory(
+            shape=unsigned(64), depth=64 * DIGEST_WORDS, init=[], attrs=NO_COLLISION
+        )
         write, read = places.write_port(), places.read_port()
         # Heights of the nodes under way.
         m.submodules.heights = heights = SyncFIFO(width=6, depth=self.nodes)

@@ -102,17 +102,22 @@ class Endpoint(wiring.Component):
         reading = Signal()
         read = Signal()
         full = Signal()
+        taken = Signal()  # a cycle ago: what follows from it is not in the path of ``commands.ready``
         m.d.comb += [
             load.addr.eq(Cat(word[:3], which, consumed)),
             reading.eq((held != 0) & (word != BEAT_WORDS)),
-            self.commands.valid.eq(full),
+            self.commands.valid.eq(full & ~taken),
             self.commands.payload.eq(command),
         ]
-        m.d.sync += [read.eq(reading), word.eq(word + reading)]
+        m.d.sync += [
+            read.eq(reading),
+            word.eq(word + reading),
+            taken.eq(self.commands.valid & self.commands.ready),
+        ]
         with m.If(read):
             m.d.sync += command.eq(Cat(command[WORD:], load.data))
             m.d.sync += full.eq(word == BEAT_WORDS)
-        with m.If(full & self.commands.ready):
+        with m.If(taken):
             m.d.sync += [full.eq(0), word.eq(0), which.eq(which + 1)]
             with m.If(which + 1 == in_lengths[consumed]):
                 m.d.comb += free.eq(1)
@@ -258,8 +263,21 @@ class Endpoint(wiring.Component):
         with m.If(begins):
             m.d.sync += [self.epoch.eq(header.epoch), limit.eq(header.credits)]
             m.d.sync += resetting.eq(self._reset_cycles)
-            fresh_start = (expected, consumed, held, word, which, read, full, base, following, tail, filled)
-            m.d.sync += [register.eq(0) for register in (*fresh_start, fresh, probe, timer, ack_due)]
+            fresh_start = (
+                expected,
+                consumed,
+                held,
+                word,
+                which,
+                read,
+                full,
+                taken,
+                base,
+                following,
+                tail,
+                filled,
+            )
+            m.d.sync += [register.eq(0) for register in (*fresh_start, taken, fresh, probe, timer, ack_due)]
             m.d.sync += part.eq(BEAT_WORDS)
 
         m.d.comb += [

@@ -1,12 +1,29 @@
-"""Block RAM in which a write is never seen too late."""
+"""Block RAM without what Yosys puts beside it in case a word is written while it is read."""
 
 from typing import Any
 
 from amaranth.hdl import Module, ShapeLike, Signal
 from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
+
+#: Attributes of a memory in which no word is read while it is written, or nobody minds what comes then.
+NO_COLLISION = {"no_rw_check": 1}
+
+
+class BlockFIFO(SyncFIFOBuffered):
+    """A queue whose entries are in block RAM; never is one read in the cycle in which it is written.
+
+    Latency: 2 cycles.  Initiation interval: 1.  Ordering: kept.  Reset: empty.
+    Back-pressure: ``w_rdy`` is low while all but one of ``depth`` entries wait in memory.
+    """
+
+    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+        m = super().elaborate(platform)
+        m.submodules.storage.attrs.update(NO_COLLISION)
+        return m
 
 
 class ForwardedMemory(wiring.Component):
@@ -20,7 +37,7 @@ class ForwardedMemory(wiring.Component):
 
     def __init__(self, shape: ShapeLike, depth: int) -> None:
         # A word that is written while it is read comes from registers, whatever the block RAM makes of it.
-        self.memory = Memory(shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})
+        self.memory = Memory(shape=shape, depth=depth, init=[], attrs=NO_COLLISION)
         self._ports = self.memory.write_port(), self.memory.read_port(domain="comb")
         address = max(1, ceil_log2(depth))
         super().__init__(
