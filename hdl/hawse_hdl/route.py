@@ -168,8 +168,9 @@ def _tool(name: str) -> str:
 
 
 def _run(command: list[str], log: Path) -> None:
+    # In its folder: the placer leaves things where it runs, and the tools of PyPI see nothing above it.
     with log.open("w") as output:
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(command, cwd=log.parent, stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise RouteError(f"{' '.join(command)} failed, see {log}:\n{log.read_text()[-1500:]}")
 
@@ -193,7 +194,8 @@ def synthesize(top: Elaboratable, device: Device, folder: Path) -> Path:
     if not netlist.exists():
         source, part = folder / f"{key}.il", folder / f"{key}.part"
         source.write_text(text)
-        _run([yosys, "-p", f"read_rtlil {source}; {script} -json {part}"], folder / f"{key}.yosys.log")
+        script = f"read_rtlil {source.name}; {script} -json {part.name}"
+        _run([yosys, "-p", script], folder / f"{key}.yosys.log")
         part.rename(netlist)
     return netlist
 
@@ -209,12 +211,12 @@ def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float) -
         ports = json.loads(netlist.read_text())["modules"]["top"]["ports"]
         wires = zip(ports, device.sites, strict=False)
         pins.write_text("".join(f'LOCATE COMP "{port}" SITE "{site}";\n' for port, site in wires))
-        terms += ["--lpf", str(pins)]
+        terms += ["--lpf", pins.name]
     report = stem.with_name(stem.name + ".report.json")
     if not report.exists():
         part = report.with_suffix(".part")
-        command = [nextpnr, "--json", str(netlist), *terms, "--timing-allow-fail", "--report", str(part)]
-        _run([*command, "--quiet"], stem.with_name(stem.name + ".log"))
+        files = ["--json", netlist.name, "--report", part.name]
+        _run([nextpnr, *files, *terms, "--timing-allow-fail", "--quiet"], stem.with_name(stem.name + ".log"))
         part.rename(report)
     found: dict[str, Any] = json.loads(report.read_text())
     return found
