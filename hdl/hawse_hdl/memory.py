@@ -17,7 +17,7 @@ class BlockFIFO(SyncFIFOBuffered):
     """A queue whose entries are in block RAM; never is one read in the cycle in which it is written.
 
     Latency: 2 cycles.  Initiation interval: 1.  Ordering: kept.  Reset: empty.
-    Back-pressure: ``w_rdy`` is low while all but one of ``depth`` entries wait in memory.
+    Back-pressure: ``w_rdy`` is low while ``depth - 1`` entries wait in memory.
     """
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102

@@ -148,7 +148,8 @@ class Fronts(wiring.Component):
                 shape=front,
                 depth=max(2, geometry.instruments),
                 init=[],
-                attrs={"ram_style": "distributed"},  # registers would need wide multiplexers
+                # Registers would need wide multiplexers.
+                attrs={"ram_style": "distributed"} if geometry.instruments > 2 else {},
             )
             port_write = memory.write_port()
             # Decided in one cycle, written in the next.
