@@ -112,6 +112,8 @@ class Tree(wiring.Component):
         place = Signal(6)  # where it goes
         piece = self.node.payload
 
+        stores = Signal()
+        m.d.sync += write.en.eq(0)
         with m.FSM():
             with m.State("idle"):
                 came = heights.r_rdy & self.node_digest.valid
@@ -142,15 +144,18 @@ class Tree(wiring.Component):
                 ]
                 m.next = "store"
             with m.State("store"):
-                m.d.comb += [
+                m.d.sync += [
                     write.addr.eq(Cat(n, place)),
                     write.data.eq(Mux(from_node, self.node_digest.payload, self.leaves.payload)),
-                    write.en.eq(Mux(from_node, self.node_digest.valid, self.leaves.valid)),
+                    write.en.eq(stores),
+                ]
+                m.d.comb += [
+                    stores.eq(Mux(from_node, self.node_digest.valid, self.leaves.valid)),
                     self.node_digest.ready.eq(from_node),
                     self.leaves.ready.eq(~from_node),
                 ]
-                m.d.sync += n.eq(n + write.en)
-                with m.If(write.en & (n == DIGEST_WORDS - 1)):
+                m.d.sync += n.eq(n + stores)
+                with m.If(stores & (n == DIGEST_WORDS - 1)):
                     with m.If(folding):
                         m.next = "fold"
                     with m.Else():

@@ -30,7 +30,7 @@ class Endpoint(wiring.Component):
         linger: longer than the commands of a frame are apart, so that their reports go in one frame.
         reset_cycles: how long ``reset`` is held.
 
-    Latency: 11 cycles from the end of a frame to its first command; 11 + ``linger`` from a beat to its.
+    Latency: 11 cycles from the end of a frame to its first command; 12 + ``linger`` from a beat to its.
     Initiation interval: 1 byte a cycle on the line; a command or beat every 10 cycles at most.
     Ordering: kept; every command and beat of an epoch exactly once.  Reset: epoch 0, memories of no interest.
     Back-pressure: ``rx`` never waits, a frame without a slot is dropped and comes again;
@@ -138,8 +138,11 @@ class Endpoint(wiring.Component):
         commit = Signal()
         flush = Signal()
         keeping, space = part != BEAT_WORDS, (tail - base)[: slot_bits + 1] != self._slots
+        # Computed a cycle before, so that no long path leads to who waits for it.
+        opens = Signal()
+        m.d.sync += opens.eq(~keeping & space & ~flush & ~(self.beats.valid & self.beats.ready))
         m.d.comb += [
-            self.beats.ready.eq(~keeping & space & ~self.reset),
+            self.beats.ready.eq(opens & ~self.reset),
             keep.addr.eq(Cat(part[:3], filled, tail[:slot_bits])),
             keep.data.eq(beat[:WORD]),
             keep.en.eq(keeping),
@@ -166,15 +169,18 @@ class Endpoint(wiring.Component):
         ack_due = Signal()
         fresh = Signal(range(self._slots + 2))  # slots freed of which the host has not heard
         probe = Signal()  # one frame may go though the host has no room: perhaps it told, and that was lost
-        can_send = Signal()
+        could_send = Signal()
+        can_send = Signal()  # as it was a cycle ago; no frame is begun so shortly after ``done``
+        was_done = Signal()
         ahead = (limit - following)[:16]
-        m.d.comb += can_send.eq((following != tail) & (((ahead != 0) & ~ahead[15]) | probe))
+        m.d.comb += could_send.eq((following != tail) & (((ahead != 0) & ~ahead[15]) | probe))
+        m.d.sync += [can_send.eq(could_send), was_done.eq(deframer.done)]
         send_done = Signal()
         send_data = Signal()
         m.d.comb += [
             send_done.eq(done_due & ~self.reset),
             send_data.eq(can_send & ~send_done),
-            framer.frame.valid.eq((send_done | send_data | ack_due) & ~deframer.done),
+            framer.frame.valid.eq((send_done | send_data | ack_due) & ~deframer.done & ~was_done),
             framer.frame.payload.credits.eq(self._slots - held),
             framer.frame.payload.epoch.eq(self.epoch),
             framer.frame.payload.seq.eq(following),
@@ -287,6 +293,8 @@ class Endpoint(wiring.Component):
                 & ~deframer.done
                 & framer.frame.ready
                 & ~framer.frame.valid
+                & ~could_send
+                & ~was_done
                 & ~done_due
                 & (fresh < self._slots // 2)
                 & (held == 0)
