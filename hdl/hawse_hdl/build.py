@@ -15,7 +15,7 @@ from .appliance import Appliance, Board
 from .book import Book
 from .core import Core
 from .hashing import Keccak256, Keccak256Serial
-from .route import DEVICES, Pinned, RouteError, route
+from .route import DEVICES, PLACERS, Pinned, RouteError, route
 
 #: Top levels by name.
 TOPS: dict[str, Callable[[Geometry], wiring.Component]] = {
@@ -54,6 +54,7 @@ def _route(o: argparse.Namespace, geometry: Geometry) -> None:
             geometry=geometry,
             seeds=o.seeds,
             goal_mhz=o.goal_mhz,
+            placer=o.placer,
             folder=o.folder,
             jobs=o.jobs,
             progress=lambda text: print(text, file=sys.stderr, flush=True),
@@ -81,6 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     r.add_argument("--top", choices=ROUTED, default="appliance", help="[%(default)s]")
     r.add_argument("--seeds", type=int, nargs="+", default=[1], help="of nextpnr [%(default)s]")
     r.add_argument("--goal-mhz", type=float, default=150, help="what nextpnr strives for [%(default)s]")
+    r.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="of ECP5 [%(default)s]")
     r.add_argument("--jobs", type=int, default=1, help="seeds at a time [%(default)s]")
     r.add_argument("--folder", type=Path, default=Path("build/route"), help="[%(default)s]")
     r.add_argument("-o", "--output", type=Path, help="results as JSON")

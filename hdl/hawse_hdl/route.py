@@ -28,6 +28,10 @@ from hawse.wire.schema import Geometry
 
 from .memory import NO_COLLISION
 
+#: Placers of nextpnr for ECP5, the default first. The electrostatic one needs a quarter less wire for the hash
+#: cores; with the other the appliance cannot be routed. The other makes small designs a little faster.
+PLACERS = ("static", "heap")
+
 
 class RouteError(Exception):
     """A tool is missing or failed; says which, and the end of what it printed."""
@@ -44,21 +48,19 @@ class Device:
     sites: tuple[str, ...] = ()
 
 
-# The electrostatic placer needs a quarter less wire for the hash cores than the default one, with which the
-# appliance cannot be routed; it wants to know the sites. Those of a ULX3S, as far as it has such wires.
-_PLACER = ("--placer", "static")
+# The electrostatic placer wants to know the sites. Those of a ULX3S, as far as it has such wires.
 _SITES = ("G2", "D6", "M1", "L4", "R1")
 #: Parts by the vendor's name. Without -nowidelut the hash cores need three times the area.
 DEVICES = {
     "LFE5UM5G-85F-8": Device(
         "ecp5",
-        ("--um5g-85k", "--speed", "8", "--package", "CABGA381", *_PLACER),
+        ("--um5g-85k", "--speed", "8", "--package", "CABGA381"),
         "synth_ecp5 -nowidelut",
         _SITES,
     ),
     "LFE5U-85F-6": Device(
         "ecp5",
-        ("--85k", "--speed", "6", "--package", "CABGA381", *_PLACER),
+        ("--85k", "--speed", "6", "--package", "CABGA381"),
         "synth_ecp5 -nowidelut",
         _SITES,
     ),
@@ -200,10 +202,12 @@ def synthesize(top: Elaboratable, device: Device, folder: Path) -> Path:
     return netlist
 
 
-def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float) -> dict[str, Any]:
+def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float, placer: str) -> dict[str, Any]:
     """One seed's utilisation and clock, made once for each netlist and tool."""
     nextpnr = _tool(f"nextpnr-{device.family}")
-    terms = [*device.options, "--freq", f"{goal_mhz:g}", "--seed", str(seed)]
+    if not device.sites:
+        placer = "heap"
+    terms = [*device.options, "--placer", placer, "--freq", f"{goal_mhz:g}", "--seed", str(seed)]
     key = hashlib.sha256(f"{_version(nextpnr)} {terms} {device.sites}".encode()).hexdigest()[:8]
     stem = netlist.with_suffix(f".{key}-seed{seed}")
     if device.sites:
@@ -234,6 +238,7 @@ def route(
     geometry: Geometry,
     seeds: Sequence[int],
     goal_mhz: float,
+    placer: str,
     folder: Path,
     jobs: int = 1,
     progress: Callable[[str], None] = print,
@@ -253,7 +258,7 @@ def route(
     netlist = synthesize(make(), device, folder)
 
     def one(seed: int) -> dict[str, Any]:
-        found = place_and_route(netlist, device, seed, goal_mhz)
+        found = place_and_route(netlist, device, seed, goal_mhz, placer)
         clocks = {name: round(clock["achieved"], 2) for name, clock in found["fmax"].items()}
         progress(f"Seed {seed}: {clocks}")
         return found
@@ -276,5 +281,6 @@ def route(
         "bram": _used(used, "DP16KD") if ecp5 else _used(used, "ICESTORM_RAM"),
         "netlist": netlist.stem,
         "goal_mhz": goal_mhz,
+        "placer": placer,
         "tools": [_version(_tool("yosys")), nextpnr],
     }
