@@ -28,7 +28,7 @@ from hawse.wire.schema import Geometry
 
 from .memory import NO_COLLISION
 
-#: Placers of nextpnr for ECP5, the default first. The electrostatic one needs a quarter less wire for the hash
+#: Placers of nextpnr for ECP5, default first. The electrostatic one needs a quarter less wire for the hash
 #: cores; with the other the appliance cannot be routed. The other makes small designs a little faster.
 PLACERS = ("static", "heap")
 
