@@ -30,9 +30,9 @@ def spread(p):
 
 
 def test_one_flow_through_three_engines(results, tmp_path):
-    plot = tmp_path / "plot.png"
+    plot, out = tmp_path / "plot.png", tmp_path / "engine.json"
     options = ["--messages", 3000, "--scenario", "swing-25", "--variant", "interleaved", "--results", results]
-    done = bench(*options, "--plot", plot, "--json")
+    done = bench(*options, "--plot", plot, "--out", out, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["device"], found["fmax_mhz"], found["variant"]) == ("fast", 120.0, "interleaved")
@@ -47,6 +47,8 @@ def test_one_flow_through_three_engines(results, tmp_path):
     assert spread(rtl["first_report_cycles_empty"]) and spread(soft["ns"])
     assert soft["commands_per_s"] > 0 and flow["golden"]["commands_per_s"] > 0
     assert plot.read_bytes()[:4] == b"\x89PNG"
+    written = json.loads(out.read_text())
+    assert written["result"] == found and "--messages 3000 --variant interleaved" in written["command"]
 
 
 def test_without_a_routed_result_there_are_cycles_only(tmp_path):

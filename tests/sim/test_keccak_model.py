@@ -18,9 +18,10 @@ def test_digests(model, size):
     assert cycles >= 24 * 30 * (size // 136 + 1)
 
 
-def test_a_stream_of_messages_takes_24_cycles_a_permutation(model):
-    rows = np.zeros((500, 65), np.uint8)
-    assert model.hash(rows)[1] - model.hash(rows[:100])[1] == 400 * 24
+@pytest.mark.parametrize(("size", "blocks"), [(65, 1), (1537, 12)])
+def test_a_stream_of_messages_takes_24_cycles_a_permutation_and_one_a_message(model, size, blocks):
+    rows = np.zeros((500, size), np.uint8)
+    assert model.hash(rows)[1] - model.hash(rows[:100])[1] == 400 * (24 * blocks + 1)
 
 
 def test_no_message_takes_no_cycle(model):

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from hawse.engine import Engine, EngineError, GoldenBackend, split
 from hawse.engine.native.bindings import Soft
+from hawse.results import record
 from hawse.wire import Geometry, Opcode
 from hawse.wire.dtypes import COMMAND, ORDER, Array, make, records
 
@@ -282,6 +283,7 @@ def _table(found: dict[str, Any]) -> Table:
     show_default=True,
     help="Where route-*.json tell the routed Fmax.",
 )
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the result here.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="PNG to draw.")
 @json_option
 @clear_errors
@@ -291,6 +293,7 @@ def engine(
     variant: str,
     seed: int | None,
     results: Path,
+    out: Path | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -326,6 +329,10 @@ def engine(
             round(flow["rtl"]["commands_per_s"] / flow["soft"]["commands_per_s"], 4) if fmax else None
         )
         found["flows"][name] = flow
+    if out:
+        command = f"hawse bench engine --messages {messages} --variant {variant} --out {out}"
+        chosen = "".join(f" --scenario {name}" for name in scenarios)
+        record(out, command + chosen + ("" if seed is None else f" --seed {seed}"), found)
     if plot:
         _plot(found, plot)
     if as_json:
