@@ -28,7 +28,7 @@ from hawse.wire.schema import Geometry
 
 from .memory import NO_COLLISION
 
-#: Placers of nextpnr for ECP5, default first. The electrostatic one needs a quarter less wire for the hash
+#: Placers of nextpnr for ECP5, default first. The electrostatic one needs much less wire for the hash
 #: cores; with the other the appliance cannot be routed. The other makes small designs a little faster.
 PLACERS = ("static", "heap")
 
@@ -205,8 +205,6 @@ def synthesize(top: Elaboratable, device: Device, folder: Path) -> Path:
 def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float, placer: str) -> dict[str, Any]:
     """One seed's utilisation and clock, made once for each netlist and tool."""
     nextpnr = _tool(f"nextpnr-{device.family}")
-    if not device.sites:
-        placer = "heap"
     terms = [*device.options, "--placer", placer, "--freq", f"{goal_mhz:g}", "--seed", str(seed)]
     key = hashlib.sha256(f"{_version(nextpnr)} {terms} {device.sites}".encode()).hexdigest()[:8]
     stem = netlist.with_suffix(f".{key}-seed{seed}")
@@ -253,6 +251,8 @@ def route(
         RouteError: a tool is missing or failed, or the design does not fit.
     """
     device = DEVICES[device_name]
+    if not device.sites:
+        placer = "heap"
     folder.mkdir(parents=True, exist_ok=True)
     progress(f"Synthesizing {top} for {device_name}")
     netlist = synthesize(make(), device, folder)
