@@ -3,21 +3,22 @@ from amaranth.hdl import Array, Assert, Assume, Cat, Module, Mux, ResetSignal, S
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from hawse.wire import RECORD_BYTES
-from hawse_hdl.hashing.cores import RecordQueue
+from hawse_hdl.hashing.cores import SLACK, RecordQueue
 from hawse_hdl.hashing.hasher import Size, Tag
 
 WORDS = RECORD_BYTES // 8
-DEPTH = 2
+DEPTH = SLACK
 
 
 class RecordQueueContract(wiring.Component):
     """Pieces are the words of the records in order, none lost or doubled; chunks begin and end as told.
 
-    Words are all ones or all zeros. What has waited for three cycles is offered, unless
-    ``hold`` keeps a chunk back that is not complete.
+    Words are all ones or all zeros. What has waited for three cycles is offered, unless ``hold`` keeps a
+    chunk back that is not complete, or was not two cycles ago. Nobody pushes later than ``SLACK`` entries
+    after ``room`` has fallen.
     """
 
-    valid: In(1)
+    push: In(1)
     last: In(1)
     void: In(1)
     words: In(WORDS)
@@ -28,9 +29,12 @@ class RecordQueueContract(wiring.Component):
         m = Module()
         m.d.comb += [Assume(~ResetSignal()), Assume(~self.void | self.last)]
         m.submodules.dut = dut = RecordQueue(DEPTH)
-        given, piece = dut.i.payload, dut.o.payload
+        given, piece = dut.entry, dut.o.payload
+        late = Signal(range(SLACK + 1))  # pushed without room
+        m.d.sync += late.eq(Mux(dut.room, 0, late + self.push))
         m.d.comb += [
-            dut.i.valid.eq(self.valid),
+            Assume(~self.push | dut.room | (late < SLACK - 2)),
+            dut.push.eq(self.push),
             given.last.eq(self.last),
             given.void.eq(self.void),
             dut.o.ready.eq(self.ready),
@@ -46,7 +50,7 @@ class RecordQueueContract(wiring.Component):
         count, age, n = Signal(range(len(places) + 1)), Signal(2), Signal(range(WORDS))
         begun = Signal()
         ends = voids[0] | (n == WORDS - 1)
-        takes, gives = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+        takes, gives = self.push, dut.o.valid & dut.o.ready
         leaves = gives & ends
         m.d.sync += [
             count.eq(count + takes - leaves),
@@ -62,12 +66,17 @@ class RecordQueueContract(wiring.Component):
                 Mux(takes & (count - leaves == place), new, Mux(leaves, older, kept[place]))
             )
         waits = Cat(lasts[place] & (count > place) for place in places).any()
+        waited = Signal(2)
+        m.d.sync += waited.eq(Cat(waits, waited[0]))
+        known = waits & waited.all()
+        roomy = Signal()  # the queue was empty two cycles ago
+        m.d.sync += roomy.eq(count == 0)
         m.d.comb += [
             Assert(~takes | (count < len(places))),
-            Assert(dut.i.ready | (count >= DEPTH)),
+            Assert(dut.room | ~roomy | (count != 0)),
             Assert(~dut.o.valid | (count != 0)),
             Assert(~(dut.o.valid & self.held) | begun | waits),
-            Assert(dut.o.valid | (age != 3) | (self.held & ~begun & ~waits)),
+            Assert(dut.o.valid | (age != 3) | (self.held & ~begun & ~known)),
         ]
         with m.If(dut.o.valid):
             m.d.comb += [

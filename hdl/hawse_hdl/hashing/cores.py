@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import RECORD_BYTES
 
 from ..memory import BlockFIFO
 from .hasher import DIGEST_WORDS, Hasher, Piece, Size, Tag
+
+#: Entries that may come after a queue has said that there is no room: what is on its way in.
+SLACK = 4
 
 
 class Entry(data.Struct):
@@ -27,16 +30,19 @@ class RecordQueue(wiring.Component):
     A message may begin before its chunk is complete, but not under ``hold``: a core that has begun a chunk
     behind a FENCE could not hash what the FENCE waits for, while the rest of that chunk waits for the FENCE.
 
-    Latency: 3 cycles from an entry to its first piece.
+    Latency: 3 cycles from an entry to its first piece; under ``hold`` up to 2 more where a chunk begins.
     Initiation interval: one entry a cycle in, one in 3 cycles out.
-    Ordering: kept.  Reset: empty.  Back-pressure: ``i.ready`` is low when ``depth`` entries wait.
+    Ordering: kept.  Reset: empty.
+    Back-pressure: ``room`` falls while :data:`SLACK` - 2 more entries can still be pushed.
 
     Args:
         depth: entries in block RAM.
     """
 
     #: Records and ends of chunks.
-    i: In(stream.Signature(Entry))
+    push: In(1)
+    entry: In(Entry)
+    room: Out(1, init=1)
     #: Leaf messages.
     o: Out(stream.Signature(Piece))
     #: Only a chunk that is complete may begin. It may rise when the open chunk ends.
@@ -53,35 +59,41 @@ class RecordQueue(wiring.Component):
         # One more entry waits in the output register of the queue.
         m.submodules.queue = queue = BlockFIFO(width=Entry.as_shape().size, depth=self.depth + 1)
         m.d.comb += [
-            queue.w_data.eq(self.i.payload.as_value()),
-            queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
+            queue.w_data.eq(self.entry.as_value()),
+            queue.w_en.eq(self.push),
             self.level.eq(queue.level),
         ]
+        m.d.sync += self.room.eq(queue.level <= self.depth - SLACK)
         entry = data.View(Entry, queue.r_data)
         words = 8 * RECORD_BYTES // 64
         n = Signal(range(words))
         ends = entry.void | (n == words - 1)
         piece = self.o.payload
+        gives = Signal()
         begun = Signal()
-        complete = Signal(range(self.depth + 2))  # chunks whose end is in the queue
-        m.d.sync += complete.eq(
-            complete
-            + (self.i.valid & self.i.ready & self.i.payload.last)
-            - (self.o.valid & self.o.ready & piece.last)
-        )
+        # Chunks whose end is in the queue, counted a cycle late, and whether there are any, a cycle later;
+        # until both have heard of a chunk's end no other begins under hold.
+        complete = Signal(range(self.depth + 2))
+        some = Signal()
+        ended = Signal(2)
+        m.d.sync += [
+            ended.eq(Cat(gives & piece.last, ended[0])),
+            complete.eq(complete + (self.push & self.entry.last) - ended[0]),
+            some.eq(complete != 0),
+        ]
         m.d.comb += [
-            self.o.valid.eq(queue.r_rdy & (~self.hold | begun | (complete != 0))),
+            self.o.valid.eq(queue.r_rdy & (~self.hold | begun | (some & ~ended.any()))),
+            gives.eq(self.o.valid & self.o.ready),
             piece.tag.eq(Tag.LEAF),
             piece.size.eq(Mux(entry.void, Size.NOTHING, Size.WHOLE)),
             piece.last.eq(entry.last & ends),
-            queue.r_en.eq(self.o.ready & ends),
+            queue.r_en.eq(gives & ends),
         ]
         with m.Switch(n):
             for k in range(words):
                 with m.Case(k):
                     m.d.comb += piece.data.eq(entry.record[64 * k : 64 * k + 64])
-        with m.If(self.o.valid & self.o.ready):
+        with m.If(gives):
             m.d.sync += [n.eq(Mux(ends, 0, n + 1)), begun.eq(~piece.last)]
         return m
 
@@ -89,22 +101,25 @@ class RecordQueue(wiring.Component):
 class HashCores(wiring.Component):
     """Hash cores, each behind a queue of its own: chunks go to them in turn, and so do nodes.
 
-    Latency: of :class:`RecordQueue` and :class:`Hasher`; a node waits for the leaf that its core takes in.
+    Latency: 1 cycle, and that of :class:`RecordQueue` and :class:`Hasher`; a node waits for the leaf that its
+    core takes in.
     Initiation interval: an entry a cycle; with full queues ``64 * cores`` records and ``cores`` nodes every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept among leaves and among nodes.  Reset: forgets everything.
-    Back-pressure: entries wait while the queue of the core whose turn it is is full. At most ``cores`` nodes
-    may be under way; their digests must be taken.
+    Back-pressure: ``room`` falls when any queue is nearly full, and who pushes may hear of it a cycle late.
+    At most ``cores`` nodes may be under way; their digests must be taken.
 
     Args:
         cores: hash cores.
         rounds: rounds of Keccak in one cycle, a divisor of 24.
-        depth: records that may wait for each core.
+        depth: records that may wait for each core, at least :data:`SLACK`; so many less one are kept free.
     """
 
     #: Records and ends of chunks.
-    entries: In(stream.Signature(Entry))
-    #: Of :class:`RecordQueue`.
+    push: In(1)
+    entry: In(Entry)
+    room: Out(1)
+    #: Of :class:`RecordQueue`, a cycle before it.
     hold: In(1)
     #: Entries that wait for the core whose turn it is; no queue's largest level escapes it.
     level: Out(16)
@@ -122,17 +137,23 @@ class HashCores(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
+        # The cores lie all over the chip: what goes to all of them comes out of registers.
+        turn = Signal(range(len(self.queues)))
+        push = Signal(len(self.queues))
+        entry = Signal(Entry, reset_less=True)
+        hold = Signal()
+        m.d.sync += [push.eq(self.push << turn), entry.eq(self.entry), hold.eq(self.hold)]
+        with m.If(self.push & self.entry.last):
+            m.d.sync += turn.eq(_next(turn, self.queues))
+        m.d.comb += self.room.eq(Cat(queue.room for queue in self.queues).all())
         for k, (queue, hasher) in enumerate(zip(self.queues, self.hashers, strict=True)):
             m.submodules[f"queue_{k}"], m.submodules[f"hasher_{k}"] = queue, hasher
             wiring.connect(m, queue.o, hasher.leaf)
-            m.d.comb += queue.hold.eq(self.hold)
+            m.d.comb += [queue.push.eq(push[k]), queue.entry.eq(entry), queue.hold.eq(hold)]
+            with m.If(turn == k):
+                m.d.comb += self.level.eq(queue.level)
 
-        entries, node = wiring.flipped(self.entries), wiring.flipped(self.node)
-        turn = _in_turn(m, entries, [q.i for q in self.queues], entries.payload.last)
-        with m.Switch(turn):
-            for k, queue in enumerate(self.queues):
-                with m.Case(k):
-                    m.d.comb += self.level.eq(queue.level)
+        node = wiring.flipped(self.node)
         _in_turn(m, node, [h.node for h in self.hashers], node.payload.last)
         for out, digests in (
             (self.leaf_digest, [h.leaf_digest for h in self.hashers]),
@@ -145,16 +166,16 @@ class HashCores(wiring.Component):
         return m
 
 
-def _in_turn(m: Module, one: stream.Interface, many: Sequence[stream.Interface], last: Value) -> Signal:
-    """Connect ``one`` to each of ``many`` in turn, the next when a payload with ``last`` has passed.
+def _next(turn: Signal, many: Sequence[object]) -> Value:
+    return Mux(turn == len(many) - 1, 0, turn + 1)
 
-    Returns whose turn it is.
-    """
+
+def _in_turn(m: Module, one: stream.Interface, many: Sequence[stream.Interface], last: Value) -> None:
+    """Connect ``one`` to each of ``many`` in turn, the next when a payload with ``last`` has passed."""
     turn = Signal(range(len(many)))
     with m.If(one.valid & one.ready & last):
-        m.d.sync += turn.eq(Mux(turn == len(many) - 1, 0, turn + 1))
+        m.d.sync += turn.eq(_next(turn, many))
     with m.Switch(turn):
         for k, other in enumerate(many):
             with m.Case(k):
                 wiring.connect(m, one, other)
-    return turn

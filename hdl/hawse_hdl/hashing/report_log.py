@@ -8,7 +8,7 @@ from hawse.wire import Kind
 
 from ..layouts import BATCH, BEAT, FENCE
 from ..memory import BlockFIFO
-from .cores import HashCores
+from .cores import SLACK, HashCores
 from .hasher import DIGEST_WORDS
 from .tree import LEAF_COUNT_BITS, Question, Tree
 
@@ -34,20 +34,21 @@ class ReportLog(wiring.Component):
     Initiation interval: 1 beat; behind full queues ``64 * cores`` records every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept.  Reset: an empty log; beats inside are lost.
-    Back-pressure: beats wait inside while ``o`` does; they are held up when ``beats`` wait, when the queue of
-    the core whose turn it is is full, and, if it is a FENCE or BATCH, when ``fences`` wait.
+    Back-pressure: beats wait inside while ``o`` does. ``i.ready`` is a register: it falls when nearly ``beats``
+    wait, when the queue of a core is nearly full, or when ``fences`` wait.
     Limit: 2**48 - 1 leaves in a batch, see :class:`Tree`.
 
     Args:
         cores: hash cores.
         rounds: rounds of Keccak in one cycle, a divisor of 24.
-        depth: records that may wait for each core, at least 2. 512 fill six block RAMs of 18 kbit. With fewer
-            than a chunk of 64 the cores cannot all be kept busy.
-        beats: beats that may wait behind a FENCE, at least 2. 2,048 fill 29 block RAMs.
+        depth: records that may wait for each core, at least 4; three places are kept free. 512 fill six block
+            RAMs of 18 kbit. With fewer than a chunk of 64 the cores cannot all be kept busy.
+        beats: beats that may wait behind a FENCE, at least 4; three places are kept free. 2,048 fill 29 block
+            RAMs.
         fences: FENCEs and BATCHes that may wait, at least 1.
 
     Raises:
-        ValueError: ``depth`` or ``beats`` is below 2, ``cores`` or ``fences`` below 1, or ``rounds`` does not
+        ValueError: ``depth`` or ``beats`` is below 4, ``cores`` or ``fences`` below 1, or ``rounds`` does not
             divide 24.
     """
 
@@ -59,7 +60,7 @@ class ReportLog(wiring.Component):
     epoch: In(32)
     #: No beat is inside; records may still be hashed.
     idle: Out(1)
-    #: The queue of the hash core whose turn it is is full; if ``i`` waits without it, it waits for a FENCE.
+    #: The queue of a hash core is nearly full; if ``i`` waits without it, it waits for a FENCE.
     full: Out(1)
     #: Records in the queue of that core, and beats that wait behind a FENCE.
     record_level: Out(16)
@@ -70,8 +71,8 @@ class ReportLog(wiring.Component):
     ) -> None:
         for name, value, least in (
             ("cores", cores, 1),
-            ("depth", depth, 2),
-            ("beats", beats, 2),
+            ("depth", depth, SLACK),
+            ("beats", beats, SLACK),
             ("fences", fences, 1),
         ):
             if value < least:
@@ -85,18 +86,25 @@ class ReportLog(wiring.Component):
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.cores, m.submodules.tree = self.cores, self.tree
-        tree, entry = self.tree, self.cores.entries
+        tree, entry = self.tree, self.cores.entry
         wiring.connect(m, self.cores.leaf_digest, tree.leaves)
         wiring.connect(m, tree.node, self.cores.node)
         wiring.connect(m, self.cores.node_digest, tree.node_digest)
         m.submodules.beats = beats = BlockFIFO(width=BEAT.width, depth=self.beats)
-        m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences)
+        m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences + 1)
         m.d.comb += [
             tree.epoch.eq(self.epoch),
             self.cores.hold.eq(asks.r_rdy),
-            self.full.eq(~entry.ready),
             self.record_level.eq(self.cores.level),
             self.beat_level.eq(beats.level),
+        ]
+
+        # Whether there is room is known a cycle late, so that it depends on nothing that is under way.
+        m.d.sync += [
+            self.full.eq(~self.cores.room),
+            self.i.ready.eq(
+                self.cores.room & (beats.level <= self.beats - SLACK) & (asks.level < self.fences)
+            ),
         ]
 
         # In: a record goes to the cores, a FENCE or BATCH ends the chunk and asks the tree.
@@ -114,12 +122,11 @@ class ReportLog(wiring.Component):
             is_record.eq(kind < 8),
             stops.eq((kind == Kind.FENCE) | (kind == Kind.BATCH)),
             is_batch.eq(kind == Kind.BATCH),
-            self.i.ready.eq(beats.w_rdy & entry.ready & (asks.w_rdy | ~stops)),
             passes.eq(self.i.valid & self.i.ready),
-            entry.payload.record.eq(self.i.payload),
-            entry.payload.void.eq(stops),
-            entry.payload.last.eq(stops | (position == CHUNK_RECORDS - 1)),
-            entry.valid.eq(self.i.valid & (is_record | cuts) & beats.w_rdy & (asks.w_rdy | ~stops)),
+            self.cores.push.eq(passes & (is_record | cuts)),
+            entry.record.eq(self.i.payload),
+            entry.void.eq(stops),
+            entry.last.eq(stops | (position == CHUNK_RECORDS - 1)),
             ask.root.eq(is_batch),
             ask.leaves.eq(leaves),
             ask.records.eq(records),
@@ -140,7 +147,7 @@ class ReportLog(wiring.Component):
         digest = Signal(BEAT, reset_less=True)
         n = Signal(range(DIGEST_WORDS))
         asked = data.View(Question, asks.r_data)
-        empty = beats.level == 0
+        waiting = Signal()  # something is in the queue
         head = Signal(BEAT)
         there = Signal()
         take = Signal()
@@ -148,13 +155,14 @@ class ReportLog(wiring.Component):
             tree.question.valid.eq(asks.r_rdy),
             tree.question.payload.eq(asked),
             asks.r_en.eq(tree.question.ready),
-            head.eq(Mux(empty, self.i.payload, beats.r_data)),
-            there.eq(Mux(empty, passes, beats.r_rdy)),
+            head.eq(Mux(waiting, beats.r_data, self.i.payload)),
+            there.eq(Mux(waiting, beats.r_rdy, passes)),
             beats.w_data.eq(self.i.payload),
-            beats.w_en.eq(passes & ~(empty & take)),
-            beats.r_en.eq(take & ~empty),
+            beats.w_en.eq(passes & (waiting | ~take)),
+            beats.r_en.eq(take & waiting),
             self.o.payload.eq(beat),
         ]
+        m.d.sync += waiting.eq(beats.w_en | (waiting & (beats.level != 0)))
         fence, batch = data.View(FENCE, beat), data.View(BATCH, beat)
         held = data.View(FENCE, head).kind.kind
 
@@ -181,5 +189,5 @@ class ReportLog(wiring.Component):
             with m.State("answer"), m.If(self.o.ready):
                 m.d.sync += beat.eq(digest)
                 m.next = "pass"
-        m.d.comb += self.idle.eq(empty & out.ongoing("pass") & ~self.o.valid)
+        m.d.comb += self.idle.eq(~waiting & out.ongoing("pass") & ~self.o.valid)
         return m
