@@ -87,9 +87,9 @@ class ReportLog(wiring.Component):
         m = Module()
         m.submodules.cores, m.submodules.tree = self.cores, self.tree
         tree, entry = self.tree, self.cores.entry
-        wiring.connect(m, self.cores.leaf_digest, tree.leaves)
-        wiring.connect(m, tree.node, self.cores.node)
-        wiring.connect(m, self.cores.node_digest, tree.node_digest)
+        _connect(m, self.cores.leaf_digest, tree.leaves)
+        _connect(m, tree.node, self.cores.node)
+        _connect(m, self.cores.node_digest, tree.node_digest)
         m.submodules.beats = beats = BlockFIFO(width=BEAT.width, depth=self.beats)
         m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences + 1)
         m.d.comb += [
@@ -147,7 +147,8 @@ class ReportLog(wiring.Component):
         digest = Signal(BEAT, reset_less=True)
         n = Signal(range(DIGEST_WORDS))
         asked = data.View(Question, asks.r_data)
-        waiting = Signal()  # something is in the queue
+        waiting = Signal()  # something is in the queue, or on its way there
+        enters = Signal()
         head = Signal(BEAT)
         there = Signal()
         take = Signal()
@@ -157,12 +158,15 @@ class ReportLog(wiring.Component):
             asks.r_en.eq(tree.question.ready),
             head.eq(Mux(waiting, beats.r_data, self.i.payload)),
             there.eq(Mux(waiting, beats.r_rdy, passes)),
-            beats.w_data.eq(self.i.payload),
-            beats.w_en.eq(passes & (waiting | ~take)),
+            enters.eq(passes & (waiting | ~take)),
             beats.r_en.eq(take & waiting),
             self.o.payload.eq(beat),
         ]
-        m.d.sync += waiting.eq(beats.w_en | (waiting & (beats.level != 0)))
+        m.d.sync += [
+            beats.w_en.eq(enters),
+            beats.w_data.eq(self.i.payload),
+            waiting.eq(enters | (waiting & (beats.w_en | (beats.level != 0)))),
+        ]
         fence, batch = data.View(FENCE, beat), data.View(BATCH, beat)
         held = data.View(FENCE, head).kind.kind
 
@@ -191,3 +195,12 @@ class ReportLog(wiring.Component):
                 m.next = "pass"
         m.d.comb += self.idle.eq(~waiting & out.ongoing("pass") & ~self.o.valid)
         return m
+
+
+def _connect(m: Module, source: stream.Interface, sink: stream.Interface) -> None:
+    """Connect two that lie far apart: a register each way, a payload every other cycle."""
+    m.d.comb += source.ready.eq(~sink.valid)
+    with m.If(~sink.valid):
+        m.d.sync += [sink.valid.eq(source.valid), sink.payload.eq(source.payload)]
+    with m.Elif(sink.ready):
+        m.d.sync += sink.valid.eq(0)

@@ -75,7 +75,9 @@ class Tree(wiring.Component):
         height = Signal(6)  # of the digest or peak at work
         ask = self.question.payload
         due = Signal()  # the question has its leaves
-        m.d.comb += due.eq(self.question.valid & (ask.leaves == count))
+        known = Signal()  # whether the question is due
+        asked = self.question.valid & ~self.question.ready
+        m.d.sync += [due.eq(asked & (ask.leaves == count)), known.eq(asked)]
 
         # Words of one place, or of two, on their way out, one read ahead.
         first = Signal(6)
@@ -133,7 +135,7 @@ class Tree(wiring.Component):
                     with m.Else():
                         m.d.sync += folding.eq(1)
                         m.next = "fold"
-                with m.Elif(self.leaves.valid & heights.w_rdy):
+                with m.Elif(self.leaves.valid & heights.w_rdy & (known | ~self.question.valid)):
                     m.d.sync += [height.eq(0), count.eq(count + 1)]
                     m.next = "arrive"
             with m.State("arrive"):
