@@ -30,7 +30,7 @@ class ForwardedMemory(wiring.Component):
     """A memory with one read and one write port, in block RAM, whose reads include the writes made meanwhile.
 
     Latency: ``data`` one cycle after ``read``. Initiation interval: 1.
-    Ordering: ``data`` includes every write up to and including one in its own cycle.
+    Ordering: ``data`` includes every write up to and including one in its own cycle, ``earlier`` not that one.
     Reset: the contents stay; what was last read may not show the last write.
     Back-pressure: none; to hold ``data``, read the same address again.
     """
@@ -44,6 +44,7 @@ class ForwardedMemory(wiring.Component):
             {
                 "read": In(address),
                 "data": Out(shape),
+                "earlier": Out(shape),
                 "write": In(1),
                 "address": In(address),
                 "value": In(shape),
@@ -71,10 +72,11 @@ class ForwardedMemory(wiring.Component):
             write.en.eq(self.write),
             write.addr.eq(self.address),
             write.data.eq(self.value),
-            self.data.eq(raw),
+            self.earlier.eq(raw),
+            self.data.eq(self.earlier),
         ]
+        with m.If(last_write & (last_address == at)):
+            m.d.comb += self.earlier.eq(last_value)
         with m.If(self.write & (self.address == at)):
             m.d.comb += self.data.eq(self.value)
-        with m.Elif(last_write & (last_address == at)):
-            m.d.comb += self.data.eq(last_value)
         return m

@@ -144,6 +144,8 @@ class Book(wiring.Component):
             return order.live & (order.instrument == command.instrument[: len(order.instrument)])
 
         # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
+        value = Signal(record)  # what the order in the next stage becomes, if that is ``written``
+        written = Signal()
         m.d.comb += store.read.eq(reading.came.command.handle)
         with m.If(slow & ~matcher.done):
             m.d.comb += store.read.eq(matcher.handle)
@@ -153,17 +155,20 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
-                deciding.record.eq(store.data),
-                deciding.fits.eq(fits(store.data, reading.came.command)),
+                deciding.record.eq(store.earlier),
+                deciding.fits.eq(fits(store.earlier, reading.came.command)),
                 second.eq(0),
             ]
+            with m.If(written & (command.handle[:handle] == reading.came.command.handle[:handle])):
+                m.d.sync += [deciding.record.eq(value), deciding.fits.eq(fits(value, reading.came.command))]
         with m.Else():
+            # A first pass of two writes nothing.
             with m.If(go):
                 m.d.sync += second.eq(1)
-            with m.If(store.write & (store.address == command.handle[:handle])):
+            with m.If(slow & matcher.write & (matcher.write_handle == command.handle[:handle])):
                 m.d.sync += [
-                    deciding.record.eq(store.value),
-                    deciding.fits.eq(fits(store.value, command)),
+                    deciding.record.eq(matcher.value),
+                    deciding.fits.eq(fits(matcher.value, command)),
                 ]
 
         # Decide.
@@ -203,10 +208,12 @@ class Book(wiring.Component):
         decides = Signal()
         m.d.comb += [
             decides.eq(go & deciding_valid),
-            store.write.eq(decides & writes),
+            value.eq(order),
+            value.live.eq(~verdict.cancels),
+            written.eq(decides & writes),
+            store.write.eq(written),
             store.address.eq(command.handle),
-            store.value.eq(order),
-            store.value.live.eq(~verdict.cancels),
+            store.value.eq(value),
             queues.place.level.eq(Mux(verdict.names & ~second, found.level, level)),
             queues.place.instrument.eq(command.instrument),
             queues.handle.eq(command.handle),
@@ -228,7 +235,7 @@ class Book(wiring.Component):
             fronts.vacated_side.eq(queues.vacated_side),
         ]
         with m.If(verdict.reduces):
-            m.d.comb += store.value.level.eq(found.level)
+            m.d.comb += value.level.eq(found.level)
         with m.If(go):
             m.d.sync += [
                 told_valid.eq(deciding_valid),
@@ -324,7 +331,7 @@ class Book(wiring.Component):
             matcher.last_seq.eq(last_seq),
             matcher.busy_cycles.eq(busy_cycles),
             matcher.epoch.eq(self.epoch),
-            matcher.record.eq(store.data),
+            matcher.record.eq(store.earlier),
             matcher.ends.eq(queues.ends),
             matcher.next.eq(queues.next),
             matcher.settled.eq(queues.quiet & bitmap.settled),
