@@ -57,14 +57,12 @@ class ForwardedMemory(wiring.Component):
         write, read = self._ports
         raw = Signal.like(self.data, reset_less=True)
         at = Signal.like(self.read, reset_less=True)
-        last_write = Signal()
-        last_address = Signal.like(self.address, reset_less=True)
+        missed = Signal()  # what was read last was written meanwhile
         last_value = Signal.like(self.value, reset_less=True)
         m.d.sync += [
             raw.eq(read.data),
             at.eq(self.read),
-            last_write.eq(self.write),
-            last_address.eq(self.address),
+            missed.eq(self.write & (self.address == self.read)),
             last_value.eq(self.value),
         ]
         m.d.comb += [
@@ -75,7 +73,7 @@ class ForwardedMemory(wiring.Component):
             self.earlier.eq(raw),
             self.data.eq(self.earlier),
         ]
-        with m.If(last_write & (last_address == at)):
+        with m.If(missed):
             m.d.comb += self.earlier.eq(last_value)
         with m.If(self.write & (self.address == at)):
             m.d.comb += self.data.eq(self.value)

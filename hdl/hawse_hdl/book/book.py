@@ -86,6 +86,8 @@ class Book(wiring.Component):
         told_valid = Signal()
         #: The second pass of a command that takes two.
         second = Signal()
+        #: The level to be looked at is that of the order named, not the command's.
+        by_record = Signal()
         told_second = Signal()
         told_reports = Signal()
         told_act = Signal(Act)
@@ -158,13 +160,14 @@ class Book(wiring.Component):
                 deciding.record.eq(store.earlier),
                 deciding.fits.eq(fits(store.earlier, reading.came.command)),
                 second.eq(0),
+                by_record.eq(reading.verdict.names),
             ]
             with m.If(written & (command.handle[:handle] == reading.came.command.handle[:handle])):
                 m.d.sync += [deciding.record.eq(value), deciding.fits.eq(fits(value, reading.came.command))]
         with m.Else():
             # A first pass of two writes nothing.
             with m.If(go):
-                m.d.sync += second.eq(1)
+                m.d.sync += [second.eq(1), by_record.eq(0)]
             with m.If(slow & matcher.write & (matcher.write_handle == command.handle[:handle])):
                 m.d.sync += [
                     deciding.record.eq(matcher.value),
@@ -214,7 +217,7 @@ class Book(wiring.Component):
             store.write.eq(written),
             store.address.eq(command.handle),
             store.value.eq(value),
-            queues.place.level.eq(Mux(verdict.names & ~second, found.level, level)),
+            queues.place.level.eq(Mux(by_record, found.level, level)),
             queues.place.instrument.eq(command.instrument),
             queues.handle.eq(command.handle),
             fronts.step.eq(step),

@@ -217,7 +217,7 @@ class Matcher(wiring.Component):
             m.next = "END"
 
         def rest_or_cancel(reason: Any) -> None:
-            m.d.sync += [cancel_reason.eq(reason), pointer.eq(own_handle), level.eq(taker.level)]
+            m.d.sync += cancel_reason.eq(reason)
             m.next = "RESIDUAL"
 
         def seek(onward: int = 0) -> None:
@@ -355,8 +355,8 @@ class Matcher(wiring.Component):
                         with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
                             rest_or_cancel(Reason.FOK)
                         with m.Elif(~own & enough):
-                            m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1), level.eq(begins)]
-                            m.next = "AGAIN"
+                            m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1)]
+                            m.next = "BEGIN"
                         with m.Else():
                             with m.If(~own):
                                 m.d.sync += missing.eq(missing - maker.quantity)
@@ -384,6 +384,10 @@ class Matcher(wiring.Component):
 
             with m.State("AGAIN"):
                 m.next = "LEVEL"
+
+            with m.State("BEGIN"):
+                m.d.sync += level.eq(begins)
+                m.next = "AGAIN"
 
             with m.State("NEXT"):  # the level at hand is empty
                 m.d.sync += [behind_known.eq(0), searched.eq(0)]
@@ -428,6 +432,7 @@ class Matcher(wiring.Component):
                     finish()
 
             with m.State("RESIDUAL"):
+                m.d.sync += [pointer.eq(own_handle), level.eq(taker.level)]
                 cancels = cannot_rest | cancel_reason.matches(Reason.SELF, Reason.POST_ONLY)
                 with m.If(~cancels):
                     m.next = "REST"
