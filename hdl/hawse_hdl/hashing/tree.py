@@ -75,9 +75,8 @@ class Tree(wiring.Component):
         height = Signal(6)  # of the digest or peak at work
         ask = self.question.payload
         due = Signal()  # the question has its leaves
-        known = Signal()  # whether the question is due
-        asked = self.question.valid & ~self.question.ready
-        m.d.sync += [due.eq(asked & (ask.leaves == count)), known.eq(asked)]
+        known = Signal()  # whether it has
+        m.d.sync += [due.eq(0), known.eq(0)]
 
         # Words of one place, or of two, on their way out, one read ahead.
         first = Signal(6)
@@ -120,6 +119,7 @@ class Tree(wiring.Component):
             with m.State("idle"):
                 came = heights.r_rdy & self.node_digest.valid
                 m.d.sync += [from_node.eq(came), left.eq(peaks), held.eq(0)]
+                m.d.sync += [due.eq(self.question.valid & (ask.leaves == count)), known.eq(self.question.valid)]
                 with m.If(came):
                     m.d.comb += heights.r_en.eq(1)
                     m.d.sync += height.eq(heights.r_data)
