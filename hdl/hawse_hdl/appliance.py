@@ -8,6 +8,7 @@ from hawse.wire.schema import Geometry
 from .core import Core
 from .hashing import CORES
 from .link import UART, Endpoint
+from .streams import connect_apart
 
 
 class Appliance(wiring.Component):
@@ -46,11 +47,13 @@ class Appliance(wiring.Component):
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, link.commands, core.commands)
-        connect(m, core.beats, link.beats)
+        connect_apart(m, core.beats, link.beats)
+        with m.If(link.reset):  # a beat of the epoch before
+            m.d.sync += link.beats.valid.eq(0)
         m.d.comb += [
             core.reset.eq(link.reset),
             core.epoch.eq(link.epoch),
-            self.idle.eq(link.idle & core.idle & ~link.reset),
+            self.idle.eq(link.idle & core.idle & ~link.beats.valid & ~link.reset),
             self.unacked.eq(link.unacked),
         ]
         return m

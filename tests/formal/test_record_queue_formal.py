@@ -49,7 +49,7 @@ class RecordQueueContract(wiring.Component):
         lasts, voids = Signal(len(places)), Signal(len(places))
         count, age, n = Signal(range(len(places) + 1)), Signal(2), Signal(range(WORDS))
         begun = Signal()
-        ends = voids[0] | (n == WORDS - 1)
+        ends = n == WORDS - 1
         takes, gives = self.push, dut.o.valid & dut.o.ready
         leaves = gives & ends
         m.d.sync += [

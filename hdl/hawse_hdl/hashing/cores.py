@@ -67,7 +67,7 @@ class RecordQueue(wiring.Component):
         entry = data.View(Entry, queue.r_data)
         words = 8 * RECORD_BYTES // 64
         n = Signal(range(words))
-        ends = entry.void | (n == words - 1)
+        ends = n == words - 1  # also where there is no record: block RAM is too slow to decide what is read
         piece = self.o.payload
         gives = Signal()
         begun = Signal()
@@ -148,7 +148,11 @@ class HashCores(wiring.Component):
         m.d.comb += self.room.eq(Cat(queue.room for queue in self.queues).all())
         for k, (queue, hasher) in enumerate(zip(self.queues, self.hashers, strict=True)):
             m.submodules[f"queue_{k}"], m.submodules[f"hasher_{k}"] = queue, hasher
-            wiring.connect(m, queue.o, hasher.leaf)
+            m.d.sync += [
+                hasher.push.eq(queue.o.valid & queue.o.ready),
+                hasher.leaf.eq(queue.o.payload),
+                queue.o.ready.eq(hasher.room),
+            ]
             m.d.comb += [queue.push.eq(push[k]), queue.entry.eq(entry), queue.hold.eq(hold)]
             with m.If(turn == k):
                 m.d.comb += self.level.eq(queue.level)

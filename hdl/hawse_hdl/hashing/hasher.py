@@ -1,8 +1,8 @@
 """One hash core: tagged messages in, digests out."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, enum, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .keccak import Keccak256
@@ -41,6 +41,8 @@ class Piece(data.Struct):
 
 #: Words of a digest, first bytes first.
 DIGEST_WORDS = 4
+#: Pieces of leaves that may come after a core has said that there is no room.
+AHEAD = 5
 
 
 class TagPrefix(wiring.Component):
@@ -103,12 +105,14 @@ class Hasher(wiring.Component):
 
     Messages are let in whole; where both wait, a node goes first, because the tree waits for it. A leaf
     begins only when its digest is sure of a place behind the core, so that a node's digest always gets out.
-    A node of two digests waits in the core's own queue, so that who sends it is free again.
+    Pieces and digests wait in queues of the core's own, so that where they come from and go to may be far.
 
-    Latency and initiation interval: of :class:`Keccak256`, and one cycle between two messages.
+    Latency: of :class:`Keccak256`, 1 cycle before it and 2 behind.
+    Initiation interval: of :class:`Keccak256`, and one cycle between two messages.
     Ordering: kept among leaves and among nodes.  Reset: forgets every message.
     Back-pressure: at most ``waiting`` leaves are under way or not yet taken; nodes must be taken. Words of a
-    node beyond two digests wait for the core.
+    node beyond two digests wait for the core. ``room`` falls while :data:`AHEAD` more pieces of leaves can be
+    pushed.
 
     Args:
         rounds: of :class:`Keccak256`.
@@ -116,7 +120,9 @@ class Hasher(wiring.Component):
     """
 
     #: Leaf messages.
-    leaf: In(stream.Signature(Piece))
+    push: In(1)
+    leaf: In(Piece)
+    room: Out(1)
     #: Node and digest messages.
     node: In(stream.Signature(Piece))
     #: Digests of the leaves, :data:`DIGEST_WORDS` words each.
@@ -136,10 +142,17 @@ class Hasher(wiring.Component):
         # Whose message each digest under way is of: at most one in the state, one in the block buffer,
         # one beginning, and one waiting at the output.
         m.submodules.owners = owners = SyncFIFO(width=1, depth=4)
-        m.submodules.leaves = leaves = SyncFIFO(width=64, depth=DIGEST_WORDS * self.waiting)
+        m.submodules.pieces = pieces = SyncFIFO(width=Piece.as_shape().size, depth=16)
         m.submodules.nodes = nodes = SyncFIFO(width=Piece.as_shape().size, depth=2 * DIGEST_WORDS)
+        m.submodules.leaf_digests = leaf_digests = SyncFIFOBuffered(
+            width=64, depth=DIGEST_WORDS * self.waiting
+        )
+        m.submodules.node_digests = node_digests = SyncFIFOBuffered(width=64, depth=DIGEST_WORDS)
         wiring.connect(m, prefix.o, keccak.i)
+        m.d.sync += self.room.eq(pieces.level < pieces.depth - AHEAD)
         m.d.comb += [
+            pieces.w_data.eq(self.leaf.as_value()),
+            pieces.w_en.eq(self.push),
             nodes.w_data.eq(self.node.payload.as_value()),
             nodes.w_en.eq(self.node.valid),
             self.node.ready.eq(nodes.w_rdy),
@@ -150,13 +163,13 @@ class Hasher(wiring.Component):
         taken = Signal()  # the last word of a leaf's digest is taken
         m.d.sync += free.eq(free - begin + taken)
 
-        def let_in(valid: Value, payload: ValueLike, ready: Value) -> None:
+        def let_in(queue: SyncFIFO) -> None:
             m.d.comb += [
-                prefix.i.valid.eq(valid),
-                prefix.i.payload.as_value().eq(payload),
-                ready.eq(prefix.i.ready),
+                prefix.i.valid.eq(queue.r_rdy),
+                prefix.i.payload.as_value().eq(queue.r_data),
+                queue.r_en.eq(prefix.i.ready),
             ]
-            with m.If(valid & prefix.i.ready & prefix.i.payload.last):
+            with m.If(queue.r_rdy & prefix.i.ready & prefix.i.payload.last):
                 m.next = "idle"
 
         with m.FSM():
@@ -164,36 +177,39 @@ class Hasher(wiring.Component):
                 with m.If(nodes.r_rdy):
                     m.d.comb += [owners.w_en.eq(1), owners.w_data.eq(1)]
                     m.next = "node"
-                with m.Elif(self.leaf.valid & (free != 0)):
+                with m.Elif(pieces.r_rdy & (free != 0)):
                     m.d.comb += [owners.w_en.eq(1), begin.eq(1)]
                     m.next = "leaf"
             with m.State("leaf"):
-                let_in(self.leaf.valid, self.leaf.payload, self.leaf.ready)
+                let_in(pieces)
             with m.State("node"):
-                let_in(nodes.r_rdy, nodes.r_data, nodes.r_en)
+                let_in(nodes)
 
         n = Signal(range(DIGEST_WORDS))
         word = keccak.o.payload.word_select(n, 64)
         ready = Signal()
         m.d.comb += [
-            leaves.w_data.eq(word),
-            self.node_digest.payload.eq(word),
-            leaves.w_en.eq(keccak.o.valid & ~owners.r_data),
-            self.node_digest.valid.eq(keccak.o.valid & owners.r_data),
-            ready.eq(Mux(owners.r_data, self.node_digest.ready, leaves.w_rdy)),
+            leaf_digests.w_data.eq(word),
+            node_digests.w_data.eq(word),
+            leaf_digests.w_en.eq(keccak.o.valid & ~owners.r_data),
+            node_digests.w_en.eq(keccak.o.valid & owners.r_data),
+            ready.eq(Mux(owners.r_data, node_digests.w_rdy, leaf_digests.w_rdy)),
             keccak.o.ready.eq(ready & (n == DIGEST_WORDS - 1)),
             owners.r_en.eq(keccak.o.valid & keccak.o.ready),
         ]
         with m.If(keccak.o.valid & ready):
             m.d.sync += n.eq(n + 1)
 
+        for queue, digest in ((leaf_digests, self.leaf_digest), (node_digests, self.node_digest)):
+            m.d.comb += [
+                digest.payload.eq(queue.r_data),
+                digest.valid.eq(queue.r_rdy),
+                queue.r_en.eq(digest.ready),
+            ]
         out = Signal(range(DIGEST_WORDS))
-        m.d.comb += [
-            self.leaf_digest.payload.eq(leaves.r_data),
-            self.leaf_digest.valid.eq(leaves.r_rdy),
-            leaves.r_en.eq(self.leaf_digest.ready),
-            taken.eq(leaves.r_rdy & leaves.r_en & (out == DIGEST_WORDS - 1)),
-        ]
-        with m.If(leaves.r_rdy & leaves.r_en):
+        gone = Signal()
+        m.d.sync += gone.eq(self.leaf_digest.valid & self.leaf_digest.ready)
+        m.d.comb += taken.eq(gone & (out == DIGEST_WORDS - 1))
+        with m.If(gone):
             m.d.sync += out.eq(out + 1)
         return m

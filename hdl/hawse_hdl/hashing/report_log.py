@@ -8,6 +8,7 @@ from hawse.wire import Kind
 
 from ..layouts import BATCH, BEAT, FENCE
 from ..memory import BlockFIFO
+from ..streams import connect_apart
 from .cores import SLACK, HashCores
 from .hasher import DIGEST_WORDS
 from .tree import LEAF_COUNT_BITS, Question, Tree
@@ -87,9 +88,9 @@ class ReportLog(wiring.Component):
         m = Module()
         m.submodules.cores, m.submodules.tree = self.cores, self.tree
         tree, entry = self.tree, self.cores.entry
-        _connect(m, self.cores.leaf_digest, tree.leaves)
-        _connect(m, tree.node, self.cores.node)
-        _connect(m, self.cores.node_digest, tree.node_digest)
+        connect_apart(m, self.cores.leaf_digest, tree.leaves)
+        connect_apart(m, tree.node, self.cores.node)
+        connect_apart(m, self.cores.node_digest, tree.node_digest)
         m.submodules.beats = beats = BlockFIFO(width=BEAT.width, depth=self.beats)
         m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences + 1)
         m.d.comb += [
@@ -195,12 +196,3 @@ class ReportLog(wiring.Component):
                 m.next = "pass"
         m.d.comb += self.idle.eq(~waiting & out.ongoing("pass") & ~self.o.valid)
         return m
-
-
-def _connect(m: Module, source: stream.Interface, sink: stream.Interface) -> None:
-    """Connect two that lie far apart: a register each way, a payload every other cycle."""
-    m.d.comb += source.ready.eq(~sink.valid)
-    with m.If(~sink.valid):
-        m.d.sync += [sink.valid.eq(source.valid), sink.payload.eq(source.payload)]
-    with m.Elif(sink.ready):
-        m.d.sync += sink.valid.eq(0)

@@ -69,13 +69,15 @@ class UART(wiring.Component):
         out_time = Signal(range(divisor))
         out_bits = Signal(10, init=1)
         out_left = Signal(range(11))
-        m.d.comb += [self.txd.eq(out_bits[0]), self.tx.ready.eq(out_left == 0)]
-        with m.If(out_left != 0):
+        free = Signal(init=1)  # nothing is left, as a register
+        m.d.comb += [self.txd.eq(out_bits[0]), self.tx.ready.eq(free)]
+        with m.If(~free):
             m.d.sync += out_time.eq(out_time - 1)
             with m.If(out_time == 0):
                 m.d.sync += out_time.eq(divisor - 1)
                 m.d.sync += [out_bits.eq(Cat(out_bits[1:], Const(1))), out_left.eq(out_left - 1)]
+                m.d.sync += free.eq(out_left == 1)
         with m.Elif(self.tx.valid):
             m.d.sync += [out_bits.eq(Cat(Const(0), self.tx.payload, Const(1))), out_left.eq(10)]
-            m.d.sync += out_time.eq(divisor - 1)
+            m.d.sync += [out_time.eq(divisor - 1), free.eq(0)]
         return m
