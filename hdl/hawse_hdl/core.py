@@ -54,13 +54,14 @@ class Core(wiring.Component):
         log_reset = Signal(reset_less=True)
         book_reset = Signal(reset_less=True)
         m.d.sync += [log_reset.eq(self.reset), book_reset.eq(log_reset)]
-        m.submodules.book, m.submodules.log = ResetInserter(book_reset)(book), ResetInserter(log_reset)(log)
+        m.submodules.book, m.submodules.log = ResetInserter(book_reset)(book), log
         connect(m, flipped(self.commands), book.commands)
         connect(m, book.beats, log.i)
         connect(m, log.o, flipped(self.beats))
         m.d.comb += [
             book.epoch.eq(self.epoch),
             log.epoch.eq(self.epoch),
+            log.reset.eq(log_reset),
             self.busy.eq(book.busy),
             self.held.eq(log.i.valid & ~log.i.ready),
             self.full.eq(self.held & log.full),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import RECORD_BYTES
@@ -105,7 +105,8 @@ class HashCores(wiring.Component):
     core takes in.
     Initiation interval: an entry a cycle; with full queues ``64 * cores`` records and ``cores`` nodes every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
-    Ordering: kept among leaves and among nodes.  Reset: forgets everything.
+    Ordering: kept among leaves and among nodes.  Reset: forgets everything; also by ``reset``, which each core
+    hears a cycle late.
     Back-pressure: ``room`` falls when any queue is nearly full, and who pushes may hear of it a cycle late.
     At most ``cores`` nodes may be under way; their digests must be taken.
 
@@ -115,6 +116,8 @@ class HashCores(wiring.Component):
         depth: records that may wait for each core, at least :data:`SLACK`; so many less one are kept free.
     """
 
+    #: Beside the domain's own.
+    reset: In(1)
     #: Records and ends of chunks.
     push: In(1)
     entry: In(Entry)
@@ -136,7 +139,8 @@ class HashCores(wiring.Component):
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
-        m = Module()
+        top, m = Module(), Module()
+        top.submodules.ends = ResetInserter(self.reset)(m)
         # The cores lie all over the chip: what goes to all of them comes out of registers.
         turn = Signal(range(len(self.queues)))
         push = Signal(len(self.queues))
@@ -147,7 +151,10 @@ class HashCores(wiring.Component):
             m.d.sync += turn.eq(_next(turn, self.queues))
         m.d.comb += self.room.eq(Cat(queue.room for queue in self.queues).all())
         for k, (queue, hasher) in enumerate(zip(self.queues, self.hashers, strict=True)):
-            m.submodules[f"queue_{k}"], m.submodules[f"hasher_{k}"] = queue, hasher
+            reset = Signal(name=f"reset_{k}", reset_less=True)
+            top.d.sync += reset.eq(self.reset)
+            top.submodules[f"hasher_{k}"] = ResetInserter(reset)(hasher)
+            m.submodules[f"queue_{k}"] = queue
             m.d.sync += [
                 hasher.push.eq(queue.o.valid & queue.o.ready),
                 hasher.leaf.eq(queue.o.payload),
@@ -167,7 +174,7 @@ class HashCores(wiring.Component):
             with m.If(out.valid & out.ready):
                 m.d.sync += n.eq(n + 1)
             _in_turn(m, wiring.flipped(out), digests, n == DIGEST_WORDS - 1)
-        return m
+        return top
 
 
 def _next(turn: Signal, many: Sequence[object]) -> Value:

@@ -1,6 +1,6 @@
 """The report log in gateware: every record is committed on its way out."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -53,6 +53,8 @@ class ReportLog(wiring.Component):
             divide 24.
     """
 
+    #: Beside the domain's own; held for 4 cycles or more.
+    reset: In(1)
     #: Reports; FENCE and BATCH without digest and root.
     i: In(stream.Signature(BEAT))
     #: Reports; FENCE and BATCH with digest and root behind them.
@@ -85,8 +87,11 @@ class ReportLog(wiring.Component):
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
-        m = Module()
-        m.submodules.cores, m.submodules.tree = self.cores, self.tree
+        top, m = Module(), Module()
+        top.submodules.cores = self.cores
+        top.submodules.ends = ResetInserter(self.reset)(m)
+        top.d.comb += self.cores.reset.eq(self.reset)
+        m.submodules.tree = self.tree
         tree, entry = self.tree, self.cores.entry
         connect_apart(m, self.cores.leaf_digest, tree.leaves)
         connect_apart(m, tree.node, self.cores.node)
@@ -195,4 +200,4 @@ class ReportLog(wiring.Component):
                 m.d.sync += beat.eq(digest)
                 m.next = "pass"
         m.d.comb += self.idle.eq(~waiting & out.ongoing("pass") & ~self.o.valid)
-        return m
+        return top
