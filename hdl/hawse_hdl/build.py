@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     r.add_argument("--top", choices=ROUTED, default="appliance", help="[%(default)s]")
     r.add_argument("--seeds", type=int, nargs="+", default=[1], help="of nextpnr [%(default)s]")
     r.add_argument("--goal-mhz", type=float, default=150, help="what nextpnr strives for [%(default)s]")
-    r.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="of ECP5 [%(default)s]")
+    r.add_argument("--placer", choices=PLACERS, help="for ECP5 [the best that there is]")
     r.add_argument("--jobs", type=int, default=1, help="seeds at a time [%(default)s]")
     r.add_argument("--folder", type=Path, default=Path("build/route"), help="[%(default)s]")
     r.add_argument("-o", "--output", type=Path, help="results as JSON")

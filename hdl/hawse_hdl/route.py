@@ -7,6 +7,7 @@ and a stale result is never taken for one of this netlist.
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,11 +27,13 @@ from amaranth.lib.wiring import Flow, In, Out
 from amaranth.utils import ceil_log2
 from hawse.wire.schema import Geometry
 
+from . import floorplan
 from .memory import NO_COLLISION
 
-#: Placers of nextpnr for ECP5, default first. The electrostatic one needs much less wire for the hash
-#: cores; with the other the appliance cannot be routed. The other makes small designs a little faster.
-PLACERS = ("static", "heap")
+#: How ECP5 designs are placed: nextpnr's two placers, and :mod:`.floorplan`, which uses both and is the default
+#: for the appliance where nextpnr has Python. Without a floorplan only the electrostatic one leaves it routable;
+#: the other, the default for parts, makes them faster.
+PLACERS = ("floorplan", "static", "heap")
 
 
 class RouteError(Exception):
@@ -169,10 +172,17 @@ def _tool(name: str) -> str:
     raise RouteError(f"neither {name} nor yowasp-{name} is installed: make route does it")
 
 
-def _run(command: list[str], log: Path) -> None:
+def _run(command: list[str], log: Path, **environment: str) -> None:
     # In its folder: the placer leaves things where it runs, and the tools of PyPI see nothing above it.
     with log.open("w") as output:
-        done = subprocess.run(command, cwd=log.parent, stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            command,
+            cwd=log.parent,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     if done.returncode:
         raise RouteError(f"{' '.join(command)} failed, see {log}:\n{log.read_text()[-1500:]}")
 
@@ -186,39 +196,93 @@ def _version(tool: str) -> str:
     return found[0]
 
 
-def synthesize(top: Elaboratable, device: Device, folder: Path) -> Path:
-    """The netlist of ``top`` as JSON, made once for each content and tool; its name is the hash."""
+def synthesize(top: Elaboratable, device: Device, folder: Path, *, macros: bool = False) -> Path:
+    """The netlist of ``top`` as JSON, made once for each content and tool; its name is the hash.
+
+    Args:
+        top: what to synthesize.
+        device: for which part.
+        folder: for what it makes.
+        macros: keep :data:`.floorplan.MACROS` alike.
+    """
     yosys = _tool("yosys")
     text = rtlil.convert(top, name="top", emit_src=False, platform=BlockRams())
-    script = f"{device.synthesis} -top top"
-    key = hashlib.sha256(f"{_version(yosys)}\n{script}\n{text}".encode()).hexdigest()[:16]
+    script, end = f"{device.synthesis} -top top", "-json"
+    if macros:  # optimized alone, and only then part of the whole
+        script = f"hierarchy -top top; setattr -mod -set keep_hierarchy 1 {floorplan.MACROS}; {script}"
+        end = "; setattr -mod -unset keep_hierarchy *; flatten; opt_clean; write_json"
+    key = hashlib.sha256(f"{_version(yosys)}\n{script}{end * macros}\n{text}".encode()).hexdigest()[:16]
     netlist = folder / f"{key}.json"
     if not netlist.exists():
         source, part = folder / f"{key}.il", folder / f"{key}.part"
         source.write_text(text)
-        script = f"read_rtlil {source.name}; {script} -json {part.name}"
-        _run([yosys, "-p", script], folder / f"{key}.yosys.log")
+        _run([yosys, "-p", f"read_rtlil {source.name}; {script} {end} {part.name}"], folder / f"{key}.yosys.log")
         part.rename(netlist)
     return netlist
+
+
+def _placer(placer: str | None, device: Device, top: str) -> str:
+    """The one that is asked for, or the best that there is."""
+    if not device.sites:
+        return "heap"
+    found = subprocess.run([_tool("nextpnr-ecp5"), "--help"], capture_output=True, text=True, check=False)
+    scripts = "--pre-place" in found.stdout + found.stderr
+    if placer == "floorplan" and not scripts:
+        raise RouteError("this nextpnr has no Python, which a floorplan needs; the one of a distribution has")
+    return placer or ("heap" if top != "appliance" else "floorplan" if scripts else "static")
+
+
+def _pins(netlist: Path, device: Device, target: Path) -> Path:
+    ports = json.loads(netlist.read_text())["modules"]["top"]["ports"]
+    wires = zip(ports, device.sites, strict=False)
+    target.write_text("".join(f'LOCATE COMP "{port}" SITE "{site}";\n' for port, site in wires))
+    return target
+
+
+def _plan(netlist: Path, device: Device) -> tuple[Path, str]:
+    """The floorplan of a netlist, made once, and a hash of it and its script."""
+    nextpnr = _tool(f"nextpnr-{device.family}")
+    options = [*device.options, "--placer", "static", "--freq", "150", "--timing-allow-fail", "--no-route"]
+
+    def place(source: Path, target: Path) -> None:
+        if not target.exists():
+            part, pins = target.with_suffix(".part"), _pins(source, device, source.with_suffix(".lpf"))
+            files = ["--json", source.name, "--write", part.name, "--lpf", pins.name]
+            _run([nextpnr, *files, *options], target.with_suffix(".log"))
+            part.rename(target)
+
+    stem = hashlib.sha256(f"{_version(nextpnr)} {options}".encode()).hexdigest()[:8]
+    folder = netlist.with_suffix(f".{stem}-plan")
+    folder.mkdir(exist_ok=True)
+    try:
+        plan = floorplan.plan(netlist, place, folder)
+    except ValueError as error:
+        raise RouteError(f"no floorplan: {error}") from error
+    return plan, hashlib.sha256(plan.read_bytes() + floorplan.script().read_bytes()).hexdigest()
 
 
 def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float, placer: str) -> dict[str, Any]:
     """One seed's utilisation and clock, made once for each netlist and tool."""
     nextpnr = _tool(f"nextpnr-{device.family}")
-    terms = [*device.options, "--placer", placer, "--freq", f"{goal_mhz:g}", "--seed", str(seed)]
-    key = hashlib.sha256(f"{_version(nextpnr)} {terms} {device.sites}".encode()).hexdigest()[:8]
+    environment, planned = {}, ""
+    terms = [*device.options, "--freq", f"{goal_mhz:g}", "--seed", str(seed)]
+    if placer == "floorplan":
+        plan, planned = _plan(netlist, device)
+        terms += ["--placer", "heap", "--pre-place", str(floorplan.script())]
+        environment["HAWSE_PLAN"] = str(plan.resolve())
+    else:
+        terms += ["--placer", placer]
+    described = [term for term in terms if term != str(floorplan.script())]
+    key = hashlib.sha256(f"{_version(nextpnr)} {described} {device.sites} {planned}".encode()).hexdigest()[:8]
     stem = netlist.with_suffix(f".{key}-seed{seed}")
     if device.sites:
-        pins = stem.with_name(stem.name + ".lpf")
-        ports = json.loads(netlist.read_text())["modules"]["top"]["ports"]
-        wires = zip(ports, device.sites, strict=False)
-        pins.write_text("".join(f'LOCATE COMP "{port}" SITE "{site}";\n' for port, site in wires))
-        terms += ["--lpf", pins.name]
+        terms += ["--lpf", _pins(netlist, device, stem.with_name(stem.name + ".lpf")).name]
     report = stem.with_name(stem.name + ".report.json")
     if not report.exists():
         part = report.with_suffix(".part")
         files = ["--json", netlist.name, "--report", part.name]
-        _run([nextpnr, *files, *terms, "--timing-allow-fail", "--quiet"], stem.with_name(stem.name + ".log"))
+        command = [nextpnr, *files, *terms, "--timing-allow-fail", "--quiet"]
+        _run(command, stem.with_name(stem.name + ".log"), **environment)
         part.rename(report)
     found: dict[str, Any] = json.loads(report.read_text())
     return found
@@ -236,7 +300,7 @@ def route(
     geometry: Geometry,
     seeds: Sequence[int],
     goal_mhz: float,
-    placer: str,
+    placer: str | None,
     folder: Path,
     jobs: int = 1,
     progress: Callable[[str], None] = print,
@@ -251,11 +315,13 @@ def route(
         RouteError: a tool is missing or failed, or the design does not fit.
     """
     device = DEVICES[device_name]
-    if not device.sites:
-        placer = "heap"
+    placer = _placer(placer, device, top)
     folder.mkdir(parents=True, exist_ok=True)
     progress(f"Synthesizing {top} for {device_name}")
-    netlist = synthesize(make(), device, folder)
+    netlist = synthesize(make(), device, folder, macros=top == "appliance" and device.sites != ())
+    if placer == "floorplan":
+        progress("Placing the hash cores")
+        _plan(netlist, device)
 
     def one(seed: int) -> dict[str, Any]:
         found = place_and_route(netlist, device, seed, goal_mhz, placer)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hawse.wire import RECORD_BYTES
 
 from ..memory import BlockFIFO
+from ..streams import connect_apart
 from .hasher import DIGEST_WORDS, Hasher, Piece, Size, Tag
 
 #: Entries that may come after a queue has said that there is no room: what is on its way in.
@@ -173,7 +174,11 @@ class HashCores(wiring.Component):
             n = Signal(range(DIGEST_WORDS))
             with m.If(out.valid & out.ready):
                 m.d.sync += n.eq(n + 1)
-            _in_turn(m, wiring.flipped(out), digests, n == DIGEST_WORDS - 1)
+            near = []
+            for digest in digests:
+                near.append(stream.Signature(unsigned(64)).create())
+                connect_apart(m, digest, near[-1])
+            _in_turn(m, wiring.flipped(out), near, n == DIGEST_WORDS - 1)
         return top
 
 

@@ -93,9 +93,11 @@ class ReportLog(wiring.Component):
         top.d.comb += self.cores.reset.eq(self.reset)
         m.submodules.tree = self.tree
         tree, entry = self.tree, self.cores.entry
-        connect_apart(m, self.cores.leaf_digest, tree.leaves)
+        wiring.connect(m, self.cores.leaf_digest, tree.leaves)
         connect_apart(m, tree.node, self.cores.node)
-        connect_apart(m, self.cores.node_digest, tree.node_digest)
+        wiring.connect(m, self.cores.node_digest, tree.node_digest)
+        answer = tree.answer.signature.create()
+        connect_apart(m, tree.answer, answer)
         m.submodules.beats = beats = BlockFIFO(width=BEAT.width, depth=self.beats)
         m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences + 1)
         m.d.comb += [
@@ -184,17 +186,15 @@ class ReportLog(wiring.Component):
                     m.d.sync += self.o.valid.eq(0)
                     m.next = "ask"
             with m.State("ask"):
-                m.d.comb += tree.answer.ready.eq(1)
-                with m.If(tree.answer.valid):
-                    m.d.sync += [digest.eq(Cat(digest[64:], tree.answer.payload)), n.eq(n + 1)]
-                    with m.If(n == DIGEST_WORDS - 1):
-                        m.d.sync += [
-                            self.o.valid.eq(1),
-                            fence.records.eq(asked.records),
-                            fence.epoch.eq(self.epoch),
-                        ]
+                m.d.comb += answer.ready.eq(1)
+                with m.If(answer.valid):
+                    m.d.sync += [digest.eq(Cat(digest[64:], answer.payload)), n.eq(n + 1)]
+                    with m.If(n == 0):  # with the last word the tree has done with the question
+                        m.d.sync += [fence.records.eq(asked.records), fence.epoch.eq(self.epoch)]
                         with m.If(asked.root):
                             m.d.sync += batch.leaves.eq(asked.leaves)
+                    with m.If(n == DIGEST_WORDS - 1):
+                        m.d.sync += self.o.valid.eq(1)
                         m.next = "answer"
             with m.State("answer"), m.If(self.o.ready):
                 m.d.sync += beat.eq(digest)
