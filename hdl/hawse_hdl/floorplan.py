@@ -26,6 +26,7 @@ REGIONS = {
     "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
 }
 
+
 def script() -> Path:
     """What nextpnr runs before it places."""
     return Path(str(resources.files(__package__) / "floorplan_script.py"))
@@ -48,7 +49,7 @@ def plan(netlist: Path, place: Callable[[Path, Path], None], folder: Path) -> Pa
     if len(cores) > len(PLACES):
         raise ValueError(f"{len(cores)} hash cores, but places for {len(PLACES)}")
     placed: dict[frozenset[str], dict[str, tuple[int, int, str]]] = {}
-    sites = {}
+    sites: dict[str, dict[str, str]] = {}
     for core, cells in sorted(cores.items()):
         kind = frozenset(name.removeprefix(core) for name in cells)
         if kind not in placed:

@@ -1,5 +1,5 @@
 """Run by nextpnr, which provides ``ctx``: fixes and confines cells as HAWSE_PLAN tells."""
-# ruff: noqa: F821
+# ruff: noqa: F821, D103
 # mypy: ignore-errors
 
 import json

@@ -30,7 +30,7 @@ class ForwardedMemory(wiring.Component):
     """A memory with one read and one write port, in block RAM, whose reads include the writes made meanwhile.
 
     Latency: ``data`` one cycle after ``read``. Initiation interval: 1.
-    Ordering: ``data`` includes every write up to and including one in its own cycle, ``earlier`` not that one.
+    Ordering: ``data`` includes every write up to and including one in its own cycle, ``earlier`` not that.
     Reset: the contents stay; what was last read may not show the last write.
     Back-pressure: none; to hold ``data``, read the same address again.
     """

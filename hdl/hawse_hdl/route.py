@@ -30,9 +30,9 @@ from hawse.wire.schema import Geometry
 from . import floorplan
 from .memory import NO_COLLISION
 
-#: How ECP5 designs are placed: nextpnr's two placers, and :mod:`.floorplan`, which uses both and is the default
-#: for the appliance where nextpnr has Python. Without a floorplan only the electrostatic one leaves it routable;
-#: the other, the default for parts, makes them faster.
+#: How ECP5 designs are placed: nextpnr's two placers, and :mod:`.floorplan`, which uses both and is the
+#: default for the appliance where nextpnr has Python. Without a floorplan only the electrostatic one leaves
+#: it routable; the other, the default for parts, makes them faster.
 PLACERS = ("floorplan", "static", "heap")
 
 
@@ -216,7 +216,10 @@ def synthesize(top: Elaboratable, device: Device, folder: Path, *, macros: bool 
     if not netlist.exists():
         source, part = folder / f"{key}.il", folder / f"{key}.part"
         source.write_text(text)
-        _run([yosys, "-p", f"read_rtlil {source.name}; {script} {end} {part.name}"], folder / f"{key}.yosys.log")
+        _run(
+            [yosys, "-p", f"read_rtlil {source.name}; {script} {end} {part.name}"],
+            folder / f"{key}.yosys.log",
+        )
         part.rename(netlist)
     return netlist
 

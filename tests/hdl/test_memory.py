@@ -21,7 +21,7 @@ def simulate(component, platform, testbench):
 
 @PLATFORMS
 def test_a_forwarded_read_shows_every_write_before_it(platform):
-    """The words are few, so that reads meet the writes of their own cycle, of the one before and older ones."""
+    """The words are few, so that reads meet writes of their own cycle, of the one before and older ones."""
     memory, rng = ForwardedMemory(8, 4), random.Random(1)
 
     async def testbench(ctx):

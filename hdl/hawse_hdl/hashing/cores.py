@@ -106,8 +106,8 @@ class HashCores(wiring.Component):
     core takes in.
     Initiation interval: an entry a cycle; with full queues ``64 * cores`` records and ``cores`` nodes every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
-    Ordering: kept among leaves and among nodes.  Reset: forgets everything; also by ``reset``, which each core
-    hears a cycle late.
+    Ordering: kept among leaves and among nodes.
+    Reset: forgets everything; also by ``reset``, which each core hears a cycle late.
     Back-pressure: ``room`` falls when any queue is nearly full, and who pushes may hear of it a cycle late.
     At most ``cores`` nodes may be under way; their digests must be taken.
 

@@ -35,8 +35,8 @@ class ReportLog(wiring.Component):
     Initiation interval: 1 beat; behind full queues ``64 * cores`` records every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept.  Reset: an empty log; beats inside are lost.
-    Back-pressure: beats wait inside while ``o`` does. ``i.ready`` is a register: it falls when nearly ``beats``
-    wait, when the queue of a core is nearly full, or when ``fences`` wait.
+    Back-pressure: beats wait inside while ``o`` does. ``i.ready`` is a register: it falls when nearly
+    ``beats`` wait, when the queue of a core is nearly full, or when ``fences`` wait.
     Limit: 2**48 - 1 leaves in a batch, see :class:`Tree`.
 
     Args:

@@ -118,8 +118,13 @@ class Tree(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 came = heights.r_rdy & self.node_digest.valid
-                m.d.sync += [from_node.eq(came), left.eq(peaks), held.eq(0)]
-                m.d.sync += [due.eq(self.question.valid & (ask.leaves == count)), known.eq(self.question.valid)]
+                m.d.sync += [
+                    from_node.eq(came),
+                    left.eq(peaks),
+                    held.eq(0),
+                    due.eq(self.question.valid & (ask.leaves == count)),
+                    known.eq(self.question.valid),
+                ]
                 with m.If(came):
                     m.d.comb += heights.r_en.eq(1)
                     m.d.sync += height.eq(heights.r_data)
