@@ -1,0 +1,65 @@
+"""Hash cores of a floorplan: placed once a kind, then stamped onto their places."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hawse_hdl import floorplan
+
+CORE = "appliance.core.log.cores.hasher_"
+
+
+def netlist(tmp_path, cores):
+    """``cores`` maps each core's number to the names of its cells."""
+    cells = {
+        f"{CORE}{k}.{name}": {"type": "TRELLIS_FF", "connections": {"CLK": [2], "Q": [10 + k]}}
+        for k, names in cores.items()
+        for name in names
+    }
+    cells["appliance.core.book.x"] = {"type": "LUT4", "connections": {"Z": [99]}}
+    nets = {"clk": {"bits": [2]}, "other": {"bits": [99]}}
+    top = {"ports": {"clk": {"bits": [2]}, "rst": {"bits": [3]}}, "cells": cells, "netnames": nets}
+    path = tmp_path / "design.json"
+    path.write_text(json.dumps({"modules": {"top": top}}))
+    return path
+
+
+def placer(seen, column=50, step=1):
+    """Puts the cells of a netlist beside each other."""
+
+    def place(source, target):
+        top = json.loads(source.read_text())["modules"]["top"]
+        seen.append(top)
+        for n, cell in enumerate(top["cells"].values()):
+            cell["attributes"] = {"NEXTPNR_BEL": f"X{column + step * n}/Y40/SLICEA.FF0"}
+        target.write_text(json.dumps({"modules": {"top": top}}))
+
+    return place
+
+
+def test_cores_of_a_kind_are_placed_once_and_lie_apart(tmp_path):
+    seen = []
+    design = netlist(tmp_path, {0: ["a"], 1: ["a", "b"], 2: ["a", "b"]})
+    plan = json.loads(floorplan.plan(design, placer(seen), tmp_path).read_text())
+    assert [len(top["cells"]) for top in seen] == [1, 2]
+    assert all(list(top["ports"]) == ["clk"] and "other" not in top["netnames"] for top in seen)
+    assert plan["cores"] == [f"{CORE}{k}" for k in range(3)]
+    assert plan["sites"] == {
+        f"{CORE}0.a": "X2/Y16/SLICEA.FF0",
+        f"{CORE}1.a": "X43/Y16/SLICEA.FF0",
+        f"{CORE}1.b": "X44/Y16/SLICEA.FF0",
+        f"{CORE}2.a": "X84/Y16/SLICEA.FF0",
+        f"{CORE}2.b": "X85/Y16/SLICEA.FF0",
+    }
+
+
+def test_rows_move_by_multiples_of_the_rams_period():
+    assert all(rows % 12 == 0 for _, rows in floorplan.PLACES)
+    assert all(b - a >= floorplan.WIDTH for (a, _), (b, _) in pairwise(floorplan.PLACES[:3]))
+
+
+def test_what_has_no_place_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="6 hash cores"):
+        floorplan.plan(netlist(tmp_path, {k: ["a"] for k in range(6)}), placer([]), tmp_path)
+    with pytest.raises(ValueError, match="42 columns"):
+        floorplan.plan(netlist(tmp_path, {0: ["a", "b"]}), placer([], step=41), tmp_path)
