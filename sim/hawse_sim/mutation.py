@@ -129,27 +129,31 @@ class Mutants:
 
 #: Why nothing finds them.
 EXPLAINED = {
-    "core.book.matcher: left of `and` ignored (3); "
-    "matcher.py: fills_or_kills = new & (time_in_force == TimeInForce.FOK)": (
-        "equivalent: a REPLACE would be cancelled for another reason, but what is left of one rests"
+    "core.book.store: branch never taken, for data; "
+    "memory.py: with m.If(self.write & (self.address == at)):": (
+        "equivalent: of the store only what is without the write of its own cycle is read"
+    ),
+    "core.book.matcher: branch never taken, for everywhere; `book_reset`": (
+        "equivalent: it is computed anew in every cycle, and nothing is at work after a reset"
+    ),
+    "core.book.queues: branch never taken, for same_level; `book_reset`": (
+        "equivalent: it is computed anew in every cycle, and no act is on its way after a reset"
+    ),
+    "core.log.cores.ends: branch never taken, for push (6); `reset`": (
+        "equivalent: the queue that it is pushed to is held in reset as well, and for longer"
+    ),
+    "core.log.ends: branch never taken, for waiting; `reset`": (
+        "equivalent: it falls by itself when the queue is found empty, before the reset ends"
+    ),
+    "core.log.cores.hasher_0: branch always taken, for w_en; `w_rdy`": (
+        "equivalent: nothing is pushed that has no room"
     ),
     "core.book.matcher: branch always taken, for cancel_reason; "
     'matcher.py: with m.State("SEEKING"), m.If(self.seek_ready & ~self.seek):': (
         "equivalent: whatever ends in a cancellation sets the reason once more"
     ),
-    "core.book.matcher: branch never taken, for handle; `room`": (
-        "equivalent: under cancel both, where the residual would rest matters to nobody, for it is cancelled"
-    ),
-    "core.book.bitmap: branch never taken, for search_state (6); `seek`": (
-        "equivalent: no search is given up in its first cycle; the matcher's first comes two cycles "
-        "or more after the last that the bounds began"
-    ),
     "core.book.outbox: left of `and` ignored; "
     "outbox.py: self.empty.eq(~waiting & ~self.beats.valid),": "equivalent: while beats wait, one is offered",
-    "core.log.tree: left of `and` ignored (`r_rdy`) (2); "
-    "tree.py: came = heights.r_rdy & self.node_digest.valid": (
-        "equivalent: a node's height is noted before its digest comes"
-    ),
     "core.log.cores.hasher_0.keccak.padding: left of `and` ignored (`marks`) (8); padding.py: "
     "Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))": (
         "equivalent: after the mark only the comparison for byte 0 can hold, and this is byte 7"
