@@ -490,11 +490,12 @@ def adversarial(rng, count, geometry):
     return out
 
 
-def test_adversarial_mix_with_stalls(seed=None):
+@pytest.mark.parametrize("geometry", [SMALL, Geometry(instruments=1, levels=1024, orders=64)])
+def test_adversarial_mix_with_stalls(geometry, seed=None):
     seed = random.randrange(2**32) if seed is None else seed
     print("seed", seed)
-    commands = adversarial(random.Random(seed), 1500, SMALL)
-    beats = check(commands, gap=0.2, stall=0.3, seed=seed)
+    commands = adversarial(random.Random(seed), 1500, geometry)
+    beats = check(commands, geometry, gap=0.2, stall=0.3, seed=seed)
     kinds = {o[0] for o in outcomes(beats)}
     assert kinds == {Kind.ACK, Kind.TRADE, Kind.CANCELLED, Kind.REPLACED, Kind.REJECTED}
 

@@ -65,8 +65,7 @@ class Book(wiring.Component):
         m.submodules.outbox = outbox = Outbox()
         connect(m, outbox.beats, flipped(self.beats))
 
-        rows_depth = max(2, geometry.instruments)
-        m.submodules.rows = rows = Memory(shape=row_layout(), depth=rows_depth, init=[])
+        m.submodules.rows = rows = Memory(shape=row_layout(), depth=geometry.instruments, init=[])
         row_write = rows.write_port()
         row_accept, row_match = rows.read_port(domain="comb"), rows.read_port(domain="comb")
         # Stages. What one holds means nothing unless it is valid, so a reset need not reach it.

@@ -13,8 +13,8 @@ def handle_bits(geometry: Geometry) -> int:
 
 
 def instrument_bits(geometry: Geometry) -> int:
-    """Bits of an instrument's number in the gateware; never 0."""
-    return max(1, ceil_log2(geometry.instruments))
+    """Bits of an instrument's number in the gateware; 0 if there is one instrument alone."""
+    return ceil_log2(geometry.instruments)
 
 
 def place_layout(geometry: Geometry) -> data.StructLayout:
