@@ -68,7 +68,12 @@ DEVICES = {
         _SITES,
     ),
     "iCE40UP5K": Device("ice40", ("--up5k", "--package", "sg48"), "synth_ice40 -dsp -spram"),
-    "iCE40HX8K": Device("ice40", ("--hx8k", "--package", "ct256"), "synth_ice40"),
+    # Five bits compared with a constant take fewer cells as LUTs than as a carry chain.
+    "iCE40HX8K": Device(
+        "ice40",
+        ("--hx8k", "--package", "ct256"),
+        "proc; opt_expr; techmap -map +/cmp2lut.v -D LUT_WIDTH=5; synth_ice40",
+    ),
 }
 
 
