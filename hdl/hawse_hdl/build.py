@@ -3,9 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
@@ -15,7 +17,7 @@ from .appliance import Appliance, Board
 from .book import Book
 from .core import Core
 from .hashing import Keccak256, Keccak256Serial
-from .route import DEVICES, PLACERS, Pinned, RouteError, route
+from .route import DEVICES, PLACERS, Pinned, RouteError, describe, gateware, route
 
 #: Top levels by name.
 TOPS: dict[str, Callable[[Geometry], wiring.Component]] = {
@@ -43,6 +45,17 @@ def to_verilog(top: str, geometry: Geometry, *, source_lines: bool = False) -> s
         source_lines: say in attributes which line of Python each signal comes from.
     """
     return str(verilog.convert(TOPS[top](geometry), name=top, emit_src=source_lines))
+
+
+@cache
+def stamp(top: str, geometry: Geometry) -> str:
+    """Hash of the gateware that :func:`.route.route` would route now."""
+    return gateware(describe(ROUTED[top](geometry)))
+
+
+def is_current(routed: Mapping[str, Any]) -> bool:
+    """Whether a result of :func:`.route.route` is of the gateware as it is now; elaborates it."""
+    return bool(routed.get("gateware") == stamp(routed["top"], Geometry(**routed["geometry"])))
 
 
 def _route(o: argparse.Namespace, geometry: Geometry) -> None:

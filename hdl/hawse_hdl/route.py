@@ -188,6 +188,8 @@ def _run(command: list[str], log: Path, **environment: str) -> None:
             stderr=subprocess.STDOUT,
             check=False,
         )
+    for left in log.parent.glob("out_conc_*.csv"):
+        left.unlink(missing_ok=True)
     if done.returncode:
         raise RouteError(f"{' '.join(command)} failed, see {log}:\n{log.read_text()[-1500:]}")
 
@@ -201,17 +203,26 @@ def _version(tool: str) -> str:
     return found[0]
 
 
-def synthesize(top: Elaboratable, device: Device, folder: Path, *, macros: bool = False) -> Path:
-    """The netlist of ``top`` as JSON, made once for each content and tool; its name is the hash.
+def describe(top: Elaboratable) -> str:
+    """``top`` as it is synthesized, as RTLIL."""
+    return str(rtlil.convert(top, name="top", emit_src=False, platform=BlockRams()))
+
+
+def gateware(text: str) -> str:
+    """Hash of what :func:`describe` gave: a result that bears another is of other gateware."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def synthesize(text: str, device: Device, folder: Path, *, macros: bool = False) -> Path:
+    """The netlist as JSON, made once for each content and tool; its name is the hash.
 
     Args:
-        top: what to synthesize.
+        text: what to synthesize, as RTLIL.
         device: for which part.
         folder: for what it makes.
         macros: keep :data:`.floorplan.MACROS` alike.
     """
     yosys = _tool("yosys")
-    text = rtlil.convert(top, name="top", emit_src=False, platform=BlockRams())
     script, end = f"{device.synthesis} -top top", "-json"
     if macros:  # optimized alone, and only then part of the whole
         script = f"hierarchy -top top; setattr -mod -set keep_hierarchy 1 {floorplan.MACROS}; {script}"
@@ -317,7 +328,7 @@ def route(
 
     Returns:
         The figures: ``device``, ``top``, ``geometry``, ``seeds``, ``fmax_mhz`` (one a seed),
-        ``fmax_mhz_median``, ``lut4``, ``ff``, ``bram``, ``netlist`` (hash) and ``tools``.
+        ``fmax_mhz_median``, ``lut4``, ``ff``, ``bram``, ``netlist`` and ``gateware`` (hashes) and ``tools``.
 
     Raises:
         RouteError: a tool is missing or failed, or the design does not fit.
@@ -326,7 +337,8 @@ def route(
     placer = _placer(placer, device, top)
     folder.mkdir(parents=True, exist_ok=True)
     progress(f"Synthesizing {top} for {device_name}")
-    netlist = synthesize(make(), device, folder, macros=top == "appliance" and device.sites != ())
+    text = describe(make())
+    netlist = synthesize(text, device, folder, macros=top == "appliance" and device.sites != ())
     if placer == "floorplan":
         progress("Placing the hash cores")
         _plan(netlist, device)
@@ -354,6 +366,7 @@ def route(
         "ff": _used(used, "TRELLIS_FF") if ecp5 else None,
         "bram": _used(used, "DP16KD") if ecp5 else _used(used, "ICESTORM_RAM"),
         "netlist": netlist.stem,
+        "gateware": gateware(text),
         "goal_mhz": goal_mhz,
         "placer": placer,
         "tools": [_version(_tool("yosys")), nextpnr],

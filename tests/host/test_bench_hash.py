@@ -1,10 +1,13 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from hawse.cli import bench_hash, main
 from hawse.commit import merkle
+from hawse.wire import Geometry
+from hawse_hdl import build
 from tiny_keccak import keccak256
 
 
@@ -34,24 +37,34 @@ def test_the_clock_is_that_of_the_hash_core_where_it_was_routed_alone(tmp_path):
     assert bench_hash.routed_clock(tmp_path) == (None, None)
     assert bench_hash.routed_clock(tmp_path / "nothing") == (None, None)
 
+    geometry = Geometry(2, 1024, 64, 4)
+
     def route(name, top, clock):
-        (tmp_path / f"route-{name}.json").write_text(json.dumps({"top": top, "fmax_mhz_median": clock}))
+        stamp = build.stamp(top, geometry)
+        told = {"top": top, "fmax_mhz_median": clock, "geometry": asdict(geometry), "gateware": stamp}
+        (tmp_path / f"route-{name}.json").write_text(json.dumps(told))
 
     route("book", "book", 300.0)
     assert bench_hash.routed_clock(tmp_path) == (None, None)
     route("a", "appliance", 120.5)
     route("b", "appliance", 90.0)
     assert bench_hash.routed_clock(tmp_path) == (120.5, "route-a.json")
-    route("k", "keccak256", 110.0)
+    route("k", "keccak", 110.0)
     assert bench_hash.routed_clock(tmp_path) == (110.0, "route-k.json")
+    (tmp_path / "route-k.json").write_text(
+        (tmp_path / "route-a.json").read_text().replace("appliance", "keccak")
+    )
+    assert bench_hash.routed_clock(tmp_path) == (None, None)  # of other gateware
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("routed", [False, True])
 def test_bench_hash(tmp_path, routed):
     if routed:
+        geometry = Geometry(2, 1024, 64, 4)
+        stamp = {"geometry": asdict(geometry), "gateware": build.stamp("appliance", geometry)}
         clock = {"top": "appliance", "fmax_mhz_median": 100.0}
-        (tmp_path / "route-x.json").write_text(json.dumps(clock))
+        (tmp_path / "route-x.json").write_text(json.dumps(clock | stamp))
     out, plot = tmp_path / "hash.json", tmp_path / "hash.png"
     arguments = ["bench", "hash", "--messages", 3000, "--results", tmp_path, "--out", out, "--plot", plot]
     result = CliRunner().invoke(main, [*map(str, arguments), "--json"])

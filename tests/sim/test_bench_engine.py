@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -7,17 +8,20 @@ from hawse.cli import bench_engine, main
 from hawse.engine.native.bindings import Soft
 from hawse.wire import Geometry, Opcode
 from hawse.wire.dtypes import COMMAND, EVENT, make
+from hawse_hdl import build
 
 
 @pytest.fixture
 def results(tmp_path):
+    geometry = Geometry(2, 1024, 64, 4)
+    stamp = {"geometry": asdict(geometry), "gateware": build.stamp("appliance", geometry)}
     runs = [
         {"device": "slow", "top": "appliance", "fmax_mhz": [90.0, 95.0, 91.0], "fmax_mhz_median": 91.0},
         {"device": "fast", "top": "appliance", "fmax_mhz": [120.0], "fmax_mhz_median": 120.0},
         {"device": "tiny", "top": "book", "fmax_mhz": [300.0], "fmax_mhz_median": 300.0},
     ]
     for run in runs:
-        (tmp_path / f"route-{run['device']}.json").write_text(json.dumps(run))
+        (tmp_path / f"route-{run['device']}.json").write_text(json.dumps(run | stamp))
     return tmp_path
 
 
@@ -49,6 +53,14 @@ def test_one_flow_through_three_engines(results, tmp_path):
     assert plot.read_bytes()[:4] == b"\x89PNG"
     written = json.loads(out.read_text())
     assert written["result"] == found and "--messages 3000 --variant interleaved" in written["command"]
+
+
+def test_a_routed_result_of_other_gateware_is_refused(results):
+    path = results / "route-fast.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"gateware": "0" * 16}))
+    done = bench("--messages", 500, "--scenario", "static", "--results", results, "--json")
+    assert json.loads(done.stdout)["fmax_mhz"] is None
+    assert "route-fast.json is of other gateware" in done.stderr
 
 
 def test_without_a_routed_result_there_are_cycles_only(tmp_path):

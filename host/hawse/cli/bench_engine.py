@@ -18,7 +18,7 @@ from hawse.results import record
 from hawse.wire import Geometry, Opcode
 from hawse.wire.dtypes import COMMAND, ORDER, Array, make, records
 
-from .common import bar, clear_errors, json_option, say
+from .common import bar, clear_errors, is_current, json_option, say
 
 _GOLDEN = 10_000  # commands at most for the golden engine, which takes some 30 us for each
 _ALONE = 300  # commands at most that meet an empty pipe
@@ -48,16 +48,16 @@ def _first_reports(events: Array) -> NDArray[np.uint32]:
 
 
 def routed_fmax(results: Path) -> tuple[str, float] | None:
-    """Device and median Fmax in MHz of the fastest routed appliance that ``results/route-*.json`` tell of."""
-    best: tuple[str, float] | None = None
-    for path in sorted(results.glob("route-*.json")):
-        told = json.loads(path.read_text())
-        for run in told if isinstance(told, list) else told.get("runs", [told]):
-            if run.get("top") != "appliance" or not run.get("fmax_mhz_median"):
-                continue
-            if best is None or run["fmax_mhz_median"] > best[1]:
-                best = str(run["device"]), float(run["fmax_mhz_median"])
-    return best
+    """Device and median Fmax in MHz of the fastest routed appliance that ``results/route-*.json`` tell of.
+
+    A result of other gateware counts for nothing.
+    """
+    runs = [(json.loads(path.read_text()), path) for path in sorted(results.glob("route-*.json"))]
+    appliances = [run for run in runs if run[0]["top"] == "appliance"]
+    if not appliances:
+        return None
+    best, path = max(appliances, key=lambda run: run[0]["fmax_mhz_median"])
+    return (str(best["device"]), float(best["fmax_mhz_median"])) if is_current(path, best) else None
 
 
 class _Recorder:

@@ -31,7 +31,7 @@ from hawse.results import record
 from hawse.wire import Geometry
 from hawse.wire.dtypes import Array
 
-from .common import clear_errors, console, json_option, say
+from .common import clear_errors, console, is_current, json_option, say
 
 Bytes = NDArray[np.uint8]
 #: Hashes rows of messages: shape (n, bytes) to (n, 32).
@@ -288,16 +288,17 @@ def _appliance(messages: int, progress: Callable[[str], None]) -> dict[str, Any]
 
 
 def routed_clock(folder: Path) -> tuple[float | None, str | None]:
-    """Median clock in MHz of the routed hash core, else of the appliance, on the fastest device; its file."""
-    best: tuple[bool, float, str] | None = None
-    for path in sorted(folder.glob("route-*.json")):
-        route = json.loads(path.read_text())
-        route = route.get("result", route)
-        top = str(route.get("top", ""))
-        if top == "appliance" or top.startswith("keccak"):
-            candidate = top != "appliance", float(route["fmax_mhz_median"]), path.name
-            best = max(best or candidate, candidate)
-    return (best[1], best[2]) if best else (None, None)
+    """Median clock in MHz of the routed hash core, else of the appliance, on the fastest device; its file.
+
+    A result of other gateware counts for nothing.
+    """
+    runs = [(json.loads(path.read_text()), path) for path in sorted(folder.glob("route-*.json"))]
+    cores = [run for run in runs if run[0]["top"] == "keccak"]
+    candidates = cores or [run for run in runs if run[0]["top"] == "appliance"]
+    if not candidates:
+        return None, None
+    best, path = max(candidates, key=lambda run: run[0]["fmax_mhz_median"])
+    return (float(best["fmax_mhz_median"]), path.name) if is_current(path, best) else (None, None)
 
 
 # The host's trees

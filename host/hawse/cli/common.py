@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -118,3 +118,13 @@ def say(result: Any) -> None:
     """A result as JSON on standard output."""
     json.dump(result, sys.stdout, indent=2)
     sys.stdout.write("\n")
+
+
+def is_current(path: Path, routed: Mapping[str, Any]) -> bool:
+    """Whether the result of ``make route`` in ``path`` is of the gateware as it is now; if not, says so."""
+    from hawse_hdl import build  # noqa: PLC0415 - an extra that the host can do without
+
+    if build.is_current(routed):
+        return True
+    click.echo(f"{path} is of other gateware: cycles only until make route is run again", err=True)
+    return False
