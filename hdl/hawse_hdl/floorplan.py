@@ -3,7 +3,6 @@
 The placer that looks at timing leaves hash cores that cannot be routed, the electrostatic one pulls the book
 apart. So each hash core is placed alone by the latter and stamped onto its place, and the former places the
 rest in regions between them. Rows of block RAM and DSP come every twelve, so cores move by multiples of that.
-Block RAMs are placed here: the placer scatters them to the edges, and their reads are the longest paths.
 """
 
 import json
@@ -23,21 +22,9 @@ WIDTH = 41
 #: Left, top, right and bottom of a region; the gates and flip-flops there, by the beginning of their names.
 REGIONS = {
     "link": ((2, 39, 40, 51), ("uart.", "appliance.link.")),
-    "cores": ((2, 39, 124, 51), ("appliance.core.log.cores.ends.",)),
-    "log": ((41, 39, 124, 51), ("appliance.core.log.ends.",)),
+    "log": ((41, 39, 124, 51), ("appliance.core.log.",)),
     "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
 }
-#: Where block RAMs lie, in this order, each at the free site that is nearest: the middle of their part.
-MEMORIES = (
-    ("appliance.core.book.queues.levels.", (55, 74)),
-    ("appliance.core.book.queues.", (55, 78)),
-    ("appliance.core.book.bitmap.", (78, 70)),
-    ("appliance.core.book.store.", (70, 68)),
-    ("appliance.core.log.cores.", (85, 46)),
-    ("appliance.core.log.ends.tree.", (100, 40)),
-    ("appliance.core.log.", (60, 46)),
-    ("appliance.link.", (20, 46)),
-)
 
 
 def script() -> Path:
@@ -94,7 +81,6 @@ def plan(netlist: Path, place: Callable[[Path, Path], None], folder: Path) -> Pa
         "sites": {core + name: bel for core, bels in sites.items() for name, bel in bels.items()},
         "cores": list(sites),
         "regions": REGIONS,
-        "memories": MEMORIES,
     }
     out.write_text(json.dumps(content))
     return out

@@ -54,25 +54,6 @@ for name, bel in fixed.items():
     cells[name].setAttr("BEL", bel)
 
 
-def lane(ram):
-    return int((re.findall(r"\blane(\d+)", ram) or [0])[0])
-
-
-# Of a memory the upper bits first: whose an order is decides more than its quantity.
-rams = sorted((name for name, cell in cells.items() if cell.type == "DP16KD"), key=lane, reverse=True)
-free = {
-    bel: tuple(map(int, re.match(r"X(\d+)/Y(\d+)/", bel).groups()))
-    for bel in every(ctx.getBels())
-    if ctx.getBelType(bel) == "DP16KD"
-}
-for prefix, (column, row) in plan["memories"]:
-    for ram in [name for name in rams if name.startswith(prefix)]:
-        bel = min(free, key=lambda bel: (abs(free[bel][0] - column) + abs(free[bel][1] - row), bel))
-        cells[ram].setAttr("BEL", bel)
-        del free[bel]
-        rams.remove(ram)
-
-
 where = {}
 for name, cell in cells.items():
     if name in fixed or name.startswith(tuple(plan["cores"])) or cell.type not in LOGIC:

@@ -145,7 +145,7 @@ EXPLAINED = {
     "core.log.ends: branch never taken, for waiting; `reset`": (
         "equivalent: it falls by itself when the queue is found empty, before the reset ends"
     ),
-    "core.log.cores.hasher_0.inner: branch always taken, for w_en; `w_rdy`": (
+    "core.log.cores.hasher_0: branch always taken, for w_en; `w_rdy`": (
         "equivalent: nothing is pushed that has no room"
     ),
     "core.book.matcher: branch always taken, for cancel_reason; "
@@ -154,7 +154,7 @@ EXPLAINED = {
     ),
     "core.book.outbox: left of `and` ignored; "
     "outbox.py: self.empty.eq(~waiting & ~self.beats.valid),": "equivalent: while beats wait, one is offered",
-    "core.log.cores.hasher_0.inner.keccak.padding: left of `and` ignored (`marks`) (8); padding.py: "
+    "core.log.cores.hasher_0.keccak.padding: left of `and` ignored (`marks`) (8); padding.py: "
     "Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))": (
         "equivalent: after the mark only the comparison for byte 0 can hold, and this is byte 7"
     ),

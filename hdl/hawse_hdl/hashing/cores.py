@@ -152,30 +152,21 @@ class HashCores(wiring.Component):
             m.d.sync += turn.eq(_next(turn, self.queues))
         m.d.comb += self.room.eq(Cat(queue.room for queue in self.queues).all())
         for k, (queue, hasher) in enumerate(zip(self.queues, self.hashers, strict=True)):
-            top.submodules[f"hasher_{k}"] = hasher
-            top.d.comb += hasher.reset.eq(self.reset)
+            reset = Signal(name=f"reset_{k}", reset_less=True)
+            top.d.sync += reset.eq(self.reset)
+            top.submodules[f"hasher_{k}"] = ResetInserter(reset)(hasher)
             m.submodules[f"queue_{k}"] = queue
-            leaf = Signal(Piece, name=f"leaf_{k}", reset_less=True)
             m.d.sync += [
                 hasher.push.eq(queue.o.valid & queue.o.ready),
-                leaf.eq(queue.o.payload),
+                hasher.leaf.eq(queue.o.payload),
                 queue.o.ready.eq(hasher.room),
             ]
-            m.d.comb += [
-                hasher.leaf.eq(leaf),
-                queue.push.eq(push[k]),
-                queue.entry.eq(entry),
-                queue.hold.eq(hold),
-            ]
+            m.d.comb += [queue.push.eq(push[k]), queue.entry.eq(entry), queue.hold.eq(hold)]
             with m.If(turn == k):
                 m.d.comb += self.level.eq(queue.level)
 
         node = wiring.flipped(self.node)
-        nodes = []
-        for hasher in self.hashers:
-            nodes.append(hasher.node.signature.create())
-            connect_apart(m, nodes[-1], hasher.node)
-        _in_turn(m, node, nodes, node.payload.last)
+        _in_turn(m, node, [h.node for h in self.hashers], node.payload.last)
         for out, digests in (
             (self.leaf_digest, [h.leaf_digest for h in self.hashers]),
             (self.node_digest, [h.node_digest for h in self.hashers]),

@@ -1,6 +1,6 @@
 """One hash core: tagged messages in, digests out."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -109,8 +109,7 @@ class Hasher(wiring.Component):
 
     Latency: of :class:`Keccak256`, 1 cycle before it and 2 behind.
     Initiation interval: of :class:`Keccak256`, and one cycle between two messages.
-    Ordering: kept among leaves and among nodes.
-    Reset: forgets every message; also by ``reset``, a cycle late.
+    Ordering: kept among leaves and among nodes.  Reset: forgets every message.
     Back-pressure: at most ``waiting`` leaves are under way or not yet taken; nodes must be taken. Words of a
     node beyond two digests wait for the core. ``room`` falls while :data:`AHEAD` more pieces of leaves can be
     pushed.
@@ -120,8 +119,6 @@ class Hasher(wiring.Component):
         waiting: digests of leaves that may wait to be taken, at least 2 to keep the core busy.
     """
 
-    #: Beside the domain's own.
-    reset: In(1)
     #: Leaf messages.
     push: In(1)
     leaf: In(Piece)
@@ -139,11 +136,7 @@ class Hasher(wiring.Component):
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
-        top, m = Module(), Module()
-        # A register of each core's own, which synthesis does not share with the others.
-        reset = Signal(reset_less=True)
-        top.d.sync += reset.eq(self.reset)
-        top.submodules.inner = ResetInserter(reset)(m)
+        m = Module()
         m.submodules.prefix = prefix = TagPrefix()
         m.submodules.keccak = keccak = self.keccak
         # Whose message each digest under way is of: at most one in the state, one in the block buffer,
@@ -219,4 +212,4 @@ class Hasher(wiring.Component):
         m.d.comb += taken.eq(gone & (out == DIGEST_WORDS - 1))
         with m.If(gone):
             m.d.sync += out.eq(out + 1)
-        return top
+        return m

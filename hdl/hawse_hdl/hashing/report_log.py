@@ -93,9 +93,9 @@ class ReportLog(wiring.Component):
         top.d.comb += self.cores.reset.eq(self.reset)
         m.submodules.tree = self.tree
         tree, entry = self.tree, self.cores.entry
-        connect_apart(m, self.cores.leaf_digest, tree.leaves)
+        wiring.connect(m, self.cores.leaf_digest, tree.leaves)
         connect_apart(m, tree.node, self.cores.node)
-        connect_apart(m, self.cores.node_digest, tree.node_digest)
+        wiring.connect(m, self.cores.node_digest, tree.node_digest)
         answer = tree.answer.signature.create()
         connect_apart(m, tree.answer, answer)
         m.submodules.beats = beats = BlockFIFO(width=BEAT.width, depth=self.beats)

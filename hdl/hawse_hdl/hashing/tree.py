@@ -54,7 +54,7 @@ class Tree(wiring.Component):
     question: In(stream.Signature(Question))
     #: What a digest commits first of all.
     epoch: In(32)
-    #: Answers, four words each. A cycle after the last one the question is taken.
+    #: Answers, four words each. With the last one the question is taken.
     answer: Out(stream.Signature(unsigned(64)))
 
     def __init__(self, nodes: int = 1) -> None:
@@ -76,7 +76,7 @@ class Tree(wiring.Component):
         ask = self.question.payload
         due = Signal()  # the question has its leaves
         known = Signal()  # whether it has
-        m.d.sync += [due.eq(0), known.eq(0), self.question.ready.eq(0)]
+        m.d.sync += [due.eq(0), known.eq(0)]
 
         # Words of one place, or of two, on their way out, one read ahead.
         first = Signal(6)
@@ -118,13 +118,12 @@ class Tree(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 came = heights.r_rdy & self.node_digest.valid
-                asked = self.question.valid & ~self.question.ready
                 m.d.sync += [
                     from_node.eq(came),
                     left.eq(peaks),
                     held.eq(0),
-                    due.eq(asked & (ask.leaves == count)),
-                    known.eq(asked),
+                    due.eq(self.question.valid & (ask.leaves == count)),
+                    known.eq(self.question.valid),
                 ]
                 with m.If(came):
                     m.d.comb += heights.r_en.eq(1)
@@ -227,7 +226,7 @@ class Tree(wiring.Component):
                 with m.If(self.answer.valid & self.answer.ready):
                     m.d.sync += n.eq(n + 1)
                     with m.If(n == DIGEST_WORDS - 1):
-                        m.d.sync += self.question.ready.eq(1)
+                        m.d.comb += self.question.ready.eq(1)
                         m.next = "idle"
 
             # The root: peaks joined from the lowest up, each to what is folded of those below it.
@@ -250,7 +249,7 @@ class Tree(wiring.Component):
                     out_ready.eq(self.answer.ready),
                 ]
                 with m.If(loaded & self.answer.ready & final):
-                    m.d.sync += self.question.ready.eq(1)
+                    m.d.comb += self.question.ready.eq(1)
                     m.d.sync += [peaks.eq(0), count.eq(0), folding.eq(0)]
                     m.next = "idle"
             with m.State("nothing"):
