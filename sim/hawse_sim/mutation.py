@@ -154,6 +154,15 @@ EXPLAINED = {
     ),
     "core.book.outbox: left of `and` ignored; "
     "outbox.py: self.empty.eq(~waiting & ~self.beats.valid),": "equivalent: while beats wait, one is offered",
+    "core.book.bitmap: not negated (38); bitmap.py: position = at.level ^ (~side).replicate(level_bits)": (
+        "harmless: bit 7 of the place of a search that is begun anew when it has just found nothing beyond; "
+        "from the wrong one it finds nothing either, or the level itself, which counts as not known"
+    ),
+    "core.book.fronts: right of `and` ignored (4); fronts.py: "
+    "return Cat(~best.found | better(side, level, best.level), best.found & (level == best.level))": (
+        "equivalent: asked only when the best level has emptied; at the one behind no order is known to be "
+        "alone, so that to join it changes nothing"
+    ),
     "core.log.cores.hasher_0.keccak.padding: left of `and` ignored (`marks`) (8); padding.py: "
     "Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))": (
         "equivalent: after the mark only the comparison for byte 0 can hold, and this is byte 7"
