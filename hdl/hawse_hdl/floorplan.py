@@ -19,11 +19,34 @@ _MACRO = re.compile(r"(.*\.log\.cores\.hasher_(\d))\.")
 PLACES = ((2, -24), (43, -24), (84, -24), (2, 24), (84, 24))
 #: Columns that a core may have.
 WIDTH = 41
+#: Share of its cells that has to lie there.
+LEAST = 0.99
 #: Left, top, right and bottom of a region; the gates and flip-flops there, by the beginning of their names.
 REGIONS = {
-    "link": ((2, 39, 40, 51), ("uart.", "appliance.link.")),
-    "log": ((41, 39, 124, 51), ("appliance.core.log.",)),
+    "link": ((2, 38, 40, 55), ("uart.", "appliance.link.")),
+    "log": ((41, 38, 124, 55), ("appliance.core.log.",)),
+    "queues": (
+        (2, 38, 124, 55),
+        tuple(f"appliance.core.log.cores.ends.{part}_" for part in ("queue", "leaf")),
+    ),
     "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
+}
+#: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
+#: sites nearest to its middle. Their rows are the 22nd, 46th, 70th and 82nd. First those that an order waits
+#: for, near the book; those of the log answer into registers, and may be farther from it.
+BLOCK_RAMS = {
+    "appliance.core.book.queues.nexts.": (52, 62),
+    "appliance.core.book.queues.prevs.": (52, 62),
+    "appliance.core.book.bitmap.": (50, 76),
+    "appliance.core.book.store.": (75, 70),
+    "appliance.core.book.queues.levels.": (46, 62),
+    "appliance.core.log.cores.ends.queue_0.": (22, 38),
+    "appliance.core.log.cores.ends.queue_1.": (63, 38),
+    "appliance.core.log.cores.ends.queue_2.": (104, 38),
+    "appliance.core.log.cores.ends.queue_3.": (22, 54),
+    "appliance.core.log.cores.ends.queue_4.": (104, 54),
+    "appliance.core.log.ends.": (80, 42),
+    "appliance.link.": (20, 46),
 }
 
 
@@ -50,6 +73,7 @@ def plan(netlist: Path, place: Callable[[Path, Path], None], folder: Path) -> Pa
         raise ValueError(f"{len(cores)} hash cores, but places for {len(PLACES)}")
     placed: dict[frozenset[str], dict[str, tuple[int, int, str]]] = {}
     sites: dict[str, dict[str, str]] = {}
+    boxes: dict[str, tuple[int, int, int, int]] = {}
     for core, cells in sorted(cores.items()):
         kind = frozenset(name.removeprefix(core) for name in cells)
         if kind not in placed:
@@ -71,16 +95,27 @@ def plan(netlist: Path, place: Callable[[Path, Path], None], folder: Path) -> Pa
                 if name.startswith(core)
             }
         column, down = PLACES[len(sites)]
+        # A few cells at the edges may lie outside; those are left to the placer of the rest, in the same box.
         columns = [x for x, _, _ in placed[kind].values()]
-        if max(columns) - min(columns) >= WIDTH:
-            raise ValueError(f"a hash core of {max(columns) - min(columns) + 1} columns; {WIDTH} are free")
-        right = column - min(columns)
-        sites[core] = {n: f"X{x + right}/Y{y + down}/{rest}" for n, (x, y, rest) in placed[kind].items()}
+        first, inside = max(
+            ((left, sum(left <= x < left + WIDTH for x in columns)) for left in sorted(set(columns))),
+            key=lambda found: found[1],
+        )
+        if inside < LEAST * len(columns):
+            raise ValueError(f"{len(columns) - inside} cells of a hash core lie outside its {WIDTH} columns")
+        rows = [y + down for _, y, _ in placed[kind].values()]
+        boxes[core] = column, min(rows), column + WIDTH - 1, max(rows)
+        sites[core] = {
+            n: f"X{x + column - first}/Y{y + down}/{rest}"
+            for n, (x, y, rest) in placed[kind].items()
+            if first <= x < first + WIDTH
+        }
     out = folder / "plan.json"
     content = {
         "sites": {core + name: bel for core, bels in sites.items() for name, bel in bels.items()},
-        "cores": list(sites),
+        "cores": boxes,
         "regions": REGIONS,
+        "block_rams": BLOCK_RAMS,
     }
     out.write_text(json.dumps(content))
     return out

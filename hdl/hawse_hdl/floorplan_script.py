@@ -50,16 +50,31 @@ for flop, gate in pairs:
     if (flop in fixed) != (gate in fixed) or (flop in fixed and slot(fixed[flop]) != slot(fixed[gate])):
         fixed.pop(flop, None)
         fixed.pop(gate, None)
+
+rams = {}
+for bel in every(ctx.getBels()):
+    if ctx.getBelType(bel) == "DP16KD":
+        place = ctx.getBelLocation(bel)
+        rams[bel] = place.x, place.y
+for prefix, (x, y) in plan["block_rams"].items():
+    names = sorted(name for name, cell in cells.items() if cell.type == "DP16KD" and name.startswith(prefix))
+    near = sorted(rams, key=lambda bel: abs(rams[bel][0] - x) + abs(rams[bel][1] - y))
+    for name, bel in zip(names, near, strict=False):
+        fixed[name] = bel
+        del rams[bel]
+
 for name, bel in fixed.items():
     cells[name].setAttr("BEL", bel)
 
 
+# Of two that begin a name the later rules.
+regions = plan["regions"] | {core: (box, [core + "."]) for core, box in plan["cores"].items()}
 where = {}
 for name, cell in cells.items():
-    if name in fixed or name.startswith(tuple(plan["cores"])) or cell.type not in LOGIC:
+    if name in fixed or cell.type not in LOGIC:
         continue
     if cell.type == "TRELLIS_FF" or mode(cell) == "LOGIC":
-        for region, (_, prefixes) in plan["regions"].items():
+        for region, (_, prefixes) in regions.items():
             if name.startswith(tuple(prefixes)):
                 where[name] = region
 for flop, gate in pairs:
@@ -68,7 +83,7 @@ for flop, gate in pairs:
     else:
         where.pop(flop, None)
         where.pop(gate, None)
-for region, (box, _) in plan["regions"].items():
+for region, (box, _) in regions.items():
     ctx.createRectangularRegion(region, *box)
 for name, region in where.items():
     ctx.constrainCellToRegion(name, region)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, ShapeLike, Signal
+from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -26,6 +26,44 @@ class BlockFIFO(SyncFIFOBuffered):
         return m
 
 
+class RegisteredFIFO(BlockFIFO):
+    """A queue whose entries are in block RAM and leave it for registers before anyone looks at them.
+
+    A block RAM takes half of a cycle to answer; and whether it is read is decided by registers alone.
+
+    Latency: 3 cycles.  Initiation interval: 1.  Ordering: kept.  Reset: empty.
+    Back-pressure: as :class:`BlockFIFO`; ``level`` leaves out up to two entries that have left the memory.
+    """
+
+    def elaborate(self, platform: Any) -> Module:  # noqa: D102
+        m = Module()
+        m.submodules.queue = queue = BlockFIFO(width=self.width, depth=self.depth)
+        spare = Signal(self.width, reset_less=True)
+        spared = Signal()  # ``spare`` holds an entry, for which there was no room
+        out = Signal(self.width, reset_less=True)
+        m.d.comb += [
+            queue.w_data.eq(self.w_data),
+            queue.w_en.eq(self.w_en),
+            queue.r_en.eq(~spared),
+            self.w_rdy.eq(queue.w_rdy),
+            self.w_level.eq(queue.level),
+            self.level.eq(queue.level),
+            self.r_level.eq(queue.level),
+            self.r_data.eq(out),
+        ]
+        with m.If(~self.r_rdy | self.r_en):
+            m.d.sync += [
+                out.eq(Mux(spared, spare, queue.r_data)),
+                self.r_rdy.eq(spared | queue.r_rdy),
+                spared.eq(0),
+            ]
+        with m.Elif(~spared):
+            m.d.sync += spared.eq(queue.r_rdy)
+        with m.If(~spared):
+            m.d.sync += spare.eq(queue.r_data)
+        return m
+
+
 class ForwardedMemory(wiring.Component):
     """A memory with one read and one write port, in block RAM, whose reads include the writes made meanwhile.
 
@@ -38,7 +76,7 @@ class ForwardedMemory(wiring.Component):
     def __init__(self, shape: ShapeLike, depth: int) -> None:
         # A word that is written while it is read comes from registers, whatever the block RAM makes of it.
         self.memory = Memory(shape=shape, depth=depth, init=[], attrs=NO_COLLISION)
-        self._ports = self.memory.write_port(), self.memory.read_port(domain="comb")
+        self._ports = self.memory.write_port(), self.memory.read_port()
         address = max(1, ceil_log2(depth))
         super().__init__(
             {
@@ -55,26 +93,23 @@ class ForwardedMemory(wiring.Component):
         m = Module()
         m.submodules.memory = self.memory
         write, read = self._ports
-        raw = Signal.like(self.data, reset_less=True)
         at = Signal.like(self.read, reset_less=True)
         missed = Signal()  # what was read last was written meanwhile
         last_value = Signal.like(self.value, reset_less=True)
+        late = Signal()  # it is written now
         m.d.sync += [
-            raw.eq(read.data),
             at.eq(self.read),
             missed.eq(self.write & (self.address == self.read)),
             last_value.eq(self.value),
         ]
+        # The block RAM answers last, so one choice is all that stands behind it.
         m.d.comb += [
             read.addr.eq(self.read),
             write.en.eq(self.write),
             write.addr.eq(self.address),
             write.data.eq(self.value),
-            self.earlier.eq(raw),
-            self.data.eq(self.earlier),
+            late.eq(self.write & (self.address == at)),
+            self.earlier.eq(Mux(missed, last_value, read.data)),
+            self.data.eq(Mux(late | missed, Mux(late, self.value, last_value), read.data)),
         ]
-        with m.If(missed):
-            m.d.comb += self.earlier.eq(last_value)
-        with m.If(self.write & (self.address == at)):
-            m.d.comb += self.data.eq(self.value)
         return m

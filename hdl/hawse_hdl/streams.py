@@ -1,6 +1,6 @@
 """Streams across the chip."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream
 
 
@@ -10,8 +10,9 @@ def connect_apart(m: Module, source: stream.Interface, sink: stream.Interface) -
     Latency: 1 cycle.  Initiation interval: 2.  Ordering: kept.  Reset: empty.
     Back-pressure: one payload waits.
     """
-    m.d.comb += source.ready.eq(~sink.valid)
+    payload = Signal.like(sink.payload, reset_less=True)
+    m.d.comb += [source.ready.eq(~sink.valid), sink.payload.eq(payload)]
     with m.If(~sink.valid):
-        m.d.sync += [sink.valid.eq(source.valid), sink.payload.eq(source.payload)]
+        m.d.sync += [sink.valid.eq(source.valid), payload.eq(source.payload)]
     with m.Elif(sink.ready):
         m.d.sync += sink.valid.eq(0)

@@ -44,17 +44,17 @@ class RecordQueueContract(wiring.Component):
             m.d.comb += given.record[64 * n : 64 * n + 64].eq(self.words[n].replicate(64))
 
         # Entries that wait, the oldest first, and for how long that one has been there.
-        places = range(DEPTH + 1)
+        places = range(DEPTH + 3)
         words = [Signal(WORDS, name=f"words_{n}") for n in places]
         lasts, voids = Signal(len(places)), Signal(len(places))
-        count, age, n = Signal(range(len(places) + 1)), Signal(2), Signal(range(WORDS))
+        count, age, n = Signal(range(len(places) + 1)), Signal(3), Signal(range(WORDS))
         begun = Signal()
         ends = n == WORDS - 1
         takes, gives = self.push, dut.o.valid & dut.o.ready
         leaves = gives & ends
         m.d.sync += [
             count.eq(count + takes - leaves),
-            age.eq(Mux(leaves | (count == 0), 0, age + (age != 3))),
+            age.eq(Mux(leaves | (count == 0), 0, age + (age != 4))),
         ]
         with m.If(gives):
             m.d.sync += [n.eq(Mux(ends, 0, n + 1)), begun.eq(~piece.last)]
@@ -76,7 +76,7 @@ class RecordQueueContract(wiring.Component):
             Assert(dut.room | ~roomy | (count != 0)),
             Assert(~dut.o.valid | (count != 0)),
             Assert(~(dut.o.valid & self.held) | begun | waits),
-            Assert(dut.o.valid | (age != 3) | (self.held & ~begun & ~known)),
+            Assert(dut.o.valid | (age != 4) | (self.held & ~begun & ~known)),
         ]
         with m.If(dut.o.valid):
             m.d.comb += [

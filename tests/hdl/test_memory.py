@@ -6,7 +6,7 @@ import pytest
 from amaranth.hdl import Fragment
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
-from hawse_hdl.memory import NO_COLLISION, BlockFIFO, ForwardedMemory
+from hawse_hdl.memory import NO_COLLISION, BlockFIFO, ForwardedMemory, RegisteredFIFO
 from hawse_hdl.route import BlockRams
 
 PLATFORMS = pytest.mark.parametrize("platform", [None, BlockRams()], ids=["plain", "block-rams"])
@@ -49,7 +49,7 @@ def test_a_forwarded_read_shows_every_write_before_it(platform):
 
 
 @pytest.mark.parametrize("attrs", [{}, NO_COLLISION], ids=["collisions", "none"])
-@pytest.mark.parametrize(("width", "depth"), [(5, 4096), (13, 4096), (7, 16)])
+@pytest.mark.parametrize(("width", "depth"), [(5, 4096), (13, 4096), (7, 16), (2, 32768)])
 @PLATFORMS
 def test_a_memory_in_block_rams_reads_what_was_written(platform, width, depth, attrs):
     """Wider and deeper than one block RAM, so that it is split, with and without read enable."""
@@ -78,9 +78,10 @@ def test_a_memory_in_block_rams_reads_what_was_written(platform, width, depth, a
     simulate(memory, platform, testbench)
 
 
+@pytest.mark.parametrize("kind", [BlockFIFO, RegisteredFIFO])
 @PLATFORMS
-def test_a_queue_in_block_ram_keeps_order(platform):
-    queue, rng = BlockFIFO(width=9, depth=8), random.Random(3)
+def test_a_queue_in_block_ram_keeps_order(platform, kind):
+    queue, rng = kind(width=9, depth=8), random.Random(3)
     sent, received = [], []
 
     async def testbench(ctx):

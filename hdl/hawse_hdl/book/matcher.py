@@ -133,8 +133,8 @@ class Matcher(wiring.Component):
         # The order at hand.
         maker = Signal(record_layout(geometry), reset_less=True)
         maker_at = Signal(handle, reset_less=True)
-        same_account = Signal()
-        same_instrument = Signal()
+        same_account = maker.account == taker.account
+        same_instrument = maker.instrument == command.instrument[: len(maker.instrument)]
         # The order that is read, and its queue.
         pointer = Signal(handle)
         level = Signal.like(taker.level)
@@ -157,9 +157,11 @@ class Matcher(wiring.Component):
         #: A search for the best level, begun in advance, sees every change.
         searched = Signal()
 
-        # The order behind the one at hand, on its way into ``pointer``.
+        # The order behind the one at hand, or the first of a level, on its way into ``pointer``: what a block
+        # RAM answers goes straight into a register.
         follower = Signal(handle)
         follows = Signal()
+        heads = Signal()
         occupied = Signal()
         #: Where a fill-or-kill begins to trade, once it has been counted.
         begins = Signal.like(taker.level)
@@ -173,7 +175,7 @@ class Matcher(wiring.Component):
         ]
         m.d.sync += [
             fresh.eq(0),
-            follower.eq(self.next),
+            follower.eq(Mux(heads, self.ends.head, self.next)),
             follows.eq(0),
             occupied.eq(self.ends.occupied),
             self.act.eq(Act.NONE),
@@ -192,7 +194,7 @@ class Matcher(wiring.Component):
 
         def send(layout: data.Layout, kind: Kind, **fields: Any) -> None:
             view = layout(self.beat)
-            m.d.comb += [self.push.eq(1), view.kind.kind.eq(kind)]
+            m.d.comb += [self.push.eq(self.room), view.kind.kind.eq(kind)]
             m.d.comb += [view[name].eq(value) for name, value in fields.items()]
 
         def report(kind: Kind, side: Any, price: Any, quantity: Any, **fields: Any) -> None:
@@ -230,11 +232,7 @@ class Matcher(wiring.Component):
             return Mux(buys, level <= taker.level, level >= taker.level)
 
         def fetch() -> None:
-            m.d.sync += [
-                maker.eq(self.record),
-                same_account.eq(self.record.account == taker.account),
-                same_instrument.eq(self.record.instrument == command.instrument[: len(maker.instrument)]),
-            ]
+            m.d.sync += maker.eq(self.record)
 
         with m.FSM(name="matcher"):
             with m.State("START"):
@@ -287,15 +285,12 @@ class Matcher(wiring.Component):
             # Matching, and walks along the queues.
 
             with m.State("LEVEL"):
-                m.d.sync += [
-                    tail.eq(self.ends.tail),
-                    pointer.eq(self.ends.head),
-                    maker_at.eq(self.ends.head),
-                    price.eq(task.row.base + level),
-                ]
+                m.d.comb += heads.eq(1)
+                m.d.sync += [tail.eq(self.ends.tail), follows.eq(1), price.eq(task.row.base + level)]
                 m.next = "HEAD"
 
             with m.State("HEAD"):
+                m.d.sync += pointer.eq(follower)
                 with m.If(~occupied):
                     m.next = "NEXT"
                     with m.If(searched & ~behind_known):
@@ -328,29 +323,31 @@ class Matcher(wiring.Component):
                     with m.Case(Walk.MATCH):
                         with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
                             rest_or_cancel(Reason.SELF)
-                        with m.Elif(self.room):
+                        with m.Else():
                             pops = own | takes_maker
-                            m.d.sync += [
-                                self.write.eq(1),
-                                self.value.live.eq(~pops),
-                                self.value.quantity.eq(maker.quantity - remaining),
-                            ]
-                            with m.If(pops):
-                                m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
                             with m.If(own):
                                 report_maker(Kind.CANCELLED, reason=Reason.SELF)
                             with m.Else():
                                 traded = Mux(takes_maker, maker.quantity, remaining)
                                 report(Kind.TRADE, taker.side, price, traded, maker=maker_at)
                                 m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(takes_maker)
-                                m.d.sync += remaining.eq(remaining - maker.quantity)
-                            m.next = "FETCH"
-                            with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
-                                rest_or_cancel(Reason.SELF)
-                            with m.Elif(~own & takes_taker):
-                                finish()
-                            with m.Elif(last):
-                                m.next = "NEXT"
+                            with m.If(self.room):
+                                m.d.sync += [
+                                    self.write.eq(1),
+                                    self.value.live.eq(~pops),
+                                    self.value.quantity.eq(maker.quantity - remaining),
+                                ]
+                                with m.If(pops):
+                                    m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
+                                with m.If(~own):
+                                    m.d.sync += remaining.eq(remaining - maker.quantity)
+                                m.next = "FETCH"
+                                with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
+                                    rest_or_cancel(Reason.SELF)
+                                with m.Elif(~own & takes_taker):
+                                    finish()
+                                with m.Elif(last):
+                                    m.next = "NEXT"
                     with m.Case(Walk.COUNT):
                         with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
                             rest_or_cancel(Reason.FOK)
@@ -363,7 +360,7 @@ class Matcher(wiring.Component):
                             m.next = "FETCH"
                             with m.If(last):
                                 m.next = "SEEK NEXT"
-                    with m.Default(), m.If(self.room):
+                    with m.Default():
                         send(
                             layouts.RESTING,
                             Kind.RESTING,
@@ -378,9 +375,10 @@ class Matcher(wiring.Component):
                             resting.flags.side.eq(maker.side),
                             resting.flags.self_trade.eq(maker.self_trade),
                         ]
-                        m.next = "FETCH"
-                        with m.If(last):
-                            m.next = "SEEK NEXT"
+                        with m.If(self.room):
+                            m.next = "FETCH"
+                            with m.If(last):
+                                m.next = "SEEK NEXT"
 
             with m.State("AGAIN"):
                 m.next = "LEVEL"
@@ -436,9 +434,10 @@ class Matcher(wiring.Component):
                 cancels = cannot_rest | cancel_reason.matches(Reason.SELF, Reason.POST_ONLY)
                 with m.If(~cancels):
                     m.next = "REST"
-                with m.Elif(self.room):
+                with m.Else():
                     report(Kind.CANCELLED, taker.side, command.price, remaining, reason=cancel_reason)
-                    finish()
+                    with m.If(self.room):
+                        finish()
 
             with m.State("REST"):
                 m.d.sync += [
@@ -460,7 +459,8 @@ class Matcher(wiring.Component):
                 m.next = "LOAD QUEUE"
 
             with m.State("LOAD QUEUE"):
-                m.d.sync += pointer.eq(self.ends.head)
+                m.d.comb += heads.eq(1)
+                m.d.sync += follows.eq(1)
                 m.next = "LOAD HEAD"
 
             with m.State("LOAD HEAD"):
@@ -477,9 +477,10 @@ class Matcher(wiring.Component):
             with m.State("LOAD CHECK"):
                 with m.If(maker.side == taker.side):
                     m.next = "REST"
-                with m.Elif(self.room):
+                with m.Else():
                     report(Kind.REJECTED, taker.side, command.price, 0, reason=Reason.PRICE)
-                    finish()
+                    with m.If(self.room):
+                        finish()
 
             # A scan of all handles: MASS_CANCEL and STATE(loading).
 
@@ -528,19 +529,20 @@ class Matcher(wiring.Component):
                 with m.Else():
                     scan_on()
 
-            with m.State("REMOVE"), m.If(self.room):
-                m.d.sync += [
-                    self.act.eq(Act.LEAVE),
-                    self.act_side.eq(maker.side),
-                    self.write.eq(1),
-                    self.value.live.eq(0),
-                    count.eq(count + 1),
-                ]
+            with m.State("REMOVE"):
                 with m.If(mass):
                     report_maker(Kind.CANCELLED, reason=Reason.MASS)
-                scan_on()
+                with m.If(self.room):
+                    m.d.sync += [
+                        self.act.eq(Act.LEAVE),
+                        self.act_side.eq(maker.side),
+                        self.write.eq(1),
+                        self.value.live.eq(0),
+                        count.eq(count + 1),
+                    ]
+                    scan_on()
 
-            with m.State("TOTAL"), m.If(self.room):
+            with m.State("TOTAL"):
                 sets = opcode == Opcode.STATE
                 report(
                     Kind.ACK,
@@ -549,9 +551,10 @@ class Matcher(wiring.Component):
                     Mux(sets, command.quantity, count),
                     handle=0,
                 )
-                finish()
+                with m.If(self.room):
+                    finish()
 
-            with m.State("ANSWER"), m.If(self.room):
+            with m.State("ANSWER"):
                 with m.If(opcode == Opcode.HELLO):
                     send(
                         layouts.HELLO,
@@ -565,15 +568,15 @@ class Matcher(wiring.Component):
                         busy=self.busy_cycles,
                         last_seq=self.last_seq,
                     )
-                    finish()
                 with m.Else():
                     send(layouts.FENCE, Kind.FENCE, tag=command.tag, commands=self.applied)
+                with m.If(self.room):
+                    finish()
                     with m.If(opcode == Opcode.CLOSE):
                         m.next = "BATCH"
-                    with m.Else():
-                        finish()
 
-            with m.State("BATCH"), m.If(self.room):
+            with m.State("BATCH"):
                 send(layouts.BATCH, Kind.BATCH, tag=command.tag)
-                finish()
+                with m.If(self.room):
+                    finish()
         return m

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import RECORD_BYTES
 
-from ..memory import BlockFIFO
+from ..memory import RegisteredFIFO
 from ..streams import connect_apart
 from .hasher import DIGEST_WORDS, Hasher, Piece, Size, Tag
 
@@ -31,7 +31,7 @@ class RecordQueue(wiring.Component):
     A message may begin before its chunk is complete, but not under ``hold``: a core that has begun a chunk
     behind a FENCE could not hash what the FENCE waits for, while the rest of that chunk waits for the FENCE.
 
-    Latency: 3 cycles from an entry to its first piece; under ``hold`` up to 2 more where a chunk begins.
+    Latency: 4 cycles from an entry to its first piece; under ``hold`` up to 2 more where a chunk begins.
     Initiation interval: one entry a cycle in, one in 3 cycles out.
     Ordering: kept.  Reset: empty.
     Back-pressure: ``room`` falls while :data:`SLACK` - 2 more entries can still be pushed.
@@ -48,7 +48,7 @@ class RecordQueue(wiring.Component):
     o: Out(stream.Signature(Piece))
     #: Only a chunk that is complete may begin. It may rise when the open chunk ends.
     hold: In(1)
-    #: Entries that wait.
+    #: Entries that wait in block RAM.
     level: Out(16)
 
     def __init__(self, depth: int) -> None:
@@ -57,8 +57,8 @@ class RecordQueue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        # One more entry waits in the output register of the queue.
-        m.submodules.queue = queue = BlockFIFO(width=Entry.as_shape().size, depth=self.depth + 1)
+        # One more entry waits in the output register of the memory.
+        m.submodules.queue = queue = RegisteredFIFO(width=Entry.as_shape().size, depth=self.depth + 1)
         m.d.comb += [
             queue.w_data.eq(self.entry.as_value()),
             queue.w_en.eq(self.push),
@@ -152,15 +152,15 @@ class HashCores(wiring.Component):
             m.d.sync += turn.eq(_next(turn, self.queues))
         m.d.comb += self.room.eq(Cat(queue.room for queue in self.queues).all())
         for k, (queue, hasher) in enumerate(zip(self.queues, self.hashers, strict=True)):
-            reset = Signal(name=f"reset_{k}", reset_less=True)
-            top.d.sync += reset.eq(self.reset)
-            top.submodules[f"hasher_{k}"] = ResetInserter(reset)(hasher)
+            top.submodules[f"hasher_{k}"] = hasher
             m.submodules[f"queue_{k}"] = queue
+            leaf = Signal(Piece, name=f"leaf_{k}", reset_less=True)
             m.d.sync += [
                 hasher.push.eq(queue.o.valid & queue.o.ready),
-                hasher.leaf.eq(queue.o.payload),
+                leaf.eq(queue.o.payload),
                 queue.o.ready.eq(hasher.room),
             ]
+            m.d.comb += [hasher.reset.eq(self.reset), hasher.leaf.eq(leaf)]
             m.d.comb += [queue.push.eq(push[k]), queue.entry.eq(entry), queue.hold.eq(hold)]
             with m.If(turn == k):
                 m.d.comb += self.level.eq(queue.level)

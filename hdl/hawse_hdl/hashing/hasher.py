@@ -1,10 +1,11 @@
 """One hash core: tagged messages in, digests out."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from ..streams import connect_apart
 from .keccak import Keccak256
 from .padding import Word
 
@@ -105,11 +106,12 @@ class Hasher(wiring.Component):
 
     Messages are let in whole; where both wait, a node goes first, because the tree waits for it. A leaf
     begins only when its digest is sure of a place behind the core, so that a node's digest always gets out.
-    Pieces and digests wait in queues of the core's own, so that where they come from and go to may be far.
+    Pieces and digests wait in queues of the core's own, behind registers, so that where they come from and go
+    to may be far.
 
-    Latency: of :class:`Keccak256`, 1 cycle before it and 2 behind.
+    Latency: of :class:`Keccak256`, 1 cycle before it, 2 before it for a node, and 3 behind.
     Initiation interval: of :class:`Keccak256`, and one cycle between two messages.
-    Ordering: kept among leaves and among nodes.  Reset: forgets every message.
+    Ordering: kept among leaves and among nodes.  Reset: forgets every message; by ``reset`` a cycle late.
     Back-pressure: at most ``waiting`` leaves are under way or not yet taken; nodes must be taken. Words of a
     node beyond two digests wait for the core. ``room`` falls while :data:`AHEAD` more pieces of leaves can be
     pushed.
@@ -119,6 +121,8 @@ class Hasher(wiring.Component):
         waiting: digests of leaves that may wait to be taken, at least 2 to keep the core busy.
     """
 
+    #: Beside the domain's own.
+    reset: In(1)
     #: Leaf messages.
     push: In(1)
     leaf: In(Piece)
@@ -136,7 +140,10 @@ class Hasher(wiring.Component):
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
-        m = Module()
+        top, m = Module(), Module()
+        reset = Signal(reset_less=True)
+        top.d.sync += reset.eq(self.reset)
+        top.submodules.core = ResetInserter(reset)(m)
         m.submodules.prefix = prefix = TagPrefix()
         m.submodules.keccak = keccak = self.keccak
         # Whose message each digest under way is of: at most one in the state, one in the block buffer,
@@ -150,12 +157,14 @@ class Hasher(wiring.Component):
         m.submodules.node_digests = node_digests = SyncFIFOBuffered(width=64, depth=DIGEST_WORDS)
         wiring.connect(m, prefix.o, keccak.i)
         m.d.sync += self.room.eq(pieces.level < pieces.depth - AHEAD)
+        node = stream.Signature(Piece).create()
+        connect_apart(m, self.node, node)
         m.d.comb += [
             pieces.w_data.eq(self.leaf.as_value()),
             pieces.w_en.eq(self.push),
-            nodes.w_data.eq(self.node.payload.as_value()),
-            nodes.w_en.eq(self.node.valid),
-            self.node.ready.eq(nodes.w_rdy),
+            nodes.w_data.eq(node.payload.as_value()),
+            nodes.w_en.eq(node.valid),
+            node.ready.eq(nodes.w_rdy),
         ]
 
         free = Signal(range(self.waiting + 1), init=self.waiting)
@@ -201,10 +210,12 @@ class Hasher(wiring.Component):
             m.d.sync += n.eq(n + 1)
 
         for queue, digest in ((leaf_digests, self.leaf_digest), (node_digests, self.node_digest)):
+            near = stream.Signature(unsigned(64)).create()
+            connect_apart(m, near, digest)
             m.d.comb += [
-                digest.payload.eq(queue.r_data),
-                digest.valid.eq(queue.r_rdy),
-                queue.r_en.eq(digest.ready),
+                near.payload.eq(queue.r_data),
+                near.valid.eq(queue.r_rdy),
+                queue.r_en.eq(near.ready),
             ]
         out = Signal(range(DIGEST_WORDS))
         gone = Signal()
@@ -212,4 +223,4 @@ class Hasher(wiring.Component):
         m.d.comb += taken.eq(gone & (out == DIGEST_WORDS - 1))
         with m.If(gone):
             m.d.sync += out.eq(out + 1)
-        return m
+        return top

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hawse.wire import Kind
 
 from ..layouts import BATCH, BEAT, FENCE
-from ..memory import BlockFIFO
+from ..memory import RegisteredFIFO
 from ..streams import connect_apart
 from .cores import SLACK, HashCores
 from .hasher import DIGEST_WORDS
@@ -98,7 +98,7 @@ class ReportLog(wiring.Component):
         wiring.connect(m, self.cores.node_digest, tree.node_digest)
         answer = tree.answer.signature.create()
         connect_apart(m, tree.answer, answer)
-        m.submodules.beats = beats = BlockFIFO(width=BEAT.width, depth=self.beats)
+        m.submodules.beats = beats = RegisteredFIFO(width=BEAT.width, depth=self.beats)
         m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences + 1)
         m.d.comb += [
             tree.epoch.eq(self.epoch),
@@ -173,7 +173,7 @@ class ReportLog(wiring.Component):
         m.d.sync += [
             beats.w_en.eq(enters),
             beats.w_data.eq(self.i.payload),
-            waiting.eq(enters | (waiting & (beats.w_en | (beats.level != 0)))),
+            waiting.eq(enters | (waiting & (beats.w_en | beats.r_rdy | (beats.level != 0)))),
         ]
         fence, batch = data.View(FENCE, beat), data.View(BATCH, beat)
         held = data.View(FENCE, head).kind.kind

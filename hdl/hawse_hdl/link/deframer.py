@@ -40,6 +40,7 @@ class Deframer(wiring.Component):
 
         longest = HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES
         count = Signal(range(longest + 2))  # bytes since the flag; stops above the longest frame
+        heading = Signal(init=1)  # the header is not complete
         escaped = Signal()
         broken = Signal()  # an escape before a byte that needs none
         raw = Signal(8)
@@ -55,12 +56,7 @@ class Deframer(wiring.Component):
             crc.valid.eq(take),
             self.word.eq(Cat(last, raw)),
             self.index.eq(position - HEADER_BYTES // 4),
-            self.write.eq(
-                take
-                & (count[:2] == 3)
-                & (count >= HEADER_BYTES)
-                & (position < length[2:] + HEADER_BYTES // 4)
-            ),
+            self.write.eq(take & (count[:2] == 3) & ~heading & (position < length[2:] + HEADER_BYTES // 4)),
         ]
         # The header is older than the CRC that follows it, so these may lag by a cycle.
         m.d.sync += [
@@ -80,7 +76,7 @@ class Deframer(wiring.Component):
             with m.If(self.rx.payload == FLAG):
                 whole = count == length[: len(count)] + (HEADER_BYTES + CRC_BYTES)
                 m.d.sync += self.done.eq(whole & shape & crc.match_detected & ~escaped & ~broken)
-                m.d.sync += [count.eq(0), escaped.eq(0), broken.eq(0)]
+                m.d.sync += [count.eq(0), heading.eq(1), escaped.eq(0), broken.eq(0)]
                 m.d.comb += crc.start.eq(1)
             with m.Elif(self.rx.payload == ESCAPE):
                 m.d.sync += [escaped.eq(1), broken.eq(broken | escaped)]
@@ -92,6 +88,8 @@ class Deframer(wiring.Component):
             m.d.sync += last.eq(Cat(last[8:], raw))
             with m.If(count <= longest):
                 m.d.sync += count.eq(count + 1)
-            with m.If(count < HEADER_BYTES):
+            with m.If(count == HEADER_BYTES - 1):
+                m.d.sync += heading.eq(0)
+            with m.If(heading):
                 m.d.sync += self.header.as_value().eq(Cat(self.header.as_value()[8:], raw))
         return m
