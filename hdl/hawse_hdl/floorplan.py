@@ -25,10 +25,6 @@ LEAST = 0.99
 REGIONS = {
     "link": ((2, 38, 40, 55), ("uart.", "appliance.link.")),
     "log": ((41, 38, 124, 55), ("appliance.core.log.",)),
-    "queues": (
-        (2, 38, 124, 55),
-        tuple(f"appliance.core.log.cores.ends.{part}_" for part in ("queue", "leaf")),
-    ),
     "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
