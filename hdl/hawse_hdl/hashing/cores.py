@@ -74,7 +74,7 @@ class RecordQueue(wiring.Component):
         begun = Signal()
         # Chunks whose end is in the queue, counted a cycle late, and whether there are any, a cycle later;
         # until both have heard of a chunk's end no other begins under hold.
-        complete = Signal(range(self.depth + 2))
+        complete = Signal(range(self.depth + 4))
         some = Signal()
         ended = Signal(2)
         m.d.sync += [
