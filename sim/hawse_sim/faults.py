@@ -18,6 +18,8 @@ _TOKEN = re.compile(r"(?:[\\$]\S+(?: \[[0-9:]+\])?|\d+'[01x-]+)")
 _SOURCE = re.compile(r'attribute \\src "(.*):(\d+)"')
 #: Its opposite on the boundary, and what it says of it.
 _BOUNDARY = {"$lt": ("$le", "<="), "$le": ("$lt", "<"), "$gt": ("$ge", ">="), "$ge": ("$gt", ">")}
+#: What chooses between a block RAM's answer and what was written meanwhile.
+_FORWARDS = ("memory.py: self.data.eq(", "memory.py: self.earlier.eq(")
 _SIGN = {
     "$lt": "<",
     "$le": "<=",
@@ -186,10 +188,10 @@ class _Module:
                 condition = self.text(token.split()[0])
                 named = self.text_of(switch.target)
                 for stuck, what in ((0, "never"), (1, "always")):
-                    forwards = not stuck and named == "data" and condition.startswith("memory.py")
-                    kind = "missing forward" if forwards else f"branch {what}"
                     if condition:
-                        fault = Fault(self.name, kind, condition, f"branch {what} taken, for {named}")
+                        fault = Fault(
+                            self.name, f"branch {what}", condition, f"branch {what} taken, for {named}"
+                        )
                         yield fault, self._branch(switch.line, k, stuck)
 
     def text_of(self, target: str) -> str:
@@ -312,7 +314,9 @@ class _Module:
                     lines[at] = f"    connect \\S \\{name}"
                     return _masked(signal, name, on, stuck=stuck)
 
-                yield site("stuck mux", f"always the {'second' if stuck else 'first'}", select)
+                forwards = not stuck and source.startswith(_FORWARDS)
+                kind = "missing forward" if forwards else "stuck mux"
+                yield site(kind, f"always the {'second' if stuck else 'first'}", select)
         elif kind == "$memwr_v2":
 
             def never(lines: list[str], on: str, name: str) -> list[str]:

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In
 from hawse.wire import Side
 from hawse_hdl.book import bitmap
 from hawse_hdl.book.bitmap import PriceBitmap
-from support.formal import TinyGeometry, show
+from support.formal import TinyGeometry, read_before, show
 
 #: Cycles from a change until it is in the tree.
 SETTLES = 4
@@ -44,7 +44,8 @@ class BitmapContract(wiring.Component):
 
     Leaves, mids and root say what all changes up to one, two and three cycles ago make of the set. A search
     begun when ``settled``, without a change until ``ready``, finds exactly the best level, or the one after
-    ``place``, within the cycles of the docstring. Assumed: a wipe does not occupy.
+    ``place``, within the cycles of the docstring. Assumed: a wipe does not occupy, and the first cycle changes
+    nothing.
     """
 
     changing: In(3)
@@ -64,7 +65,11 @@ class BitmapContract(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         levels = self.levels
-        m.d.comb += [Assume(~ResetSignal()), Assume(~(self.wipe & self.occupied))]
+        m.d.comb += [
+            Assume(~ResetSignal()),
+            Assume(~(self.wipe & self.occupied)),
+            Assume(read_before(m) | ~self.valid),
+        ]
         m.submodules.dut = dut = WatchedBitmap(levels)
         m.d.comb += [
             dut.changing.level.eq(self.changing),

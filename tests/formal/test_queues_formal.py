@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In
 from hawse_hdl.book.layouts import ends_layout
 from hawse_hdl.book.queues import Act, Queues
 from hawse_hdl.memory import ForwardedMemory
-from support.formal import TinyGeometry, hold, show
+from support.formal import TinyGeometry, hold, read_before, show
 
 GEOMETRY = TinyGeometry(instruments=1, levels=2, orders=4)
 HANDLES, LEVELS = range(GEOMETRY.orders), range(GEOMETRY.levels)
@@ -127,7 +127,8 @@ class QueuesContract(wiring.Component):
     ways, and which levels are occupied. So there is no cycle in a queue and no order is lost.
 
     Assumed of acts, as the book guarantees when all before them are counted: who enters rests nowhere; who
-    leaves, or is the new head, rests at the place given; a level that is emptied holds orders.
+    leaves, or is the new head, rests at the place given; a level that is emptied holds orders. And that the
+    first cycle acts on nothing, as nothing has been read.
     """
 
     place: In(1)
@@ -151,6 +152,8 @@ class QueuesContract(wiring.Component):
         begun = Lists(m, "begun")  # in front of the act that is in its second step
         live, level = Array(begun.live)[handle], Array(begun.level)[handle]
         occupied = Array(begun.occupied(o) for o in LEVELS)[place]
+        read = read_before(m)
+        m.d.comb += Assume(read | (self.act == Act.NONE))
         with m.Switch(self.act):
             with m.Case(Act.NONE, Act.WIPE):
                 pass
@@ -180,14 +183,14 @@ class QueuesContract(wiring.Component):
 
         # What is read includes what is being written.
         for o in LEVELS:
-            with m.If(place == o):
+            with m.If(read & (place == o)):
                 m.d.comb += Assert(dut.ends.occupied == third.occupied(o))
                 for h in HANDLES:
                     with m.If(third.at(h, o)):
                         m.d.comb += Assert(third.is_head(h) == (dut.ends.head == h))
                         m.d.comb += Assert(third.is_tail(h) == (dut.ends.tail == h))
         for a, b in permutations(HANDLES, 2):
-            with m.If((handle == a) & third.follows(a, b)):
+            with m.If(read & (handle == a) & third.follows(a, b)):
                 m.d.comb += Assert(dut.next == b)
 
         # Changes of levels, and where.

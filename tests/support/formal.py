@@ -18,6 +18,13 @@ def hold(m, value):
     m.d.comb += Assume(~began | (value == before))
 
 
+def read_before(m):
+    """Whether a cycle has gone by, so that a memory's read port holds something that was read."""
+    read = Signal()
+    m.d.sync += read.eq(1)
+    return read
+
+
 def show(m, memory, words):
     """Have signals follow the words of a memory."""
     for address, word in enumerate(words):
