@@ -68,12 +68,18 @@ class ForwardedMemory(wiring.Component):
     """A memory with one read and one write port, in block RAM, whose reads include the writes made meanwhile.
 
     Latency: ``data`` one cycle after ``read``. Initiation interval: 1.
-    Ordering: ``data`` includes every write up to and including one in its own cycle, ``earlier`` not that.
+    Ordering: ``data`` includes every write before its own cycle, and one in that cycle if ``late``.
     Reset: the contents stay; what was last read may not show the last write.
     Back-pressure: none; to hold ``data``, read the same address again.
+
+    Args:
+        shape: of a word.
+        depth: words.
+        late: forward what is written in the cycle of ``data``, too.
     """
 
-    def __init__(self, shape: ShapeLike, depth: int) -> None:
+    def __init__(self, shape: ShapeLike, depth: int, *, late: bool = True) -> None:
+        self.late = late
         # A word that is written while it is read comes from registers, whatever the block RAM makes of it.
         self.memory = Memory(shape=shape, depth=depth, init=[], attrs=NO_COLLISION)
         self._ports = self.memory.write_port(), self.memory.read_port()
@@ -82,7 +88,6 @@ class ForwardedMemory(wiring.Component):
             {
                 "read": In(address),
                 "data": Out(shape),
-                "earlier": Out(shape),
                 "write": In(1),
                 "address": In(address),
                 "value": In(shape),
@@ -96,20 +101,24 @@ class ForwardedMemory(wiring.Component):
         at = Signal.like(self.read, reset_less=True)
         missed = Signal()  # what was read last was written meanwhile
         last_value = Signal.like(self.value, reset_less=True)
-        late = Signal()  # it is written now
         m.d.sync += [
             at.eq(self.read),
             missed.eq(self.write & (self.address == self.read)),
             last_value.eq(self.value),
         ]
-        # The block RAM answers last, so one choice is all that stands behind it.
         m.d.comb += [
             read.addr.eq(self.read),
             write.en.eq(self.write),
             write.addr.eq(self.address),
             write.data.eq(self.value),
-            late.eq(self.write & (self.address == at)),
-            self.earlier.eq(Mux(missed, last_value, read.data)),
-            self.data.eq(Mux(late | missed, Mux(late, self.value, last_value), read.data)),
         ]
+        # The block RAM answers last, so one choice is all that stands behind it.
+        if self.late:
+            now = Signal()
+            m.d.comb += [
+                now.eq(self.write & (self.address == at)),
+                self.data.eq(Mux(now | missed, Mux(now, self.value, last_value), read.data)),
+            ]
+        else:
+            m.d.comb += self.data.eq(Mux(missed, last_value, read.data))
         return m

@@ -57,7 +57,7 @@ class Book(wiring.Component):
         record = record_layout(geometry)
         m.submodules.check = check = Check(geometry)
         m.submodules.order_check = order_check = OrderCheck(geometry)
-        m.submodules.store = store = ForwardedMemory(record, geometry.orders)
+        m.submodules.store = store = ForwardedMemory(record, geometry.orders, late=False)
         m.submodules.queues = queues = Queues(geometry)
         m.submodules.bitmap = bitmap = PriceBitmap(geometry)
         m.submodules.fronts = fronts = Fronts(geometry)
@@ -156,8 +156,8 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
-                deciding.record.eq(store.earlier),
-                deciding.fits.eq(fits(store.earlier, reading.came.command)),
+                deciding.record.eq(store.data),
+                deciding.fits.eq(fits(store.data, reading.came.command)),
                 second.eq(0),
                 by_record.eq(reading.verdict.names),
             ]
@@ -333,7 +333,7 @@ class Book(wiring.Component):
             matcher.last_seq.eq(last_seq),
             matcher.busy_cycles.eq(busy_cycles),
             matcher.epoch.eq(self.epoch),
-            matcher.record.eq(store.earlier),
+            matcher.record.eq(store.data),
             matcher.ends.eq(queues.ends),
             matcher.next.eq(queues.next),
             matcher.settled.eq(queues.quiet & bitmap.settled),

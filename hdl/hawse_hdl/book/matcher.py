@@ -163,6 +163,7 @@ class Matcher(wiring.Component):
         follows = Signal()
         heads = Signal()
         occupied = Signal()
+        last_in_level = Signal(handle)
         #: Where a fill-or-kill begins to trade, once it has been counted.
         begins = Signal.like(taker.level)
         m.d.comb += [
@@ -178,6 +179,7 @@ class Matcher(wiring.Component):
             follower.eq(Mux(heads, self.ends.head, self.next)),
             follows.eq(0),
             occupied.eq(self.ends.occupied),
+            last_in_level.eq(self.ends.tail),
             self.act.eq(Act.NONE),
             self.act_side.eq(walk_side),
             self.write.eq(0),
@@ -286,11 +288,11 @@ class Matcher(wiring.Component):
 
             with m.State("LEVEL"):
                 m.d.comb += heads.eq(1)
-                m.d.sync += [tail.eq(self.ends.tail), follows.eq(1), price.eq(task.row.base + level)]
+                m.d.sync += [follows.eq(1), price.eq(task.row.base + level)]
                 m.next = "HEAD"
 
             with m.State("HEAD"):
-                m.d.sync += pointer.eq(follower)
+                m.d.sync += [pointer.eq(follower), tail.eq(last_in_level)]
                 with m.If(~occupied):
                     m.next = "NEXT"
                     with m.If(searched & ~behind_known):

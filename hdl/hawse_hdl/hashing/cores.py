@@ -1,6 +1,7 @@
 """Several hash cores, used in turn."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
@@ -107,7 +108,7 @@ class HashCores(wiring.Component):
     Initiation interval: an entry a cycle; with full queues ``64 * cores`` records and ``cores`` nodes every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept among leaves and among nodes.
-    Reset: forgets everything; also by ``reset``, which each core hears a cycle late.
+    Reset: forgets everything; also by ``reset``, which queues hear up to ``cores`` cycles late.
     Back-pressure: ``room`` falls when any queue is nearly full, and who pushes may hear of it a cycle late.
     At most ``cores`` nodes may be under way; their digests must be taken.
 
@@ -150,10 +151,16 @@ class HashCores(wiring.Component):
         m.d.sync += [push.eq(self.push << turn), entry.eq(self.entry), hold.eq(self.hold)]
         with m.If(self.push & self.entry.last):
             m.d.sync += turn.eq(_next(turn, self.queues))
-        m.d.comb += self.room.eq(Cat(queue.room for queue in self.queues).all())
+        # A reset goes from queue to queue, for the same reason; no room until the last has come out of it.
+        resets = [Signal(name=f"reset_{k}", reset_less=True) for k in range(len(self.queues))]
+        top.d.sync += [later.eq(earlier) for earlier, later in pairwise([self.reset, *resets])]
+        m.d.comb += self.room.eq(Cat(queue.room for queue in self.queues).all() & ~Cat(resets).any())
+        nodes = []
         for k, (queue, hasher) in enumerate(zip(self.queues, self.hashers, strict=True)):
             top.submodules[f"hasher_{k}"] = hasher
-            m.submodules[f"queue_{k}"] = queue
+            top.submodules[f"queue_{k}"] = ResetInserter(resets[k])(queue)
+            nodes.append(stream.Signature(Piece).create())
+            connect_apart(m, nodes[-1], hasher.node)
             leaf = Signal(Piece, name=f"leaf_{k}", reset_less=True)
             m.d.sync += [
                 hasher.push.eq(queue.o.valid & queue.o.ready),
@@ -166,7 +173,7 @@ class HashCores(wiring.Component):
                 m.d.comb += self.level.eq(queue.level)
 
         node = wiring.flipped(self.node)
-        _in_turn(m, node, [h.node for h in self.hashers], node.payload.last)
+        _in_turn(m, node, [wiring.flipped(near) for near in nodes], node.payload.last)
         for out, digests in (
             (self.leaf_digest, [h.leaf_digest for h in self.hashers]),
             (self.node_digest, [h.node_digest for h in self.hashers]),

@@ -53,7 +53,7 @@ class ReportLog(wiring.Component):
             divide 24.
     """
 
-    #: Beside the domain's own; held for 4 cycles or more.
+    #: Beside the domain's own; held for 8 cycles or more.
     reset: In(1)
     #: Reports; FENCE and BATCH without digest and root.
     i: In(stream.Signature(BEAT))
@@ -93,9 +93,9 @@ class ReportLog(wiring.Component):
         top.d.comb += self.cores.reset.eq(self.reset)
         m.submodules.tree = self.tree
         tree, entry = self.tree, self.cores.entry
-        wiring.connect(m, self.cores.leaf_digest, tree.leaves)
+        connect_apart(m, self.cores.leaf_digest, tree.leaves)
         connect_apart(m, tree.node, self.cores.node)
-        wiring.connect(m, self.cores.node_digest, tree.node_digest)
+        connect_apart(m, self.cores.node_digest, tree.node_digest)
         answer = tree.answer.signature.create()
         connect_apart(m, tree.answer, answer)
         m.submodules.beats = beats = RegisteredFIFO(width=BEAT.width, depth=self.beats)
