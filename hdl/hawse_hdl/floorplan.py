@@ -15,8 +15,9 @@ from typing import Any
 #: Modules that are synthesized alone, so that all of a kind come out alike: the hash cores.
 MACROS = "*.log.cores.hasher_?"
 _MACRO = re.compile(r"(.*\.log\.cores\.hasher_(\d))\.")
-#: For each core its first column, and the rows by which it moves from the middle of the chip.
-PLACES = ((2, -24), (43, -24), (84, -24), (2, 24), (84, 24))
+#: For each core its first column, and the rows by which it moves from the middle of the chip: each beside the
+#: one before it.
+PLACES = ((2, 24), (2, -24), (43, -24), (84, -24), (84, 24))
 #: Columns that a core may have.
 WIDTH = 41
 #: Share of its cells that has to lie there.
@@ -25,6 +26,7 @@ LEAST = 0.99
 REGIONS = {
     "link": ((2, 38, 40, 55), ("uart.", "appliance.link.")),
     "log": ((41, 38, 124, 55), ("appliance.core.log.",)),
+    "queues": ((2, 38, 124, 55), ("appliance.core.log.cores.queue_",)),
     "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
@@ -36,10 +38,10 @@ BLOCK_RAMS = {
     "appliance.core.book.bitmap.": (50, 76),
     "appliance.core.book.store.": (75, 70),
     "appliance.core.book.queues.levels.": (46, 62),
-    "appliance.core.log.cores.queue_0.": (22, 38),
-    "appliance.core.log.cores.queue_1.": (63, 38),
-    "appliance.core.log.cores.queue_2.": (104, 38),
-    "appliance.core.log.cores.queue_3.": (22, 54),
+    "appliance.core.log.cores.queue_0.": (22, 54),
+    "appliance.core.log.cores.queue_1.": (22, 38),
+    "appliance.core.log.cores.queue_2.": (63, 38),
+    "appliance.core.log.cores.queue_3.": (104, 38),
     "appliance.core.log.cores.queue_4.": (104, 54),
     "appliance.core.log.ends.": (80, 42),
     "appliance.link.": (20, 46),

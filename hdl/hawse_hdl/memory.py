@@ -68,7 +68,8 @@ class ForwardedMemory(wiring.Component):
     """A memory with one read and one write port, in block RAM, whose reads include the writes made meanwhile.
 
     Latency: ``data`` one cycle after ``read``. Initiation interval: 1.
-    Ordering: ``data`` includes every write before its own cycle, and one in that cycle if ``late``.
+    Ordering: ``data`` includes every write before its own cycle, and if ``late`` one in that cycle, too; then
+    ``same`` has to say that ``address`` is what was read a cycle ago, which who writes may know in advance.
     Reset: the contents stay; what was last read may not show the last write.
     Back-pressure: none; to hold ``data``, read the same address again.
 
@@ -91,6 +92,7 @@ class ForwardedMemory(wiring.Component):
                 "write": In(1),
                 "address": In(address),
                 "value": In(shape),
+                **({"same": In(1)} if late else {}),
             }
         )
 
@@ -98,11 +100,9 @@ class ForwardedMemory(wiring.Component):
         m = Module()
         m.submodules.memory = self.memory
         write, read = self._ports
-        at = Signal.like(self.read, reset_less=True)
         missed = Signal()  # what was read last was written meanwhile
         last_value = Signal.like(self.value, reset_less=True)
         m.d.sync += [
-            at.eq(self.read),
             missed.eq(self.write & (self.address == self.read)),
             last_value.eq(self.value),
         ]
@@ -116,7 +116,7 @@ class ForwardedMemory(wiring.Component):
         if self.late:
             now = Signal()
             m.d.comb += [
-                now.eq(self.write & (self.address == at)),
+                now.eq(self.write & self.same),
                 self.data.eq(Mux(now | missed, Mux(now, self.value, last_value), read.data)),
             ]
         else:

@@ -44,8 +44,8 @@ class BitmapContract(wiring.Component):
 
     Leaves, mids and root say what all changes up to one, two and three cycles ago make of the set. A search
     begun when ``settled``, without a change until ``ready``, finds exactly the best level, or the one after
-    ``place``, within the cycles of the docstring. Assumed: a wipe does not occupy, and the first cycle changes
-    nothing.
+    ``place``, within the cycles of the docstring. Assumed: a wipe does not occupy, and the first cycle
+    changes nothing.
     """
 
     changing: In(3)

@@ -36,6 +36,9 @@ class MemoryContract(wiring.Component):
         inside = dut.memory.read_port(domain="comb")
         m.d.comb += inside.addr.eq(self.where)
         content, now, asked = Signal(2), Signal(2), Signal()
+        at = Signal(3)
+        m.d.sync += at.eq(self.read)
+        m.d.comb += dut.same.eq(self.address == at)
         m.d.comb += now.eq(Mux(self.write & (self.address == self.where), self.value, content))
         m.d.sync += [content.eq(now), asked.eq(self.read == self.where)]
         m.d.comb += [Assert(inside.data == content), Assert(~asked | (dut.data == now))]

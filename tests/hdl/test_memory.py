@@ -39,6 +39,8 @@ def test_a_forwarded_read_shows_every_write_before_it(platform, late):
             ctx.set(memory.address, address)
             ctx.set(memory.value, value)
             before = words[read]
+            if late:
+                ctx.set(memory.same, address == read)
             if write:
                 words[address] = value
             assert ctx.get(memory.data) == (words[read] if late else before)

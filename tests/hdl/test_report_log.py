@@ -71,7 +71,7 @@ class Flow:
 
 
 # Two cores have the tightest queues, so that everything holds up everything.
-LOGS = {1: {}, 2: dict(depth=4, beats=4, fences=1), CORES: {}}
+LOGS = {1: {}, 2: dict(depth=5, beats=4, fences=1), CORES: {}}
 SLOW = [pytest.param("verilator", cores, marks=pytest.mark.slow) for cores in (1, CORES)]
 RIGS = [("amaranth", 1), ("verilator", 2), *SLOW]
 on_every_rig = pytest.mark.parametrize(("simulator", "cores"), RIGS)

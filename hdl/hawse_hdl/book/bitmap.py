@@ -115,6 +115,8 @@ class PriceBitmap(wiring.Component):
         wipe = Signal()
         words = [Signal(WORD, name=f"word{height}") for height in range(3)]
         now = Signal(place)
+        #: The word that a search reads.
+        at = Signal(place)
         m.d.comb += [
             now.eq(placed(self.changing, self.changing_side)),
             leaves.read.eq(leaf_address(now)),
@@ -136,7 +138,8 @@ class PriceBitmap(wiring.Component):
 
         leaf = Signal(WORD)
         m.d.comb += leaf.eq(changed(words[0], ats[0].leaf, occupied[0]) & ~wipe.replicate(WORD))
-        for memory in (leaves, copy):
+        for memory, read in ((leaves, now), (copy, at)):
+            m.d.sync += memory.same.eq(leaf_address(looked) == leaf_address(read))
             m.d.comb += [
                 memory.write.eq(valid[0]),
                 memory.address.eq(leaf_address(ats[0])),
@@ -172,7 +175,6 @@ class PriceBitmap(wiring.Component):
         ]
 
         # Searches: a word is fetched and masked in one cycle, its first bit found in the next.
-        at = Signal(place)
         onward = Signal()
         word = Signal(max(WORD, roots_width))
         some = Signal()

@@ -52,7 +52,7 @@ class Matcher(wiring.Component):
     next takes 5 more if the one behind it is known, else 18: the bitmap learns of it, is searched, and says.
     An order that crosses a level that has emptied meanwhile waits for the same search.
     Fill-or-kill first takes 2 cycles for each order that it would touch, and up to 18 for each level.
-    MASS_CANCEL and STATE(loading) take a cycle for each handle, and 5 for each order cancelled.
+    MASS_CANCEL and STATE(loading) take a cycle for each handle, and 6 for each order cancelled.
     Initiation interval: as long as the command takes, and one cycle.
     Ordering: that of the rules. Reset: idle. Back-pressure: waits for ``room`` with every report.
     """
@@ -148,8 +148,9 @@ class Matcher(wiring.Component):
         missing = Signal(32, reset_less=True)
         cancel_reason = Signal(Reason)
         price = Signal(32, reset_less=True)
-        # A scan: the order at hand has been read; orders cancelled.
+        # A scan: the order at hand has been read; the one before it is concerned; orders cancelled.
         scanned = Signal()
+        hit = Signal()
         count = Signal(range(geometry.orders + 1))
         # The level behind the one at hand, if that is known.
         behind = Signal(best_layout(geometry), reset_less=True)
@@ -499,22 +500,37 @@ class Matcher(wiring.Component):
                 m.d.sync += [maker_at.eq(pointer - 1), scanned.eq(0), pointer.eq(pointer + 1)]
                 m.next = "SCAN"
 
+            def look_back() -> None:
+                """Return to the order before the one at hand, which is still on its way to be written."""
+                m.d.sync += [
+                    hit.eq(0),
+                    maker.eq(self.value),
+                    maker_at.eq(self.write_handle),
+                    pointer.eq(self.write_handle),
+                    level.eq(self.value.level),
+                    in_instrument.eq(self.value.instrument),
+                ]
+                m.next = "VICTIM"
+
             with m.State("SCAN"):
                 # The record that has come is that of the handle before the pointer.
-                m.d.sync += scanned.eq(1)
+                fetch()
                 concerned = maker.live & (everywhere | same_instrument)
-                with m.If(scanned & concerned & (~mass | anonymous | same_account)):
-                    m.d.sync += [
-                        pointer.eq(maker_at),
-                        level.eq(maker.level),
-                        in_instrument.eq(maker.instrument),
-                    ]
-                    m.next = "VICTIM"
+                m.d.sync += [
+                    scanned.eq(1),
+                    maker_at.eq(maker_at + 1),
+                    pointer.eq(pointer + 1),
+                    hit.eq(scanned & concerned & (~mass | anonymous | same_account)),
+                ]
+                with m.If(hit):
+                    look_back()
                 with m.Elif(scanned & is_final):
-                    m.next = "TOTAL"
-                with m.Else():
-                    fetch()
-                    m.d.sync += [maker_at.eq(maker_at + 1), pointer.eq(pointer + 1)]
+                    m.next = "SCANNED"
+
+            with m.State("SCANNED"):
+                m.next = "TOTAL"
+                with m.If(hit):
+                    look_back()
 
             def scan_on() -> None:
                 m.d.sync += pointer.eq(maker_at + 1)

@@ -93,8 +93,10 @@ class Queues(wiring.Component):
         first_handle = Signal(handle)
         third = Signal(step)
         fourth = Signal(step)
-        # The act in front, now in its fourth step, is at the same level.
+        # The act in front, now in its fourth step, is at the same level; the act in its fourth step is at the
+        # level of the one in its second.
         same_level = Signal()
+        same_place = Signal()
         # The order of the act in its fourth step is the head, the tail of its queue.
         is_head = Signal()
         is_tail = Signal()
@@ -117,6 +119,7 @@ class Queues(wiring.Component):
             third.next.eq(nexts.data),
             third.prev.eq(prevs.data),
             same_level.eq((first_place == third.place) & (third.act != Act.NONE)),
+            same_place.eq(self.place == third.place),
         ]
 
         # What the fourth step writes.
@@ -129,12 +132,15 @@ class Queues(wiring.Component):
             ends.eq(fourth.ends),
             nexts.write.eq((enters & fourth.ends.occupied) | (leaves & ~is_head)),
             nexts.address.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
+            nexts.same.eq(nexts.address == first_handle),
             nexts.value.eq(Mux(enters, fourth.handle, fourth.next)),
             prevs.write.eq(enters | (leaves & ~is_tail)),
             prevs.address.eq(Mux(enters, fourth.handle, fourth.next)),
+            prevs.same.eq(prevs.address == first_handle),
             prevs.value.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
             levels.write.eq(fourth.act != Act.NONE),
             levels.address.eq(fourth.place),
+            levels.same.eq(same_place),
             levels.value.eq(ends),
         ]
 

@@ -12,7 +12,7 @@ from ..memory import RegisteredFIFO
 from ..streams import connect_apart
 from .hasher import DIGEST_WORDS, Hasher, Piece, Size, Tag
 
-#: Entries that may come after a queue has said that there is no room: what is on its way in.
+#: Entries that may come after the first queue has said that there is no room: what is on its way in.
 SLACK = 4
 
 
@@ -35,10 +35,11 @@ class RecordQueue(wiring.Component):
     Latency: 4 cycles from an entry to its first piece; under ``hold`` up to 2 more where a chunk begins.
     Initiation interval: one entry a cycle in, one in 3 cycles out.
     Ordering: kept.  Reset: empty.
-    Back-pressure: ``room`` falls while :data:`SLACK` - 2 more entries can still be pushed.
+    Back-pressure: ``room`` falls while ``slack`` - 2 more entries can still be pushed.
 
     Args:
         depth: entries in block RAM.
+        slack: places that are kept free, and one more.
     """
 
     #: Records and ends of chunks.
@@ -52,8 +53,8 @@ class RecordQueue(wiring.Component):
     #: Entries that wait in block RAM.
     level: Out(16)
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, depth: int, slack: int = SLACK) -> None:
+        self.depth, self.slack = depth, slack
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
@@ -65,7 +66,7 @@ class RecordQueue(wiring.Component):
             queue.w_en.eq(self.push),
             self.level.eq(queue.level),
         ]
-        m.d.sync += self.room.eq(queue.level <= self.depth - SLACK)
+        m.d.sync += self.room.eq(queue.level <= self.depth - self.slack)
         entry = data.View(Entry, queue.r_data)
         words = 8 * RECORD_BYTES // 64
         n = Signal(range(words))
@@ -103,8 +104,8 @@ class RecordQueue(wiring.Component):
 class HashCores(wiring.Component):
     """Hash cores, each behind a queue of its own: chunks go to them in turn, and so do nodes.
 
-    Latency: 1 cycle, and that of :class:`RecordQueue` and :class:`Hasher`; a node waits for the leaf that its
-    core takes in.
+    Latency: up to ``cores`` cycles, and that of :class:`RecordQueue` and :class:`Hasher`; a node waits for
+    the leaf that its core takes in.
     Initiation interval: an entry a cycle; with full queues ``64 * cores`` records and ``cores`` nodes every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept among leaves and among nodes.
@@ -115,7 +116,8 @@ class HashCores(wiring.Component):
     Args:
         cores: hash cores.
         rounds: rounds of Keccak in one cycle, a divisor of 24.
-        depth: records that may wait for each core, at least :data:`SLACK`; so many less one are kept free.
+        depth: records that may wait for each core, at least :data:`SLACK` and the cores but one; so many less
+            one are kept free in the last.
     """
 
     #: Beside the domain's own.
@@ -136,22 +138,19 @@ class HashCores(wiring.Component):
     node_digest: Out(stream.Signature(unsigned(64)))
 
     def __init__(self, cores: int, rounds: int, depth: int) -> None:
-        self.queues = [RecordQueue(depth) for _ in range(cores)]
+        self.queues = [RecordQueue(depth, SLACK + k) for k in range(cores)]
         self.hashers = [Hasher(rounds) for _ in range(cores)]
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         top, m = Module(), Module()
         top.submodules.ends = ResetInserter(self.reset)(m)
-        # The cores lie all over the chip: what goes to all of them comes out of registers.
+        # The cores lie all over the chip: what goes to all of them goes from one to the next.
         turn = Signal(range(len(self.queues)))
-        push = Signal(len(self.queues))
-        entry = Signal(Entry, reset_less=True)
-        hold = Signal()
-        m.d.sync += [push.eq(self.push << turn), entry.eq(self.entry), hold.eq(self.hold)]
+        passed: tuple[Value, ...] = (self.push << turn, self.entry, self.hold)
         with m.If(self.push & self.entry.last):
             m.d.sync += turn.eq(_next(turn, self.queues))
-        # A reset goes from queue to queue, for the same reason; no room until the last has come out of it.
+        # So does a reset; there is no room until the last has come out of it.
         resets = [Signal(name=f"reset_{k}", reset_less=True) for k in range(len(self.queues))]
         top.d.sync += [later.eq(earlier) for earlier, later in pairwise([self.reset, *resets])]
         m.d.comb += self.room.eq(Cat(queue.room for queue in self.queues).all() & ~Cat(resets).any())
@@ -168,6 +167,11 @@ class HashCores(wiring.Component):
                 queue.o.ready.eq(hasher.room),
             ]
             m.d.comb += [hasher.reset.eq(self.reset), hasher.leaf.eq(leaf)]
+            push = Signal(len(self.queues), name=f"push_{k}")
+            entry = Signal(Entry, name=f"entry_{k}", reset_less=True)
+            hold = Signal(name=f"hold_{k}")
+            m.d.sync += [here.eq(before) for here, before in zip((push, entry, hold), passed, strict=True)]
+            passed = push, entry, hold
             m.d.comb += [queue.push.eq(push[k]), queue.entry.eq(entry), queue.hold.eq(hold)]
             with m.If(turn == k):
                 m.d.comb += self.level.eq(queue.level)

@@ -43,7 +43,7 @@ class Piece(data.Struct):
 #: Words of a digest, first bytes first.
 DIGEST_WORDS = 4
 #: Pieces of leaves that may come after a core has said that there is no room.
-AHEAD = 5
+AHEAD = 6
 
 
 class TagPrefix(wiring.Component):
@@ -109,7 +109,7 @@ class Hasher(wiring.Component):
     Pieces and digests wait in queues of the core's own, behind registers, so that where they come from and go
     to may be far.
 
-    Latency: of :class:`Keccak256`, 1 cycle before it, 2 before it for a node, and 3 behind.
+    Latency: of :class:`Keccak256`, 2 cycles before it, and 3 behind.
     Initiation interval: of :class:`Keccak256`, and one cycle between two messages.
     Ordering: kept among leaves and among nodes.  Reset: forgets every message; by ``reset`` a cycle late.
     Back-pressure: at most ``waiting`` leaves are under way or not yet taken; nodes must be taken. Words of a
@@ -157,11 +157,14 @@ class Hasher(wiring.Component):
         m.submodules.node_digests = node_digests = SyncFIFOBuffered(width=64, depth=DIGEST_WORDS)
         wiring.connect(m, prefix.o, keccak.i)
         m.d.sync += self.room.eq(pieces.level < pieces.depth - AHEAD)
+        push = Signal()
+        leaf = Signal(Piece, reset_less=True)
+        m.d.sync += [push.eq(self.push), leaf.eq(self.leaf)]
         node = stream.Signature(Piece).create()
         connect_apart(m, self.node, node)
         m.d.comb += [
-            pieces.w_data.eq(self.leaf.as_value()),
-            pieces.w_en.eq(self.push),
+            pieces.w_data.eq(leaf.as_value()),
+            pieces.w_en.eq(push),
             nodes.w_data.eq(node.payload.as_value()),
             nodes.w_en.eq(node.valid),
             node.ready.eq(nodes.w_rdy),

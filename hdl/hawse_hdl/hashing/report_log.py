@@ -42,15 +42,16 @@ class ReportLog(wiring.Component):
     Args:
         cores: hash cores.
         rounds: rounds of Keccak in one cycle, a divisor of 24.
-        depth: records that may wait for each core, at least 4; three places are kept free. 512 fill six block
-            RAMs of 18 kbit. With fewer than a chunk of 64 the cores cannot all be kept busy.
+        depth: records that may wait for each core, at least 3 and the cores; three places are kept free, one
+            more for each core. 512 fill six block RAMs of 18 kbit. With fewer than a chunk of 64 the cores
+            cannot all be kept busy.
         beats: beats that may wait behind a FENCE, at least 4; three places are kept free. 2,048 fill 29 block
             RAMs.
         fences: FENCEs and BATCHes that may wait, at least 1.
 
     Raises:
-        ValueError: ``depth`` or ``beats`` is below 4, ``cores`` or ``fences`` below 1, or ``rounds`` does not
-            divide 24.
+        ValueError: ``depth`` is below 3 and the cores, ``beats`` below 4, ``cores`` or ``fences`` below 1, or
+            ``rounds`` does not divide 24.
     """
 
     #: Beside the domain's own; held for 8 cycles or more.
@@ -74,7 +75,7 @@ class ReportLog(wiring.Component):
     ) -> None:
         for name, value, least in (
             ("cores", cores, 1),
-            ("depth", depth, SLACK),
+            ("depth", depth, SLACK + cores - 1),
             ("beats", beats, SLACK),
             ("fences", fences, 1),
         ):
@@ -168,7 +169,6 @@ class ReportLog(wiring.Component):
             there.eq(Mux(waiting, beats.r_rdy, passes)),
             enters.eq(passes & (waiting | ~take)),
             beats.r_en.eq(take & waiting),
-            self.o.payload.eq(beat),
         ]
         m.d.sync += [
             beats.w_en.eq(enters),
@@ -178,12 +178,14 @@ class ReportLog(wiring.Component):
         fence, batch = data.View(FENCE, beat), data.View(BATCH, beat)
         held = data.View(FENCE, head).kind.kind
 
+        valid = Signal()  # ``beat`` is to leave
+        goes = Signal()  # it can
         with m.FSM() as out:
-            with m.State("pass"), m.If(~self.o.valid | self.o.ready):
+            with m.State("pass"), m.If(~valid | goes):
                 m.d.comb += take.eq(1)
-                m.d.sync += [beat.eq(head), self.o.valid.eq(there)]
+                m.d.sync += [beat.eq(head), valid.eq(there)]
                 with m.If(there & ((held == Kind.FENCE) | (held == Kind.BATCH))):
-                    m.d.sync += self.o.valid.eq(0)
+                    m.d.sync += valid.eq(0)
                     m.next = "ask"
             with m.State("ask"):
                 m.d.comb += answer.ready.eq(1)
@@ -194,10 +196,22 @@ class ReportLog(wiring.Component):
                         with m.If(asked.root):
                             m.d.sync += batch.leaves.eq(asked.leaves)
                     with m.If(n == DIGEST_WORDS - 1):
-                        m.d.sync += self.o.valid.eq(1)
+                        m.d.sync += valid.eq(1)
                         m.next = "answer"
-            with m.State("answer"), m.If(self.o.ready):
+            with m.State("answer"), m.If(goes):
                 m.d.sync += beat.eq(digest)
                 m.next = "pass"
         m.d.comb += self.idle.eq(~waiting & out.ongoing("pass") & ~self.o.valid)
+
+        # One more place, so that whether a beat can leave is known from a register.
+        spare = Signal(BEAT, reset_less=True)
+        spared = Signal()
+        m.d.comb += [
+            goes.eq(~spared),
+            self.o.valid.eq(valid | spared),
+            self.o.payload.eq(Mux(spared, spare, beat)),
+        ]
+        with m.If(~spared):
+            m.d.sync += spare.eq(beat)
+        m.d.sync += spared.eq(self.o.valid & ~self.o.ready)
         return top
