@@ -108,8 +108,9 @@ class Board(wiring.Component):
         m = Module()
         # A reset of the domain would be a gate in front of every register that has a reset of its own.
         m.domains.sync = sync = ClockDomain(reset_less=True)
+        sync.clk = self.clk
         reset = Signal(reset_less=True)
-        m.submodules.reset = FFSynchronizer(self.rst, reset)
+        m.submodules.reset_sync = FFSynchronizer(self.rst, reset)
         uart = UART(self.divisor)
         m.submodules.uart = ResetInserter(reset)(uart)
         m.submodules.appliance = appliance = Appliance(
@@ -118,7 +119,6 @@ class Board(wiring.Component):
         connect(m, uart.rx, appliance.rx)
         connect(m, appliance.tx, uart.tx)
         m.d.comb += [
-            sync.clk.eq(self.clk),
             appliance.reset.eq(reset),
             uart.rxd.eq(self.rxd),
             self.txd.eq(uart.txd),

@@ -189,14 +189,17 @@ def _tool(name: str) -> str:
     raise RouteError(f"neither {name} nor yowasp-{name} is installed: make route does it")
 
 
-def _run(command: list[str], log: Path, **environment: str) -> None:
+def _run(
+    command: list[str], log: Path, output: Path | None = None, environment: dict[str, str] | None = None
+) -> None:
+    """Run a tool that writes ``log``, or writes what it prints there."""
     # In its folder: the placer leaves things where it runs, and the tools of PyPI see nothing above it.
-    with log.open("w") as output:
+    with (output or log).open("w") as printed:
         done = subprocess.run(
             command,
             cwd=log.parent,
-            env=os.environ | environment,
-            stdout=output,
+            env=os.environ | (environment or {}),
+            stdout=printed,
             stderr=subprocess.STDOUT,
             check=False,
         )
@@ -276,10 +279,10 @@ def synthesize(text: str, device: Device, folder: Path, *, macros: bool = False)
         source, part = folder / f"{key}.il", folder / f"{key}.part"
         source.write_text(text)
         (folder / "late.v").write_text(late)
-        _run(
-            [yosys, "-p", f"read_rtlil {source.name}; {script}; {end} {part.name}"],
-            folder / f"{key}.yosys.log",
-        )
+        # Once it has run ABC, the one of PyPI prints no more.
+        log = folder / f"{key}.yosys.log"
+        commands = f"read_rtlil {source.name}; {script}; {end} {part.name}"
+        _run([yosys, "-l", log.name, "-p", commands], log, log.with_suffix(".out"))
         part.rename(netlist)
     return netlist
 
@@ -345,7 +348,7 @@ def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float, p
         part = report.with_suffix(".part")
         files = ["--json", netlist.name, "--report", part.name]
         command = [nextpnr, *files, *terms, "--timing-allow-fail", "--quiet"]
-        _run(command, stem.with_name(stem.name + ".log"), **environment)
+        _run(command, stem.with_name(stem.name + ".log"), environment=environment)
         part.rename(report)
     found: dict[str, Any] = json.loads(report.read_text())
     return found

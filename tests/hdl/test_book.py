@@ -384,7 +384,7 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         (12, [(0, 50), (2, 60)], new(1, BUY, 60, 3)),
         (5, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.POST_ONLY)),
         (13, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.FOK)),
-        (5 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, account=5)),
+        (6 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, account=5)),
         (7, [], state(0, InstrumentState.OPEN)),
         (3, [], command(Opcode.FENCE)),
         (4, [], command(Opcode.CLOSE)),
