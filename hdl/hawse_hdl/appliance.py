@@ -1,8 +1,7 @@
 """The whole pipeline, streams joined: UART, link, core."""
 
-from amaranth.hdl import ClockDomain, Module, ResetInserter, Signal
+from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
-from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
 
@@ -28,8 +27,6 @@ class Appliance(wiring.Component):
 
     #: Bytes from the host.
     rx: In(stream.Signature(8))
-    #: Beside the domain's own; held for 8 cycles or more.
-    reset: In(1)
     #: Bytes to the host.
     tx: Out(stream.Signature(8))
     #: Nothing moves before the next byte from the host, but perhaps the link's time-out.
@@ -45,17 +42,16 @@ class Appliance(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        link = Endpoint(timeout=self.timeout)
-        m.submodules.link = ResetInserter(self.reset)(link)
+        m.submodules.link = link = Endpoint(timeout=self.timeout)
         m.submodules.core = core = Core(self.geometry, hash_cores=self.hash_cores)
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, link.commands, core.commands)
         connect_apart(m, core.beats, link.beats)
-        with m.If(core.reset):  # a beat of the epoch before
+        with m.If(link.reset):  # a beat of the epoch before
             m.d.sync += link.beats.valid.eq(0)
         m.d.comb += [
-            core.reset.eq(link.reset | self.reset),
+            core.reset.eq(link.reset),
             core.epoch.eq(link.epoch),
             self.idle.eq(link.idle & core.idle & ~link.beats.valid & ~link.reset),
             self.unacked.eq(link.unacked),
@@ -76,13 +72,10 @@ class Board(wiring.Component):
     Raises:
         ValueError: the clock cannot make that rate within 2 %.
 
-    Latency, initiation interval, ordering: the appliance's and the UART's.
-    Reset: by the part's configuration, and by ``rst``, held for 8 cycles or more; it need not be synchronous.
+    Latency, initiation interval, ordering, reset: the appliance's and the UART's.
     Back-pressure: none on the wires; what finds no room is lost and sent again by the host.
     """
 
-    clk: In(1)
-    rst: In(1)
     #: From and to the host.
     rxd: In(1, init=1)
     txd: Out(1, init=1)
@@ -106,21 +99,11 @@ class Board(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        # A reset of the domain would be a gate in front of every register that has a reset of its own.
-        m.domains.sync = sync = ClockDomain(reset_less=True)
-        sync.clk = self.clk
-        reset = Signal(reset_less=True)
-        m.submodules.reset_sync = FFSynchronizer(self.rst, reset)
-        uart = UART(self.divisor)
-        m.submodules.uart = ResetInserter(reset)(uart)
+        m.submodules.uart = uart = UART(self.divisor)
         m.submodules.appliance = appliance = Appliance(
             self.geometry, hash_cores=self.hash_cores, timeout=self.timeout
         )
         connect(m, uart.rx, appliance.rx)
         connect(m, appliance.tx, uart.tx)
-        m.d.comb += [
-            appliance.reset.eq(reset),
-            uart.rxd.eq(self.rxd),
-            self.txd.eq(uart.txd),
-        ]
+        m.d.comb += [uart.rxd.eq(self.rxd), self.txd.eq(uart.txd)]
         return m
