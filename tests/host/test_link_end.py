@@ -205,6 +205,18 @@ def test_a_reset_not_above_the_boards_epoch_changes_nothing(epoch):
         assert other.foreign == 7
 
 
+def test_what_the_board_said_before_a_reset_does_not_outlive_it():
+    host, board = LinkEnd(), LinkEnd(board=True)
+    host.reset(6)
+    now = run(host, board)
+    host.reset(9)
+    board.send(bytes(32))
+    host.receive(board.tick(now), now)
+    assert host.foreign == 6 and not host.open
+    run(host, board, now=now)
+    assert host.foreign is None and host.open and not host.received
+
+
 def test_ping_tells_the_epoch_and_changes_nothing():
     host, board = LinkEnd(), LinkEnd(board=True)
     host.ping()

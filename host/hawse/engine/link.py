@@ -114,6 +114,8 @@ class LinkEnd:
                 self.foreign = frame.epoch
                 self._ack_due |= self.board
             else:
+                if self._opening:  # what came before was sent before the board was reset
+                    self.foreign = None
                 self._opening = False
                 self._acknowledged(frame, now)
                 if frame.type == FrameType.DATA:
