@@ -25,8 +25,7 @@ LEAST = 0.99
 #: Left, top, right and bottom of a region; the gates and flip-flops there, by the beginning of their names.
 REGIONS = {
     "link": ((2, 38, 40, 55), ("uart.", "appliance.link.")),
-    "log": ((41, 38, 124, 55), ("appliance.core.log.",)),
-    "queues": ((2, 38, 124, 55), ("appliance.core.log.cores.queue_",)),
+    "log": ((2, 38, 124, 55), ("appliance.core.log.",)),
     "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
