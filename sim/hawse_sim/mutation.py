@@ -129,10 +129,6 @@ class Mutants:
 
 #: Why nothing finds them.
 EXPLAINED = {
-    "core.book.store: branch never taken, for data; "
-    "memory.py: with m.If(self.write & (self.address == at)):": (
-        "equivalent: of the store only what is without the write of its own cycle is read"
-    ),
     "core.book.matcher: branch never taken, for everywhere; `book_reset`": (
         "equivalent: it is computed anew in every cycle, and nothing is at work after a reset"
     ),
