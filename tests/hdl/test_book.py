@@ -385,6 +385,8 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         (5, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.POST_ONLY)),
         (13, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.FOK)),
         (6 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, account=5)),
+        # Those in front of it have account 0 as well.
+        (6 + 256 + 5 * 42, [(0, 50), (2, 50)], command(Opcode.MASS_CANCEL, account=0)),
         (7, [], state(0, InstrumentState.OPEN)),
         (3, [], command(Opcode.FENCE)),
         (4, [], command(Opcode.CLOSE)),
