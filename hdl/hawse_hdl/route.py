@@ -327,7 +327,14 @@ def _plan(netlist: Path, device: Device) -> tuple[Path, str]:
     return plan, hashlib.sha256(plan.read_bytes() + floorplan.script().read_bytes()).hexdigest()
 
 
-def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float, placer: str) -> dict[str, Any]:
+def place_and_route(
+    netlist: Path,
+    device: Device,
+    seed: int,
+    goal_mhz: float,
+    placer: str,
+    progress: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """One seed's utilisation and clock, made once for each netlist and tool."""
     nextpnr = _tool(f"nextpnr-{device.family}")
     environment, planned = {}, ""
@@ -347,8 +354,10 @@ def place_and_route(netlist: Path, device: Device, seed: int, goal_mhz: float, p
     if not report.exists():
         part = report.with_suffix(".part")
         files = ["--json", netlist.name, "--report", part.name]
-        command = [nextpnr, *files, *terms, "--timing-allow-fail", "--quiet"]
-        _run(command, stem.with_name(stem.name + ".log"), environment=environment)
+        command = [nextpnr, *files, *terms, "--timing-allow-fail"]
+        log = stem.with_name(stem.name + ".log")
+        progress(f"Seed {seed}: {log} says how far it is")
+        _run(command, log, environment=environment)
         part.rename(report)
     found: dict[str, Any] = json.loads(report.read_text())
     return found
@@ -391,7 +400,7 @@ def route(
         _plan(netlist, device)
 
     def one(seed: int) -> dict[str, Any]:
-        found = place_and_route(netlist, device, seed, goal_mhz, placer)
+        found = place_and_route(netlist, device, seed, goal_mhz, placer, progress)
         clocks = {name: round(clock["achieved"], 2) for name, clock in found["fmax"].items()}
         progress(f"Seed {seed}: {clocks}")
         return found
