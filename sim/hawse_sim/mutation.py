@@ -135,14 +135,24 @@ EXPLAINED = {
     "core.book.queues: branch never taken, for same_level; `book_reset`": (
         "equivalent: it is computed anew in every cycle, and no act is on its way after a reset"
     ),
-    "core.log.cores.ends: branch never taken, for push (6); `reset`": (
-        "equivalent: the queue that it is pushed to is held in reset as well, and for longer"
-    ),
     "core.log.ends: branch never taken, for waiting; `reset`": (
         "equivalent: it falls by itself when the queue is found empty, before the reset ends"
     ),
-    "core.log.cores.hasher_0: branch always taken, for w_en; `w_rdy`": (
-        "equivalent: nothing is pushed that has no room"
+    "core.log.cores.hasher_0.core: branch never taken, for w_en; `reset`": (
+        "equivalent: the queue that it is pushed to is held in reset as well, and for longer"
+    ),
+    "core.log.cores.ends: branch never taken, for an unnamed signal (6); `reset`": (
+        "not equivalent: a word between a hash core and the tree outlives a reset; "
+        "no session resets a log in which one waits there"
+    ),
+    "core.log.ends: branch always taken, for full; `reset`": (
+        "not equivalent: tells the benches why a beat waits, which no session compares"
+    ),
+    "core.book.matcher: branch never taken, for pointer; matcher.py: with m.If(~occupied):": (
+        "equivalent: a LOAD has had it point to its own order from the start"
+    ),
+    "core.book.matcher: branch always taken, for level (2); `hit`": (
+        "equivalent: whoever asks for the level of a scan has set it in the cycle before"
     ),
     "core.book.matcher: branch always taken, for cancel_reason; "
     'matcher.py: with m.State("SEEKING"), m.If(self.seek_ready & ~self.seek):': (
