@@ -173,10 +173,6 @@ EXPLAINED = {
         "equivalent: asked only when the best level has emptied; at the one behind no order is known to be "
         "alone, so that to join it changes nothing"
     ),
-    "core.log.cores.hasher_0.keccak.padding: left of `and` ignored (`marks`) (8); padding.py: "
-    "Mux(own, given.data[8 * n : 8 * n + 8], marks & (Mux(padding, 0, given.bytes) == n))": (
-        "equivalent: after the mark only the comparison for byte 0 can hold, and this is byte 7"
-    ),
 }
 
 
