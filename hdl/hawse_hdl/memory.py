@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -100,12 +100,19 @@ class ForwardedMemory(wiring.Component):
         m = Module()
         m.submodules.memory = self.memory
         write, read = self._ports
-        missed = Signal()  # what was read last was written meanwhile
+        # What was read last was written meanwhile. Addresses come late, so they are compared as far as one
+        # gate goes, two bits at a time, and the rest a cycle later.
+        wrote = Signal()
+        alike = Signal(-(-len(self.read) // 2))
+        missed = Signal()
         last_value = Signal.like(self.value, reset_less=True)
+        differs = self.address ^ self.read
         m.d.sync += [
-            missed.eq(self.write & (self.address == self.read)),
+            wrote.eq(self.write),
+            alike.eq(Cat(~differs[n : n + 2].any() for n in range(0, len(differs), 2))),
             last_value.eq(self.value),
         ]
+        m.d.comb += missed.eq(wrote & alike.all())
         m.d.comb += [
             read.addr.eq(self.read),
             write.en.eq(self.write),

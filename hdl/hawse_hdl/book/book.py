@@ -71,9 +71,11 @@ class Book(wiring.Component):
         # Stages. What one holds means nothing unless it is valid, so a reset need not reach it.
         came = data.StructLayout({"command": layouts.COMMAND, "accepted": 32, "row": row_layout()})
         checked = data.StructLayout({"came": came, "verdict": verdict_layout(geometry)})
-        read = data.StructLayout({"checked": checked, "record": record, "fits": 1})
+        # Whether the record that was read fits the command; if ``given``, what counts is another.
+        fitting = {"read_fits": 1, "given": 1, "given_fits": 1}
+        read = data.StructLayout({"checked": checked, "record": record} | fitting)
         done = data.StructLayout(
-            {"task": task_layout(geometry), "record": record, "reason": Reason, "side": Side}
+            {"task": task_layout(geometry), "record": record, "rejected": 1, "reason": Reason, "side": Side}
         )
         checking = Signal(came, reset_less=True)
         reading = Signal(checked, reset_less=True)
@@ -83,8 +85,14 @@ class Book(wiring.Component):
         reading_valid = Signal()
         deciding_valid = Signal()
         told_valid = Signal()
+        #: The commands in ``reading`` and ``deciding`` name the same handle.
+        same_handle = Signal()
         #: The second pass of a command that takes two.
         second = Signal()
+        #: The first of two is in ``deciding``.
+        pauses = Signal()
+        #: The command in ``deciding`` writes its order, if nothing speaks against it that was found there.
+        may_write = Signal()
         #: The level to be looked at is that of the order named, not the command's.
         by_record = Signal()
         told_second = Signal()
@@ -111,7 +119,7 @@ class Book(wiring.Component):
         step = Signal()
         m.d.comb += [
             go.eq(outbox.room & ~slow),
-            step.eq(go & ~(deciding_valid & verdict.twice & ~second)),
+            step.eq(go & ~pauses),
             self.commands.ready.eq(step & ~barrier & cleared),
         ]
 
@@ -157,28 +165,43 @@ class Book(wiring.Component):
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
                 deciding.record.eq(store.data),
-                deciding.fits.eq(fits(store.data, reading.came.command)),
+                deciding.read_fits.eq(fits(store.data, reading.came.command)),
+                deciding.given.eq(written & same_handle),
+                deciding.given_fits.eq(fits(value, reading.came.command)),
+                same_handle.eq(checking.command.handle[:handle] == reading.came.command.handle[:handle]),
                 second.eq(0),
+                pauses.eq(reading_valid & reading.verdict.twice),
+                may_write.eq(
+                    reading_valid
+                    & ~reading.verdict.bad
+                    & (reading.verdict.cancels | (reading.verdict.is_new & ~reading.verdict.twice))
+                ),
                 by_record.eq(reading.verdict.names),
             ]
-            with m.If(written & (command.handle[:handle] == reading.came.command.handle[:handle])):
-                m.d.sync += [deciding.record.eq(value), deciding.fits.eq(fits(value, reading.came.command))]
+            with m.If(written & same_handle):
+                m.d.sync += deciding.record.eq(value)
         with m.Else():
             # A first pass of two writes nothing.
             with m.If(go):
-                m.d.sync += [second.eq(1), by_record.eq(0)]
+                m.d.sync += [
+                    second.eq(1),
+                    pauses.eq(0),
+                    may_write.eq(~verdict.bad & ~verdict.is_new),
+                    by_record.eq(0),
+                ]
             with m.If(slow & matcher.write & (matcher.write_handle == command.handle[:handle])):
                 m.d.sync += [
                     deciding.record.eq(matcher.value),
-                    deciding.fits.eq(fits(matcher.value, command)),
+                    deciding.given.eq(1),
+                    deciding.given_fits.eq(fits(matcher.value, command)),
                 ]
 
         # Decide.
         found = deciding.record
+        clear = Signal()
         accepted = Signal()
         enters = Signal()
         leaves = Signal()
-        writes = Signal()
         arrives = Signal()
         rests = Signal()
         starts_slow = Signal()
@@ -188,8 +211,9 @@ class Book(wiring.Component):
             order_check.verdict.eq(verdict),
             order_check.command.eq(command),
             order_check.record.eq(found),
-            order_check.fits.eq(deciding.fits),
-            accepted.eq(order_check.accepted),
+            order_check.fits.eq(Mux(deciding.given, deciding.given_fits, deciding.read_fits)),
+            clear.eq(order_check.clear),
+            accepted.eq(~verdict.bad & clear),
             order.live.eq(1),
             order.quantity.eq(command.quantity),
             order.level.eq(level),
@@ -204,15 +228,14 @@ class Book(wiring.Component):
             enters.eq(rests & accepted & ~fronts.crosses),
             leaves.eq((verdict.cancels | (verdict.replaces & ~second)) & accepted),
             starts_slow.eq(accepted & (verdict.rare | (arrives & fronts.crosses))),
-            # A NEW that crosses is written, too, and taken back by the matcher: what it does is known late.
-            writes.eq(accepted & (verdict.cancels | (verdict.reduces & second) | rests)),
         ]
         decides = Signal()
         m.d.comb += [
             decides.eq(go & deciding_valid),
             value.eq(order),
             value.live.eq(~verdict.cancels),
-            written.eq(decides & writes),
+            # A NEW that crosses is written, too, and taken back by the matcher: what it does is known late.
+            written.eq(go & may_write & clear),
             store.write.eq(written),
             store.address.eq(command.handle),
             store.value.eq(value),
@@ -248,6 +271,7 @@ class Book(wiring.Component):
                 task.front.eq(fronts.entered),
                 task.facing.eq(fronts.facing),
                 told.record.eq(found),
+                told.rejected.eq(~accepted),
                 told.reason.eq(order_check.reason),
                 told_second.eq(second),
                 told_reports.eq(
@@ -275,6 +299,9 @@ class Book(wiring.Component):
         # Tell.
         beat = Signal(layouts.BEAT, reset_less=True)
         reported = Signal()
+        # A trade that leaves a part of the maker is for what remains of the taker.
+        cut = Signal()
+        remaining = Signal.like(matcher.remaining, reset_less=True)
         report = layouts.REPORT(Signal(layouts.BEAT, name="report"))
         m.d.comb += [
             report.instrument.eq(task.command.instrument),
@@ -286,7 +313,7 @@ class Book(wiring.Component):
             report.kind.side.eq(told.side),
         ]
         resting_price = task.row.base + told.record.level
-        with m.If(told.reason != Reason.NONE):
+        with m.If(told.rejected):
             m.d.comb += [
                 report.kind.kind.eq(Kind.REJECTED),
                 report.kind.side.eq(task.command.flags.side),
@@ -316,6 +343,8 @@ class Book(wiring.Component):
         m.d.sync += [
             reported.eq(told_reports | matcher.push),
             beat.eq(Mux(told_reports, report.as_value(), matcher.beat)),
+            cut.eq(matcher.cut),
+            remaining.eq(matcher.remaining),
         ]
         m.d.comb += [
             queues.act.eq(told_act),
@@ -324,6 +353,9 @@ class Book(wiring.Component):
             outbox.push.eq(reported),
             outbox.beat.eq(beat),
         ]
+        with m.If(cut):
+            trade = layouts.REPORT(outbox.beat)
+            m.d.comb += [trade.quantity.eq(remaining), trade.kind.maker_done.eq(0)]
 
         # The matcher takes over the memories.
         m.d.comb += [

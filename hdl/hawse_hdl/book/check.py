@@ -152,7 +152,8 @@ class OrderCheck(wiring.Component):
                 "record": In(record_layout(geometry)),
                 "fits": In(1),
                 "reason": Out(Reason),
-                "accepted": Out(1),
+                #: There is none beside those of the verdict.
+                "clear": Out(1),
             }
         )
 
@@ -166,7 +167,7 @@ class OrderCheck(wiring.Component):
         m.d.comb += [
             duplicate.eq(verdict.enters & record.live),
             missing.eq(verdict.names & ~self.fits),
-            self.accepted.eq(~verdict.bad & ~duplicate & ~missing & ~(verdict.reduces & not_smaller)),
+            self.clear.eq(~duplicate & ~missing & ~(verdict.reduces & not_smaller)),
         ]
         with m.If(verdict.early != Reason.NONE):
             m.d.comb += self.reason.eq(verdict.early)

@@ -116,10 +116,12 @@ class Fronts(wiring.Component):
         ]
         # An order has arrived at the vacated level.
         taken = Signal()
-        arrived = Signal()
-        arrived_place = Signal.like(self.place)
-        m.d.sync += [arrived.eq(self.arriving & self.go), arrived_place.eq(self.place)]
-        m.d.comb += taken.eq(arrived & (arrived_place == vacant_place))
+        at_vacated, at_vacant = Signal(), Signal()
+        m.d.comb += [
+            at_vacated.eq(self.place == self.vacated_place),
+            at_vacant.eq(self.place == vacant_place),
+        ]
+        m.d.sync += taken.eq(self.arriving & self.go & Mux(self.vacated, at_vacated, at_vacant))
         search = self._search(m)
 
         def want(side: Side, instrument: Any) -> None:
@@ -275,8 +277,11 @@ class Fronts(wiring.Component):
                 order.level.eq(level),
                 with_one.eq(meet(first, one.best)),
                 with_one_behind.eq(meet(first, one.behind)),
-                with_two.eq(meet(first, two.best)),
-                with_two_behind.eq(meet(first, two.behind)),
+                # Which of both counts is chosen when both are compared.
+                with_two.eq(Mux(last_two, meet(first, written.data.best), meet(first, read_two.best))),
+                with_two_behind.eq(
+                    Mux(last_two, meet(first, written.data.behind), meet(first, read_two.behind))
+                ),
                 with_order.eq(meet(first, order)),
             ]
             m.d.sync += [read_one.eq(one), read_two.eq(two), last_one.eq(0), last_two.eq(0)]

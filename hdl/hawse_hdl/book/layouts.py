@@ -49,13 +49,14 @@ def record_layout(geometry: Geometry) -> data.StructLayout:
     """An order at rest, if ``live``; ``level`` is its price less the base of the band."""
     return data.StructLayout(
         {
+            # First what is compared as it is read: the floorplan gives the first bits the nearest places.
             "live": 1,
+            "instrument": instrument_bits(geometry),
+            "account": geometry.account_bits,
             "quantity": 32,
             "level": ceil_log2(geometry.levels),
             "side": Side,
-            "account": geometry.account_bits,
             "self_trade": 2,
-            "instrument": instrument_bits(geometry),
         }
     )
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import (
@@ -100,7 +100,10 @@ class Matcher(wiring.Component):
                 "row_value": Out(row_layout()),
                 "room": In(1),
                 "push": Out(1),
+                #: A trade that is ``cut`` is for ``remaining`` instead, and its maker is not done.
                 "beat": Out(layouts.BEAT),
+                "cut": Out(1),
+                "remaining": Out(32),
             }
         )
 
@@ -133,19 +136,23 @@ class Matcher(wiring.Component):
         # The order at hand.
         maker = Signal(record_layout(geometry), reset_less=True)
         maker_at = Signal(handle, reset_less=True)
-        same_account = maker.account == taker.account
+        # Its account is compared as it is read, as far as one gate goes.
+        alike = Signal(-(-geometry.account_bits // 2), reset_less=True)
+        same_account = alike.all()
         same_instrument = maker.instrument == command.instrument[: len(maker.instrument)]
         # The order that is read, and its queue.
         pointer = Signal(handle)
         level = Signal.like(taker.level)
         tail = Signal(handle)
+        last = Signal()  # the order at hand is the tail
         in_instrument = Signal.like(self.instrument)
         fresh = Signal(init=1)
         walk = Signal(Walk)
         walk_side = Signal(Side)
         counted = Signal()
         remaining = Signal(32, reset_less=True)
-        missing = Signal(32, reset_less=True)
+        m.d.comb += self.remaining.eq(remaining)
+        lacks = Signal(32, reset_less=True)  # to be counted yet, less one
         cancel_reason = Signal(Reason)
         price = Signal(32, reset_less=True)
         # A scan: the order at hand has been read; the one before it is concerned; orders cancelled.
@@ -176,6 +183,7 @@ class Matcher(wiring.Component):
             self.seek_side.eq(walk_side),
         ]
         m.d.sync += [
+            self.done.eq(0),
             fresh.eq(0),
             follower.eq(Mux(heads, self.ends.head, self.next)),
             follows.eq(0),
@@ -219,6 +227,7 @@ class Matcher(wiring.Component):
             report(kind, maker.side, price, maker.quantity, **fields)
 
         def finish() -> None:
+            m.d.sync += self.done.eq(1)
             m.next = "END"
 
         def rest_or_cancel(reason: Any) -> None:
@@ -234,15 +243,23 @@ class Matcher(wiring.Component):
         def crosses(level: Any) -> Any:
             return Mux(buys, level <= taker.level, level >= taker.level)
 
+        def take(order: Any) -> None:
+            """Make ``order`` the one at hand."""
+            differs = order.account ^ taker.account
+            m.d.sync += [
+                maker.eq(order),
+                alike.eq(Cat(~differs[n : n + 2].any() for n in range(0, len(differs), 2))),
+            ]
+
         def fetch() -> None:
-            m.d.sync += maker.eq(self.record)
+            take(self.record)
 
         with m.FSM(name="matcher"):
             with m.State("START"):
                 m.d.sync += [
                     fresh.eq(~self.active),
                     remaining.eq(command.quantity),
-                    missing.eq(command.quantity),
+                    lacks.eq(command.quantity - 1),
                     walk.eq(Walk.MATCH),
                     counted.eq(0),
                     count.eq(0),
@@ -281,7 +298,6 @@ class Matcher(wiring.Component):
 
             with m.State("END"):
                 # The last writes are made; what waits in the pipeline is read again.
-                m.d.comb += self.done.eq(1)
                 m.d.sync += fresh.eq(1)
                 m.next = "START"
 
@@ -307,21 +323,21 @@ class Matcher(wiring.Component):
 
             with m.State("FETCH"):
                 fetch()
-                m.d.sync += [maker_at.eq(pointer), follows.eq(1)]
+                m.d.sync += [maker_at.eq(pointer), last.eq(pointer == tail), follows.eq(1)]
                 m.next = "MEET"
 
             with m.State("MEET"):
                 m.d.sync += pointer.eq(self.handle)
                 own = same_account & ~anonymous
-                last = maker_at == tail
-                takes_maker = Signal()
-                takes_taker = Signal()
-                enough = Signal()
+                # What either leaves of the other. The last carry of a subtraction is there sooner than what a
+                # comparison says that looks at all bits for equality, too.
+                taker_left, maker_left, lacks_left = Signal(33), Signal(33), Signal(33)
                 m.d.comb += [
-                    takes_maker.eq(maker.quantity <= remaining),
-                    takes_taker.eq(maker.quantity >= remaining),
-                    enough.eq(maker.quantity >= missing),
+                    taker_left.eq(remaining - maker.quantity),
+                    maker_left.eq(maker.quantity - remaining),
+                    lacks_left.eq(lacks - maker.quantity),
                 ]
+                takes_maker, takes_taker, enough = ~taker_left[-1], ~maker_left[-1], lacks_left[-1]
                 with m.Switch(walk):
                     with m.Case(Walk.MATCH):
                         with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
@@ -331,19 +347,19 @@ class Matcher(wiring.Component):
                             with m.If(own):
                                 report_maker(Kind.CANCELLED, reason=Reason.SELF)
                             with m.Else():
-                                traded = Mux(takes_maker, maker.quantity, remaining)
-                                report(Kind.TRADE, taker.side, price, traded, maker=maker_at)
-                                m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(takes_maker)
+                                report(Kind.TRADE, taker.side, price, maker.quantity, maker=maker_at)
+                                m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(1)
+                                m.d.comb += self.cut.eq(~takes_maker)
                             with m.If(self.room):
                                 m.d.sync += [
                                     self.write.eq(1),
                                     self.value.live.eq(~pops),
-                                    self.value.quantity.eq(maker.quantity - remaining),
+                                    self.value.quantity.eq(maker_left),
                                 ]
                                 with m.If(pops):
                                     m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
                                 with m.If(~own):
-                                    m.d.sync += remaining.eq(remaining - maker.quantity)
+                                    m.d.sync += remaining.eq(taker_left)
                                 m.next = "FETCH"
                                 with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
                                     rest_or_cancel(Reason.SELF)
@@ -359,7 +375,7 @@ class Matcher(wiring.Component):
                             m.next = "BEGIN"
                         with m.Else():
                             with m.If(~own):
-                                m.d.sync += missing.eq(missing - maker.quantity)
+                                m.d.sync += lacks.eq(lacks_left)
                             m.next = "FETCH"
                             with m.If(last):
                                 m.next = "SEEK NEXT"
@@ -502,9 +518,9 @@ class Matcher(wiring.Component):
 
             def look_back() -> None:
                 """Return to the order before the one at hand, which is still on its way to be written."""
+                take(self.value)
                 m.d.sync += [
                     hit.eq(0),
-                    maker.eq(self.value),
                     maker_at.eq(self.write_handle),
                     pointer.eq(self.write_handle),
                     level.eq(self.value.level),
@@ -589,9 +605,10 @@ class Matcher(wiring.Component):
                 with m.Else():
                     send(layouts.FENCE, Kind.FENCE, tag=command.tag, commands=self.applied)
                 with m.If(self.room):
-                    finish()
                     with m.If(opcode == Opcode.CLOSE):
                         m.next = "BATCH"
+                    with m.Else():
+                        finish()
 
             with m.State("BATCH"):
                 send(layouts.BATCH, Kind.BATCH, tag=command.tag)
