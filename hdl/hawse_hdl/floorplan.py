@@ -24,7 +24,7 @@ WIDTH = 41
 LEAST = 0.99
 #: Left, top, right and bottom of a region; the gates and flip-flops there, by the beginning of their names.
 REGIONS = {
-    "link": ((2, 38, 40, 55), ("uart.", "appliance.link.")),
+    "link": ((2, 38, 46, 55), ("uart.", "appliance.link.")),
     "log": ((2, 38, 124, 55), ("appliance.core.log.",)),
     "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
 }

@@ -109,7 +109,7 @@ class HashCores(wiring.Component):
     Initiation interval: an entry a cycle; with full queues ``64 * cores`` records and ``cores`` nodes every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept among leaves and among nodes.
-    Reset: forgets everything; also by ``reset``, which queues hear up to ``cores`` cycles late.
+    Reset: forgets everything; also by ``reset``, which queues and cores hear up to ``cores`` cycles late.
     Back-pressure: ``room`` falls when any queue is nearly full, and who pushes may hear of it a cycle late.
     At most ``cores`` nodes may be under way; their digests must be taken.
 
@@ -166,7 +166,7 @@ class HashCores(wiring.Component):
                 leaf.eq(queue.o.payload),
                 queue.o.ready.eq(hasher.room),
             ]
-            m.d.comb += [hasher.reset.eq(self.reset), hasher.leaf.eq(leaf)]
+            m.d.comb += [hasher.reset.eq(resets[k]), hasher.leaf.eq(leaf)]
             push = Signal(len(self.queues), name=f"push_{k}")
             entry = Signal(Entry, name=f"entry_{k}", reset_less=True)
             hold = Signal(name=f"hold_{k}")

@@ -109,7 +109,7 @@ class Hasher(wiring.Component):
     Pieces and digests wait in queues of the core's own, behind registers, so that where they come from and go
     to may be far.
 
-    Latency: of :class:`Keccak256`, 2 cycles before it, and 3 behind.
+    Latency: of :class:`Keccak256`, 3 cycles before it, and 3 behind.
     Initiation interval: of :class:`Keccak256`, and one cycle between two messages.
     Ordering: kept among leaves and among nodes.  Reset: forgets every message; by ``reset`` a cycle late.
     Back-pressure: at most ``waiting`` leaves are under way or not yet taken; nodes must be taken. Words of a
@@ -149,14 +149,15 @@ class Hasher(wiring.Component):
         # Whose message each digest under way is of: at most one in the state, one in the block buffer,
         # one beginning, and one waiting at the output.
         m.submodules.owners = owners = SyncFIFO(width=1, depth=4)
-        m.submodules.pieces = pieces = SyncFIFO(width=Piece.as_shape().size, depth=16)
-        m.submodules.nodes = nodes = SyncFIFO(width=Piece.as_shape().size, depth=2 * DIGEST_WORDS)
+        # One of its places is at the output, and of no use to what has not got there.
+        m.submodules.pieces = pieces = SyncFIFOBuffered(width=Piece.as_shape().size, depth=16 + 1)
+        m.submodules.nodes = nodes = SyncFIFOBuffered(width=Piece.as_shape().size, depth=2 * DIGEST_WORDS)
         m.submodules.leaf_digests = leaf_digests = SyncFIFOBuffered(
             width=64, depth=DIGEST_WORDS * self.waiting
         )
         m.submodules.node_digests = node_digests = SyncFIFOBuffered(width=64, depth=DIGEST_WORDS)
         wiring.connect(m, prefix.o, keccak.i)
-        m.d.sync += self.room.eq(pieces.level < pieces.depth - AHEAD)
+        m.d.sync += self.room.eq(pieces.level < pieces.depth - 1 - AHEAD)
         push = Signal()
         leaf = Signal(Piece, reset_less=True)
         m.d.sync += [push.eq(self.push), leaf.eq(self.leaf)]
@@ -175,7 +176,7 @@ class Hasher(wiring.Component):
         taken = Signal()  # the last word of a leaf's digest is taken
         m.d.sync += free.eq(free - begin + taken)
 
-        def let_in(queue: SyncFIFO) -> None:
+        def let_in(queue: SyncFIFOBuffered) -> None:
             m.d.comb += [
                 prefix.i.valid.eq(queue.r_rdy),
                 prefix.i.payload.as_value().eq(queue.r_data),

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from hawse.wire import Kind
 
@@ -54,7 +54,7 @@ class ReportLog(wiring.Component):
             ``rounds`` does not divide 24.
     """
 
-    #: Beside the domain's own; held for 8 cycles or more.
+    #: Beside the domain's own; held for 8 cycles or more, and for 3 more than there are cores.
     reset: In(1)
     #: Reports; FENCE and BATCH without digest and root.
     i: In(stream.Signature(BEAT))
@@ -91,7 +91,7 @@ class ReportLog(wiring.Component):
         top, m = Module(), Module()
         top.submodules.cores = self.cores
         top.submodules.ends = ResetInserter(self.reset)(m)
-        top.d.comb += self.cores.reset.eq(self.reset)
+        top.d.sync += self.cores.reset.eq(self.reset)
         m.submodules.tree = self.tree
         tree, entry = self.tree, self.cores.entry
         connect_apart(m, self.cores.leaf_digest, tree.leaves)
@@ -100,10 +100,11 @@ class ReportLog(wiring.Component):
         answer = tree.answer.signature.create()
         connect_apart(m, tree.answer, answer)
         m.submodules.beats = beats = RegisteredFIFO(width=BEAT.width, depth=self.beats)
-        m.submodules.asks = asks = SyncFIFO(width=Question.as_shape().size, depth=self.fences + 1)
+        # One more may come than there is room for, and one be on its way to the output of this queue.
+        m.submodules.asks = asks = SyncFIFOBuffered(width=Question.as_shape().size, depth=self.fences + 2)
         m.d.comb += [
             tree.epoch.eq(self.epoch),
-            self.cores.hold.eq(asks.r_rdy),
+            self.cores.hold.eq(asks.level != 0),
             self.record_level.eq(self.cores.level),
             self.beat_level.eq(beats.level),
         ]

@@ -114,7 +114,12 @@ class Tree(wiring.Component):
         piece = self.node.payload
 
         stores = Signal()
-        m.d.sync += write.en.eq(0)
+        # What a digest does to the counts, a cycle after it is known.
+        counts = Signal()  # it is a leaf's
+        settles = Signal()  # it has become a peak, or has met one
+        m.d.sync += [write.en.eq(0), counts.eq(0), settles.eq(0), count.eq(count + counts)]
+        with m.If(settles):
+            m.d.sync += [peaks.bit_select(height, 1).eq(~meets), height.eq(height + meets)]
         with m.FSM():
             with m.State("idle"):
                 came = heights.r_rdy & self.node_digest.valid
@@ -141,7 +146,7 @@ class Tree(wiring.Component):
                         m.d.sync += folding.eq(1)
                         m.next = "fold"
                 with m.Elif(self.leaves.valid & heights.w_rdy & (known | ~self.question.valid)):
-                    m.d.sync += [height.eq(0), count.eq(count + 1)]
+                    m.d.sync += [height.eq(0), counts.eq(1)]
                     m.next = "arrive"
             with m.State("arrive"):
                 found = peaks.bit_select(height, 1)
@@ -166,11 +171,11 @@ class Tree(wiring.Component):
                     with m.If(folding):
                         m.next = "fold"
                     with m.Else():
-                        m.d.sync += peaks.bit_select(height, 1).eq(~meets)
+                        m.d.sync += settles.eq(1)
                         m.next = "idle"
                         with m.If(meets):
                             read_out(height, _SPARE)
-                            m.d.sync += [joining.eq(1), height.eq(height + 1)]
+                            m.d.sync += joining.eq(1)
                             m.next = "send"
             with m.State("send"):
                 m.d.comb += [
