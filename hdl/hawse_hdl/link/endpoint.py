@@ -30,7 +30,7 @@ class Endpoint(wiring.Component):
         linger: longer than the commands of a frame are apart, so that their reports go in one frame.
         reset_cycles: how long ``reset`` is held.
 
-    Latency: 11 cycles from the end of a frame to its first command; 12 + ``linger`` from a beat to its.
+    Latency: 11 cycles from the end of a frame to its first command; 14 + ``linger`` from a beat to its.
     Initiation interval: 1 byte a cycle on the line; a command or beat every 10 cycles at most.
     Ordering: kept; every command and beat of an epoch exactly once.  Reset: epoch 0, memories of no interest.
     Back-pressure: ``rx`` never waits, a frame without a slot is dropped and comes again;
@@ -137,6 +137,7 @@ class Endpoint(wiring.Component):
         quiet = Signal(range(self._linger + 1))
         commit = Signal()
         flush = Signal()
+        line_free = Signal()
         keeping, space = part != BEAT_WORDS, (tail - base)[: slot_bits + 1] != self._slots
         # Computed a cycle before, so that no long path leads to who waits for it.
         opens = Signal()
@@ -147,7 +148,7 @@ class Endpoint(wiring.Component):
             keep.data.eq(beat[:WORD]),
             keep.en.eq(keeping),
             commit.eq((part == BEAT_WORDS - 1) & (filled == _BEATS - 1)),
-            flush.eq((quiet == self._linger) & (filled != 0) & (following == tail) & framer.frame.ready),
+            flush.eq((quiet == self._linger) & (filled != 0) & (following == tail) & line_free),
         ]
         with m.If(keeping):
             m.d.sync += [beat.eq(beat >> WORD), part.eq(part + 1)]
@@ -164,7 +165,8 @@ class Endpoint(wiring.Component):
             m.d.sync += out_lengths[tail[:slot_bits]].eq(filled + keeping)
 
         # What to send next: RESET_DONE before DATA before ACK.
-        sent = framer.frame.valid & framer.frame.ready
+        sends = Signal()
+        sent = sends & line_free
         done_due = Signal()
         ack_due = Signal()
         fresh = Signal(range(self._slots + 2))  # slots freed of which the host has not heard
@@ -174,25 +176,35 @@ class Endpoint(wiring.Component):
         was_done = Signal()
         ahead = (limit - following)[:16]
         m.d.comb += could_send.eq((following != tail) & (((ahead != 0) & ~ahead[15]) | probe))
-        m.d.sync += [can_send.eq(could_send), was_done.eq(deframer.done)]
-        send_done = Signal()
+        send_done = Signal()  # likewise
         send_data = Signal()
-        m.d.comb += [
+        m.d.sync += [
+            can_send.eq(could_send),
             send_done.eq(done_due & ~self.reset),
+            was_done.eq(deframer.done),
+        ]
+        m.d.comb += [
             send_data.eq(can_send & ~send_done),
-            framer.frame.valid.eq((send_done | send_data | ack_due) & ~deframer.done & ~was_done),
-            framer.frame.payload.credits.eq(self._slots - held),
-            framer.frame.payload.epoch.eq(self.epoch),
-            framer.frame.payload.seq.eq(following),
-            framer.frame.payload.ack.eq(expected),
+            sends.eq((send_done | send_data | ack_due) & ~deframer.done & ~was_done),
+        ]
+        # The header goes through a register, which is free if the framer was a cycle ago.
+        frame = framer.frame.payload
+        m.d.sync += [
+            line_free.eq(framer.frame.ready & ~framer.frame.valid & ~sent),
+            framer.frame.valid.eq(sent),
+            frame.credits.eq(self._slots - held),
+            frame.epoch.eq(self.epoch),
+            frame.seq.eq(following),
+            frame.ack.eq(expected),
+            frame.length.eq(0),
         ]
         with m.If(send_done):
-            m.d.comb += framer.frame.payload.type.eq(FrameType.RESET_DONE)
+            m.d.sync += frame.type.eq(FrameType.RESET_DONE)
         with m.Elif(send_data):
-            m.d.comb += framer.frame.payload.type.eq(FrameType.DATA)
-            m.d.comb += framer.frame.payload.length[5:].eq(out_lengths[following[:slot_bits]])
+            m.d.sync += frame.type.eq(FrameType.DATA)
+            m.d.sync += frame.length[5:].eq(out_lengths[following[:slot_bits]])
         with m.Else():
-            m.d.comb += framer.frame.payload.type.eq(FrameType.ACK)
+            m.d.sync += frame.type.eq(FrameType.ACK)
         m.d.sync += fresh.eq(fresh + free)
         # A host short of credits hears of new ones, though nothing else is to be said.
         with m.If(fresh >= self._slots // 2):
@@ -223,7 +235,7 @@ class Endpoint(wiring.Component):
             m.d.sync += [following.eq(following + 1), probe.eq(0), timer.eq(0)]
         with m.Elif(base == tail):
             m.d.sync += timer.eq(0)
-        with m.Elif(framer.frame.ready & ~can_send):
+        with m.Elif(line_free & ~can_send):
             m.d.sync += timer.eq(timer + 1)
             with m.If(timer == self._timeout - 1):
                 m.d.sync += [timer.eq(0), following.eq(base), probe.eq(1)]
@@ -262,13 +274,12 @@ class Endpoint(wiring.Component):
                     m.d.sync += ack_due.eq(1)
                     m.d.comb += accept.eq(in_order & room)
 
-        resetting = Signal(range(self._reset_cycles + 1))
-        m.d.comb += self.reset.eq(resetting != 0)
+        resetting = Signal(range(self._reset_cycles))
         with m.If(self.reset):
-            m.d.sync += resetting.eq(resetting - 1)
+            m.d.sync += [resetting.eq(resetting - 1), self.reset.eq(resetting != 0)]
         with m.If(begins):
             m.d.sync += [self.epoch.eq(header.epoch), limit.eq(header.credits)]
-            m.d.sync += resetting.eq(self._reset_cycles)
+            m.d.sync += [resetting.eq(self._reset_cycles - 1), self.reset.eq(1)]
             fresh_start = (
                 expected,
                 consumed,
@@ -291,8 +302,9 @@ class Endpoint(wiring.Component):
             self.idle.eq(
                 ~self.rx.valid
                 & ~deframer.done
-                & framer.frame.ready
-                & ~framer.frame.valid
+                & line_free
+                & ~self.tx.valid
+                & ~sends
                 & ~could_send
                 & ~was_done
                 & ~done_due
