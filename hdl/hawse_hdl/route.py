@@ -353,7 +353,8 @@ def place_and_route(
     report = stem.with_name(stem.name + ".report.json")
     if not report.exists():
         part = report.with_suffix(".part")
-        files = ["--json", netlist.name, "--report", part.name]
+        # The delay of every wire, to find the paths behind the slowest, which is all that the report tells.
+        files = ["--json", netlist.name, "--report", part.name, "--sdf", f"{stem.name}.sdf"]
         command = [nextpnr, *files, *terms, "--timing-allow-fail"]
         log = stem.with_name(stem.name + ".log")
         progress(f"Seed {seed}: {log} says how far it is")
