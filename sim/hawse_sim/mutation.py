@@ -143,7 +143,7 @@ EXPLAINED = {
     ),
     "core.log.cores.ends: branch never taken, for an unnamed signal (6); `reset`": (
         "not equivalent: a word between a hash core and the tree outlives a reset; "
-        "no session resets a log in which one waits there"
+        "no session resets a log in which one waits there; a test does (test_report_log.py)"
     ),
     "core.log.ends: branch always taken, for full; `reset`": (
         "not equivalent: tells the benches why a beat waits, which no session compares"

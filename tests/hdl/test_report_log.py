@@ -189,7 +189,7 @@ def test_random_flow(transfer, cores):
 @pytest.mark.parametrize(("simulator", "cores"), RIGS[1:])
 @pytest.mark.parametrize("tight", [False, True])
 def test_long_random_flow(transfer, cores, tight):
-    component = ReportLog(cores, **(LOGS[2] if tight else {}))
+    component = ReportLog(cores, **(LOGS[2] | {"depth": cores + 3} if tight else {}))
     random_flow(transfer, component, 2000, random.getrandbits(32))
 
 
@@ -336,26 +336,21 @@ def test_a_fence_is_answered_within_its_bound(cores):
     assert answered[0] - taken[0] < bound
 
 
-@pytest.mark.parametrize("cycles", [1, 40, 95, 130, 200])
-def test_reset_while_a_fence_waits(cycles):
-    component = ReportLog(2, depth=8, beats=8)
-    reset = Signal()
-    flow = Flow(10)
-    flow.records(9)
-    flow.fence()
-    flow.records(5)
-    again = Flow(11)
-    again.records(2)
-    again.fence()
+def begins_anew(component, dut, reset, wait, held):
+    """After a reset of ``held`` cycles, once ``wait`` is over, nothing is left of what both cores hashed."""
+    flow, again = Flow(10), Flow(11)
+    for records, before in ((9, flow), (5, flow), (2, again), (3, again)):
+        before.records(records)
+        before.fence()
 
     async def testbench(ctx):
         ctx.set(component.epoch, EPOCH)
         ctx.set(component.o.ready, 1)
         for beat in flow.sent:
             await offer(ctx, component, beat)
-        await ctx.tick().repeat(cycles)
+        await wait(ctx)
         ctx.set(reset, 1)
-        await ctx.tick()
+        await ctx.tick().repeat(held)
         ctx.set(reset, 0)
         assert ctx.get(component.idle)
         ctx.set(component.o.ready, 0)
@@ -364,4 +359,26 @@ def test_reset_while_a_fence_waits(cycles):
         for expected in again.expected:
             assert (await receive(ctx, component))[0] == expected
 
-    bench(ResetInserter(reset)(component), testbench)
+    bench(dut, testbench)
+
+
+@pytest.mark.parametrize("cycles", [1, 40, 95, 130, 200])
+def test_reset_while_a_fence_waits(cycles):
+    component = ReportLog(2, depth=8, beats=8)
+    reset = Signal()
+
+    async def wait(ctx):
+        await ctx.tick().repeat(cycles)
+
+    begins_anew(component, ResetInserter(reset)(component), reset, wait, 1)
+
+
+@pytest.mark.parametrize("cycles", [1, 4, 7])
+def test_its_own_reset_while_a_digest_is_on_its_way(cycles):
+    component = ReportLog(2, depth=8, beats=8)
+
+    async def wait(ctx):
+        await ctx.tick().until(component.cores.hashers[1].leaf_digest.valid)
+        await ctx.tick().repeat(cycles)
+
+    begins_anew(component, component, component.reset, wait, 8)

@@ -110,7 +110,8 @@ def test_a_different_seed_stalls_differently():
                 rtl.exchange(OPENING)
             return rtl.cycles
 
-    assert cycles(1) == cycles(1) != cycles(2)
+    assert cycles(1) == cycles(1)
+    assert len({cycles(seed) for seed in range(1, 5)}) > 1
 
 
 def test_a_reset_forgets_everything(rtl):
