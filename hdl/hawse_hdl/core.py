@@ -26,7 +26,7 @@ class Core(wiring.Component):
 
     commands: In(stream.Signature(COMMAND))
     beats: Out(stream.Signature(BEAT))
-    #: Resets the core, beside the domain's own; held for 8 cycles or more.
+    #: Resets the core, beside the domain's own; held for 8 cycles or more, and for 3 more than hash cores.
     reset: In(1)
     #: Counts resets; held constant between them.
     epoch: In(32)
