@@ -37,6 +37,8 @@ BLOCK_RAMS = {
     "appliance.core.book.bitmap.": (50, 76),
     "appliance.core.book.store.": (75, 70),
     "appliance.core.book.queues.levels.": (46, 62),
+    "appliance.link.incoming.": (48, 46),
+    "appliance.core.log.ends.tree.": (92, 46),
     "appliance.core.log.cores.queue_0.": (22, 54),
     "appliance.core.log.cores.queue_1.": (22, 38),
     "appliance.core.log.cores.queue_2.": (63, 38),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -11,6 +11,12 @@ from amaranth.utils import ceil_log2
 
 #: Attributes of a memory in which no word is read while it is written, or nobody minds what comes then.
 NO_COLLISION = {"no_rw_check": 1}
+
+
+def pairs_alike(a: Value, b: Value) -> Value:
+    """Of every two bits of ``a`` and ``b``, whether they are equal: as far as one gate goes."""
+    differs = a ^ b
+    return Cat(~differs[n : n + 2].any() for n in range(0, len(differs), 2))
 
 
 class BlockFIFO(SyncFIFOBuffered):
@@ -100,16 +106,14 @@ class ForwardedMemory(wiring.Component):
         m = Module()
         m.submodules.memory = self.memory
         write, read = self._ports
-        # What was read last was written meanwhile. Addresses come late, so they are compared as far as one
-        # gate goes, two bits at a time, and the rest a cycle later.
+        # What was read last was written meanwhile: compared as far as one gate goes, and on a cycle later.
         wrote = Signal()
-        alike = Signal(-(-len(self.read) // 2))
+        alike = Signal.like(pairs_alike(self.address, self.read))
         missed = Signal()
         last_value = Signal.like(self.value, reset_less=True)
-        differs = self.address ^ self.read
         m.d.sync += [
             wrote.eq(self.write),
-            alike.eq(Cat(~differs[n : n + 2].any() for n in range(0, len(differs), 2))),
+            alike.eq(pairs_alike(self.address, self.read)),
             last_value.eq(self.value),
         ]
         m.d.comb += missed.eq(wrote & alike.all())

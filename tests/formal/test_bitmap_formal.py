@@ -42,7 +42,7 @@ class WatchedBitmap(PriceBitmap):
 class BitmapContract(wiring.Component):
     """A tree of words of two bits is a set of levels for each side, and a search finds the next of them.
 
-    Leaves, mids and root say what all changes up to one, two and three cycles ago make of the set. A search
+    Leaves say what all changes up to a cycle ago make of the set, mids and root up to three. A search
     begun when ``settled``, without a change until ``ready``, finds exactly the best level, or the one after
     ``place``, within the cycles of the docstring. Assumed: a wipe does not occupy, and the first cycle
     changes nothing.
@@ -99,12 +99,12 @@ class BitmapContract(wiring.Component):
         for which in Side:
             words = levels // 2
             tops = levels // 4
-            one, two, three = (sets[age][which] for age in (1, 2, 3))
+            one, three = (sets[age][which] for age in (1, 3))
             for n in range(words):
                 for copy in (dut.leaves, dut.copies):
                     m.d.comb += Assert(copy[which * words + n] == one[2 * n : 2 * n + 2])
             for n in range(tops):
-                halves = Cat(two[4 * n + 2 * k : 4 * n + 2 * k + 2].any() for k in range(2))
+                halves = Cat(three[4 * n + 2 * k : 4 * n + 2 * k + 2].any() for k in range(2))
                 m.d.comb += Assert(dut.mids[which * tops + n] == halves)
             quarters = Cat(three[4 * n : 4 * n + 4].any() for n in range(tops))
             m.d.comb += Assert(dut.roots[which] == quarters)

@@ -152,18 +152,21 @@ class PriceBitmap(wiring.Component):
             words[1].eq(leaf),
         ]
 
+        # A word is written a cycle after it was read; that of the change in front counts if it is the same.
         mid = Signal(WORD)
+        same_mid = Signal()
         m.d.comb += [
             mid_here.addr.eq(mid_address(ats[1])),
-            mid.eq(changed(mid_here.data, ats[1].mid, occupied[1])),
-            mid_write.addr.eq(mid_here.addr),
-            mid_write.data.eq(mid),
-            mid_write.en.eq(valid[1] & (occupied[1] | ~words[1].any())),
+            mid.eq(changed(Mux(same_mid & valid[2], words[2], mid_here.data), ats[1].mid, occupied[1])),
+            mid_write.addr.eq(mid_address(ats[2])),
+            mid_write.data.eq(words[2]),
+            mid_write.en.eq(valid[2]),
         ]
         m.d.sync += [
             ats[2].eq(ats[1]),
             occupied[2].eq(occupied[1]),
-            valid[2].eq(mid_write.en),
+            same_mid.eq(mid_address(ats[0]) == mid_address(ats[1])),
+            valid[2].eq(valid[1] & (occupied[1] | ~words[1].any())),
             words[2].eq(mid),
         ]
 

@@ -71,9 +71,9 @@ class Book(wiring.Component):
         # Stages. What one holds means nothing unless it is valid, so a reset need not reach it.
         came = data.StructLayout({"command": layouts.COMMAND, "accepted": 32, "row": row_layout()})
         checked = data.StructLayout({"came": came, "verdict": verdict_layout(geometry)})
-        # Whether the record that was read fits the command; if ``given``, what counts is another.
-        fitting = {"read_fits": 1, "given": 1, "given_fits": 1}
-        read = data.StructLayout({"checked": checked, "record": record} | fitting)
+        # Whether the record that was read is of the command's instrument; if ``given``, another counts.
+        kinship = {"read_same": 1, "given": 1, "given_same": 1}
+        read = data.StructLayout({"checked": checked, "record": record} | kinship)
         done = data.StructLayout(
             {"task": task_layout(geometry), "record": record, "rejected": 1, "reason": Reason, "side": Side}
         )
@@ -149,8 +149,8 @@ class Book(wiring.Component):
                 reading.verdict.eq(check.verdict),
             ]
 
-        def fits(order: Any, command: Any) -> Any:
-            return order.live & (order.instrument == command.instrument[: len(order.instrument)])
+        def same_instrument(order: Any, command: Any) -> Any:
+            return order.instrument == command.instrument[: len(order.instrument)]
 
         # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
         value = Signal(record)  # what the order in the next stage becomes, if that is ``written``
@@ -165,9 +165,9 @@ class Book(wiring.Component):
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
                 deciding.record.eq(store.data),
-                deciding.read_fits.eq(fits(store.data, reading.came.command)),
+                deciding.read_same.eq(same_instrument(store.data, reading.came.command)),
                 deciding.given.eq(written & same_handle),
-                deciding.given_fits.eq(fits(value, reading.came.command)),
+                deciding.given_same.eq(same_instrument(value, reading.came.command)),
                 same_handle.eq(checking.command.handle[:handle] == reading.came.command.handle[:handle]),
                 second.eq(0),
                 pauses.eq(reading_valid & reading.verdict.twice),
@@ -193,7 +193,7 @@ class Book(wiring.Component):
                 m.d.sync += [
                     deciding.record.eq(matcher.value),
                     deciding.given.eq(1),
-                    deciding.given_fits.eq(fits(matcher.value, command)),
+                    deciding.given_same.eq(same_instrument(matcher.value, command)),
                 ]
 
         # Decide.
@@ -211,7 +211,7 @@ class Book(wiring.Component):
             order_check.verdict.eq(verdict),
             order_check.command.eq(command),
             order_check.record.eq(found),
-            order_check.fits.eq(Mux(deciding.given, deciding.given_fits, deciding.read_fits)),
+            order_check.fits.eq(found.live & Mux(deciding.given, deciding.given_same, deciding.read_same)),
             clear.eq(order_check.clear),
             accepted.eq(~verdict.bad & clear),
             order.live.eq(1),

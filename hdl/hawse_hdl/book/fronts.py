@@ -312,11 +312,13 @@ class Fronts(wiring.Component):
                     with m.If(empties):
                         m.d.sync += with_best.eq(with_two_behind)
             with m.Else():
-                with m.If(self.write[side] | (changed & self.go)):
+                with m.If(self.write[side]):
                     m.d.sync += [
-                        last_one.eq(write.addr == self.first_place.instrument),
-                        last_two.eq(write.addr == self.place.instrument),
+                        last_one.eq(self.instrument == self.first_place.instrument),
+                        last_two.eq(self.instrument == self.place.instrument),
                     ]
+                with m.Elif(changed & self.go):
+                    m.d.sync += [last_one.eq(same_instrument), last_two.eq(1)]
                 with m.If(self.hold):
                     m.d.sync += [
                         with_best.eq(meet(level, two.best)),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import (
@@ -20,6 +20,7 @@ from hawse.wire import (
 )
 
 from .. import layouts
+from ..memory import pairs_alike
 from .layouts import (
     best_layout,
     ends_layout,
@@ -117,6 +118,7 @@ class Matcher(wiring.Component):
         buys = taker.side == Side.BUY
         # What the command is, from its second cycle on.
         mass = Signal()
+        greets = Signal()
         everywhere = Signal()
         anonymous = Signal()
         posts = Signal()
@@ -126,6 +128,7 @@ class Matcher(wiring.Component):
         time_in_force = command.flags.time_in_force
         m.d.sync += [
             mass.eq(opcode == Opcode.MASS_CANCEL),
+            greets.eq(opcode == Opcode.HELLO),
             everywhere.eq(command.instrument == ALL_INSTRUMENTS),
             anonymous.eq(taker.account == ANONYMOUS),
             posts.eq(new & (time_in_force == TimeInForce.POST_ONLY)),
@@ -137,7 +140,7 @@ class Matcher(wiring.Component):
         maker = Signal(record_layout(geometry), reset_less=True)
         maker_at = Signal(handle, reset_less=True)
         # Its account is compared as it is read, as far as one gate goes.
-        alike = Signal(-(-geometry.account_bits // 2), reset_less=True)
+        alike = Signal.like(pairs_alike(maker.account, taker.account), reset_less=True)
         same_account = alike.all()
         same_instrument = maker.instrument == command.instrument[: len(maker.instrument)]
         # The order that is read, and its queue.
@@ -153,7 +156,9 @@ class Matcher(wiring.Component):
         remaining = Signal(32, reset_less=True)
         m.d.comb += self.remaining.eq(remaining)
         lacks = Signal(32, reset_less=True)  # to be counted yet, less one
+        # Why the rest of an order is cancelled, if it is: chosen before it is known whether it is.
         cancel_reason = Signal(Reason)
+        unfilled = Mux(fills_or_kills, Reason.FOK, Reason.IOC)
         price = Signal(32, reset_less=True)
         # A scan: the order at hand has been read; the one before it is concerned; orders cancelled.
         scanned = Signal()
@@ -165,17 +170,18 @@ class Matcher(wiring.Component):
         #: A search for the best level, begun in advance, sees every change.
         searched = Signal()
 
-        # The order behind the one at hand, or the first of a level, on its way into ``pointer``: what a block
+        # The first of a level, or the order behind the one at hand, on its way into ``pointer``: what a block
         # RAM answers goes straight into a register.
+        head = Signal(handle)
         follower = Signal(handle)
-        follows = Signal()
         heads = Signal()
+        follows = Signal()
         occupied = Signal()
         last_in_level = Signal(handle)
         #: Where a fill-or-kill begins to trade, once it has been counted.
         begins = Signal.like(taker.level)
         m.d.comb += [
-            self.handle.eq(Mux(follows, follower, pointer)),
+            self.handle.eq(Mux(heads, head, Mux(follows, follower, pointer))),
             # A task begins with the level at which it may trade.
             self.place.level.eq(Mux(fresh, task.facing.best.level, level)),
             self.place.instrument.eq(Mux(fresh, command.instrument, in_instrument)),
@@ -185,7 +191,9 @@ class Matcher(wiring.Component):
         m.d.sync += [
             self.done.eq(0),
             fresh.eq(0),
-            follower.eq(Mux(heads, self.ends.head, self.next)),
+            head.eq(self.ends.head),
+            follower.eq(self.next),
+            heads.eq(0),
             follows.eq(0),
             occupied.eq(self.ends.occupied),
             last_in_level.eq(self.ends.tail),
@@ -196,6 +204,7 @@ class Matcher(wiring.Component):
             self.value.eq(maker),
             self.seek.eq(0),
             self.front_write.eq(0),
+            self.front.eq(0),
             self.row_write.eq(0),
             self.row_value.state.eq(command.quantity),
             self.row_value.base.eq(
@@ -230,10 +239,6 @@ class Matcher(wiring.Component):
             m.d.sync += self.done.eq(1)
             m.next = "END"
 
-        def rest_or_cancel(reason: Any) -> None:
-            m.d.sync += cancel_reason.eq(reason)
-            m.next = "RESIDUAL"
-
         def seek(onward: int = 0) -> None:
             m.d.sync += [self.seek.eq(1), self.onward.eq(onward)]
 
@@ -243,16 +248,8 @@ class Matcher(wiring.Component):
         def crosses(level: Any) -> Any:
             return Mux(buys, level <= taker.level, level >= taker.level)
 
-        def take(order: Any) -> None:
-            """Make ``order`` the one at hand."""
-            differs = order.account ^ taker.account
-            m.d.sync += [
-                maker.eq(order),
-                alike.eq(Cat(~differs[n : n + 2].any() for n in range(0, len(differs), 2))),
-            ]
-
         def fetch() -> None:
-            take(self.record)
+            m.d.sync += [maker.eq(self.record), alike.eq(pairs_alike(self.record.account, taker.account))]
 
         with m.FSM(name="matcher"):
             with m.State("START"):
@@ -304,18 +301,21 @@ class Matcher(wiring.Component):
             # Matching, and walks along the queues.
 
             with m.State("LEVEL"):
-                m.d.comb += heads.eq(1)
-                m.d.sync += [follows.eq(1), price.eq(task.row.base + level)]
+                m.d.sync += [heads.eq(1), price.eq(task.row.base + level)]
                 m.next = "HEAD"
 
             with m.State("HEAD"):
-                m.d.sync += [pointer.eq(follower), tail.eq(last_in_level)]
+                m.d.sync += [
+                    pointer.eq(head),
+                    tail.eq(last_in_level),
+                    cancel_reason.eq(Reason.POST_ONLY),
+                ]
                 with m.If(~occupied):
                     m.next = "NEXT"
                     with m.If(searched & ~behind_known):
                         m.next = "SEEKING"
                 with m.Elif((walk == Walk.MATCH) & posts):
-                    rest_or_cancel(Reason.POST_ONLY)
+                    m.next = "RESIDUAL"
                 with m.Else():
                     m.next = "FETCH"
                     with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
@@ -327,7 +327,10 @@ class Matcher(wiring.Component):
                 m.next = "MEET"
 
             with m.State("MEET"):
-                m.d.sync += pointer.eq(self.handle)
+                m.d.sync += [
+                    pointer.eq(self.handle),
+                    cancel_reason.eq(Mux(walk == Walk.COUNT, Reason.FOK, Reason.SELF)),
+                ]
                 own = same_account & ~anonymous
                 # What either leaves of the other. The last carry of a subtraction is there sooner than what a
                 # comparison says that looks at all bits for equality, too.
@@ -341,7 +344,7 @@ class Matcher(wiring.Component):
                 with m.Switch(walk):
                     with m.Case(Walk.MATCH):
                         with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
-                            rest_or_cancel(Reason.SELF)
+                            m.next = "RESIDUAL"
                         with m.Else():
                             pops = own | takes_maker
                             with m.If(own):
@@ -362,14 +365,14 @@ class Matcher(wiring.Component):
                                     m.d.sync += remaining.eq(taker_left)
                                 m.next = "FETCH"
                                 with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
-                                    rest_or_cancel(Reason.SELF)
+                                    m.next = "RESIDUAL"
                                 with m.Elif(~own & takes_taker):
                                     finish()
                                 with m.Elif(last):
                                     m.next = "NEXT"
                     with m.Case(Walk.COUNT):
                         with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
-                            rest_or_cancel(Reason.FOK)
+                            m.next = "RESIDUAL"
                         with m.Elif(~own & enough):
                             m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1)]
                             m.next = "BEGIN"
@@ -407,19 +410,20 @@ class Matcher(wiring.Component):
                 m.next = "AGAIN"
 
             with m.State("NEXT"):  # the level at hand is empty
-                m.d.sync += [behind_known.eq(0), searched.eq(0)]
+                m.d.sync += [
+                    behind_known.eq(0),
+                    searched.eq(0),
+                    cancel_reason.eq(unfilled),
+                    self.front.best.eq(behind),
+                    self.front.behind.eq(behind),
+                ]
                 m.next = "SEEK BEST"
                 with m.If(behind_known):
                     write_front(walk_side)
-                    m.d.sync += [
-                        self.front.eq(0),
-                        self.front.best.eq(behind),
-                        self.front.behind.eq(behind),
-                        level.eq(behind.level),
-                    ]
+                    m.d.sync += level.eq(behind.level)
                     m.next = "AGAIN"
                     with m.If(~behind.found | ~crosses(behind.level)):
-                        rest_or_cancel(Mux(fills_or_kills, Reason.FOK, Reason.IOC))
+                        m.next = "RESIDUAL"
 
             with m.State("SEEK BEST"), m.If(self.settled):
                 seek()
@@ -429,24 +433,25 @@ class Matcher(wiring.Component):
                 seek(onward=1)
                 m.next = "SEEKING"
 
-            with m.State("SEEKING"), m.If(self.seek_ready & ~self.seek):
-                with m.If(walk == Walk.MATCH):
-                    write_front(walk_side)
+            with m.State("SEEKING"):
                 m.d.sync += [
-                    self.front.eq(0),
                     self.front.best.eq(self.found),
                     self.front.behind.eq(self.found),
-                    level.eq(self.found.level),
+                    cancel_reason.eq(unfilled),
                 ]
-                with m.If(self.found.found & ((walk == Walk.DUMP) | crosses(self.found.level))):
-                    m.next = "AGAIN"
-                with m.Elif(walk != Walk.DUMP):
-                    rest_or_cancel(Mux(fills_or_kills, Reason.FOK, Reason.IOC))
-                with m.Elif(walk_side == Side.BUY):
-                    m.d.sync += walk_side.eq(Side.SELL)
-                    m.next = "SEEK BEST"
-                with m.Else():
-                    finish()
+                with m.If(self.seek_ready & ~self.seek):
+                    m.d.sync += level.eq(self.found.level)
+                    with m.If(walk == Walk.MATCH):
+                        write_front(walk_side)
+                    with m.If(self.found.found & ((walk == Walk.DUMP) | crosses(self.found.level))):
+                        m.next = "AGAIN"
+                    with m.Elif(walk != Walk.DUMP):
+                        m.next = "RESIDUAL"
+                    with m.Elif(walk_side == Side.BUY):
+                        m.d.sync += walk_side.eq(Side.SELL)
+                        m.next = "SEEK BEST"
+                    with m.Else():
+                        finish()
 
             with m.State("RESIDUAL"):
                 m.d.sync += [pointer.eq(own_handle), level.eq(taker.level)]
@@ -478,8 +483,7 @@ class Matcher(wiring.Component):
                 m.next = "LOAD QUEUE"
 
             with m.State("LOAD QUEUE"):
-                m.d.comb += heads.eq(1)
-                m.d.sync += follows.eq(1)
+                m.d.sync += heads.eq(1)
                 m.next = "LOAD HEAD"
 
             with m.State("LOAD HEAD"):
@@ -509,7 +513,7 @@ class Matcher(wiring.Component):
                 m.next = "TOTAL"
                 with m.If(command.quantity == InstrumentState.LOADING):
                     # What is loaded next may cross: a bound left over could meet orders of the other side.
-                    m.d.sync += [self.front_write.eq(~0), self.front.eq(0)]
+                    m.d.sync += self.front_write.eq(~0)
                     m.next = "REFILL"
 
             with m.State("REFILL"):
@@ -518,8 +522,8 @@ class Matcher(wiring.Component):
 
             def look_back() -> None:
                 """Return to the order before the one at hand, which is still on its way to be written."""
-                take(self.value)
                 m.d.sync += [
+                    maker.eq(self.value),
                     hit.eq(0),
                     maker_at.eq(self.write_handle),
                     pointer.eq(self.write_handle),
@@ -577,19 +581,18 @@ class Matcher(wiring.Component):
                     scan_on()
 
             with m.State("TOTAL"):
-                sets = opcode == Opcode.STATE
                 report(
                     Kind.ACK,
                     Side.BUY,
-                    Mux(sets, self.row_value.base, 0),
-                    Mux(sets, command.quantity, count),
+                    Mux(mass, 0, self.row_value.base),
+                    Mux(mass, count, command.quantity),
                     handle=0,
                 )
                 with m.If(self.room):
                     finish()
 
             with m.State("ANSWER"):
-                with m.If(opcode == Opcode.HELLO):
+                with m.If(greets):
                     send(
                         layouts.HELLO,
                         Kind.HELLO,

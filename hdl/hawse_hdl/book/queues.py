@@ -123,12 +123,21 @@ class Queues(wiring.Component):
         ]
 
         # What the fourth step writes.
+        # What the act in its fourth step is, from registers of their own.
         enters = Signal()
         leaves = Signal()
+        pops = Signal()
+        clears = Signal()
+        acts = Signal()
+        m.d.sync += [
+            enters.eq(third.act == Act.ENTER),
+            leaves.eq(third.act == Act.LEAVE),
+            pops.eq(third.act == Act.POP),
+            clears.eq((third.act == Act.EMPTY) | (third.act == Act.WIPE)),
+            acts.eq(third.act != Act.NONE),
+        ]
         ends = Signal(ends_layout(geometry))
         m.d.comb += [
-            enters.eq(fourth.act == Act.ENTER),
-            leaves.eq(fourth.act == Act.LEAVE),
             ends.eq(fourth.ends),
             nexts.write.eq((enters & fourth.ends.occupied) | (leaves & ~is_head)),
             nexts.address.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
@@ -138,7 +147,7 @@ class Queues(wiring.Component):
             prevs.address.eq(Mux(enters, fourth.handle, fourth.next)),
             prevs.same.eq(prevs.address == first_handle),
             prevs.value.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
-            levels.write.eq(fourth.act != Act.NONE),
+            levels.write.eq(acts),
             levels.address.eq(fourth.place),
             levels.same.eq(same_place),
             levels.value.eq(ends),
@@ -156,21 +165,20 @@ class Queues(wiring.Component):
         is_new_head = Signal()
         is_new_tail = Signal()
         m.d.comb += [is_new_head.eq(is_old_head), is_new_tail.eq(is_old_tail)]
-        with m.Switch(fourth.act):
-            with m.Case(Act.ENTER):
-                m.d.comb += [ends.occupied.eq(1), ends.tail.eq(fourth.handle), is_new_tail.eq(is_order)]
-                with m.If(~fourth.ends.occupied):
-                    m.d.comb += [ends.head.eq(fourth.handle), is_new_head.eq(is_order)]
-            with m.Case(Act.LEAVE):
-                m.d.comb += ends.occupied.eq(~(is_head & is_tail))
-                with m.If(is_head):
-                    m.d.comb += [ends.head.eq(fourth.next), is_new_head.eq(is_next)]
-                with m.If(is_tail):
-                    m.d.comb += [ends.tail.eq(fourth.prev), is_new_tail.eq(is_prev)]
-            with m.Case(Act.POP):
+        with m.If(enters):
+            m.d.comb += [ends.occupied.eq(1), ends.tail.eq(fourth.handle), is_new_tail.eq(is_order)]
+            with m.If(~fourth.ends.occupied):
                 m.d.comb += [ends.head.eq(fourth.handle), is_new_head.eq(is_order)]
-            with m.Case(Act.EMPTY, Act.WIPE):
-                m.d.comb += ends.occupied.eq(0)
+        with m.Elif(leaves):
+            m.d.comb += ends.occupied.eq(~(is_head & is_tail))
+            with m.If(is_head):
+                m.d.comb += [ends.head.eq(fourth.next), is_new_head.eq(is_next)]
+            with m.If(is_tail):
+                m.d.comb += [ends.tail.eq(fourth.prev), is_new_tail.eq(is_prev)]
+        with m.Elif(pops):
+            m.d.comb += [ends.head.eq(fourth.handle), is_new_head.eq(is_order)]
+        with m.Elif(clears):
+            m.d.comb += ends.occupied.eq(0)
 
         m.d.sync += [
             fourth.eq(third),
@@ -187,12 +195,7 @@ class Queues(wiring.Component):
         m.d.comb += [
             self.changing.eq(third.place),
             self.changing_side.eq(third.side),
-            self.change.valid.eq(
-                (enters & ~fourth.ends.occupied)
-                | (leaves & is_head & is_tail)
-                | (fourth.act == Act.EMPTY)
-                | (fourth.act == Act.WIPE)
-            ),
+            self.change.valid.eq((enters & ~fourth.ends.occupied) | (leaves & is_head & is_tail) | clears),
             self.change.occupied.eq(enters),
             self.change.wipe.eq(fourth.act == Act.WIPE),
             self.vacated_place.eq(fourth.place),
@@ -202,6 +205,6 @@ class Queues(wiring.Component):
                 & ~(same_level & (third.act == Act.ENTER))
                 & ~((self.act == Act.ENTER) & (first_place == fourth.place))
             ),
-            self.quiet.eq((third.act == Act.NONE) & (fourth.act == Act.NONE)),
+            self.quiet.eq((third.act == Act.NONE) & ~acts),
         ]
         return m
