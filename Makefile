@@ -5,7 +5,7 @@ SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types slow abi route fuzz mutate anvil requirements clean
+.PHONY: setup demo test lint types slow abi route route-test fuzz mutate anvil requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
@@ -58,6 +58,10 @@ route: $(PNR)
 	$(BIN)/python -m hawse_hdl.build route --device $(DEVICE) --top $(TOP) --seeds $(SEEDS) $(ROUTE) \
 	  -o docs/results/route-$(DEVICE)$(if $(filter-out appliance,$(TOP)),-$(TOP)).json
 
+# A part that is small enough to be routed in a minute.
+route-test: $(PNR)
+	$(PYTEST) tests/hdl/test_route.py
+
 # make fuzz COMMANDS=100000000 SEED=1: gateware beside the native engine on adversarial flow.
 COMMANDS ?= 100000000
 SEED ?= 1
@@ -69,7 +73,7 @@ mutate: $(SETUP)
 	$(BIN)/python -m hawse_sim.mutation -o docs/results/mutation.json
 
 # Long fuzzing and kill loops.
-slow: $(SETUP) anvil
+slow: $(PNR) anvil
 	$(PYTEST) -m slow
 
 # Pins and hashes of everything, without addresses; uv is needed only here.

@@ -1,4 +1,4 @@
-"""Elaborates the gateware: ``python -m hawse_hdl.build verilog --top core -o core.v``, or ``route``."""
+"""Builds the gateware: ``python -m hawse_hdl.build verilog``, ``route``, and the slow ``paths`` of that."""
 
 import argparse
 import json
@@ -17,6 +17,7 @@ from .appliance import Appliance, Board
 from .book import Book
 from .core import Core
 from .hashing import Keccak256, Keccak256Serial
+from .paths import PathsError, SlowPath, slow_paths
 from .route import DEVICES, PLACERS, Pinned, RouteError, describe, gateware, route
 
 #: Top levels by name.
@@ -82,6 +83,34 @@ def _route(o: argparse.Namespace, geometry: Geometry) -> None:
     print(text, end="")
 
 
+def _paths(o: argparse.Namespace) -> None:
+    try:
+        found = slow_paths(o.sdf, o.slower_than)
+    except (PathsError, OSError) as error:
+        sys.exit(f"hawse_hdl.build: {error}")
+    if o.json:
+        print(json.dumps([{**asdict(path), "signals": path.signals} for path in found], indent=2))
+        return
+    endpoints = sum(path.endpoints for path in found)
+    print(f"{endpoints} endpoints, {len(found)} pairs of signals below {o.slower_than:g} MHz")
+    if found:
+        print("    ns    MHz  endpoints  gates  in wires  from -> to")
+    for path in found[: o.top]:
+        _print_path(path, steps=o.steps)
+    if len(found) > o.top:
+        print(f"and {len(found) - o.top} more: --top")
+
+
+def _print_path(path: SlowPath, *, steps: bool) -> None:
+    gates, wires, signals = len(path.steps), path.wires_ns / path.ns, " -> ".join(path.signals)
+    print(f"{path.ns:6.2f} {1000 / path.ns:6.1f} {path.endpoints:10} {gates:6} {wires:9.0%}  {signals}")
+    if steps:
+        print(f"        {'/'.join(path.start)} leaves {path.launch_ns:.2f}")
+        for step in path.steps:
+            print(f"        {'/'.join(step.pin)} wire {step.wire_ns:.2f} gate {step.gate_ns:.2f}")
+        print(f"        {'/'.join(path.end)} wire {path.last_wire_ns:.2f} set-up {path.setup_ns:.2f}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="hawse_hdl.build", description="Build the gateware.")
@@ -99,10 +128,21 @@ def main(arguments: list[str] | None = None) -> None:
     r.add_argument("--jobs", type=int, default=1, help="seeds at a time [%(default)s]")
     r.add_argument("--folder", type=Path, default=Path("build/route"), help="[%(default)s]")
     r.add_argument("-o", "--output", type=Path, help="results as JSON")
+    p = commands.add_parser("paths", help="list the slow paths of a design that was routed")
+    p.add_argument("sdf", type=Path, metavar="FILE.sdf", help="left by route beside its log")
+    p.add_argument("--slower-than", type=float, default=120, metavar="MHZ", help="[%(default)s]")
+    p.add_argument("--top", type=int, default=20, metavar="N", help="as many pairs of signals [%(default)s]")
+    p.add_argument("--steps", action="store_true", help="with each gate and wire")
+    p.add_argument("--json", action="store_true", help="all of them, with each gate and wire")
     for sub in (v, r):
         for name, value in asdict(Geometry()).items():
             sub.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help="[%(default)s]")
     o = parser.parse_args(arguments)
+    if o.command == "paths":
+        if o.slower_than <= 0:
+            parser.error(f"--slower-than {o.slower_than:g}: not a clock")
+        _paths(o)
+        return
     try:
         geometry = Geometry(o.instruments, o.levels, o.orders, o.account_bits)
     except ValueError as error:

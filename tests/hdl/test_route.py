@@ -1,0 +1,130 @@
+import json
+
+import pytest
+from hawse_hdl.build import main
+from hawse_hdl.paths import PathsError, slow_paths
+from hawse_hdl.route import RouteError
+
+# A register behind two gates, one that two lead to, and a pin; a memory's output straight into another.
+SDF = r"""(DELAYFILE
+  (CELL
+    (CELLTYPE "top")
+    (INSTANCE )
+    (DELAY
+      (ABSOLUTE
+        (INTERCONNECT pin/O sum_LUT4_Z/B (9000:9000:9000) (9000:9000:9000))
+        (INTERCONNECT a_TRELLIS_FF_Q/Q sum_LUT4_Z/A (1000:1000:1100) (900:1000:1000))
+        (INTERCONNECT b\$3_TRELLIS_FF_Q_1/Q sum_LUT4_Z/C (300:300:300) (300:300:300))
+        (INTERCONNECT sum_LUT4_Z/F c_TRELLIS_FF_Q_0/DI (2000:2000:2000) (2000:2000:2000))
+        (INTERCONNECT sum_LUT4_Z/F c_TRELLIS_FF_Q_1/DI (500:500:500) (500:500:500))
+        (INTERCONNECT words.0.1/DO d_TRELLIS_FF_Q/DI (700:700:700) (700:700:700))
+        (INTERCONNECT clk/O a_TRELLIS_FF_Q/CLK (0:0:0) (0:0:0))
+      )
+    )
+  )
+  (CELL
+    (CELLTYPE "TRELLIS_COMB")
+    (INSTANCE sum_LUT4_Z)
+    (DELAY
+      (ABSOLUTE
+        (IOPATH A F (200:200:200) (200:200:250))
+        (IOPATH B F (200:200:200) (200:200:250))
+        (IOPATH C F (200:200:200) (200:200:250))
+      )
+    )
+  )
+""" + "".join(
+    f"""  (CELL
+    (CELLTYPE "TRELLIS_FF")
+    (INSTANCE {name})
+    (DELAY
+      (ABSOLUTE
+        (IOPATH CLK {out} ({launch}:{launch}:{launch}) ({launch}:{launch}:{launch}))
+      )
+    )
+    (TIMINGCHECK
+      (SETUPHOLD (posedge DI) (posedge CLK) (100:100:100) (0:0:0))
+    )
+  )
+"""
+    for name, out, launch in (
+        ("a_TRELLIS_FF_Q", "Q", 500),
+        (r"b\$3_TRELLIS_FF_Q_1", "Q", 500),
+        ("c_TRELLIS_FF_Q_0", "Q", 500),
+        ("c_TRELLIS_FF_Q_1", "Q", 500),
+        ("d_TRELLIS_FF_Q", "Q", 500),
+        ("words.0.1", "DO", 3000),
+    )
+)
+
+
+@pytest.fixture
+def sdf(tmp_path):
+    path = tmp_path / "routed.sdf"
+    path.write_text(SDF)
+    return path
+
+
+def test_paths_are_those_from_register_to_register(sdf):
+    slowest, next_one = slow_paths(sdf, 400)
+    assert slowest.signals == ("a", "c") and slowest.endpoints == 1
+    assert slowest.ns == pytest.approx(0.5 + 1.1 + 0.25 + 2.0 + 0.1)
+    assert [step.pin for step in slowest.steps] == [("sum_LUT4_Z", "F")]
+    assert slowest.wires_ns == pytest.approx(3.1)
+    assert next_one.signals == ("words", "d") and next_one.steps == ()
+    assert next_one.ns == pytest.approx(3.0 + 0.7 + 0.1)
+
+
+def test_paths_count_every_endpoint_that_misses_the_clock(sdf):
+    assert [path.endpoints for path in slow_paths(sdf, 420)] == [2, 1]
+    assert [path.signals for path in slow_paths(sdf, 260)] == [("a", "c")]
+    assert slow_paths(sdf, 250) == []
+
+
+def test_paths_as_table_and_json(sdf, capsys):
+    main(["paths", str(sdf), "--slower-than", "400", "--steps", "--top", "1"])
+    table = capsys.readouterr().out
+    assert "2 endpoints, 2 pairs" in table and "a -> c" in table and "sum_LUT4_Z/F wire 1.10" in table
+    assert "words" not in table and "1 more" in table
+    main(["paths", str(sdf), "--slower-than", "400", "--json"])
+    assert [path["signals"] for path in json.loads(capsys.readouterr().out)] == [["a", "c"], ["words", "d"]]
+
+
+@pytest.mark.parametrize("text", ["", "(DELAYFILE\n)", "no delays\n"])
+def test_what_is_no_routed_design_is_refused(sdf, text):
+    sdf.write_text(text)
+    with pytest.raises(PathsError, match=r"routed\.sdf"):
+        slow_paths(sdf, 100)
+    with pytest.raises(SystemExit, match=r"routed\.sdf"):
+        main(["paths", str(sdf)])
+
+
+def test_paths_need_a_file_and_a_clock(sdf, tmp_path):
+    with pytest.raises(SystemExit, match="nowhere"):
+        main(["paths", str(tmp_path / "nowhere.sdf")])
+    with pytest.raises(SystemExit):
+        main(["paths", str(sdf), "--slower-than", "0"])
+
+
+@pytest.mark.slow
+def test_route_leaves_a_result_and_every_delay(tmp_path, capsys):
+    """What the slowest path tells is what nextpnr says of the clock; and a second call makes nothing anew."""
+    command = ["route", "--device", "iCE40UP5K", "--top", "keccak-serial", "--folder", str(tmp_path)]
+    try:
+        main(command)
+    except SystemExit as exit:
+        if isinstance(exit.__context__, RouteError) and "is installed" in str(exit):
+            pytest.skip(str(exit))
+        raise
+    said = capsys.readouterr()
+    (log,) = tmp_path.glob("*-seed1.log")
+    assert str(log) in said.err and "Max frequency" in log.read_text()
+    found = json.loads(said.out)
+    assert found["seeds"] == [1] and found["lut4"] > 1000 and len(found["gateware"]) == 16
+    slowest = slow_paths(log.with_suffix(".sdf"), found["fmax_mhz"][0] + 5)[0]
+    assert 1000 / slowest.ns == pytest.approx(found["fmax_mhz"][0], rel=0.002)
+
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    main(command)
+    assert json.loads(capsys.readouterr().out)["fmax_mhz"] == found["fmax_mhz"]
+    assert all(path.stat().st_mtime_ns == made[path] for path in made if path.suffix in (".json", ".sdf"))
