@@ -156,6 +156,7 @@ class Matcher(wiring.Component):
         remaining = Signal(32, reset_less=True)
         m.d.comb += self.remaining.eq(remaining)
         lacks = Signal(32, reset_less=True)  # to be counted yet, less one
+        enough = Signal()  # has been counted
         # Why the rest of an order is cancelled, if it is: chosen before it is known whether it is.
         cancel_reason = Signal(Reason)
         unfilled = Mux(fills_or_kills, Reason.FOK, Reason.IOC)
@@ -190,6 +191,7 @@ class Matcher(wiring.Component):
         ]
         m.d.sync += [
             self.done.eq(0),
+            enough.eq(0),
             fresh.eq(0),
             head.eq(self.ends.head),
             follower.eq(self.next),
@@ -321,10 +323,20 @@ class Matcher(wiring.Component):
                     with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
                         m.d.sync += [walk.eq(Walk.COUNT), begins.eq(level)]
 
+            def look_at_carries() -> None:
+                """What carries tell in MEET comes too late for the state behind it, so that one looks."""
+                with m.If(self.done):
+                    m.d.sync += fresh.eq(1)
+                    m.next = "START"
+                with m.Elif(enough):
+                    m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1), level.eq(begins)]
+                    m.next = "AGAIN"
+
             with m.State("FETCH"):
                 fetch()
                 m.d.sync += [maker_at.eq(pointer), last.eq(pointer == tail), follows.eq(1)]
                 m.next = "MEET"
+                look_at_carries()
 
             with m.State("MEET"):
                 m.d.sync += [
@@ -340,7 +352,7 @@ class Matcher(wiring.Component):
                     maker_left.eq(maker.quantity - remaining),
                     lacks_left.eq(lacks - maker.quantity),
                 ]
-                takes_maker, takes_taker, enough = ~taker_left[-1], ~maker_left[-1], lacks_left[-1]
+                takes_maker, takes_taker = ~taker_left[-1], ~maker_left[-1]
                 with m.Switch(walk):
                     with m.Case(Walk.MATCH):
                         with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
@@ -363,22 +375,18 @@ class Matcher(wiring.Component):
                                     m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
                                 with m.If(~own):
                                     m.d.sync += remaining.eq(taker_left)
+                                m.d.sync += self.done.eq(~own & takes_taker)
                                 m.next = "FETCH"
                                 with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
                                     m.next = "RESIDUAL"
-                                with m.Elif(~own & takes_taker):
-                                    finish()
                                 with m.Elif(last):
                                     m.next = "NEXT"
                     with m.Case(Walk.COUNT):
                         with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
                             m.next = "RESIDUAL"
-                        with m.Elif(~own & enough):
-                            m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1)]
-                            m.next = "BEGIN"
                         with m.Else():
                             with m.If(~own):
-                                m.d.sync += lacks.eq(lacks_left)
+                                m.d.sync += [lacks.eq(lacks_left), enough.eq(lacks_left[-1])]
                             m.next = "FETCH"
                             with m.If(last):
                                 m.next = "SEEK NEXT"
@@ -405,10 +413,6 @@ class Matcher(wiring.Component):
             with m.State("AGAIN"):
                 m.next = "LEVEL"
 
-            with m.State("BEGIN"):
-                m.d.sync += level.eq(begins)
-                m.next = "AGAIN"
-
             with m.State("NEXT"):  # the level at hand is empty
                 m.d.sync += [
                     behind_known.eq(0),
@@ -418,20 +422,23 @@ class Matcher(wiring.Component):
                     self.front.behind.eq(behind),
                 ]
                 m.next = "SEEK BEST"
-                with m.If(behind_known):
+                with m.If(behind_known & ~self.done):
                     write_front(walk_side)
                     m.d.sync += level.eq(behind.level)
                     m.next = "AGAIN"
                     with m.If(~behind.found | ~crosses(behind.level)):
                         m.next = "RESIDUAL"
+                look_at_carries()
 
             with m.State("SEEK BEST"), m.If(self.settled):
                 seek()
                 m.next = "SEEKING"
 
-            with m.State("SEEK NEXT"), m.If(self.settled):
-                seek(onward=1)
-                m.next = "SEEKING"
+            with m.State("SEEK NEXT"):
+                with m.If(self.settled & ~enough):
+                    seek(onward=1)
+                    m.next = "SEEKING"
+                look_at_carries()
 
             with m.State("SEEKING"):
                 m.d.sync += [
