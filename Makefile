@@ -72,7 +72,7 @@ fuzz: $(SETUP)
 mutate: $(SETUP)
 	$(BIN)/python -m hawse_sim.mutation -o docs/results/mutation.json
 
-# Long fuzzing and kill loops.
+# Long fuzzing, long proofs, kill loops, and a short route.
 slow: $(PNR) anvil
 	$(PYTEST) -m slow
 

@@ -30,7 +30,8 @@ REGIONS = {
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
 #: sites nearest to its middle. Their rows are the 22nd, 46th, 70th and 82nd. First those that an order waits
-#: for, near the book; those of the log answer into registers, and may be farther from it.
+#: for, near the book; then two that answer to gates. Those of the log's queues answer into registers, and may
+#: be farther from it.
 BLOCK_RAMS = {
     "appliance.core.book.queues.nexts.": (52, 62),
     "appliance.core.book.queues.prevs.": (52, 62),

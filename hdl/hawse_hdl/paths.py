@@ -7,22 +7,22 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 #: A cell's pin: its name, and the port.
 Pin = tuple[str, str]
 
 _CELL = re.compile(r"\(INSTANCE (\S+?)\)?$")
-_WIRE = re.compile(r"\(INTERCONNECT (\S+)/(\S+) (\S+)/(\S+) \(([\d:]+)\) \(([\d:]+)\)\)")
-_GATE = re.compile(r"\(IOPATH (\S+) (\S+) \(([\d:]+)\) \(([\d:]+)\)\)")
-_CHECK = re.compile(r"\(SETUPHOLD \(\w+ (\S+)\) \(\w+ (\S+)\) \(([\d:]+)\) \([\d:]+\)\)")
+_WIRE = re.compile(r"\(INTERCONNECT (\S+)/(\S+) (\S+)/(\S+) \(([-\d:]+)\) \(([-\d:]+)\)\)")
+_GATE = re.compile(r"\(IOPATH (\S+) (\S+) \(([-\d:]+)\) \(([-\d:]+)\)\)")
+_CHECK = re.compile(r"\(SETUPHOLD \(\w+ (\S+)\) \(\w+ (\S+)\) \(([-\d:]+)\) \([-\d:]+\)\)")
 # What synthesis appends to the name of the signal that a cell drives.
 _MADE = re.compile(r"(\.\d+)*((_(TRELLIS_FF|LUT4|CCU2C|DP16KD|PFUMX|L6MUX21|SB_[A-Z0-9]+)_|\$).*)?$")
 
 
 class PathsError(Exception):
-    """The file is no SDF of a routed design."""
+    """The file is no SDF of a routed design, or of one whose gates lead in a circle."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Delays:
         clocks: set[Pin] = set()
         cell = ""
         # Line by line, as nextpnr writes it: readers of all that SDF can say take minutes for an appliance.
-        with sdf.open() as lines:
+        with sdf.open(errors="replace") as lines:
             if not next(lines, "").startswith("(DELAYFILE"):
                 raise PathsError(f"{sdf}: not an SDF file")
             for written in lines:
@@ -125,7 +125,7 @@ def slow_paths(sdf: Path, slower_than_mhz: float) -> list[SlowPath]:
         slower_than_mhz: clock that a path must miss.
 
     Raises:
-        PathsError: the file is no SDF of a routed design.
+        PathsError: the file is no SDF of a routed design, or gates lead in a circle.
         OSError: it cannot be read.
     """
     delays = _Delays(sdf)
@@ -136,7 +136,12 @@ def slow_paths(sdf: Path, slower_than_mhz: float) -> list[SlowPath]:
     }
     arrival = dict(delays.launches)
     before: dict[Pin, tuple[Pin, Step]] = {}
-    for out in TopologicalSorter(gates).static_order():
+    try:
+        order = list(TopologicalSorter(gates).static_order())
+    except CycleError as error:
+        circle = " -> ".join("/".join(pin) for pin in reversed(error.args[1]))
+        raise PathsError(f"{sdf}: gates in a circle: {circle}") from error
+    for out in order:
         if out in arrival:
             continue
         for driver, wire, gate in delays.into(out) if out in gates else ():

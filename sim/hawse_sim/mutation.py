@@ -154,10 +154,6 @@ EXPLAINED = {
     "core.book.matcher: branch always taken, for level (2); `hit`": (
         "equivalent: whoever asks for the level of a scan has set it in the cycle before"
     ),
-    "core.book.matcher: branch always taken, for cancel_reason; "
-    'matcher.py: with m.State("SEEKING"), m.If(self.seek_ready & ~self.seek):': (
-        "equivalent: whatever ends in a cancellation sets the reason once more"
-    ),
     "core.book.outbox: left of `and` ignored; "
     "outbox.py: self.empty.eq(~waiting & ~self.beats.valid),": "equivalent: while beats wait, one is offered",
     "core.book.bitmap: not negated (38); bitmap.py: position = at.level ^ (~side).replicate(level_bits)": (

@@ -2,8 +2,8 @@ import pytest
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
-from hawse_hdl.hashing import keccak, padding
 from hawse_hdl.hashing.keccak import DIGEST, ROUNDS, Keccak256, iota_constants
+from hawse_hdl.hashing.padding import RATE
 
 # Lanes that are compared, and the bits of them that a round turns: as many as a round's constant has, and not
 # a divisor of the number of rounds.
@@ -46,7 +46,7 @@ class KeccakContract(wiring.Component):
     valid: In(1)
     o: Out(stream.Signature(DIGEST))
 
-    def __init__(self, rounds, rate=padding.RATE, messages=3):
+    def __init__(self, rounds, rate=RATE, messages=3):
         self.rounds = rounds
         self.rate = rate
         self.messages = messages
@@ -130,8 +130,8 @@ class KeccakContract(wiring.Component):
 @pytest.fixture
 def small_rate(monkeypatch):
     """Blocks of three words, so that a permutation may take longer than a block to come, as it does."""
-    for module in (keccak, padding):
-        monkeypatch.setattr(module, "RATE", 3)
+    for module in ("keccak", "padding"):
+        monkeypatch.setattr(f"hawse_hdl.hashing.{module}.RATE", 3)
     return 3
 
 
