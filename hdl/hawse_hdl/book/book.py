@@ -117,8 +117,10 @@ class Book(wiring.Component):
 
         go = Signal()
         step = Signal()
+        moves = Signal()
         m.d.comb += [
             go.eq(outbox.room & ~slow),
+            moves.eq(outbox.room & ~pauses),
             step.eq(go & ~pauses),
             self.commands.ready.eq(step & ~barrier & cleared),
         ]
@@ -158,7 +160,7 @@ class Book(wiring.Component):
         m.d.comb += store.read.eq(reading.came.command.handle)
         with m.If(slow & ~matcher.done):
             m.d.comb += store.read.eq(matcher.handle)
-        with m.Elif(step):
+        with m.Elif(~slow & moves):
             m.d.comb += store.read.eq(checking.command.handle)
         with m.If(step):
             m.d.sync += [
@@ -297,9 +299,14 @@ class Book(wiring.Component):
             m.d.sync += barrier.eq(0)
 
         # Tell.
-        beat = Signal(layouts.BEAT, reset_less=True)
-        reported = Signal()
-        # A trade that leaves a part of the maker is for what remains of the taker.
+        # From the pipeline and from the matcher, one of which is silent; chosen when both are in registers.
+        told_beat = Signal(layouts.BEAT, reset_less=True)
+        matched_beat = Signal(layouts.BEAT, reset_less=True)
+        was_told = Signal()
+        matched = Signal()
+        # A trade of an account with itself cancels the maker; one that leaves a part of the maker is for what
+        # remains of the taker.
+        own = Signal()
         cut = Signal()
         remaining = Signal.like(matcher.remaining, reset_less=True)
         report = layouts.REPORT(Signal(layouts.BEAT, name="report"))
@@ -341,8 +348,11 @@ class Book(wiring.Component):
             with m.Default():
                 m.d.comb += [report.kind.kind.eq(Kind.REPLACED), report.price.eq(resting_price)]
         m.d.sync += [
-            reported.eq(told_reports | matcher.push),
-            beat.eq(Mux(told_reports, report.as_value(), matcher.beat)),
+            was_told.eq(told_reports),
+            told_beat.eq(report.as_value()),
+            matched.eq(matcher.push),
+            matched_beat.eq(matcher.beat),
+            own.eq(matcher.own),
             cut.eq(matcher.cut),
             remaining.eq(matcher.remaining),
         ]
@@ -350,11 +360,20 @@ class Book(wiring.Component):
             queues.act.eq(told_act),
             queues.side.eq(told.side),
             outbox.cycle.eq(cycle),
-            outbox.push.eq(reported),
-            outbox.beat.eq(beat),
+            outbox.push.eq(was_told | matched),
+            outbox.beat.eq(Mux(was_told, told_beat, matched_beat)),
         ]
-        with m.If(cut):
-            trade = layouts.REPORT(outbox.beat)
+        trade = layouts.REPORT(outbox.beat)
+        with m.If(own):
+            m.d.comb += [
+                trade.kind.kind.eq(Kind.CANCELLED),
+                trade.kind.side.eq(~layouts.REPORT(matched_beat).kind.side),
+                trade.kind.maker_done.eq(0),
+                trade.reason.eq(Reason.SELF),
+                trade.handle.eq(layouts.REPORT(matched_beat).maker),
+                trade.maker.eq(0),
+            ]
+        with m.Elif(cut):
             m.d.comb += [trade.quantity.eq(remaining), trade.kind.maker_done.eq(0)]
 
         # The matcher takes over the memories.
@@ -439,7 +458,8 @@ class Book(wiring.Component):
             | reading_valid
             | deciding_valid
             | told_valid
-            | reported
+            | was_told
+            | matched
             | ~outbox.empty
         )
         return m

@@ -101,8 +101,10 @@ class Matcher(wiring.Component):
                 "row_value": Out(row_layout()),
                 "room": In(1),
                 "push": Out(1),
-                #: A trade that is ``cut`` is for ``remaining`` instead, and its maker is not done.
+                #: A trade that is the taker's ``own`` cancels its maker instead; one that is ``cut`` is for
+                #: ``remaining`` instead, and its maker is not done.
                 "beat": Out(layouts.BEAT),
+                "own": Out(1),
                 "cut": Out(1),
                 "remaining": Out(32),
             }
@@ -359,12 +361,12 @@ class Matcher(wiring.Component):
                             m.next = "RESIDUAL"
                         with m.Else():
                             pops = own | takes_maker
-                            with m.If(own):
-                                report_maker(Kind.CANCELLED, reason=Reason.SELF)
-                            with m.Else():
-                                report(Kind.TRADE, taker.side, price, maker.quantity, maker=maker_at)
-                                m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(1)
-                                m.d.comb += self.cut.eq(~takes_maker)
+                            report(Kind.TRADE, taker.side, price, maker.quantity, maker=maker_at)
+                            m.d.comb += [
+                                layouts.REPORT(self.beat).kind.maker_done.eq(1),
+                                self.own.eq(own),
+                                self.cut.eq(~takes_maker),
+                            ]
                             with m.If(self.room):
                                 m.d.sync += [
                                     self.write.eq(1),
