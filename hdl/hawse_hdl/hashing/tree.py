@@ -104,6 +104,7 @@ class Tree(wiring.Component):
 
         n = Signal(range(DIGEST_WORDS))  # word of a digest coming in, or of an answer
         left = Signal(LEAF_COUNT_BITS)  # peaks still to be sent, or joined for the root
+        some = Signal()  # there are any
         joining = Signal()  # what is sent is a node; else a fence's digest
         folding = Signal()  # joining for the root
         folded = Signal(6)  # where the joined peaks are
@@ -126,6 +127,7 @@ class Tree(wiring.Component):
                 m.d.sync += [
                     from_node.eq(came),
                     left.eq(peaks),
+                    some.eq(peaks != 0),
                     held.eq(0),
                     due.eq(self.question.valid & (ask.leaves == count)),
                     known.eq(self.question.valid),
@@ -183,7 +185,7 @@ class Tree(wiring.Component):
                     piece.data.eq(read.data),
                     piece.size.eq(Size.WHOLE),
                     piece.tag.eq(Mux(joining, Tag.NODE, Tag.DIGEST)),
-                    piece.last.eq(final & (joining | (left == 0))),
+                    piece.last.eq(final & (joining | ~some)),
                     out_ready.eq(self.node.ready),
                 ]
                 with m.If(loaded & self.node.ready & final):
@@ -194,7 +196,7 @@ class Tree(wiring.Component):
                     with m.Elif(joining):
                         m.d.comb += [heights.w_data.eq(height), heights.w_en.eq(1)]
                         m.next = "idle"
-                    with m.Elif(left == 0):
+                    with m.Elif(~some):
                         m.next = "result"
                     with m.Else():
                         m.next = "peaks"
@@ -206,16 +208,16 @@ class Tree(wiring.Component):
                     piece.tag.eq(Tag.DIGEST),
                     piece.data.eq(Mux(n[0], ask.records[32:], self.epoch | ask.records[:32] << 32)),
                     piece.size.eq(Mux(n[0], Size.HALF, Size.WHOLE)),
-                    piece.last.eq(n[0] & (left == 0)),
+                    piece.last.eq(n[0] & ~some),
                 ]
                 with m.If(self.node.ready):
                     m.d.sync += n.eq(n ^ 1)
                     with m.If(n[0]):
                         m.next = "peaks"
-                        with m.If(left == 0):
+                        with m.If(~some):
                             m.next = "result"
             with m.State("peaks"):
-                m.d.sync += [left.eq(left << 1), height.eq(height - 1)]
+                m.d.sync += [left.eq(left << 1), some.eq(left[:-1] != 0), height.eq(height - 1)]
                 with m.If(left[-1]):
                     read_out(height)
                     m.next = "send"
@@ -236,8 +238,8 @@ class Tree(wiring.Component):
 
             # The root: peaks joined from the lowest up, each to what is folded of those below it.
             with m.State("fold"):
-                with m.If(left != 0):
-                    m.d.sync += [left.eq(left >> 1), height.eq(height + 1)]
+                with m.If(some):
+                    m.d.sync += [left.eq(left >> 1), some.eq(left[1:] != 0), height.eq(height + 1)]
                     with m.If(left[0]):
                         m.d.sync += [held.eq(1), folded.eq(height)]
                         with m.If(held):
