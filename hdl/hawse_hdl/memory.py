@@ -75,9 +75,11 @@ class ForwardedMemory(wiring.Component):
 
     Latency: ``data`` one cycle after ``read``. Initiation interval: 1.
     Ordering: ``data`` includes every write before its own cycle, and if ``late`` one in that cycle, too; then
-    ``same`` has to say that ``address`` is what was read a cycle ago, which who writes may know in advance.
+    ``same`` has to say that what was read a cycle ago is written, which who writes may know in advance.
     Reset: the contents stay; what was last read may not show the last write.
     Back-pressure: none; to hold ``data``, read the same address again.
+
+    If ``late``, ``kept`` is ``data`` without the write of its own cycle.
 
     Args:
         shape: of a word.
@@ -98,7 +100,7 @@ class ForwardedMemory(wiring.Component):
                 "write": In(1),
                 "address": In(address),
                 "value": In(shape),
-                **({"same": In(1)} if late else {}),
+                **({"same": In(1), "kept": Out(shape)} if late else {}),
             }
         )
 
@@ -123,13 +125,9 @@ class ForwardedMemory(wiring.Component):
             write.addr.eq(self.address),
             write.data.eq(self.value),
         ]
-        # The block RAM answers last, so one choice is all that stands behind it.
+        kept = Mux(missed, last_value, read.data)
         if self.late:
-            now = Signal()
-            m.d.comb += [
-                now.eq(self.write & self.same),
-                self.data.eq(Mux(now | missed, Mux(now, self.value, last_value), read.data)),
-            ]
+            m.d.comb += [self.kept.eq(kept), self.data.eq(Mux(self.same, self.value, self.kept))]
         else:
-            m.d.comb += self.data.eq(Mux(missed, last_value, read.data))
+            m.d.comb += self.data.eq(kept)
         return m

@@ -247,7 +247,7 @@ def _late_block_ram() -> str:
             f"module DP16KD(input {', '.join(inputs)}, output {', '.join(outputs)});",
             *(f"parameter {name} = 0;" for name in parameters),
             "specify",
-            *(f"(posedge CLK{port[2]} => ({port} : 1'bx)) = 4500;" for port in outputs),
+            *(f"(posedge CLK{port[2]} => ({port} : 1'bx)) = 2300;" for port in outputs),
             "endspecify",
             "endmodule\n",
         ]

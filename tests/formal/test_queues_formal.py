@@ -38,7 +38,7 @@ class MemoryContract(wiring.Component):
         content, now, asked = Signal(2), Signal(2), Signal()
         at = Signal(3)
         m.d.sync += at.eq(self.read)
-        m.d.comb += dut.same.eq(self.address == at)
+        m.d.comb += dut.same.eq(self.write & (self.address == at))
         m.d.comb += now.eq(Mux(self.write & (self.address == self.where), self.value, content))
         m.d.sync += [content.eq(now), asked.eq(self.read == self.where)]
         m.d.comb += [Assert(inside.data == content), Assert(~asked | (dut.data == now))]
@@ -114,12 +114,16 @@ class WatchedQueues(Queues):
         self.all_ends = [Signal(ends_layout(GEOMETRY), name=f"ends_{o}") for o in LEVELS]
         self.nexts = [Signal(2, name=f"next_{h}") for h in HANDLES]
         self.prevs = [Signal(2, name=f"prev_{h}") for h in HANDLES]
+        self.same = Signal()
+        self.written = Signal()
 
     def elaborate(self, platform):
         m = super().elaborate(platform)
         show(m, m.submodules.levels.memory, self.all_ends)
         show(m, m.submodules.nexts.memory, self.nexts)
         show(m, m.submodules.prevs.memory, self.prevs)
+        levels = m.submodules.levels
+        m.d.comb += [self.same.eq(levels.same), self.written.eq(levels.write)]
         return m
 
 
@@ -185,6 +189,7 @@ class QueuesContract(wiring.Component):
                 m.d.comb += [Assert(dut.nexts[a] == b), Assert(dut.prevs[b] == a)]
 
         # What is read includes what is being written.
+        m.d.comb += Assert(~dut.same | dut.written)
         for o in LEVELS:
             with m.If(read & (place == o)):
                 m.d.comb += Assert(dut.ends.occupied == third.occupied(o))

@@ -114,7 +114,7 @@ async def read_and_write(pins, seed):
         pins.set("address", address)
         pins.set("value", value)
         pins.set("read", read)
-        pins.set("same", int(address == last))
+        pins.set("same", int(write and address == last))
         if write:
             contents[address] = value
         (data,) = await pins.tick("data")

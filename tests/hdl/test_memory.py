@@ -40,7 +40,7 @@ def test_a_forwarded_read_shows_every_write_before_it(platform, late):
             ctx.set(memory.value, value)
             before = words[read]
             if late:
-                ctx.set(memory.same, address == read)
+                ctx.set(memory.same, write and address == read)
             if write:
                 words[address] = value
             assert ctx.get(memory.data) == (words[read] if late else before)

@@ -139,7 +139,7 @@ class PriceBitmap(wiring.Component):
         leaf = Signal(WORD)
         m.d.comb += leaf.eq(changed(words[0], ats[0].leaf, occupied[0]) & ~wipe.replicate(WORD))
         for memory, read in ((leaves, now), (copy, at)):
-            m.d.sync += memory.same.eq(leaf_address(looked) == leaf_address(read))
+            m.d.sync += memory.same.eq(self.change.valid & (leaf_address(looked) == leaf_address(read)))
             m.d.comb += [
                 memory.write.eq(valid[0]),
                 memory.address.eq(leaf_address(ats[0])),
@@ -191,8 +191,20 @@ class PriceBitmap(wiring.Component):
             copy.read.eq(leaf_address(at)),
         ]
 
+        # Block RAM answers last: the mask, and what is fetched if not from there, are chosen before.
+        fetches = Signal()
+        from_copy = Signal()
+        instead = Signal.like(word)
+        mask = Signal.like(word)
+        with m.If(fetches):
+            m.d.sync += word.eq(Mux(from_copy, copy.kept, instead) & mask)
+
         def fetch(source: Value, index: Value) -> None:
-            m.d.sync += word.eq(source & (after(index, len(source)) | ~onward.replicate(len(source))))
+            m.d.comb += [
+                fetches.eq(1),
+                instead.eq(source),
+                mask.eq(after(index, len(source)) | ~onward.replicate(len(source))),
+            ]
 
         def begin_anew() -> None:
             """A new search ends whatever is going on."""
@@ -233,7 +245,8 @@ class PriceBitmap(wiring.Component):
                 m.next = "LEAF"
                 begin_anew()
             with m.State("LEAF"):
-                fetch(copy.data, at.leaf)
+                fetch(copy.value, at.leaf)
+                m.d.comb += from_copy.eq(~copy.same)
                 m.next = "LEAF FIRST"
                 begin_anew()
             with m.State("LEAF FIRST"):

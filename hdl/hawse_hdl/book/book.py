@@ -157,6 +157,13 @@ class Book(wiring.Component):
         # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
         value = Signal(record)  # what the order in the next stage becomes, if that is ``written``
         written = Signal()
+        clear = Signal()
+        rewritten = Signal()  # the order in ``reading`` is that one, and is ``written`` if there is a step
+        matched_over = Signal()  # the matcher changes the order in ``deciding``
+        m.d.comb += [
+            rewritten.eq(may_write & clear & same_handle),
+            matched_over.eq(slow & matcher.write & (matcher.write_handle == command.handle[:handle])),
+        ]
         m.d.comb += store.read.eq(reading.came.command.handle)
         with m.If(slow & ~matcher.done):
             m.d.comb += store.read.eq(matcher.handle)
@@ -166,9 +173,8 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
-                deciding.record.eq(store.data),
                 deciding.read_same.eq(same_instrument(store.data, reading.came.command)),
-                deciding.given.eq(written & same_handle),
+                deciding.given.eq(rewritten),
                 deciding.given_same.eq(same_instrument(value, reading.came.command)),
                 same_handle.eq(checking.command.handle[:handle] == reading.came.command.handle[:handle]),
                 second.eq(0),
@@ -180,8 +186,6 @@ class Book(wiring.Component):
                 ),
                 by_record.eq(reading.verdict.names),
             ]
-            with m.If(written & same_handle):
-                m.d.sync += deciding.record.eq(value)
         with m.Else():
             # A first pass of two writes nothing.
             with m.If(go):
@@ -191,16 +195,17 @@ class Book(wiring.Component):
                     may_write.eq(~verdict.bad & ~verdict.is_new),
                     by_record.eq(0),
                 ]
-            with m.If(slow & matcher.write & (matcher.write_handle == command.handle[:handle])):
+            with m.If(matched_over):
                 m.d.sync += [
-                    deciding.record.eq(matcher.value),
                     deciding.given.eq(1),
                     deciding.given_same.eq(same_instrument(matcher.value, command)),
                 ]
+        # The block RAM answers last, so that what is taken instead of it is chosen before.
+        with m.If(step | matched_over):
+            m.d.sync += deciding.record.eq(Mux(slow | rewritten, Mux(slow, matcher.value, value), store.data))
 
         # Decide.
         found = deciding.record
-        clear = Signal()
         accepted = Signal()
         enters = Signal()
         leaves = Signal()

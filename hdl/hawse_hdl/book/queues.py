@@ -93,8 +93,8 @@ class Queues(wiring.Component):
         first_handle = Signal(handle)
         third = Signal(step)
         fourth = Signal(step)
-        # The act in front, now in its fourth step, is at the same level; the act in its fourth step is at the
-        # level of the one in its second.
+        # The act in front, now in its fourth step, is at the same level; one in its fourth step is at the
+        # level of that in its second.
         same_level = Signal()
         same_place = Signal()
         # The order of the act in its fourth step is the head, the tail of its queue.
@@ -119,7 +119,7 @@ class Queues(wiring.Component):
             third.next.eq(nexts.data),
             third.prev.eq(prevs.data),
             same_level.eq((first_place == third.place) & (third.act != Act.NONE)),
-            same_place.eq(self.place == third.place),
+            same_place.eq((self.place == third.place) & (third.act != Act.NONE)),
         ]
 
         # What the fourth step writes.
@@ -141,11 +141,11 @@ class Queues(wiring.Component):
             ends.eq(fourth.ends),
             nexts.write.eq((enters & fourth.ends.occupied) | (leaves & ~is_head)),
             nexts.address.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
-            nexts.same.eq(nexts.address == first_handle),
+            nexts.same.eq(nexts.write & (nexts.address == first_handle)),
             nexts.value.eq(Mux(enters, fourth.handle, fourth.next)),
             prevs.write.eq(enters | (leaves & ~is_tail)),
             prevs.address.eq(Mux(enters, fourth.handle, fourth.next)),
-            prevs.same.eq(prevs.address == first_handle),
+            prevs.same.eq(prevs.write & (prevs.address == first_handle)),
             prevs.value.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
             levels.write.eq(acts),
             levels.address.eq(fourth.place),
