@@ -1,6 +1,7 @@
 """Sparse binary tree of fixed depth, updated many leaves at a time."""
 
 from collections.abc import Mapping
+from itertools import repeat
 
 import numpy as np
 from tiny_keccak import keccak256
@@ -43,20 +44,24 @@ class SparseTree:
             if not 0 <= index < 1 << DEPTH:
                 raise IndexError(f"leaf {index} of 2**{DEPTH}")
         self._store(0, leaves)
-        changed = set(leaves)
+        changed = list(leaves)
         for height in range(DEPTH):
-            changed = {index >> 1 for index in changed}
-            self._store(height + 1, self._nodes(height, changed))
+            if len(changed) < MANY:
+                changed = list({index >> 1 for index in changed})
+            else:
+                changed = np.unique(np.array(changed, np.int64) >> 1).tolist()
+            self._store(height + 1, dict(zip(changed, self._nodes(height, changed), strict=True)))
 
-    def _nodes(self, height: int, changed: set[int]) -> dict[int, bytes]:
+    def _nodes(self, height: int, changed: list[int]) -> list[bytes]:
         """The nodes at these indices above ``height``."""
         below, empty, tag = self._levels[height].get, self._empty[height], self._tag
         if len(changed) < MANY:
-            return {i: bytes(keccak256(tag + below(2 * i, empty) + below(2 * i + 1, empty))) for i in changed}
-        parts = [part for i in changed for part in (tag, below(2 * i, empty), below(2 * i + 1, empty))]
-        messages = np.frombuffer(b"".join(parts), np.uint8).reshape(len(changed), -1)
-        hashes = keccak256_rows(messages).tobytes()
-        return {i: hashes[at : at + 32] for i, at in zip(changed, range(0, len(hashes), 32), strict=True)}
+            return [bytes(keccak256(tag + below(2 * i, empty) + below(2 * i + 1, empty))) for i in changed]
+        children = np.add.outer(2 * np.array(changed, np.int64), (0, 1)).ravel().tolist()
+        messages = np.full((len(changed), 65), tag[0], np.uint8)
+        words = np.frombuffer(b"".join(map(below, children, repeat(empty))), np.uint8)
+        messages[:, 1:] = words.reshape(-1, 64)
+        return keccak256_rows(messages).view("V32").ravel().tolist()
 
     def _store(self, height: int, nodes: Mapping[int, bytes]) -> None:
         level, empty = self._levels[height], self._empty[height]
