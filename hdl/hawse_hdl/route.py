@@ -232,7 +232,8 @@ def _late_block_ram() -> str:
     """The block RAM of an ECP5 in Verilog, with the time that it takes to answer: Yosys knows none.
 
     So the mapper takes an answer to be there as early as a register's, and puts up to five gates behind it.
-    Picoseconds beyond a register's; in the mapper's measure a gate and its wire take up to 679.
+    On an LFE5U-85F-6 it comes 5.3 ns after a register's, where a gate and its wire take 1.3. In the mapper's
+    measure those take 0.44 to 0.68, so the answer 2.3: if more, all other logic would be allowed that, too.
     """
     outputs = [f"DO{side}{bit}" for side in "AB" for bit in range(18)]
     buses = {"DI": 18, "AD": 14, "CS": 3}
