@@ -79,8 +79,6 @@ class ForwardedMemory(wiring.Component):
     Reset: the contents stay; what was last read may not show the last write.
     Back-pressure: none; to hold ``data``, read the same address again.
 
-    If ``late``, ``kept`` is ``data`` without the write of its own cycle.
-
     Args:
         shape: of a word.
         depth: words.
@@ -100,7 +98,7 @@ class ForwardedMemory(wiring.Component):
                 "write": In(1),
                 "address": In(address),
                 "value": In(shape),
-                **({"same": In(1), "kept": Out(shape)} if late else {}),
+                **({"same": In(1)} if late else {}),
             }
         )
 
@@ -126,8 +124,5 @@ class ForwardedMemory(wiring.Component):
             write.data.eq(self.value),
         ]
         kept = Mux(missed, last_value, read.data)
-        if self.late:
-            m.d.comb += [self.kept.eq(kept), self.data.eq(Mux(self.same, self.value, self.kept))]
-        else:
-            m.d.comb += self.data.eq(kept)
+        m.d.comb += self.data.eq(Mux(self.same, self.value, kept) if self.late else kept)
         return m

@@ -99,7 +99,7 @@ class PriceBitmap(wiring.Component):
         # Two copies, so that a search does not stand in the way of changes.
         leaf_words = trees * geometry.levels // WORD
         m.submodules.leaves = leaves = ForwardedMemory(WORD, leaf_words)
-        m.submodules.copy = copy = ForwardedMemory(WORD, leaf_words)
+        m.submodules.copy = copy = ForwardedMemory(WORD, leaf_words, late=False)
         m.submodules.mids = mids = Memory(shape=WORD, depth=rows * max(1, 2**top_width), init=[])
         m.submodules.roots = roots = Memory(shape=roots_width, depth=rows, init=[])
         mid_write, mid_here = mids.write_port(), mids.read_port(domain="comb")
@@ -138,8 +138,9 @@ class PriceBitmap(wiring.Component):
 
         leaf = Signal(WORD)
         m.d.comb += leaf.eq(changed(words[0], ats[0].leaf, occupied[0]) & ~wipe.replicate(WORD))
-        for memory, read in ((leaves, now), (copy, at)):
-            m.d.sync += memory.same.eq(self.change.valid & (leaf_address(looked) == leaf_address(read)))
+        same_copy = Signal()
+        for memory, read, same in ((leaves, now, leaves.same), (copy, at, same_copy)):
+            m.d.sync += same.eq(self.change.valid & (leaf_address(looked) == leaf_address(read)))
             m.d.comb += [
                 memory.write.eq(valid[0]),
                 memory.address.eq(leaf_address(ats[0])),
@@ -197,7 +198,7 @@ class PriceBitmap(wiring.Component):
         instead = Signal.like(word)
         mask = Signal.like(word)
         with m.If(fetches):
-            m.d.sync += word.eq(Mux(from_copy, copy.kept, instead) & mask)
+            m.d.sync += word.eq(Mux(from_copy, copy.data, instead) & mask)
 
         def fetch(source: Value, index: Value) -> None:
             m.d.comb += [
@@ -245,8 +246,8 @@ class PriceBitmap(wiring.Component):
                 m.next = "LEAF"
                 begin_anew()
             with m.State("LEAF"):
-                fetch(copy.value, at.leaf)
-                m.d.comb += from_copy.eq(~copy.same)
+                fetch(leaf, at.leaf)
+                m.d.comb += from_copy.eq(~same_copy)
                 m.next = "LEAF FIRST"
                 begin_anew()
             with m.State("LEAF FIRST"):

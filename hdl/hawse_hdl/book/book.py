@@ -117,10 +117,8 @@ class Book(wiring.Component):
 
         go = Signal()
         step = Signal()
-        moves = Signal()
         m.d.comb += [
             go.eq(outbox.room & ~slow),
-            moves.eq(outbox.room & ~pauses),
             step.eq(go & ~pauses),
             self.commands.ready.eq(step & ~barrier & cleared),
         ]
@@ -167,7 +165,7 @@ class Book(wiring.Component):
         m.d.comb += store.read.eq(reading.came.command.handle)
         with m.If(slow & ~matcher.done):
             m.d.comb += store.read.eq(matcher.handle)
-        with m.Elif(~slow & moves):
+        with m.Elif(step):
             m.d.comb += store.read.eq(checking.command.handle)
         with m.If(step):
             m.d.sync += [

@@ -343,7 +343,7 @@ class Fronts(wiring.Component):
     def _search(self, m: Module) -> "_Search":
         """Find out what is behind a best level of which nothing is known but that."""
         search = _Search(self.geometry)
-        seen, side, learning = search.seen, search.side, search.learning
+        seen, side, learned = search.seen, search.side, search.learned
         wait = Signal(range(SETTLE + 1))
         fresh = Signal()
         nearer = Signal()
@@ -363,7 +363,11 @@ class Fronts(wiring.Component):
                 )
             ),
         ]
-        m.d.sync += [search.learns.eq(proposes), search.learnt.eq(proposed)]
+        m.d.sync += [
+            search.learns.eq(proposes),
+            search.learnt.eq(proposed),
+            learned.eq(search.learning),
+        ]
         with m.FSM(name="search"):
             with m.State("IDLE"):
                 wanted = search.wanted
@@ -381,7 +385,7 @@ class Fronts(wiring.Component):
                 # What enters the bitmap from now on is kept in mind; what is on its way gets there meanwhile.
                 m.d.comb += proposed.partial.eq(1)
                 unknown = seen.best.found & ~seen.partial & (seen.best == seen.behind)
-                with m.If(learning):
+                with m.If(learned):
                     m.next = "SETTLE"
                 with m.Elif(fresh & ~unknown):
                     m.next = "IDLE"
@@ -406,7 +410,7 @@ class Fronts(wiring.Component):
                 m.d.comb += proposed.behind.eq(
                     Mux(self.found.found & (~seen.behind.found | nearer), self.found, seen.behind)
                 )
-                with m.If(learning):
+                with m.If(learned):
                     m.next = "IDLE"
                 with m.Elif(self.hold):
                     m.next = "SEEK"
@@ -432,7 +436,8 @@ class _Search:
         #: No write that what was read a cycle ago, or two, does not show.
         self.quiet = Signal(2)
         self.still = Signal(2)
-        #: What the side becomes, from what was read two cycles ago; and that it is written.
+        #: What the side becomes, from what was read two cycles ago; that it is written, and was a cycle ago.
         self.learns = Signal()
         self.learning = Signal()
+        self.learned = Signal()
         self.learnt = Signal(front, reset_less=True)

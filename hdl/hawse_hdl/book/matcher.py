@@ -119,6 +119,10 @@ class Matcher(wiring.Component):
         own_handle = command.handle[:handle]
         buys = taker.side == Side.BUY
         # What the command is, from its second cycle on.
+        trades = Signal()
+        loads = Signal()
+        dumps = Signal()
+        scans = Signal()
         mass = Signal()
         greets = Signal()
         everywhere = Signal()
@@ -129,6 +133,10 @@ class Matcher(wiring.Component):
         new = opcode == Opcode.NEW
         time_in_force = command.flags.time_in_force
         m.d.sync += [
+            trades.eq(opcode.matches(Opcode.NEW, Opcode.REPLACE)),
+            loads.eq(opcode == Opcode.LOAD),
+            dumps.eq(opcode == Opcode.DUMP),
+            scans.eq(opcode.matches(Opcode.MASS_CANCEL, Opcode.STATE)),
             mass.eq(opcode == Opcode.MASS_CANCEL),
             greets.eq(opcode == Opcode.HELLO),
             everywhere.eq(command.instrument == ALL_INSTRUMENTS),
@@ -137,6 +145,11 @@ class Matcher(wiring.Component):
             fills_or_kills.eq(new & (time_in_force == TimeInForce.FOK)),
             cannot_rest.eq(new & time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)),
         ]
+
+        # Which of the states that tell has come: else RESIDUAL, TOTAL or ANSWER.
+        meets = Signal()
+        removes = Signal()
+        closes = Signal()
 
         # The order at hand.
         maker = Signal(record_layout(geometry), reset_less=True)
@@ -216,28 +229,12 @@ class Matcher(wiring.Component):
             ),
         ]
 
-        def send(layout: data.Layout, kind: Kind, **fields: Any) -> None:
-            view = layout(self.beat)
-            m.d.comb += [self.push.eq(self.room), view.kind.kind.eq(kind)]
-            m.d.comb += [view[name].eq(value) for name, value in fields.items()]
+        def tell() -> None:
+            m.d.comb += self.push.eq(self.room)
 
-        def report(kind: Kind, side: Any, price: Any, quantity: Any, **fields: Any) -> None:
-            fields = {"instrument": command.instrument, "handle": command.handle} | fields
-            send(
-                layouts.REPORT,
-                kind,
-                price=price,
-                quantity=quantity,
-                seq=command.seq,
-                accepted=task.accepted,
-                **fields,
-            )
-            m.d.comb += layouts.REPORT(self.beat).kind.side.eq(side)
-
-        def report_maker(kind: Kind, **fields: Any) -> None:
-            """Report the order at hand."""
-            fields = {"instrument": maker.instrument, "handle": maker_at} | fields
-            report(kind, maker.side, price, maker.quantity, **fields)
+        def residual() -> None:
+            m.d.sync += meets.eq(0)
+            m.next = "RESIDUAL"
 
         def finish() -> None:
             m.d.sync += self.done.eq(1)
@@ -259,6 +256,7 @@ class Matcher(wiring.Component):
             with m.State("START"):
                 m.d.sync += [
                     fresh.eq(~self.active),
+                    closes.eq(0),
                     remaining.eq(command.quantity),
                     lacks.eq(command.quantity - 1),
                     walk.eq(Walk.MATCH),
@@ -319,7 +317,7 @@ class Matcher(wiring.Component):
                     with m.If(searched & ~behind_known):
                         m.next = "SEEKING"
                 with m.Elif((walk == Walk.MATCH) & posts):
-                    m.next = "RESIDUAL"
+                    residual()
                 with m.Else():
                     m.next = "FETCH"
                     with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
@@ -336,7 +334,7 @@ class Matcher(wiring.Component):
 
             with m.State("FETCH"):
                 fetch()
-                m.d.sync += [maker_at.eq(pointer), last.eq(pointer == tail), follows.eq(1)]
+                m.d.sync += [maker_at.eq(pointer), last.eq(pointer == tail), follows.eq(1), meets.eq(1)]
                 m.next = "MEET"
                 look_at_carries()
 
@@ -358,15 +356,11 @@ class Matcher(wiring.Component):
                 with m.Switch(walk):
                     with m.Case(Walk.MATCH):
                         with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
-                            m.next = "RESIDUAL"
+                            residual()
                         with m.Else():
                             pops = own | takes_maker
-                            report(Kind.TRADE, taker.side, price, maker.quantity, maker=maker_at)
-                            m.d.comb += [
-                                layouts.REPORT(self.beat).kind.maker_done.eq(1),
-                                self.own.eq(own),
-                                self.cut.eq(~takes_maker),
-                            ]
+                            tell()
+                            m.d.comb += [self.own.eq(own), self.cut.eq(~takes_maker)]
                             with m.If(self.room):
                                 m.d.sync += [
                                     self.write.eq(1),
@@ -380,12 +374,12 @@ class Matcher(wiring.Component):
                                 m.d.sync += self.done.eq(~own & takes_taker)
                                 m.next = "FETCH"
                                 with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
-                                    m.next = "RESIDUAL"
+                                    residual()
                                 with m.Elif(last):
                                     m.next = "NEXT"
                     with m.Case(Walk.COUNT):
                         with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
-                            m.next = "RESIDUAL"
+                            residual()
                         with m.Else():
                             with m.If(~own):
                                 m.d.sync += [lacks.eq(lacks_left), enough.eq(lacks_left[-1])]
@@ -393,20 +387,7 @@ class Matcher(wiring.Component):
                             with m.If(last):
                                 m.next = "SEEK NEXT"
                     with m.Default():
-                        send(
-                            layouts.RESTING,
-                            Kind.RESTING,
-                            instrument=command.instrument,
-                            handle=maker_at,
-                            account=maker.account,
-                            price=price,
-                            quantity=maker.quantity,
-                        )
-                        resting = layouts.RESTING(self.beat)
-                        m.d.comb += [
-                            resting.flags.side.eq(maker.side),
-                            resting.flags.self_trade.eq(maker.self_trade),
-                        ]
+                        tell()
                         with m.If(self.room):
                             m.next = "FETCH"
                             with m.If(last):
@@ -429,7 +410,7 @@ class Matcher(wiring.Component):
                     m.d.sync += level.eq(behind.level)
                     m.next = "AGAIN"
                     with m.If(~behind.found | ~crosses(behind.level)):
-                        m.next = "RESIDUAL"
+                        residual()
                 look_at_carries()
 
             with m.State("SEEK BEST"), m.If(self.settled):
@@ -455,7 +436,7 @@ class Matcher(wiring.Component):
                     with m.If(self.found.found & ((walk == Walk.DUMP) | crosses(self.found.level))):
                         m.next = "AGAIN"
                     with m.Elif(walk != Walk.DUMP):
-                        m.next = "RESIDUAL"
+                        residual()
                     with m.Elif(walk_side == Side.BUY):
                         m.d.sync += walk_side.eq(Side.SELL)
                         m.next = "SEEK BEST"
@@ -468,7 +449,7 @@ class Matcher(wiring.Component):
                 with m.If(~cancels):
                     m.next = "REST"
                 with m.Else():
-                    report(Kind.CANCELLED, taker.side, command.price, remaining, reason=cancel_reason)
+                    tell()
                     with m.If(self.room):
                         finish()
 
@@ -510,7 +491,7 @@ class Matcher(wiring.Component):
                 with m.If(maker.side == taker.side):
                     m.next = "REST"
                 with m.Else():
-                    report(Kind.REJECTED, taker.side, command.price, 0, reason=Reason.PRICE)
+                    tell()
                     with m.If(self.room):
                         finish()
 
@@ -562,7 +543,7 @@ class Matcher(wiring.Component):
                     look_back()
 
             def scan_on() -> None:
-                m.d.sync += pointer.eq(maker_at + 1)
+                m.d.sync += [pointer.eq(maker_at + 1), removes.eq(0)]
                 m.next = "REFILL"
                 with m.If(is_final):
                     m.d.sync += in_instrument.eq(command.instrument)
@@ -572,13 +553,14 @@ class Matcher(wiring.Component):
                 m.d.sync += price.eq(self.row.base + level)
                 allowed = self.row.state.matches(InstrumentState.OPEN, InstrumentState.CANCEL_ONLY)
                 with m.If(~mass | allowed):
+                    m.d.sync += removes.eq(1)
                     m.next = "REMOVE"
                 with m.Else():
                     scan_on()
 
             with m.State("REMOVE"):
                 with m.If(mass):
-                    report_maker(Kind.CANCELLED, reason=Reason.MASS)
+                    tell()
                 with m.If(self.room):
                     m.d.sync += [
                         self.act.eq(Act.LEAVE),
@@ -590,40 +572,87 @@ class Matcher(wiring.Component):
                     scan_on()
 
             with m.State("TOTAL"):
-                report(
-                    Kind.ACK,
-                    Side.BUY,
-                    Mux(mass, 0, self.row_value.base),
-                    Mux(mass, count, command.quantity),
-                    handle=0,
-                )
+                tell()
                 with m.If(self.room):
                     finish()
 
             with m.State("ANSWER"):
-                with m.If(greets):
-                    send(
-                        layouts.HELLO,
-                        Kind.HELLO,
-                        version=VERSION,
-                        instruments=geometry.instruments,
-                        orders=geometry.orders,
-                        levels=geometry.levels,
-                        account_bits=geometry.account_bits,
-                        epoch=self.epoch,
-                        busy=self.busy_cycles,
-                        last_seq=self.last_seq,
-                    )
-                with m.Else():
-                    send(layouts.FENCE, Kind.FENCE, tag=command.tag, commands=self.applied)
+                tell()
                 with m.If(self.room):
                     with m.If(opcode == Opcode.CLOSE):
+                        m.d.sync += closes.eq(1)
                         m.next = "BATCH"
                     with m.Else():
                         finish()
 
             with m.State("BATCH"):
-                send(layouts.BATCH, Kind.BATCH, tag=command.tag)
+                tell()
                 with m.If(self.room):
                     finish()
+
+        # What is told, of all that a command may have to tell. Registers know it: what the command is, and
+        # which of its states tell.
+
+        def send(layout: data.Layout, kind: Kind, **fields: Any) -> None:
+            view = layout(self.beat)
+            m.d.comb += view.kind.kind.eq(kind)
+            m.d.comb += [view[name].eq(value) for name, value in fields.items()]
+
+        def report(kind: Kind, side: Any, price: Any, quantity: Any, **fields: Any) -> None:
+            fields = {"instrument": command.instrument, "handle": command.handle} | fields
+            send(
+                layouts.REPORT,
+                kind,
+                price=price,
+                quantity=quantity,
+                seq=command.seq,
+                accepted=task.accepted,
+                **fields,
+            )
+            m.d.comb += layouts.REPORT(self.beat).kind.side.eq(side)
+
+        with m.If(trades):
+            with m.If(meets):
+                report(Kind.TRADE, taker.side, price, maker.quantity, maker=maker_at)
+                m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(1)
+            with m.Else():
+                report(Kind.CANCELLED, taker.side, command.price, remaining, reason=cancel_reason)
+        with m.Elif(loads):
+            report(Kind.REJECTED, taker.side, command.price, 0, reason=Reason.PRICE)
+        with m.Elif(dumps):
+            send(
+                layouts.RESTING,
+                Kind.RESTING,
+                instrument=command.instrument,
+                handle=maker_at,
+                account=maker.account,
+                price=price,
+                quantity=maker.quantity,
+            )
+            resting = layouts.RESTING(self.beat)
+            m.d.comb += [resting.flags.side.eq(maker.side), resting.flags.self_trade.eq(maker.self_trade)]
+        with m.Elif(scans):
+            with m.If(removes):
+                order = {"instrument": maker.instrument, "handle": maker_at}
+                report(Kind.CANCELLED, maker.side, price, maker.quantity, reason=Reason.MASS, **order)
+            with m.Else():
+                amount = Mux(mass, count, command.quantity)
+                report(Kind.ACK, Side.BUY, Mux(mass, 0, self.row_value.base), amount, handle=0)
+        with m.Elif(greets):
+            send(
+                layouts.HELLO,
+                Kind.HELLO,
+                version=VERSION,
+                instruments=geometry.instruments,
+                orders=geometry.orders,
+                levels=geometry.levels,
+                account_bits=geometry.account_bits,
+                epoch=self.epoch,
+                busy=self.busy_cycles,
+                last_seq=self.last_seq,
+            )
+        with m.Elif(closes):
+            send(layouts.BATCH, Kind.BATCH, tag=command.tag)
+        with m.Else():
+            send(layouts.FENCE, Kind.FENCE, tag=command.tag, commands=self.applied)
         return m

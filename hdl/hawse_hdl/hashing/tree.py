@@ -113,6 +113,10 @@ class Tree(wiring.Component):
         meets = Signal()  # a peak of the same height
         place = Signal(6)  # where it goes
         piece = self.node.payload
+        # Block RAM answers late: what else may be sent waits in registers, and one chooses.
+        counting = Signal()
+        said = Signal(32, reset_less=True)
+        m.d.comb += piece.data.eq(Mux(counting, Cat(said, ask.records[:32]), read.data))
 
         stores = Signal()
         # What a digest does to the counts, a cycle after it is known.
@@ -128,6 +132,7 @@ class Tree(wiring.Component):
                     from_node.eq(came),
                     left.eq(peaks),
                     some.eq(peaks != 0),
+                    said.eq(self.epoch),
                     held.eq(0),
                     due.eq(self.question.valid & (ask.leaves == count)),
                     known.eq(self.question.valid),
@@ -141,6 +146,7 @@ class Tree(wiring.Component):
                     with m.If(heights.r_rdy):  # nodes are under way
                         m.next = "idle"
                     with m.Elif(~ask.root):
+                        m.d.sync += counting.eq(1)
                         m.next = "counts"
                     with m.Elif(count == 0):
                         m.next = "nothing"
@@ -182,7 +188,6 @@ class Tree(wiring.Component):
             with m.State("send"):
                 m.d.comb += [
                     self.node.valid.eq(loaded),
-                    piece.data.eq(read.data),
                     piece.size.eq(Size.WHOLE),
                     piece.tag.eq(Mux(joining, Tag.NODE, Tag.DIGEST)),
                     piece.last.eq(final & (joining | ~some)),
@@ -206,12 +211,11 @@ class Tree(wiring.Component):
                 m.d.comb += [
                     self.node.valid.eq(1),
                     piece.tag.eq(Tag.DIGEST),
-                    piece.data.eq(Mux(n[0], ask.records[32:], self.epoch | ask.records[:32] << 32)),
                     piece.size.eq(Mux(n[0], Size.HALF, Size.WHOLE)),
                     piece.last.eq(n[0] & ~some),
                 ]
                 with m.If(self.node.ready):
-                    m.d.sync += n.eq(n ^ 1)
+                    m.d.sync += [n.eq(n ^ 1), said.eq(ask.records[32:]), counting.eq(~n[0])]
                     with m.If(n[0]):
                         m.next = "peaks"
                         with m.If(~some):

@@ -138,17 +138,21 @@ class Endpoint(wiring.Component):
         commit = Signal()
         flush = Signal()
         line_free = Signal()
+        all_sent = Signal()  # as it was a cycle ago; when ``tail`` moves, nothing is filled
         keeping, space = part != BEAT_WORDS, (tail - base)[: slot_bits + 1] != self._slots
         # Computed a cycle before, so that no long path leads to who waits for it.
         opens = Signal()
-        m.d.sync += opens.eq(~keeping & space & ~flush & ~(self.beats.valid & self.beats.ready))
+        m.d.sync += [
+            opens.eq(~keeping & space & ~flush & ~(self.beats.valid & self.beats.ready)),
+            all_sent.eq(following == tail),
+        ]
         m.d.comb += [
             self.beats.ready.eq(opens & ~self.reset),
             keep.addr.eq(Cat(part[:3], filled, tail[:slot_bits])),
             keep.data.eq(beat[:WORD]),
             keep.en.eq(keeping),
             commit.eq((part == BEAT_WORDS - 1) & (filled == _BEATS - 1)),
-            flush.eq((quiet == self._linger) & (filled != 0) & (following == tail) & line_free),
+            flush.eq((quiet == self._linger) & (filled != 0) & all_sent & line_free),
         ]
         with m.If(keeping):
             m.d.sync += [beat.eq(beat >> WORD), part.eq(part + 1)]
