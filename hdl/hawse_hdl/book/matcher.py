@@ -147,7 +147,7 @@ class Matcher(wiring.Component):
         ]
 
         # Which of the states that tell has come: else RESIDUAL, TOTAL or ANSWER.
-        meets = Signal()
+        meets = Signal()  # stays set behind its command: only what goes with ``push`` may ask it
         removes = Signal()
         closes = Signal()
 
