@@ -25,7 +25,7 @@ LEAST = 0.99
 #: Left, top, right and bottom of a region; the gates and flip-flops there, by the beginning of their names.
 REGIONS = {
     "link": ((2, 38, 46, 55), ("uart.", "appliance.link.")),
-    "log": ((2, 36, 124, 58), ("appliance.core.log.",)),
+    "log": ((2, 32, 124, 62), ("appliance.core.log.",)),
     "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free

@@ -2,21 +2,17 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
+from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .compare import pairs_alike
+
 #: Attributes of a memory in which no word is read while it is written, or nobody minds what comes then.
 NO_COLLISION = {"no_rw_check": 1}
-
-
-def pairs_alike(a: Value, b: Value) -> Value:
-    """Of every two bits of ``a`` and ``b``, whether they are equal: as far as one gate goes."""
-    differs = a ^ b
-    return Cat(~differs[n : n + 2].any() for n in range(0, len(differs), 2))
 
 
 class BlockFIFO(SyncFIFOBuffered):

@@ -9,21 +9,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 from hawse.wire import Geometry, Side
 
+from ..compare import first
 from ..memory import ForwardedMemory
 from .layouts import best_layout, instrument_bits, place_layout
 from .queues import change_layout
 
 WORD = 32
-
-
-def first(word: Value) -> tuple[Value, Value]:
-    """Whether ``word``, a power of two bits wide, has a bit set, and the index of the lowest."""
-    half = len(word) // 2
-    if half == 0:
-        return word[0], Value.cast(0)[:0]
-    low, low_index = first(word[:half])
-    high, high_index = first(word[half:])
-    return low | high, Cat(Mux(low, low_index, high_index), ~low) if half > 1 else ~low
 
 
 def after(index: Value, width: int) -> Value:
@@ -192,13 +183,16 @@ class PriceBitmap(wiring.Component):
             copy.read.eq(leaf_address(at)),
         ]
 
-        # Block RAM answers last: the mask, and what is fetched if not from there, are chosen before.
+        # Block RAM answers last: what is taken of it, and what else is fetched, are known before.
         fetches = Signal()
         from_copy = Signal()
         instead = Signal.like(word)
         mask = Signal.like(word)
         with m.If(fetches):
-            m.d.sync += word.eq(Mux(from_copy, copy.data, instead) & mask)
+            m.d.sync += word.eq(
+                (copy.data & mask & from_copy.replicate(len(mask)))
+                | (instead & mask & ~from_copy.replicate(len(mask)))
+            )
 
         def fetch(source: Value, index: Value) -> None:
             m.d.comb += [

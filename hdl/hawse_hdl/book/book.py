@@ -95,6 +95,12 @@ class Book(wiring.Component):
         may_write = Signal()
         #: The level to be looked at is that of the order named, not the command's.
         by_record = Signal()
+        #: The command in ``deciding`` brings an order that rests if it does not cross, takes one away; if all
+        #: is well.
+        arriving = Signal()
+        leaving = Signal()
+        #: Its side, or that of the order that it names.
+        side = Signal(Side, reset_less=True)
         told_second = Signal()
         told_reports = Signal()
         told_act = Signal(Act)
@@ -183,6 +189,8 @@ class Book(wiring.Component):
                     & (reading.verdict.cancels | (reading.verdict.is_new & ~reading.verdict.twice))
                 ),
                 by_record.eq(reading.verdict.names),
+                arriving.eq(reading_valid & reading.verdict.is_new & ~reading.verdict.twice),
+                leaving.eq(reading_valid & (reading.verdict.cancels | reading.verdict.replaces)),
             ]
         with m.Else():
             # A first pass of two writes nothing.
@@ -192,6 +200,8 @@ class Book(wiring.Component):
                     pauses.eq(0),
                     may_write.eq(~verdict.bad & ~verdict.is_new),
                     by_record.eq(0),
+                    arriving.eq(verdict.replaces),
+                    leaving.eq(0),
                 ]
             with m.If(matched_over):
                 m.d.sync += [
@@ -199,8 +209,16 @@ class Book(wiring.Component):
                     deciding.given_same.eq(same_instrument(matcher.value, command)),
                 ]
         # The block RAM answers last, so that what is taken instead of it is chosen before.
+        given = slow | rewritten
+        instead = Signal(record)
+        m.d.comb += instead.eq(Mux(slow, matcher.value, value))
+        named = Mux(slow, verdict.names, reading.verdict.names)
+        own_side = Mux(slow, command.flags.side, reading.came.command.flags.side)
         with m.If(step | matched_over):
-            m.d.sync += deciding.record.eq(Mux(slow | rewritten, Mux(slow, matcher.value, value), store.data))
+            m.d.sync += [
+                deciding.record.eq(Mux(given, instead, store.data)),
+                side.eq(Mux(named & ~given, store.data.side, Mux(named, instead.side, own_side))),
+            ]
 
         # Decide.
         found = deciding.record
@@ -208,7 +226,6 @@ class Book(wiring.Component):
         enters = Signal()
         leaves = Signal()
         arrives = Signal()
-        rests = Signal()
         starts_slow = Signal()
         order = Signal(record)
         level = verdict.level
@@ -222,16 +239,15 @@ class Book(wiring.Component):
             order.live.eq(1),
             order.quantity.eq(command.quantity),
             order.level.eq(level),
-            order.side.eq(Mux(verdict.names, found.side, command.flags.side)),
+            order.side.eq(side),
             order.account.eq(Mux(verdict.names, found.account, command.account)),
             order.self_trade.eq(Mux(verdict.names, found.self_trade, command.flags.self_trade)),
             order.instrument.eq(command.instrument),
             arrives.eq((verdict.is_new & ~second) | (verdict.replaces & second)),
-            rests.eq((verdict.is_new & ~verdict.twice) | (verdict.replaces & second)),
         ]
         m.d.comb += [
-            enters.eq(rests & accepted & ~fronts.crosses),
-            leaves.eq((verdict.cancels | (verdict.replaces & ~second)) & accepted),
+            enters.eq(arriving & accepted & ~fronts.crosses),
+            leaves.eq(leaving & accepted),
             starts_slow.eq(accepted & (verdict.rare | (arrives & fronts.crosses))),
         ]
         decides = Signal()
@@ -257,8 +273,8 @@ class Book(wiring.Component):
             fronts.place.instrument.eq(command.instrument),
             fronts.side.eq(order.side),
             fronts.handle.eq(command.handle),
-            fronts.arriving.eq(deciding_valid & rests),
-            fronts.leaving.eq(deciding_valid & (verdict.cancels | (verdict.replaces & ~second))),
+            fronts.arriving.eq(arriving),
+            fronts.leaving.eq(leaving),
             fronts.accepted.eq(accepted),
             fronts.vacated.eq(queues.vacated),
             fronts.vacated_place.eq(queues.vacated_place),
@@ -288,16 +304,16 @@ class Book(wiring.Component):
                 told.side.eq(order.side),
                 slow.eq(decides & starts_slow),
             ]
-            with m.If(decides & enters):
+            with m.If(enters):
                 m.d.sync += told_act.eq(Act.ENTER)
-            with m.If(decides & leaves):
+            with m.If(leaves):
                 m.d.sync += told_act.eq(Act.LEAVE)
         with m.Else():
             m.d.sync += [told_reports.eq(0), told_act.eq(Act.NONE)]
             with m.If(~slow | matcher.done):
                 m.d.sync += [told_valid.eq(0), slow.eq(0)]
         with m.If(slow & second):  # the matcher sees to the residual
-            m.d.sync += [deciding_valid.eq(0), second.eq(0)]
+            m.d.sync += [deciding_valid.eq(0), second.eq(0), arriving.eq(0)]
         with m.If(told_valid & (task.command.opcode == Opcode.STATE) & (~slow | matcher.done)):
             m.d.sync += barrier.eq(0)
 

@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 from hawse.wire import ALL_INSTRUMENTS, NULL_HANDLE, Geometry, InstrumentState, Opcode, Reason, TimeInForce
 
 from .. import layouts
+from ..compare import less
 from .layouts import record_layout
 
 _ALWAYS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
@@ -163,7 +164,7 @@ class OrderCheck(wiring.Component):
         duplicate = Signal()
         missing = Signal()
         not_smaller = Signal()
-        m.d.sync += not_smaller.eq(verdict.reduces & (self.command.quantity >= record.quantity))
+        m.d.sync += not_smaller.eq(verdict.reduces & ~less(self.command.quantity, record.quantity))
         m.d.comb += [
             duplicate.eq(verdict.enters & record.live),
             missing.eq(verdict.names & ~self.fits),

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from hawse.wire import Geometry, Side
 
+from ..compare import less
 from .layouts import best_layout, front_layout, handle_bits, instrument_bits, place_layout
 
 #: Steps and cycles in which an order that knows older bounds enters and comes to be seen by a search.
@@ -15,12 +16,22 @@ SETTLE = 11
 
 
 _OUTCOMES = ("improves", "joins", "follows", "empties")
-_MET = data.StructLayout({"beats": 1, "meets": 1})
+#: How a level compares with a bound: it is better, or not worse; both if there is no bound.
+_MET = data.StructLayout({"beats": 1, "reaches": 1})
+#: How an order compares with the bounds, and whether it is the one that is alone at the best.
+_COMPARED = data.StructLayout({"best": _MET, "behind": _MET, "same_handle": 1})
 
 
-def better(side: Side, a: Value, b: Value) -> Value:
-    """Whether level ``a`` is nearer to a trade than ``b``, for orders of ``side``."""
-    return a > b if side == Side.BUY else a < b
+def meet(side: Side, level: Value, bound: Any) -> Value:
+    """How ``level``, of an order of ``side``, compares with ``bound``, as of ``_MET``."""
+    a, b = (bound.level, level) if side == Side.BUY else (level, bound.level)
+    a, b = Cat(a, bound.found), Cat(b, 1)
+    return Cat(less(a, b), ~less(b, a))
+
+
+def compare(side: Side, level: Value, handle: Value, front: Any) -> Value:
+    """How an order of ``side`` compares with ``front``, as of ``_COMPARED``."""
+    return Cat(meet(side, level, front.best), meet(side, level, front.behind), handle == front.handle)
 
 
 class Fronts(wiring.Component):
@@ -128,7 +139,6 @@ class Fronts(wiring.Component):
             m.d.sync += [search.wanted[side].eq(1), search.wanted_instrument[side].eq(instrument)]
 
         same_instrument = Signal()
-        same_order = Signal()
         writes = Signal(2)
         wrote = Signal(2)
         wrote_before = Signal(2)
@@ -142,7 +152,6 @@ class Fronts(wiring.Component):
         m.d.comb += [
             self.crosses.eq(Mux(self.side == Side.BUY, ~beats[Side.SELL], ~beats[Side.BUY])),
             same_instrument.eq(self.first_place.instrument == self.place.instrument),
-            same_order.eq(self.first_handle == self.handle),
         ]
         for side in sides:
             name = side.name.lower()
@@ -176,12 +185,8 @@ class Fronts(wiring.Component):
             with m.If(search.side == side):
                 m.d.sync += search.seen.eq(watched.data)
 
-            def meet(level: Value, best: Any, side: Side = side) -> Value:
-                """Whether ``level`` beats the bound, and whether it meets it."""
-                return Cat(~best.found | better(side, level, best.level), best.found & (level == best.level))
-
             # Bounds as the orders in their first and second step know them: those read for them, or what was
-            # written last. And how the level of the second compares with its own.
+            # written last. And how the second compares with its own.
             read_one, read_two = (
                 Signal(front, name=f"read_one_{name}", reset_less=True),
                 Signal(front, name=f"read_two_{name}", reset_less=True),
@@ -192,26 +197,23 @@ class Fronts(wiring.Component):
                 one.eq(Mux(last_one, written.data, read_one)),
                 two.eq(Mux(last_two, written.data, read_two)),
             ]
-            with_best, with_behind = (
-                Signal(_MET, name=f"with_best_{name}"),
-                Signal(_MET, name=f"with_behind_{name}"),
-            )
-            same_handle = Signal(name=f"same_handle_{name}")
+            compared = Signal(_COMPARED, name=f"compared_{name}")
+            with_best, with_behind = compared.best, compared.behind
 
-            # The second step: what becomes of the bounds.
+            # The second step: what becomes of the bounds, if the order is accepted, which is known late.
             mine = self.side == side
             level = self.place.level
-            enters = mine & self.arriving & self.accepted & ~self.crosses
+            enters = mine & self.arriving & ~self.crosses
             improves, joins, follows, empties = (Signal(name=f"{n}_{name}") for n in _OUTCOMES)
             changed, becomes = Signal(name=f"changed_{name}"), Signal(front, name=f"becomes_{name}")
             entered = Signal(front, name=f"entered_{name}")
             m.d.comb += [
                 beats[side].eq(with_best.beats),
                 improves.eq(enters & with_best.beats),
-                joins.eq(enters & with_best.meets),
-                follows.eq(enters & ~with_best.beats & ~with_best.meets & with_behind.beats),
-                empties.eq(mine & self.leaving & self.accepted & two.alone & same_handle),
-                changed.eq(improves | joins | follows | empties),
+                joins.eq(enters & with_best.reaches & ~with_best.beats),
+                follows.eq(enters & ~with_best.reaches & with_behind.beats),
+                empties.eq(mine & self.leaving & two.alone & compared.same_handle),
+                changed.eq((improves | joins | follows | empties) & self.accepted),
                 entered.eq(two),
                 becomes.eq(entered),
             ]
@@ -224,7 +226,7 @@ class Fronts(wiring.Component):
                     entered.alone.eq(1),
                     entered.handle.eq(self.handle),
                 ]
-            with m.Elif(with_best.meets):
+            with m.Elif(with_best.reaches):
                 m.d.comb += entered.alone.eq(0)
             with m.Elif(with_behind.beats):
                 m.d.comb += [entered.behind.found.eq(1), entered.behind.level.eq(level)]
@@ -262,28 +264,35 @@ class Fronts(wiring.Component):
                     write.en.eq(1),
                     write.addr.eq(search.instrument),
                     write.data.eq(search.learnt),
-                    search.learning.eq(1),
+                    search.stores.eq(1),
                 ]
 
+            # An order is compared with all bounds that may count, then it is chosen which do.
+            def comparison(order: tuple[Value, Value], last: Value, read: Any, side: Side = side) -> Value:
+                wrote = compare(side, *order, written.data)  # noqa: B023
+                return Mux(last, wrote, compare(side, *order, read))
+
             # The first step. When the order in the second changes the bounds, what it makes of them counts.
-            first = self.first_place.level
-            order = Signal(best_layout(geometry), name=f"order_{name}")
-            with_one, with_one_behind, with_two, with_two_behind, with_order = (
-                Signal(_MET, name=f"{n}_{name}")
-                for n in ("with_one", "with_one_behind", "with_two", "with_two_behind", "with_order")
+            first, second = (self.first_place.level, self.first_handle), (level, self.handle)
+            order = Signal(front, name=f"order_{name}")
+            with_one, with_two, with_changed = (
+                Signal(_COMPARED, name=f"{n}_{name}") for n in ("with_one", "with_two", "with_changed")
             )
+            with_order = compare(side, *first, order)
             m.d.comb += [
-                order.found.eq(1),
-                order.level.eq(level),
-                with_one.eq(meet(first, one.best)),
-                with_one_behind.eq(meet(first, one.behind)),
-                # Which of both counts is chosen when both are compared.
-                with_two.eq(Mux(last_two, meet(first, written.data.best), meet(first, read_two.best))),
-                with_two_behind.eq(
-                    Mux(last_two, meet(first, written.data.behind), meet(first, read_two.behind))
-                ),
-                with_order.eq(meet(first, order)),
+                order.best.found.eq(1),
+                order.best.level.eq(level),
+                order.handle.eq(self.handle),
+                with_one.eq(comparison(first, last_one, read_one)),
+                with_two.eq(comparison(first, last_two, read_two)),
+                with_changed.eq(with_two),
             ]
+            with m.If(improves):
+                m.d.comb += [with_changed.eq(with_order), with_changed.behind.eq(with_two.best)]
+            with m.If(follows):
+                m.d.comb += with_changed.behind.eq(data.View(_COMPARED, with_order).best)
+            with m.If(empties):
+                m.d.comb += with_changed.best.eq(with_two.behind)
             m.d.sync += [read_one.eq(one), read_two.eq(two), last_one.eq(0), last_two.eq(0)]
             with m.If(self.step):
                 m.d.sync += [
@@ -291,26 +300,8 @@ class Fronts(wiring.Component):
                     read_two.eq(one),
                     last_one.eq(write.en & (write.addr == self.coming)),
                     last_two.eq(changed & same_instrument),
-                    with_best.eq(with_one),
-                    with_behind.eq(with_one_behind),
-                    same_handle.eq(self.first_handle == one.handle),
+                    compared.eq(Mux(changed & same_instrument, with_changed, with_one)),
                 ]
-                with m.If(changed & same_instrument):
-                    m.d.sync += [
-                        with_best.eq(with_two),
-                        with_behind.eq(with_two_behind),
-                        same_handle.eq(self.first_handle == two.handle),
-                    ]
-                    with m.If(improves):
-                        m.d.sync += [
-                            with_best.eq(with_order),
-                            with_behind.eq(with_two),
-                            same_handle.eq(same_order),
-                        ]
-                    with m.If(follows):
-                        m.d.sync += with_behind.eq(with_order)
-                    with m.If(empties):
-                        m.d.sync += with_best.eq(with_two_behind)
             with m.Else():
                 with m.If(self.write[side]):
                     m.d.sync += [
@@ -320,11 +311,7 @@ class Fronts(wiring.Component):
                 with m.Elif(changed & self.go):
                     m.d.sync += [last_one.eq(same_instrument), last_two.eq(1)]
                 with m.If(self.hold):
-                    m.d.sync += [
-                        with_best.eq(meet(level, two.best)),
-                        with_behind.eq(meet(level, two.behind)),
-                        same_handle.eq(self.handle == two.handle),
-                    ]
+                    m.d.sync += compared.eq(comparison(second, last_two, read_two))
                 with m.Elif(changed & self.go):  # a REPLACE has left, and enters next
                     m.d.sync += with_best.eq(with_behind)
 
@@ -343,7 +330,7 @@ class Fronts(wiring.Component):
     def _search(self, m: Module) -> "_Search":
         """Find out what is behind a best level of which nothing is known but that."""
         search = _Search(self.geometry)
-        seen, side, learned = search.seen, search.side, search.learned
+        seen, side, stored = search.seen, search.side, search.stored
         wait = Signal(range(SETTLE + 1))
         fresh = Signal()
         nearer = Signal()
@@ -358,15 +345,15 @@ class Fronts(wiring.Component):
             nearer.eq(
                 Mux(
                     side == Side.BUY,
-                    better(Side.BUY, self.found.level, seen.behind.level),
-                    better(Side.SELL, self.found.level, seen.behind.level),
+                    less(seen.behind.level, self.found.level),
+                    less(self.found.level, seen.behind.level),
                 )
             ),
         ]
         m.d.sync += [
             search.learns.eq(proposes),
             search.learnt.eq(proposed),
-            learned.eq(search.learning),
+            stored.eq(search.stores),
         ]
         with m.FSM(name="search"):
             with m.State("IDLE"):
@@ -385,7 +372,7 @@ class Fronts(wiring.Component):
                 # What enters the bitmap from now on is kept in mind; what is on its way gets there meanwhile.
                 m.d.comb += proposed.partial.eq(1)
                 unknown = seen.best.found & ~seen.partial & (seen.best == seen.behind)
-                with m.If(learned):
+                with m.If(stored):
                     m.next = "SETTLE"
                 with m.Elif(fresh & ~unknown):
                     m.next = "IDLE"
@@ -410,7 +397,7 @@ class Fronts(wiring.Component):
                 m.d.comb += proposed.behind.eq(
                     Mux(self.found.found & (~seen.behind.found | nearer), self.found, seen.behind)
                 )
-                with m.If(learned):
+                with m.If(stored):
                     m.next = "IDLE"
                 with m.Elif(self.hold):
                     m.next = "SEEK"
@@ -438,6 +425,6 @@ class _Search:
         self.still = Signal(2)
         #: What the side becomes, from what was read two cycles ago; that it is written, and was a cycle ago.
         self.learns = Signal()
-        self.learning = Signal()
-        self.learned = Signal()
+        self.stores = Signal()
+        self.stored = Signal()
         self.learnt = Signal(front, reset_less=True)

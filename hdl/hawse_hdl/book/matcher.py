@@ -20,7 +20,7 @@ from hawse.wire import (
 )
 
 from .. import layouts
-from ..memory import pairs_alike
+from ..compare import less, pairs_alike
 from .layouts import (
     best_layout,
     ends_layout,
@@ -247,7 +247,7 @@ class Matcher(wiring.Component):
             m.d.sync += self.front_write.eq(Mux(side == Side.BUY, 1 << Side.BUY, 1 << Side.SELL))
 
         def crosses(level: Any) -> Any:
-            return Mux(buys, level <= taker.level, level >= taker.level)
+            return ~Mux(buys, less(taker.level, level), less(level, taker.level))
 
         def fetch() -> None:
             m.d.sync += [maker.eq(self.record), alike.eq(pairs_alike(self.record.account, taker.account))]
@@ -433,15 +433,15 @@ class Matcher(wiring.Component):
                     m.d.sync += level.eq(self.found.level)
                     with m.If(walk == Walk.MATCH):
                         write_front(walk_side)
-                    with m.If(self.found.found & ((walk == Walk.DUMP) | crosses(self.found.level))):
-                        m.next = "AGAIN"
-                    with m.Elif(walk != Walk.DUMP):
+                    m.next = "AGAIN"
+                    with m.If(walk != Walk.DUMP), m.If(~self.found.found | ~crosses(self.found.level)):
                         residual()
-                    with m.Elif(walk_side == Side.BUY):
-                        m.d.sync += walk_side.eq(Side.SELL)
-                        m.next = "SEEK BEST"
-                    with m.Else():
-                        finish()
+                    with m.Elif(~self.found.found):
+                        with m.If(walk_side == Side.BUY):
+                            m.d.sync += walk_side.eq(Side.SELL)
+                            m.next = "SEEK BEST"
+                        with m.Else():
+                            finish()
 
             with m.State("RESIDUAL"):
                 m.d.sync += [pointer.eq(own_handle), level.eq(taker.level)]

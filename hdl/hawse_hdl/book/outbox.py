@@ -38,7 +38,6 @@ class Outbox(wiring.Component):
         waiting = Signal()
         free = Signal()
         pop = Signal()
-        level = Signal(range(DEPTH + 2))
         left = Signal(32, reset_less=True)
         offered = Signal(layouts.BEAT, reset_less=True)
         m.d.comb += [
@@ -47,14 +46,16 @@ class Outbox(wiring.Component):
             queue.r_en.eq(free),
             queue.w_en.eq(self.push & ~(free & ~waiting)),
             queue.w_data.eq(self.beat),
-            level.eq(queue.level + queue.w_en - pop),
             self.empty.eq(~waiting & ~self.beats.valid),
             self.beats.payload.eq(offered),
         ]
         view = layouts.REPORT(self.beats.payload)
         with m.If(~layouts.REPORT(offered).kind.kind[ceil_log2(Kind.FENCE)]):
             m.d.comb += view.left.eq(left)
-        m.d.sync += [waiting.eq(level != 0), self.room.eq(queue.level < DEPTH - SLACK)]
+        m.d.sync += [
+            waiting.eq(queue.w_en | Mux(pop, queue.level > 1, waiting)),
+            self.room.eq(queue.level < DEPTH - SLACK),
+        ]
         with m.If(free):
             m.d.sync += [
                 self.beats.valid.eq(queue.r_rdy | (self.push & ~waiting)),

@@ -141,11 +141,17 @@ class Queues(wiring.Component):
             ends.eq(fourth.ends),
             nexts.write.eq((enters & fourth.ends.occupied) | (leaves & ~is_head)),
             nexts.address.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
-            nexts.same.eq(nexts.write & (nexts.address == first_handle)),
+            nexts.same.eq(
+                (enters & fourth.ends.occupied & (fourth.ends.tail == first_handle))
+                | (leaves & ~is_head & (fourth.prev == first_handle))
+            ),
             nexts.value.eq(Mux(enters, fourth.handle, fourth.next)),
             prevs.write.eq(enters | (leaves & ~is_tail)),
             prevs.address.eq(Mux(enters, fourth.handle, fourth.next)),
-            prevs.same.eq(prevs.write & (prevs.address == first_handle)),
+            prevs.same.eq(
+                (enters & (fourth.handle == first_handle))
+                | (leaves & ~is_tail & (fourth.next == first_handle))
+            ),
             prevs.value.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
             levels.write.eq(acts),
             levels.address.eq(fourth.place),

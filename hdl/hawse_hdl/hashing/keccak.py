@@ -119,10 +119,12 @@ class Keccak256(wiring.Component):
                 penultimate.eq(following == cycles - 2),
                 last.eq(following == cycles - 1),
             ]
-            with m.Switch(following):
-                for c in range(cycles):
-                    with m.Case(c):
+            with m.Switch(cycle):  # sooner than on the next
+                for c in range(1, cycles):
+                    with m.Case(c - 1):
                         m.d.sync += [s.eq(constants[c * self.rounds + r]) for r, s in enumerate(iota)]
+            with m.If(last | empty):
+                m.d.sync += [s.eq(constants[r]) for r, s in enumerate(iota)]
             with m.If(ending):
                 m.d.sync += [s.eq(0) for s in iota]
 

@@ -111,7 +111,7 @@ class Tree(wiring.Component):
         held = Signal()  # there are any yet
         from_node = Signal()  # the digest coming in is a node's
         meets = Signal()  # a peak of the same height
-        place = Signal(6)  # where it goes
+        place = Signal(6)  # where it goes, unless it meets one
         piece = self.node.payload
         # Block RAM answers late: what else may be sent waits in registers, and one chooses.
         counting = Signal()
@@ -158,14 +158,11 @@ class Tree(wiring.Component):
                     m.next = "arrive"
             with m.State("arrive"):
                 found = peaks.bit_select(height, 1)
-                m.d.sync += [
-                    meets.eq(found & ~folding),
-                    place.eq(Mux(folding, folded, Mux(found, _SPARE, height))),
-                ]
+                m.d.sync += [meets.eq(found & ~folding), place.eq(Mux(folding, folded, height))]
                 m.next = "store"
             with m.State("store"):
                 m.d.sync += [
-                    write.addr.eq(Cat(n, place)),
+                    write.addr.eq(Cat(n, Mux(meets, _SPARE, place))),
                     write.data.eq(Mux(from_node, self.node_digest.payload, self.leaves.payload)),
                     write.en.eq(stores),
                 ]
