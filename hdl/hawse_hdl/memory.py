@@ -59,10 +59,9 @@ class RegisteredFIFO(BlockFIFO):
                 self.r_rdy.eq(spared | queue.r_rdy),
                 spared.eq(0),
             ]
+        # Not whenever it could be: Yosys would choose once for both registers, beside one of them alone.
         with m.Elif(~spared):
-            m.d.sync += spared.eq(queue.r_rdy)
-        with m.If(~spared):
-            m.d.sync += spare.eq(queue.r_data)
+            m.d.sync += [spare.eq(queue.r_data), spared.eq(queue.r_rdy)]
         return m
 
 
@@ -119,6 +118,10 @@ class ForwardedMemory(wiring.Component):
             write.addr.eq(self.address),
             write.data.eq(self.value),
         ]
-        kept = Mux(missed, last_value, read.data)
-        m.d.comb += self.data.eq(Mux(self.same, self.value, kept) if self.late else kept)
+        # Block RAM answers last, so that what is taken instead is chosen before.
+        given, instead = missed, last_value
+        if self.late:
+            given = missed | self.same
+            instead = Mux(self.same, self.value, last_value)
+        m.d.comb += self.data.eq(Mux(given, instead, read.data))
         return m

@@ -398,6 +398,7 @@ class Matcher(wiring.Component):
 
             with m.State("NEXT"):  # the level at hand is empty
                 m.d.sync += [
+                    meets.eq(0),  # whatever comes: that is known late
                     behind_known.eq(0),
                     searched.eq(0),
                     cancel_reason.eq(unfilled),
@@ -425,6 +426,7 @@ class Matcher(wiring.Component):
 
             with m.State("SEEKING"):
                 m.d.sync += [
+                    meets.eq(0),
                     self.front.best.eq(self.found),
                     self.front.behind.eq(self.found),
                     cancel_reason.eq(unfilled),

@@ -171,7 +171,8 @@ class Tree(wiring.Component):
                     self.node_digest.ready.eq(from_node),
                     self.leaves.ready.eq(~from_node),
                 ]
-                m.d.sync += n.eq(n + stores)
+                # Where it is read from if it meets one, before it is known that all has come.
+                m.d.sync += [n.eq(n + stores), first.eq(height), second.eq(_SPARE)]
                 with m.If(stores & (n == DIGEST_WORDS - 1)):
                     with m.If(folding):
                         m.next = "fold"
@@ -179,8 +180,7 @@ class Tree(wiring.Component):
                         m.d.sync += settles.eq(1)
                         m.next = "idle"
                         with m.If(meets):
-                            read_out(height, _SPARE)
-                            m.d.sync += joining.eq(1)
+                            m.d.sync += [reading.eq(1), more.eq(1), joining.eq(1)]
                             m.next = "send"
             with m.State("send"):
                 m.d.comb += [

@@ -101,6 +101,9 @@ class Endpoint(wiring.Component):
         which = Signal(range(_BEATS))  # command of the slot
         reading = Signal()
         read = Signal()
+        loaded = Signal(WORD, reset_less=True)  # block RAM answers late
+        came = Signal()
+        completes = Signal()
         full = Signal()
         taken = Signal()  # a cycle ago: what follows from it is not in the path of ``commands.ready``
         m.d.comb += [
@@ -111,12 +114,14 @@ class Endpoint(wiring.Component):
         ]
         m.d.sync += [
             read.eq(reading),
+            came.eq(read),
+            loaded.eq(load.data),
+            completes.eq(word == BEAT_WORDS),
             word.eq(word + reading),
             taken.eq(self.commands.valid & self.commands.ready),
         ]
-        with m.If(read):
-            m.d.sync += command.eq(Cat(command[WORD:], load.data))
-            m.d.sync += full.eq(word == BEAT_WORDS)
+        with m.If(came):
+            m.d.sync += [command.eq(Cat(command[WORD:], loaded)), full.eq(completes)]
         with m.If(taken):
             m.d.sync += [full.eq(0), word.eq(0), which.eq(which + 1)]
             with m.If(which + 1 == in_lengths[consumed]):
@@ -291,6 +296,7 @@ class Endpoint(wiring.Component):
                 word,
                 which,
                 read,
+                came,
                 full,
                 taken,
                 base,
