@@ -118,10 +118,6 @@ class ForwardedMemory(wiring.Component):
             write.addr.eq(self.address),
             write.data.eq(self.value),
         ]
-        # Block RAM answers last, so that what is taken instead is chosen before.
-        given, instead = missed, last_value
-        if self.late:
-            given = missed | self.same
-            instead = Mux(self.same, self.value, last_value)
-        m.d.comb += self.data.eq(Mux(given, instead, read.data))
+        kept = Mux(missed, last_value, read.data)
+        m.d.comb += self.data.eq(Mux(self.same, self.value, kept) if self.late else kept)
         return m

@@ -19,7 +19,7 @@ _SOURCE = re.compile(r'attribute \\src "(.*):(\d+)"')
 #: Its opposite on the boundary, and what it says of it.
 _BOUNDARY = {"$lt": ("$le", "<="), "$le": ("$lt", "<"), "$gt": ("$ge", ">="), "$ge": ("$gt", ">")}
 #: What chooses between a block RAM's answer and what was written meanwhile.
-_FORWARDS = ("memory.py: instead = Mux(", "memory.py: m.d.comb += self.data.eq(Mux(")
+_FORWARDS = ("memory.py: kept = Mux(", "memory.py: m.d.comb += self.data.eq(Mux(")
 _SIGN = {
     "$lt": "<",
     "$le": "<=",

@@ -354,7 +354,7 @@ def test_latencies_are_those_of_the_contract():
         seen["frame to command"] = await when(dut.commands.valid) + 1  # since its last byte
 
     bench.run(body)
-    assert seen == {"frame to command": 11, "beat to frame": 14 + 12}
+    assert seen == {"frame to command": 12, "beat to frame": 14 + 12}
 
 
 @pytest.mark.parametrize(

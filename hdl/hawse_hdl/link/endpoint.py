@@ -30,8 +30,8 @@ class Endpoint(wiring.Component):
         linger: longer than the commands of a frame are apart, so that their reports go in one frame.
         reset_cycles: how long ``reset`` is held.
 
-    Latency: 11 cycles from the end of a frame to its first command; 14 + ``linger`` from a beat to its.
-    Initiation interval: 1 byte a cycle on the line; a command or beat every 10 cycles at most.
+    Latency: 12 cycles from the end of a frame to its first command; 14 + ``linger`` from a beat to its.
+    Initiation interval: 1 byte a cycle on the line; a command every 12 cycles, a beat every 10 at most.
     Ordering: kept; every command and beat of an epoch exactly once.  Reset: epoch 0, memories of no interest.
     Back-pressure: ``rx`` never waits, a frame without a slot is dropped and comes again;
     beats wait when their memory is full of unacknowledged frames.
