@@ -160,15 +160,6 @@ EXPLAINED = {
         "harmless: bit 7 of the place of a search that is begun anew when it has just found nothing beyond; "
         "from the wrong one it finds nothing either, or the level itself, which counts as not known"
     ),
-    "core.book.fronts: left of `and` ignored; fronts.py: "
-    "with m.Elif(search.learns & search.still[side] & (search.side == side) & ~self.hold):": (
-        "equivalent: of the condition's two copies that for registers, of which this branch sets none"
-    ),
-    "core.book.fronts: right of `and` ignored (4); fronts.py: "
-    "return Cat(~best.found | better(side, level, best.level), best.found & (level == best.level))": (
-        "equivalent: asked only when the best level has emptied; at the one behind no order is known to be "
-        "alone, so that to join it changes nothing"
-    ),
 }
 
 
