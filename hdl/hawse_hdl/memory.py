@@ -59,7 +59,7 @@ class RegisteredFIFO(BlockFIFO):
                 self.r_rdy.eq(spared | queue.r_rdy),
                 spared.eq(0),
             ]
-        # Not whenever it could be: Yosys would choose once for both registers, beside one of them alone.
+        # Yosys chooses once for both registers all the same, beside one of them: see docs/book.md.
         with m.Elif(~spared):
             m.d.sync += [spare.eq(queue.r_data), spared.eq(queue.r_rdy)]
         return m
