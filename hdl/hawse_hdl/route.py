@@ -232,7 +232,7 @@ def _times() -> str:
     """What Yosys is to take for the delays of an ECP5, in Verilog, instead of its own.
 
     By its own a gate takes 0.44 to 0.68 ns with its wire, as its pins go, and a block RAM none; so its mapper
-    takes seven gates through fast pins for five through slow ones, and puts five behind a block RAM. On an
+    takes eight gates through fast pins for five through slow ones, and puts five behind a block RAM. On an
     LFE5U-85F-6 a gate and its wire take 1.24 ns, whatever the pin, and a block RAM answers 5.1 ns after a
     register. Here a gate and its wire take 600, of which 300 are what Yosys adds for a wire, to gates alone.
     """

@@ -183,16 +183,13 @@ class PriceBitmap(wiring.Component):
             copy.read.eq(leaf_address(at)),
         ]
 
-        # Block RAM answers last: what is taken of it, and what else is fetched, are known before.
+        # Block RAM answers last: the mask, and what is fetched if not from there, are chosen before.
         fetches = Signal()
         from_copy = Signal()
         instead = Signal.like(word)
         mask = Signal.like(word)
         with m.If(fetches):
-            m.d.sync += word.eq(
-                (copy.data & mask & from_copy.replicate(len(mask)))
-                | (instead & mask & ~from_copy.replicate(len(mask)))
-            )
+            m.d.sync += word.eq(Mux(from_copy, copy.data, instead) & mask)
 
         def fetch(source: Value, index: Value) -> None:
             m.d.comb += [

@@ -225,7 +225,7 @@ class Book(wiring.Component):
         accepted = Signal()
         enters = Signal()
         leaves = Signal()
-        arrives = Signal()
+        may_trade = Signal()
         starts_slow = Signal()
         order = Signal(record)
         level = verdict.level
@@ -243,12 +243,12 @@ class Book(wiring.Component):
             order.account.eq(Mux(verdict.names, found.account, command.account)),
             order.self_trade.eq(Mux(verdict.names, found.self_trade, command.flags.self_trade)),
             order.instrument.eq(command.instrument),
-            arrives.eq((verdict.is_new & ~second) | (verdict.replaces & second)),
+            may_trade.eq((verdict.is_new & ~second) | (verdict.replaces & second)),
         ]
         m.d.comb += [
             enters.eq(arriving & accepted & ~fronts.crosses),
             leaves.eq(leaving & accepted),
-            starts_slow.eq(accepted & (verdict.rare | (arrives & fronts.crosses))),
+            starts_slow.eq(accepted & (verdict.rare | (may_trade & fronts.crosses))),
         ]
         decides = Signal()
         m.d.comb += [
