@@ -31,7 +31,8 @@ class BlockFIFO(SyncFIFOBuffered):
 class RegisteredFIFO(BlockFIFO):
     """A queue whose entries are in block RAM and leave it for registers before anyone looks at them.
 
-    A block RAM takes half of a cycle to answer; and whether it is read is decided by registers alone.
+    A block RAM takes half of a cycle to answer, so it fills two registers in turn and nothing is chosen
+    before them; and whether it is read is decided by registers alone.
 
     Latency: 3 cycles.  Initiation interval: 1.  Ordering: kept.  Reset: empty.
     Back-pressure: as :class:`BlockFIFO`; ``level`` leaves out up to two entries that have left the memory.
@@ -40,28 +41,31 @@ class RegisteredFIFO(BlockFIFO):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         m.submodules.queue = queue = BlockFIFO(width=self.width, depth=self.depth)
-        spare = Signal(self.width, reset_less=True)
-        spared = Signal()  # ``spare`` holds an entry, for which there was no room
-        out = Signal(self.width, reset_less=True)
+        slots = [Signal(self.width, name=f"slot{i}", reset_less=True) for i in range(2)]
+        full = Signal()  # both slots hold an entry; one does if ``r_rdy``
+        into, out = Signal(), Signal()  # the slot that is filled next, and the one that leaves next
+        came, left = Signal(), Signal()
         m.d.comb += [
             queue.w_data.eq(self.w_data),
             queue.w_en.eq(self.w_en),
-            queue.r_en.eq(~spared),
+            queue.r_en.eq(~full),
             self.w_rdy.eq(queue.w_rdy),
             self.w_level.eq(queue.level),
             self.level.eq(queue.level),
             self.r_level.eq(queue.level),
-            self.r_data.eq(out),
+            self.r_data.eq(Mux(out, slots[1], slots[0])),
+            came.eq(queue.r_rdy & ~full),
+            left.eq(self.r_rdy & self.r_en),
         ]
-        with m.If(~self.r_rdy | self.r_en):
-            m.d.sync += [
-                out.eq(Mux(spared, spare, queue.r_data)),
-                self.r_rdy.eq(spared | queue.r_rdy),
-                spared.eq(0),
-            ]
-        # Yosys chooses once for both registers all the same, beside one of them: see docs/book.md.
-        with m.Elif(~spared):
-            m.d.sync += [spare.eq(queue.r_data), spared.eq(queue.r_rdy)]
+        m.d.sync += [
+            into.eq(into ^ came),
+            out.eq(out ^ left),
+            self.r_rdy.eq(came | Mux(left, full, self.r_rdy)),
+            full.eq(Mux(left, 0, full | (self.r_rdy & came))),
+        ]
+        for i, slot in enumerate(slots):
+            with m.If(~full & (into == i)):
+                m.d.sync += slot.eq(queue.r_data)
         return m
 
 
