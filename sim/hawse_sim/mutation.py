@@ -160,6 +160,20 @@ EXPLAINED = {
         "harmless: bit 7 of the place of a search that is begun anew when it has just found nothing beyond; "
         "from the wrong one it finds nothing either, or the level itself, which counts as not known"
     ),
+    "core.book.bitmap: not negated (26); compare.py: above = ~(some[0] | some[1])": (
+        "equivalent: it chooses between indices that have no bits"
+    ),
+    "core.book.bitmap: left of `or` ignored (`root_here__data`); "
+    "bitmap.py: return Mux(occupied, word | bit, word & ~bit)": (
+        "equivalent at this geometry, at which a root has one bit"
+    ),
+    "core.book.fronts: one too many of - (64); compare.py: return (a - b)[-1]": (
+        "equivalent: whether an order reaches the level behind is asked when that has become the best one, "
+        "of a bound without anything behind: joining or not, it leaves that bound as it is"
+    ),
+    "core.book.matcher: left of `and` ignored (`settled`); matcher.py: with m.If(self.settled & ~enough):": (
+        "equivalent: an order of the level has been read since the last change, which takes as long as that"
+    ),
 }
 
 
