@@ -42,7 +42,7 @@ BLOCK_RAMS = {
     "appliance.core.log.ends.tree.": (92, 46),
     "appliance.core.log.cores.queue_0.": (22, 54),
     "appliance.core.log.cores.queue_1.": (22, 38),
-    "appliance.core.log.cores.queue_2.": (63, 38),
+    "appliance.core.log.cores.queue_2.": (84, 46),
     "appliance.core.log.cores.queue_3.": (104, 38),
     "appliance.core.log.cores.queue_4.": (104, 54),
     "appliance.core.log.ends.": (80, 42),
