@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from hawse.cli import bench_engine, main
 from hawse.engine.native.bindings import Soft
 from hawse.wire import Geometry, Opcode
-from hawse.wire.dtypes import COMMAND, EVENT, make
+from hawse.wire.dtypes import COMMAND, EVENT, ORDER, make
 from hawse_hdl import build
 
 
@@ -50,9 +50,33 @@ def test_one_flow_through_three_engines(results, tmp_path):
     assert spread(rtl["first_report_cycles"]) and rtl["first_report_cycles"]["p50"] > 0
     assert spread(rtl["first_report_cycles_empty"]) and spread(soft["ns"])
     assert soft["commands_per_s"] > 0 and flow["golden"]["commands_per_s"] > 0
+    assert not flow["routed"] and flow["geometry"]["levels"] == 65536  # 64 orders do not hold it
     assert plot.read_bytes()[:4] == b"\x89PNG"
     written = json.loads(out.read_text())
     assert written["result"] == found and "--messages 3000 --variant interleaved" in written["command"]
+
+
+def test_cycles_are_those_of_the_routed_geometry_where_the_flow_fits(results):
+    options = ["--messages", 120, "--scenario", "static", "--results", results]
+    flow = json.loads(bench(*options, "--json").stdout)["flows"]["static"]
+    assert flow["routed"] and flow["geometry"] == asdict(Geometry(2, 1024, 64, 4))
+    assert flow["rtl"]["fences"] == -(-flow["rtl"]["commands"] // 16)
+    assert "simulated" not in bench(*options).stdout
+    options[1] = 3000
+    assert "simulated" in bench(*options).stdout
+
+
+def test_a_flow_fits_where_no_order_lacks_a_handle_or_a_place_in_the_band():
+    place = bench_engine._Place(Geometry(1, 1024, 64, 4), 100, 16)
+    low, high, beyond = (
+        make(ORDER, opcode=Opcode.NEW, price=p, quantity=1, order_id=p) for p in (100, 1123, 1124)
+    )
+    assert bench_engine._fits(np.concatenate([low, high]), place)
+    assert not bench_engine._fits(np.concatenate([low, beyond]), place)
+    many = np.repeat(low, 65)
+    many["order_id"] = np.arange(65)
+    assert bench_engine._fits(many[:64], place)
+    assert not bench_engine._fits(many, place)
 
 
 def test_a_routed_result_of_other_gateware_is_refused(results):
@@ -83,7 +107,7 @@ def test_impossible_options(options, error):
 
 def test_engines_that_differ_are_an_error(monkeypatch, tmp_path):
     true = bench_engine._soft
-    monkeypatch.setattr(bench_engine, "_soft", lambda bursts: (true(bursts)[0], b"something else"))
+    monkeypatch.setattr(bench_engine, "_soft", lambda *run: (true(*run)[0], b"something else"))
     done = bench("--messages", 400, "--scenario", "static", "--results", tmp_path)
     assert done.exit_code == 1 and "differ" in done.output
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from hawse.engine import Engine, EngineError, GoldenBackend, split
+from hawse.engine import Engine, EngineError, GoldenBackend, SoftBackend, split
 from hawse.engine.native.bindings import Soft
 from hawse.results import record
-from hawse.wire import Geometry, Opcode
+from hawse.wire import Geometry, Opcode, Reason
 from hawse.wire.dtypes import COMMAND, ORDER, Array, make, records
 
 from .common import bar, clear_errors, is_current, json_option, say
@@ -47,8 +48,17 @@ def _first_reports(events: Array) -> NDArray[np.uint32]:
     return np.asarray(events["left"][first] - events["accepted"][first], np.uint32)
 
 
-def routed_fmax(results: Path) -> tuple[str, float] | None:
-    """Device and median Fmax in MHz of the fastest routed appliance that ``results/route-*.json`` tell of.
+@dataclass(frozen=True)
+class Routed:
+    """An appliance that was routed: its device, median Fmax in MHz, and geometry."""
+
+    device: str
+    fmax_mhz: float
+    geometry: Geometry
+
+
+def routed_appliance(results: Path) -> Routed | None:
+    """The fastest one that ``results/route-*.json`` tell of.
 
     A result of other gateware counts for nothing.
     """
@@ -57,7 +67,52 @@ def routed_fmax(results: Path) -> tuple[str, float] | None:
     if not appliances:
         return None
     best, path = max(appliances, key=lambda run: run[0]["fmax_mhz_median"])
-    return (str(best["device"]), float(best["fmax_mhz_median"])) if is_current(path, best) else None
+    if not is_current(path, best):
+        return None
+    return Routed(str(best["device"]), float(best["fmax_mhz_median"]), Geometry(**best["geometry"]))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a flow runs.
+
+    Attributes:
+        geometry: of the engines.
+        base: of the band of instrument 0, in ticks.
+        burst: messages from FENCE to FENCE.
+    """
+
+    geometry: Geometry
+    base: int
+    burst: int
+
+
+def _places(routed: Routed | None) -> list[_Place]:
+    """Where flows may run, the best first: what is routed, and what holds every flow.
+
+    Handles are free again behind a FENCE only, so a small store needs more of them.
+    """
+    from hawse_sim.flow import benchmark  # noqa: PLC0415
+
+    whole = _Place(benchmark.GEOMETRY, 0, 16_384)
+    if routed is None:
+        return [whole]
+    geometry = routed.geometry
+    return [_Place(geometry, benchmark.START - geometry.levels // 2, geometry.orders // 4), whole]
+
+
+def _fits(rows: Array, place: _Place) -> bool:
+    """Whether no order lacks a handle or a place in the band."""
+    from hawse_sim.flow.benchmark import bursts  # noqa: PLC0415
+
+    with Engine(SoftBackend(place.geometry)) as engine:
+        engine.reset(1)
+        engine.open(0, place.base)
+        for burst in bursts(rows, place.burst):
+            done = engine.run(burst)
+            if done.refused or (done.events["reason"] == Reason.PRICE).any():
+                return False
+    return True
 
 
 class _Recorder:
@@ -88,17 +143,16 @@ class _Recorder:
 
 
 def _rtl(
-    bursts: Sequence[Array], alone: Sequence[Array], progress: Callable[[int], None]
+    place: _Place, bursts: Sequence[Array], alone: Sequence[Array], progress: Callable[[int], None]
 ) -> tuple[dict[str, Any], list[Array], bytes]:
     """The RTL's figures, all commands that it was given, by burst, and its records."""
-    from hawse_sim.flow.benchmark import GEOMETRY  # noqa: PLC0415
     from hawse_sim.rtl import RtlBackend  # noqa: PLC0415
 
-    recorder = _Recorder(RtlBackend(GEOMETRY))
+    recorder = _Recorder(RtlBackend(place.geometry))
     loaded, empty, said = [], [], []
     with Engine(recorder) as engine:
         engine.reset(1)
-        said.append(engine.open(0, 0).events)
+        said.append(engine.open(0, place.base).events)
         for burst in bursts:
             events = engine.run(burst).events
             said.append(events)
@@ -124,11 +178,9 @@ def _rtl(
     return figures, recorder.commands, b"".join(records(events) for events in said)
 
 
-def _soft(bursts: Sequence[Array]) -> tuple[dict[str, Any], bytes]:
+def _soft(geometry: Geometry, bursts: Sequence[Array]) -> tuple[dict[str, Any], bytes]:
     """The software engine's figures, and its records, of the bursts that the RTL was given."""
-    from hawse_sim.flow.benchmark import GEOMETRY  # noqa: PLC0415
-
-    soft = Soft(GEOMETRY)
+    soft = Soft(geometry)
     messages = sum(len(burst) - 1 for burst in bursts[1:])
 
     def rate(hashing: bool) -> float:
@@ -152,10 +204,8 @@ def _soft(bursts: Sequence[Array]) -> tuple[dict[str, Any], bytes]:
     return figures, said
 
 
-def _golden(bursts: Sequence[Array]) -> tuple[dict[str, Any], bytes]:
-    from hawse_sim.flow.benchmark import GEOMETRY  # noqa: PLC0415
-
-    golden = GoldenBackend(GEOMETRY)
+def _golden(geometry: Geometry, bursts: Sequence[Array]) -> tuple[dict[str, Any], bytes]:
+    golden = GoldenBackend(geometry)
     said = [records(split(golden.exchange(bursts[0])).records)]
     carried, seconds = 0, 0.0
     for burst in bursts[1:]:
@@ -171,9 +221,14 @@ def _golden(bursts: Sequence[Array]) -> tuple[dict[str, Any], bytes]:
 
 
 def measure(
-    scenario: str, variant: str, messages: int, seed: int | None, progress: Callable[[int], None]
+    scenario: str,
+    variant: str,
+    messages: int,
+    seed: int | None,
+    routed: Routed | None,
+    progress: Callable[[int], None],
 ) -> dict[str, Any]:
-    """One flow through all three engines.
+    """One flow through all three engines, at the geometry of ``routed`` if it fits there.
 
     Raises:
         EngineError: their records differ.
@@ -183,18 +238,25 @@ def measure(
     orders = max(1, messages * 1000 // 1997)
     flow = benchmark.generate(scenario, variant, orders, seed)
     rows = benchmark.wire_orders(flow)
+    *small, whole = _places(routed)
+    place = next((place for place in small if _fits(rows, place)), whole)
     single = min(_ALONE, len(rows) // 4)
     fence = make(ORDER, opcode=Opcode.FENCE)
     bulk, alone = rows[: len(rows) - single], rows[len(rows) - single :]
     rtl, bursts, from_rtl = _rtl(
-        benchmark.bursts(bulk), [np.concatenate([alone[i : i + 1], fence]) for i in range(single)], progress
+        place,
+        benchmark.bursts(bulk, place.burst),
+        [np.concatenate([alone[i : i + 1], fence]) for i in range(single)],
+        progress,
     )
-    soft, from_soft = _soft(bursts)
-    golden, from_golden = _golden(bursts)
+    soft, from_soft = _soft(place.geometry, bursts)
+    golden, from_golden = _golden(place.geometry, bursts)
     if from_rtl != from_soft or not from_rtl.startswith(from_golden):
         raise EngineError(f"{scenario}: the engines' reports differ")
     used = benchmark.SCENARIOS[scenario].seed if seed is None else seed
-    return {"seed": used, "orders": orders, "messages": len(flow), "rtl": rtl, "soft": soft, "golden": golden}
+    told = {"seed": used, "orders": orders, "messages": len(flow)}
+    where = {"geometry": asdict(place.geometry), "routed": place is not whole}
+    return {**told, **where, "rtl": rtl, "soft": soft, "golden": golden}
 
 
 def _plot(found: dict[str, Any], path: Path) -> None:
@@ -255,7 +317,7 @@ def _table(found: dict[str, Any]) -> Table:
     for name, flow in found["flows"].items():
         rtl, soft = flow["rtl"], flow["soft"]
         table.add_row(
-            name,
+            name if flow["routed"] else f"{name} *",
             f"{flow['messages']:,}",
             f"{rtl['cycles_per_command']:.3f}",
             spread(rtl["first_report_cycles"]),
@@ -267,7 +329,10 @@ def _table(found: dict[str, Any]) -> Table:
             f"{flow['golden']['commands_per_s'] / 1e3:.1f}",
             f"{flow['ratio']:.2f}" if fmax else "–",
         )
+    whole = next((flow["geometry"] for flow in found["flows"].values() if not flow["routed"]), None)
     table.caption = "spreads: p50 / p99 / p99.9 / max"
+    if whole:
+        table.caption += f"; *: simulated with {whole['orders']:,} orders and {whole['levels']:,} levels"
     return table
 
 
@@ -299,8 +364,9 @@ def engine(
 ) -> None:
     """The five benchmark flows through RTL, native software and golden model.
 
-    Cycles are those of the Verilated core, from the first command to the last answer; the RTL's throughput is
-    the routed Fmax over them. The software engine is timed on one core. All reports are compared.
+    Cycles are those of the Verilated core, from the first command to the last answer, at the routed geometry
+    if the flow fits there, else at one that holds every flow; the RTL's throughput is the routed Fmax over
+    them. The software engine is timed on one core. All reports are compared.
     """
     try:
         from hawse_sim.flow.benchmark import SCENARIOS  # noqa: PLC0415 - extras that the host can do without
@@ -310,8 +376,8 @@ def engine(
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(SCENARIOS)}", param_hint="--scenario")
     if messages < 8:
         raise click.BadParameter("at least 8", param_hint="--messages")
-    routed = routed_fmax(results)
-    device, fmax = routed or (None, None)
+    routed = routed_appliance(results)
+    device, fmax = (routed.device, routed.fmax_mhz) if routed else (None, None)
     found: dict[str, Any] = {"variant": variant, "device": device, "fmax_mhz": fmax, "flows": {}}
     for name in scenarios or SCENARIOS:
         with bar(name, messages) as update:
@@ -322,7 +388,7 @@ def engine(
                 done += more
                 update(done, messages)
 
-            flow = measure(name, variant, messages, seed, progress)
+            flow = measure(name, variant, messages, seed, routed, progress)
         cycles = flow["rtl"]["cycles_per_command"]
         flow["rtl"]["commands_per_s"] = round(fmax * 1e6 / cycles) if fmax else None
         flow["ratio"] = (
