@@ -60,7 +60,7 @@ def test_cycles_are_those_of_the_routed_geometry_where_the_flow_fits(results):
     options = ["--messages", 120, "--scenario", "static", "--results", results]
     flow = json.loads(bench(*options, "--json").stdout)["flows"]["static"]
     assert flow["routed"] and flow["geometry"] == asdict(Geometry(2, 1024, 64, 4))
-    assert flow["rtl"]["fences"] == -(-flow["rtl"]["commands"] // 16)
+    assert flow["rtl"]["fences"] == -(-flow["rtl"]["commands"] // 32)
     assert "simulated" not in bench(*options).stdout
     options[1] = 3000
     assert "simulated" in bench(*options).stdout

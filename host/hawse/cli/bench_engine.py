@@ -98,7 +98,7 @@ def _places(routed: Routed | None) -> list[_Place]:
     if routed is None:
         return [whole]
     geometry = routed.geometry
-    return [_Place(geometry, benchmark.START - geometry.levels // 2, geometry.orders // 4), whole]
+    return [_Place(geometry, benchmark.START - geometry.levels // 2, geometry.orders // 2), whole]
 
 
 def _fits(rows: Array, place: _Place) -> bool:
