@@ -31,7 +31,7 @@ TOPS: dict[str, Callable[[Geometry], wiring.Component]] = {
 #: What can be routed: the appliance with its UART, and parts of it behind shift registers.
 ROUTED: dict[str, Callable[[Geometry], wiring.Component]] = {
     "appliance": Board,
-    "book": lambda geometry: Pinned(Book(geometry)),
+    "book": lambda geometry: Pinned(Book(geometry), pairs=True),
     "keccak": lambda _: Pinned(Keccak256()),
     "keccak-serial": lambda _: Pinned(Keccak256Serial()),
 }

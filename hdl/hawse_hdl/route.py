@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import reduce
+from itertools import combinations, count
 from operator import or_
 from pathlib import Path
 from statistics import median_low
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import Elaboratable, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Flow, In, Out
@@ -70,11 +71,13 @@ DEVICES = {
         _SITES,
     ),
     "iCE40UP5K": Device("ice40", ("--up5k", "--package", "sg48"), "synth_ice40 -dsp -spram"),
-    # Five bits compared with a constant take fewer cells as LUTs than as a carry chain.
+    # Five bits compared with a constant take fewer cells as LUTs than as a carry chain; so do 16 of which
+    # only the last borrow counts. The third of ABC's flows is the one for area.
     "iCE40HX8K": Device(
         "ice40",
         ("--hx8k", "--package", "ct256"),
-        "proc; opt_expr; techmap -map +/cmp2lut.v -D LUT_WIDTH=5; synth_ice40",
+        "proc; opt_expr; techmap -map +/cmp2lut.v -D LUT_WIDTH=5; techmap -map {borrows}; opt -full; "
+        "scratchpad -copy abc9.script.flow3 abc9.script; synth_ice40",
     ),
 }
 
@@ -84,14 +87,21 @@ class Pinned(wiring.Component):
 
     Inputs come out of a shift register, outputs go through registers into an exclusive-or tree, so that
     neither pins nor their paths limit the figure.
+
+    Args:
+        inner: the component.
+        pairs: of a short shift register each input takes the exclusive-or of two bits, no two inputs of the
+            same. On a part whose cells hold a gate and a flip-flop that costs next to nothing, where
+            ``inner`` puts its inputs into registers.
     """
 
     data: In(1)
     shift: In(1)
     parity: Out(1)
 
-    def __init__(self, inner: wiring.Component) -> None:
+    def __init__(self, inner: wiring.Component, *, pairs: bool = False) -> None:
         self.inner = inner
+        self.pairs = pairs
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
@@ -102,13 +112,12 @@ class Pinned(wiring.Component):
         for _, member, value in self.inner.signature.flatten(self.inner):
             bits = Value.cast(value)
             (inputs if member.flow is Flow.In else outputs).append(bits)
-        chain = Signal(sum(len(bits) for bits in inputs))
+        wanted = sum(len(bits) for bits in inputs)
+        chain = Signal(next(n for n in count() if n * (n - 1) // 2 >= wanted) if self.pairs else wanted)
         with m.If(self.shift):
             m.d.sync += chain.eq(chain << 1 | self.data)
-        at = 0
-        for bits in inputs:
-            m.d.comb += bits.eq(chain[at : at + len(bits)])
-            at += len(bits)
+        values = [a ^ b for a, b in combinations(chain, 2)] if self.pairs else list(chain)
+        m.d.comb += Cat(inputs).eq(Cat(values[:wanted]))
         stage: list[Value] = outputs
         while sum(len(bits) for bits in stage) > 1:
             flat = [bit for bits in stage for bit in bits]
@@ -225,6 +234,10 @@ def describe(top: Elaboratable) -> str:
 
 def gateware(text: str) -> str:
     """Hash of what :func:`describe` gave: a result that bears another is of other gateware."""
+    return _hash(text)
+
+
+def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -294,6 +307,22 @@ def _times() -> str:
     )
 
 
+def _borrows() -> str:
+    """Subtractions of up to 16 bits without a carry chain, in Verilog, for :data:`.compare.less`."""
+    return """
+(* techmap_celltype = "$sub" *)
+module borrows(A, B, Y);
+parameter A_SIGNED = 0, B_SIGNED = 0, A_WIDTH = 1, B_WIDTH = 1, Y_WIDTH = 1;
+input [A_WIDTH-1:0] A;
+input [B_WIDTH-1:0] B;
+output [Y_WIDTH-1:0] Y;
+wire _TECHMAP_FAIL_ = A_SIGNED || B_SIGNED || A_WIDTH != B_WIDTH || Y_WIDTH != A_WIDTH + 1 || A_WIDTH > 16;
+wire [A_WIDTH:0] borrow = {~A & B | ~(A ^ B) & borrow[A_WIDTH-1:0], 1'b0};
+assign Y = {borrow[A_WIDTH], A ^ B ^ borrow[A_WIDTH-1:0]};
+endmodule
+"""
+
+
 def synthesize(text: str, device: Device, folder: Path, *, macros: bool = False) -> Path:
     """The netlist as JSON, made once for each content and tool; its name is the hash.
 
@@ -304,18 +333,19 @@ def synthesize(text: str, device: Device, folder: Path, *, macros: bool = False)
         macros: keep :data:`.floorplan.MACROS` alike.
     """
     yosys = _tool("yosys")
-    synthesis = f"{device.synthesis} -top top"
+    made = {"times": _times, "borrows": _borrows}
+    files = {name: folder / f"{name}-{_hash(make())[:8]}.v" for name, make in made.items()}
+    for name, file in files.items():
+        file.write_text(made[name]())
+    synthesis = device.synthesis.format(borrows=files["borrows"].name) + " -top top"
     script, end = synthesis, "write_json"
     if device.family == "ecp5":
-        times = _times()
-        model = folder / f"times-{hashlib.sha256(times.encode()).hexdigest()[:8]}.v"
-        model.write_text(times)
-        replaced = f"read_verilog -lib -specify -overwrite {model.name}"
+        replaced = f"read_verilog -lib -specify -overwrite {files['times'].name}"
         script = f"{synthesis} -run :map_luts; {replaced}; {synthesis} -run map_luts:"
     if macros:  # optimized alone, and only then part of the whole
         script = f"hierarchy -top top; setattr -mod -set keep_hierarchy 1 {floorplan.MACROS}; {script}"
         end = "setattr -mod -unset keep_hierarchy *; flatten; opt_clean; write_json"
-    key = hashlib.sha256(f"{_version(yosys)}\n{script}\n{end}\n{text}".encode()).hexdigest()[:16]
+    key = _hash(f"{_version(yosys)}\n{script}\n{end}\n{text}")
     netlist = folder / f"{key}.json"
     if not netlist.exists():
         source, part = folder / f"{key}.il", folder / f"{key}.part"
