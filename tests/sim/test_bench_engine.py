@@ -9,6 +9,7 @@ from hawse.engine.native.bindings import Soft
 from hawse.wire import Geometry, Opcode
 from hawse.wire.dtypes import COMMAND, EVENT, ORDER, make
 from hawse_hdl import build
+from hawse_sim.flow.benchmark import START
 
 
 @pytest.fixture
@@ -110,6 +111,15 @@ def test_engines_that_differ_are_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(bench_engine, "_soft", lambda *run: (true(*run)[0], b"something else"))
     done = bench("--messages", 400, "--scenario", "static", "--results", tmp_path)
     assert done.exit_code == 1 and "differ" in done.output
+
+
+def test_a_message_that_does_not_become_a_command_is_an_error(monkeypatch, tmp_path):
+    whole = bench_engine._places
+    small = Geometry(2, 1024, 64, 4)  # 64 orders do not hold the flow, and the driver refuses the next
+    place = bench_engine._Place(small, START - 512, 4096)
+    monkeypatch.setattr(bench_engine, "_places", lambda routed: [*whole(routed)[:-1], place])
+    done = bench("--messages", 3000, "--scenario", "static", "--results", tmp_path)
+    assert done.exit_code == 1 and "refused a message: STORE_FULL" in done.output
 
 
 def test_first_reports():
