@@ -11,6 +11,7 @@ from hawse.engine.backend import EngineError, check_commands
 from hawse.wire import BEAT_BYTES, Geometry
 from hawse.wire.dtypes import BEAT, Array
 from hawse_hdl.core import Core
+from hawse_hdl.hashing import CORES
 
 from .verilate import announce_build, build_library
 
@@ -80,10 +81,12 @@ class RtlBackend:
     """Engine backend of the Verilated ``Core``: the gateware without link, as fast as it simulates.
 
     Commands of a burst are offered back to back and beats are taken at once, so that the counters tell
-    what the gateware needs. The first use of a geometry builds the model, which takes a minute or so.
+    what the gateware needs. The first use of a geometry and a number of hash cores builds the model, which
+    takes a minute or so.
 
     Args:
         geometry: of the gateware.
+        hash_cores: of its report log.
         stall: probability, in every cycle, that a command is not offered, and that a beat is not taken.
         seed: of the stalls.
         patience: cycles without a command taken or a beat given after which the engine counts as stuck;
@@ -92,7 +95,7 @@ class RtlBackend:
         announce: told once, before a build.
 
     Raises:
-        ValueError: a stall outside [0, 1), or an empty span of cycles.
+        ValueError: a stall outside [0, 1), no hash core, or an empty span of cycles.
         OSError: the waveform cannot be written.
         ToolError: the model did not build.
     """
@@ -103,6 +106,7 @@ class RtlBackend:
         self,
         geometry: Geometry | None = None,
         *,
+        hash_cores: int = CORES,
         stall: float = 0.0,
         seed: int = 0,
         patience: int = 2_000_000,
@@ -114,11 +118,14 @@ class RtlBackend:
         self.geometry = geometry or Geometry()
         if not 0 <= stall < 1:
             raise ValueError(f"stall: {stall} is not within [0, 1)")
+        if hash_cores < 1:
+            raise ValueError(f"hash_cores: {hash_cores} is below 1")
         file = trace_file(trace, trace_from, trace_to)
+        cores = "" if hash_cores == CORES else f", {hash_cores} hash cores"
         path = build_library(
-            lambda: Core(self.geometry),
+            lambda: Core(self.geometry, hash_cores=hash_cores),
             "core",
-            parameters=repr(self.geometry),
+            parameters=repr(self.geometry) + cores,
             trace=trace is not None,
             announce=announce,
         )

@@ -48,7 +48,7 @@ def test_lengths(transfer, core):
 
 
 @pytest.mark.parametrize("simulator", ["amaranth"])
-@pytest.mark.parametrize("rounds", [2, 4, 12])
+@pytest.mark.parametrize("rounds", [2, 3, 4, 6, 8, 12])
 def test_rounds_per_cycle(transfer, rounds):
     rng = random.Random(rounds)
     check(transfer, Keccak256(rounds), [rng.randbytes(n) for n in (0, 1, 135, 136, 137, 271, 272, 300)])
@@ -67,7 +67,7 @@ def test_stalls(transfer, core, stalls):
 
 
 @pytest.mark.parametrize(("rounds", "interval"), [(1, 24), (2, 18)])
-def test_no_dead_cycles(rounds, interval):
+def test_no_dead_cycle_between_blocks_of_a_message_and_one_a_message(rounds, interval):
     """Blocks follow each other at the initiation interval; a message takes one more, if that shows."""
     component = Keccak256(rounds)
     messages = [bytes(BLOCK * 3 - 1), bytes(10), bytes(BLOCK - 1), bytes(BLOCK)]

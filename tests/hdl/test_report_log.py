@@ -300,40 +300,61 @@ def test_full_queues_take_records_as_fast_as_they_are_hashed(cores):
     assert count * 314 / 64 / cores - 314 < sum(taken[-count:]) < count * 314 / 64 / cores + 314
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-def test_a_fence_is_answered_within_its_bound(cores):
-    """Behind full queues, and with records behind it that keep the cores busy."""
+def above_the_last(leaves):
+    """Nodes above the last leaf of a tree of RFC 6962's shape."""
+    return (leaves & -leaves).bit_length() - 1 + leaves.bit_count() - 1 if leaves else 0
+
+
+@pytest.mark.parametrize("cores", [1, 2, CORES])
+def test_fences_and_batches_are_answered_within_their_bound(cores):
+    """Behind full queues and behind each other, and with records behind them that keep the cores busy."""
     depth = 64
     component = ReportLog(cores, depth=depth)
-    flow = Flow(9)
+    flow, stops = Flow(9), {}  # by its place among what is sent: joins, and the place of its digest
+
+    def stop(act, **options):
+        place = len(flow.sent)
+        flow.model.fence(EPOCH)  # so that the leaf that it ends is counted
+        joins = above_the_last(flow.model.leaves)
+        act(**options)
+        stops[place] = joins, len(flow.expected) - 1
+
     flow.records((3 * depth + 1) * cores)
-    before = len(flow.sent)
-    flow.fence()
+    for behind in (0, 0, 1, 70, 0):
+        stop(flow.fence)
+        flow.records(behind)
+    stop(flow.close, fence=False)
     flow.records(150)
-    answer = flow.expected[before : before + 2]
-    bound = (depth / 64 + 3 + (3 * cores).bit_length()) * (13 * 24 + 2)
-    taken, answered = [], []
+    stop(flow.fence)
+    flow.records(65)
+    stop(flow.close, fence=False)
+    flow.records(150)
+    taken, left = [], []
 
     async def source(ctx):
         ctx.set(component.epoch, EPOCH)
         now = 0
-        for n, beat in enumerate(flow.sent):
+        for beat in flow.sent:
             now += await offer(ctx, component, beat)
-            if n == before:
-                taken.append(now)
+            taken.append(now)
 
     async def sink(ctx):
-        ctx.set(component.o.ready, 1)
-        now, last = 0, b""
-        while last != answer[1]:
-            _, _, valid, beat = await ctx.tick().sample(component.o.valid, component.o.payload)
-            now += 1
-            if valid:
-                last = beat.to_bytes(BEAT_BYTES, "little")
-        answered.append(now)
+        now = 0
+        for expected in flow.expected:
+            beat, cycles = await receive(ctx, component)
+            assert beat == expected
+            now += cycles + 1
+            left.append(now)
 
     bench(component, source, sink)
-    assert answered[0] - taken[0] < bound
+    answered = [left[digest] for _, digest in stops.values()]
+    waits = []
+    for n, (place, (joins, _)) in enumerate(stops.items()):
+        waiting = sum(before > taken[place] for before in answered[:n])
+        bound = (depth / 64 + 3 + joins + waiting) * (13 * 24 + 2)
+        assert answered[n] - taken[place] < bound, (n, waiting, joins)
+        waits.append(waiting)
+    assert waits[0] == 0 and max(waits) >= 3
 
 
 def begins_anew(component, dut, reset, wait, held, behind=0):

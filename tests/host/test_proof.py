@@ -1,12 +1,17 @@
 """Proofs on a chain: gateware, host and contract have one root, and whoever has a proof needs no journal."""
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
+from hawse.chain import compile as contracts
+from hawse.chain.abi import READING
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain
 from hawse.cli import main
@@ -196,6 +201,38 @@ def test_a_contract_that_is_trusted_instead(run, proof, chain, tmp_path):
     assert f"of the contract {own}, not {other}" in refused(
         check(run, tmp_path, proof, "--contract", other), "NotIncluded"
     )
+
+
+def test_a_contract_that_is_no_settlement(run, proof, tmp_path):
+    changed = replace(proof, contract=run.client.token)
+    assert "batches: " in refused(check(run, tmp_path, changed), "RevertedError")
+
+
+def test_the_literal_abi_is_that_of_the_compiled_contract():
+    compiled = {entry.get("name"): entry for entry in contracts.load("Settlement").abi}
+    assert {entry["name"] for entry in READING} == {"batches", "record_included"}
+    for entry in READING:
+        assert entry == compiled[entry["name"]]
+
+
+def test_a_proof_is_checked_where_nothing_can_be_compiled(run, proof, tmp_path):
+    """In a process of its own: this one has the contracts in memory."""
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "vyper.py").write_text("raise ImportError('no compiler here')\n")
+    environment = os.environ | {contracts.SOURCES: str(tmp_path / "contracts"), "PYTHONPATH": str(tmp_path)}
+
+    file = tmp_path / "proof.json"
+    command = [sys.executable, "-m", "hawse.cli", "check-proof", str(file), "--json"]
+    command += ["--rpc", run.client._web3.provider.endpoint_uri]
+
+    def called(proof):
+        file.write_text(proof.encode())
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    found = called(proof)
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["record"] == "0x" + proof.record.hex()
+    assert "NotIncluded: batch 2" in called(replace(proof, batch=2)).stderr
 
 
 def test_the_view_finds_nothing_that_is_not_there(run, proof):

@@ -3,7 +3,7 @@ import struct
 import numpy as np
 import pytest
 from hawse.engine import EngineError, GoldenBackend, SoftBackend, split
-from hawse.wire import Geometry, InstrumentState, Opcode
+from hawse.wire import Geometry, InstrumentState, Kind, Opcode
 from hawse.wire.dtypes import COMMAND, make
 from hawse_sim.differential import Difference, compare_commands, demand_same
 from hawse_sim.rtl import RtlBackend, RtlStalled
@@ -103,6 +103,50 @@ def test_how_long_hashing_holds_the_book(rtl):
     assert rtl.beat_level > 0 and rtl.fence_cycles > 300
 
 
+def rests(side, price, first):
+    """As many orders as the store holds but one, each of one lot."""
+    out = np.zeros(SMALL.orders - 1, COMMAND)
+    out["opcode"], out["flags"], out["price"], out["quantity"] = Opcode.NEW, side, price, 1
+    out["handle"] = np.arange(len(out))
+    out["seq"] = first + np.arange(len(out))
+    return out
+
+
+def sweep(side, price, seq):
+    """One order that takes all that :func:`rests` gave."""
+    last = SMALL.orders - 1
+    fields = dict(flags=side, price=price, quantity=last, handle=last, seq=seq)
+    return make(COMMAND, opcode=Opcode.NEW, **fields)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_one_hash_core_holds_the_book_and_loses_no_record(stall):
+    """A flood fills its queue; sweeps and mass cancels meet it full, and so does a FENCE among them."""
+    hello, mass = make(COMMAND, opcode=Opcode.HELLO), make(COMMAND, opcode=Opcode.MASS_CANCEL)
+    fence, close = make(COMMAND, opcode=Opcode.FENCE), make(COMMAND, opcode=Opcode.CLOSE, tag=1)
+    flood = np.concatenate([*(orders(500, n) for n in range(4)), mass])
+    sweeps, cancels = [], []
+    for n in range(10):
+        sweeps += [rests(n % 2, 920, 10_000 + 100 * n), sweep(1 - n % 2, 920, 10_099 + 100 * n)]
+        cancels += [rests(n % 2, 930, 20_000 + 100 * n), mass]
+    golden, kinds = GoldenBackend(SMALL), []
+    with RtlBackend(SMALL, hash_cores=1, stall=stall, seed=1) as rtl:
+        for backend in (golden, rtl):
+            backend.exchange(np.concatenate([OPENING, close]))
+        for part in (flood, np.concatenate(sweeps), np.concatenate(cancels)):
+            full, logged = rtl.full_cycles, []
+            for commands in (np.concatenate([part, fence, part, hello]), np.concatenate([part, close])):
+                beats = rtl.exchange(commands)
+                demand_same(("rtl", "golden"), beats, golden.exchange(commands))
+                logged.append(split(beats))
+            assert rtl.full_cycles > full
+            kinds.append(np.concatenate([told.records["kind"] & 0x0F for told in logged]))
+            assert logged[-1].batches[0].records == len(kinds[-1])
+        assert 500 < rtl.record_level <= 512
+    everything = 30 * (SMALL.orders - 1)
+    assert (kinds[1] == Kind.TRADE).sum() == (kinds[2] == Kind.CANCELLED).sum() == everything
+
+
 def test_a_different_seed_stalls_differently():
     def cycles(seed):
         with RtlBackend(SMALL, stall=0.3, seed=seed) as rtl:
@@ -160,6 +204,8 @@ def test_use_after_close():
 def test_impossible_parameters():
     with pytest.raises(ValueError, match="stall"):
         RtlBackend(SMALL, stall=1.0)
+    with pytest.raises(ValueError, match="hash_cores"):
+        RtlBackend(SMALL, hash_cores=0)
     with pytest.raises(ValueError, match="holds no cycle"):
         RtlBackend(SMALL, trace_from=5, trace_to=5)
 

@@ -26,6 +26,7 @@ from web3.providers.rpc.utils import REQUEST_RETRY_ALLOWLIST, ExceptionRetryConf
 from web3.types import BlockIdentifier, RPCEndpoint, TxReceipt
 
 from hawse.chain import compile as contracts
+from hawse.chain.abi import READING
 from hawse.chain.errors import (
     AnchorConflictError,
     ChainError,
@@ -109,12 +110,66 @@ def header_digest(header: BatchHeader, chain_id: int, settlement: bytes) -> byte
     return bytes(keccak256(b"\x19\x01" + separator + header.struct_hash()))
 
 
-class SettlementClient:
-    """One settlement contract behind one RPC endpoint. Not for several threads.
+class SettlementReader:
+    """What one settlement contract holds, over one RPC endpoint; needs no compiler. Not for several threads.
 
     Every method raises ``ConnectionLostError`` when the node stays unreachable through all retries,
-    ``RevertedError`` with the contract's reason when it refuses, ``NotMinedError`` when a transaction is in
-    no block in time, and ``ChainError`` for whatever else the node objects to.
+    ``RevertedError`` with the contract's reason when it refuses, and ``ChainError`` for whatever else the
+    node objects to.
+    """
+
+    def __init__(
+        self,
+        rpc_url: str,
+        address: bytes | str,
+        *,
+        retries: int = 5,
+        timeout: float = 120,
+        abi: Sequence[dict[str, Any]] = READING,
+    ) -> None:
+        """Connect to a contract that is already deployed.
+
+        Args:
+            rpc_url: http or https.
+            address: of the settlement contract, 20 bytes or their hex.
+            retries: of a request whose connection failed, each after twice the wait of the one before.
+            timeout: seconds to wait for an answer.
+            abi: of the contract, or of as much of it as is called.
+        """
+        self._web3 = _connect(rpc_url, retries, timeout)
+        self.address = _to_bytes(address)
+        with _translated("settlement"):
+            self.chain_id = self._web3.eth.chain_id
+            self._contract = self._web3.eth.contract(Web3.to_checksum_address(self.address), abi=abi)
+            if not self._web3.eth.get_code(self._contract.address):
+                raise ChainError(f"no contract at {self._contract.address} on chain {self.chain_id}")
+
+    def anchored(self, number: int) -> AnchoredBatch:
+        """What the contract has of a batch.
+
+        Raises:
+            ChainError: if there is no batch of this number; they count from 1.
+        """
+        batch = self._read(self._contract.functions.batches(number))
+        if not any(batch[0]):
+            raise ChainError(f"no batch {number} is anchored")
+        return AnchoredBatch(number, *batch)
+
+    def record_included(self, proof: RecordProof) -> bool:
+        """Whether the contract itself finds the record of ``proof`` in the log of its batch."""
+        terms = (proof.batch, proof.record, proof.leaf, proof.position, proof.chunk, list(proof.siblings))
+        return bool(self._read(self._contract.functions.record_included(*terms)))
+
+    def _read(self, call: ContractFunction, block: BlockIdentifier = "latest") -> Any:
+        with _translated(call.fn_name):
+            return call.call(block_identifier=block)
+
+
+class SettlementClient(SettlementReader):
+    """One settlement contract behind one RPC endpoint, for all that it does. Needs the compiled contracts.
+
+    Every method raises what those of :class:`SettlementReader` raise, and ``NotMinedError`` when a
+    transaction is in no block in time.
     """
 
     def __init__(
@@ -139,20 +194,15 @@ class SettlementClient:
             retries: of a request whose connection failed, each after twice the wait of the one before.
             timeout: seconds to wait for an answer, and for a transaction to be in a block.
         """
-        self._web3 = _connect(rpc_url, retries, timeout)
+        settlement = contracts.load("Settlement")
+        super().__init__(rpc_url, address, retries=retries, timeout=timeout, abi=settlement.abi)
         self._timeout = timeout
-        self.address = _to_bytes(address)
         self._operator = Account.from_key(operator_key) if operator_key else None
         self._first_block = first_block
         self._confirmations = confirmations
         self._attempt: tuple[int, dict[str, int]] | None = None  # nonce and fees of the last anchor
         self._seen = (0, first_block)  # a deposit's index, and a block not after it
         with _translated("settlement"):
-            self.chain_id = self._web3.eth.chain_id
-            abi = contracts.load("Settlement").abi
-            self._contract = self._web3.eth.contract(Web3.to_checksum_address(self.address), abi=abi)
-            if not self._web3.eth.get_code(self._contract.address):
-                raise ChainError(f"no contract at {self._contract.address} on chain {self.chain_id}")
             # The ABI of the test token: its ERC-20 and permit functions are those of every such token.
             self._token = self._web3.eth.contract(
                 self._contract.functions.token().call(), abi=contracts.load("QuoteToken").abi
@@ -379,22 +429,6 @@ class SettlementClient:
                     return _transaction(self._web3.eth.get_transaction_receipt(log["transactionHash"]))
         raise ChainError(f"batch {header.number} is anchored, but the node has no event of it")
 
-    def anchored(self, number: int) -> AnchoredBatch:
-        """What the contract has of a batch.
-
-        Raises:
-            ChainError: if there is no batch of this number; they count from 1.
-        """
-        batch = self._read(self._contract.functions.batches(number))
-        if not any(batch[0]):
-            raise ChainError(f"no batch {number} is anchored")
-        return AnchoredBatch(number, *batch)
-
-    def record_included(self, proof: RecordProof) -> bool:
-        """Whether the contract itself finds the record of ``proof`` in the log of its batch."""
-        terms = (proof.batch, proof.record, proof.leaf, proof.position, proof.chunk, list(proof.siblings))
-        return bool(self._read(self._contract.functions.record_included(*terms)))
-
     def batch_count(self) -> int:
         """Batches anchored so far."""
         return int(self._read(self._contract.functions.batch_count()))
@@ -449,10 +483,6 @@ class SettlementClient:
         return bool(self._read(self._contract.functions.claimed(id)))
 
     # ---- Calls and transactions
-
-    def _read(self, call: ContractFunction, block: BlockIdentifier = "latest") -> Any:
-        with _translated(call.fn_name):
-            return call.call(block_identifier=block)
 
     def _transact(self, account: LocalAccount, call: ContractFunction, what: str, **fields: int) -> TxReceipt:
         with _translated(what):

@@ -60,16 +60,14 @@ class Routed:
 def routed_appliance(results: Path) -> Routed | None:
     """The fastest one that ``results/route-*.json`` tell of.
 
-    A result of other gateware counts for nothing.
+    A result of other gateware is told on stderr and counts for nothing.
     """
-    runs = [(json.loads(path.read_text()), path) for path in sorted(results.glob("route-*.json"))]
-    appliances = [run for run in runs if run[0]["top"] == "appliance"]
-    if not appliances:
-        return None
-    best, path = max(appliances, key=lambda run: run[0]["fmax_mhz_median"])
-    if not is_current(path, best):
-        return None
-    return Routed(str(best["device"]), float(best["fmax_mhz_median"]), Geometry(**best["geometry"]))
+    runs = [(path, json.loads(path.read_text())) for path in sorted(results.glob("route-*.json"))]
+    appliances = [run for run in runs if run[1]["top"] == "appliance"]
+    for path, best in sorted(appliances, key=lambda run: run[1]["fmax_mhz_median"], reverse=True):
+        if is_current(path, best):
+            return Routed(str(best["device"]), float(best["fmax_mhz_median"]), Geometry(**best["geometry"]))
+    return None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ctypes import CDLL, c_size_t, c_void_p
 from dataclasses import dataclass
@@ -220,8 +220,8 @@ class _Tape:
         self._soft.close()
 
 
-def _flow(scenario: str, variant: str, messages: int) -> dict[str, int]:
-    """One benchmark flow through the Verilated book and its hash cores.
+def _flow(scenario: str, variant: str, messages: int, cores: int) -> dict[str, int]:
+    """One benchmark flow through the Verilated book and so many hash cores.
 
     The driver hands out handles in front of the software engine; the same commands then meet the gateware
     back to back, across the fences too, and every report and digest must be the same.
@@ -238,7 +238,7 @@ def _flow(scenario: str, variant: str, messages: int) -> dict[str, int]:
         for burst in benchmark.bursts(benchmark.wire_orders(flow)):
             engine.run(burst)
     opening, commands = tape.commands[0], np.concatenate(tape.commands[1:])
-    with RtlBackend(benchmark.GEOMETRY) as rtl:
+    with RtlBackend(benchmark.GEOMETRY, hash_cores=cores) as rtl:
         rtl.reset(1)
         rtl.exchange(opening)
         before = rtl.cycles, rtl.held_cycles, rtl.full_cycles
@@ -266,39 +266,53 @@ def _flow(scenario: str, variant: str, messages: int) -> dict[str, int]:
     }
 
 
-def _appliance(messages: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """The benchmark flows through the Verilated core, with the queues that the log has."""
-    from hawse_hdl.core import Core  # noqa: PLC0415
+def _appliance(
+    flows: Sequence[tuple[str, str]], messages: int, cores: int, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Flows, by scenario and variant, through the Verilated core, with the queues that the log has."""
     from hawse_hdl.hashing import ReportLog  # noqa: PLC0415
-    from hawse_sim.flow.benchmark import SCENARIOS, VARIANTS  # noqa: PLC0415
 
-    flows = {}
-    for variant in VARIANTS:
-        for scenario in SCENARIOS:
-            progress(f"{scenario} {variant}")
-            flows[f"{scenario} {variant}"] = _flow(scenario, variant, messages)
+    told = {}
+    for scenario, variant in flows:
+        progress(f"{scenario} {variant}")
+        told[f"{scenario} {variant}"] = _flow(scenario, variant, messages, cores)
     log = signature(ReportLog).parameters
     return {
-        "hash_cores": signature(Core).parameters["hash_cores"].default,
+        "hash_cores": cores,
         "records_per_queue": log["depth"].default,
         "beats_behind_a_fence": log["beats"].default,
-        "stall_cycles_from_hashing": sum(flow["stall_cycles_from_hashing"] for flow in flows.values()),
-        "flows": flows,
+        "stall_cycles_from_hashing": sum(flow["stall_cycles_from_hashing"] for flow in told.values()),
+        "flows": told,
     }
 
 
-def routed_clock(folder: Path) -> tuple[float | None, str | None]:
-    """Median clock in MHz of the routed hash core, else of the appliance, on the fastest device; its file.
+@dataclass(frozen=True)
+class Clock:
+    """Median clock in MHz that routing gave, and the name of the file that says so."""
 
-    A result of other gateware counts for nothing.
+    mhz: float
+    file: str
+
+
+def routed_clocks(folder: Path) -> tuple[Clock | None, Clock | None]:
+    """The fastest clock of the routed hash core, and that of the appliance.
+
+    A result of other gateware is told on stderr and counts for nothing. Where there is none of the hash core
+    alone, its clock is the appliance's.
     """
-    runs = [(json.loads(path.read_text()), path) for path in sorted(folder.glob("route-*.json"))]
-    cores = [run for run in runs if run[0]["top"] == "keccak"]
-    candidates = cores or [run for run in runs if run[0]["top"] == "appliance"]
-    if not candidates:
-        return None, None
-    best, path = max(candidates, key=lambda run: run[0]["fmax_mhz_median"])
-    return (float(best["fmax_mhz_median"]), path.name) if is_current(path, best) else (None, None)
+    runs = [(path, json.loads(path.read_text())) for path in sorted(folder.glob("route-*.json"))]
+
+    def fastest(top: str) -> Clock | None:
+        of_top = [run for run in runs if run[1]["top"] == top]
+        for path, routed in sorted(of_top, key=lambda run: run[1]["fmax_mhz_median"], reverse=True):
+            if is_current(path, routed):
+                return Clock(float(routed["fmax_mhz_median"]), path.name)
+        return None
+
+    core, appliance = fastest("keccak"), fastest("appliance")
+    if not any(routed["top"] in ("keccak", "appliance") for _, routed in runs):
+        click.echo(f"no result of make route in {folder}: cycles only", err=True)
+    return core or appliance, appliance
 
 
 # The host's trees
@@ -322,14 +336,15 @@ def _update(changed: dict[int, bytes]) -> None:
     SparseTree(ACCOUNT_NODE).update(changed)
 
 
-def measure(results: Path, messages: int) -> dict[str, Any]:
-    """All figures; ``results`` holds those of the routing."""
+def measure(results: Path, flows: Sequence[tuple[str, str]], messages: int, cores: int) -> dict[str, Any]:
+    """All figures; ``results`` holds those of the routing, ``flows`` are scenarios with their variants."""
     rng = np.random.default_rng(1)
     leaves = rng.integers(0, 256, (LEAVES, 32), dtype=np.uint8)
+    core_clock, appliance_clock = routed_clocks(results)
     console.print("Hashing in the Verilated gateware …")
-    appliance = _appliance(messages, lambda flow: console.print(f"  {flow}"))
+    appliance = _appliance(flows, messages, cores, lambda flow: console.print(f"  {flow}"))
     per_permutation = _core(rng)
-    hardware_root, root_cycles = _merkle_cycles(leaves, appliance["hash_cores"])
+    hardware_root, root_cycles = _merkle_cycles(leaves, cores)
     with _one_processor():
         console.print("Hashing in software …")
         software, widest = _software(rng)
@@ -342,19 +357,28 @@ def measure(results: Path, messages: int) -> dict[str, Any]:
     if not hardware_root == software_root == merkle.root(plain, _NODE):
         raise BenchmarkFailed(f"roots differ: {hardware_root.hex()}, {software_root.hex()}")
     best = max(software, key=lambda s: s.permutations_per_s)
-    clock, source = routed_clock(results)
-    rate = None if clock is None else clock * 1e6 * appliance["hash_cores"] / per_permutation
+
+    def rate(clock: Clock | None, cores: int) -> float | None:
+        return None if clock is None else clock.mhz * 1e6 * cores / per_permutation
+
+    own, two, shared = rate(core_clock, cores), rate(core_clock, 2), rate(appliance_clock, cores)
     return {
         "core": {"cycles_per_permutation": per_permutation, "bytes_per_cycle": RATE / per_permutation},
         "appliance": appliance,
         "hardware": {
-            "cores": appliance["hash_cores"],
-            "clock_mhz": clock,
-            "clock_from": source,
-            "permutations_per_s": rate and round(rate),
-            "bytes_per_s": rate and round(rate * RATE),
+            "cores": cores,
+            "clock_mhz": core_clock and core_clock.mhz,
+            "clock_from": core_clock and core_clock.file,
+            "permutations_per_s": own and round(own),
+            "bytes_per_s": own and round(own * RATE),
+            "two_cores_permutations_per_s": two and round(two),
+            "appliance": {
+                "clock_mhz": appliance_clock and appliance_clock.mhz,
+                "clock_from": appliance_clock and appliance_clock.file,
+                "permutations_per_s": shared and round(shared),
+            },
             "merkle_root_cycles": root_cycles,
-            "merkle_root_s": clock and root_cycles / (clock * 1e6),
+            "merkle_root_s": core_clock and root_cycles / (core_clock.mhz * 1e6),
         },
         "software": {
             "best": best.name,
@@ -365,7 +389,7 @@ def measure(results: Path, messages: int) -> dict[str, Any]:
             "each": {s.name: {"short_per_s": round(s.short), "long_per_s": round(s.long)} for s in software},
         },
         "host": host,
-        "hardware_to_software": rate and round(rate / best.permutations_per_s, 2),
+        "hardware_to_software": own and round(own / best.permutations_per_s, 2),
     }
 
 
@@ -377,12 +401,21 @@ def _tables(result: dict[str, Any]) -> list[Table]:
     rates = Table(
         "", "permutations/s", "MB/s", title="Keccak-256: cores of the appliance and one of this machine"
     )
-    if hardware["clock_mhz"]:
-        name = f"{hardware['cores']} hash cores at {hardware['clock_mhz']:.1f} MHz ({hardware['clock_from']})"
-        rates.add_row(name, *_rate(hardware["permutations_per_s"]))
-    else:
+    cores, shared = hardware["cores"], hardware["appliance"]
+    routed = {
+        f"{n} hash cores at {told['clock_mhz']:.1f} MHz ({told['clock_from']})": rate
+        for n, told, rate in (
+            (cores, hardware, hardware["permutations_per_s"]),
+            (2, hardware, hardware["two_cores_permutations_per_s"]),
+            (cores, shared, shared["permutations_per_s"]),
+        )
+        if told["clock_mhz"]
+    }
+    for name, rate in routed.items():
+        rates.add_row(name, *_rate(rate))
+    if not routed:
         cycles = f"{core['cycles_per_permutation']:.2f} cycles each"
-        rates.add_row(f"{hardware['cores']} hash cores, not routed yet", cycles, "")
+        rates.add_row(f"{cores} hash cores, not routed yet", cycles, "")
     for name, each in software["each"].items():
         rates.add_row(name, *_rate(max(each["short_per_s"], each["long_per_s"])))
     for column in rates.columns[1:]:
@@ -453,6 +486,9 @@ def _plot(result: dict[str, Any], file: Path) -> None:
 
 @click.command("hash")
 @click.option("--messages", type=click.IntRange(1), default=100_000, show_default=True, help="Of each flow.")
+@click.option("--scenario", "scenarios", multiple=True, metavar="NAME", help="Only this; may be repeated.")
+@click.option("--variant", type=click.Choice(["serial", "interleaved"]), help="Only this; else both.")
+@click.option("--cores", type=click.IntRange(1, 16), help="Hash cores; else as many as the appliance has.")
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
@@ -464,18 +500,37 @@ def _plot(result: dict[str, Any], file: Path) -> None:
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a plot (PNG).")
 @json_option
 @clear_errors
-def hash_(messages: int, results: Path, out: Path | None, plot: Path | None, as_json: bool) -> None:
+def hash_(
+    messages: int,
+    scenarios: tuple[str, ...],
+    variant: str | None,
+    cores: int | None,
+    results: Path,
+    out: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
     """The hash cores against the best software on this machine.
 
     Cycles are counted in the Verilated gateware and multiplied by the clock that routing gave; software runs
     on one core, in processor time, and every way of hashing that is installed is named with its own figure.
+    Another number of --cores than the appliance's is built first.
     """
     try:
-        result = measure(results, messages)
+        from hawse_hdl.hashing import CORES  # noqa: PLC0415 - extras that the host can do without
+        from hawse_sim.flow.benchmark import SCENARIOS, VARIANTS  # noqa: PLC0415
     except ImportError as error:
         raise click.UsageError(f"the gateware needs the extras hdl and sim: {error}") from error
+    if unknown := [name for name in scenarios if name not in SCENARIOS]:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(SCENARIOS)}", param_hint="--scenario")
+    variants = [variant] if variant else VARIANTS
+    flows = [(name, kind) for kind in variants for name in dict.fromkeys(scenarios or SCENARIOS)]
+    result = measure(results, flows, messages, cores or CORES)
     if out:
-        record(out, f"hawse bench hash --messages {messages} --out {out}", result)
+        chosen = "".join(f" --scenario {name}" for name in scenarios)
+        chosen += f" --variant {variant}" if variant else ""
+        command = f"hawse bench hash --messages {messages}{chosen} --cores {cores or CORES} --out {out}"
+        record(out, command, result)
     if plot:
         _plot(result, plot)
     if as_json:

@@ -126,5 +126,5 @@ def is_current(path: Path, routed: Mapping[str, Any]) -> bool:
 
     if build.is_current(routed):
         return True
-    click.echo(f"{path} is of other gateware: cycles only until make route is run again", err=True)
+    click.echo(f"{path} is of other gateware and does not count; make route makes it anew", err=True)
     return False

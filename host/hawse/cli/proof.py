@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from hawse.chain.client import SettlementClient
+from hawse.chain.client import SettlementReader
 from hawse.commit.inclusion import DamagedProof, NotIncluded, ProofError, RecordProof, decode
 from hawse.commit.inclusion import prove as make_proof
 from hawse.journal import Journal, Snapshots
@@ -90,7 +90,7 @@ def check_proof(file: Path, rpc: str, contract: str | None, as_json: bool) -> No
         raise DamagedProof(f"{file} is no text: {error}") from error
     proof = RecordProof.decode(text)
     proof.check()
-    client = SettlementClient(rpc, contract or proof.contract)
+    client = SettlementReader(rpc, contract or proof.contract)
     if client.address != proof.contract:
         raise NotIncluded(f"it is of the contract {proof.contract.hex()}, not {client.address.hex()}")
     if client.chain_id != proof.chain_id:
