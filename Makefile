@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
+PNR := $(BIN)/.pnr
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: setup demo test lint types slow abi route route-test fuzz mutate anvil requirements clean
@@ -10,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 demo: $(SETUP)
 	$(BIN)/hawse demo
 
-test: $(SETUP) anvil lint types
+test: $(SETUP) $(PNR) anvil lint types
 	$(PYTEST) -m "not slow" -n 2 --dist loadfile
 
 setup: $(SETUP)
@@ -49,7 +50,6 @@ DEVICE ?= LFE5UM5G-85F-8
 SEEDS ?= 1 2 3
 TOP ?= appliance
 ROUTE ?=
-PNR := $(BIN)/.pnr
 $(PNR): $(SETUP) requirements/pnr.txt
 	$(BIN)/pip install --quiet --require-hashes -r requirements/pnr.txt
 	touch $@

@@ -1,7 +1,12 @@
 import json
+import subprocess
 
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module, Signal, signed, unsigned
+from hawse_hdl import build, route
 from hawse_hdl.build import main
+from hawse_hdl.link import UART
 from hawse_hdl.paths import PathsError, slow_paths
 
 # A gate to which two registers and a pin lead, and two registers behind it; a memory's output and a register.
@@ -108,16 +113,19 @@ def test_paths_need_a_file_and_a_clock(sdf, tmp_path):
         main(["paths", str(sdf), "--slower-than", "0"])
 
 
-@pytest.mark.slow
-def test_route_leaves_a_result_and_every_delay(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("top", "cells"), [("uart", 50), pytest.param("keccak-serial", 1000, marks=pytest.mark.slow)]
+)
+def test_route_leaves_a_result_and_every_delay(top, cells, tmp_path, capsys, monkeypatch):
     """What the slowest path tells is what nextpnr says of the clock; and a second call makes nothing anew."""
-    command = ["route", "--device", "iCE40UP5K", "--top", "keccak-serial", "--folder", str(tmp_path)]
+    monkeypatch.setitem(build.ROUTED, "uart", lambda _: route.Pinned(UART(16)))
+    command = ["route", "--device", "iCE40UP5K", "--top", top, "--folder", str(tmp_path)]
     main(command)
     said = capsys.readouterr()
     (log,) = tmp_path.glob("*-seed1.log")
     assert str(log) in said.err and "Max frequency" in log.read_text()
     found = json.loads(said.out)
-    assert found["seeds"] == [1] and found["lut4"] > 1000 and len(found["gateware"]) == 16
+    assert found["seeds"] == [1] and found["lut4"] > cells and len(found["gateware"]) == 16
     slowest = slow_paths(log.with_suffix(".sdf"), found["fmax_mhz"][0] + 5)[0]
     assert 1000 / slowest.ns == pytest.approx(found["fmax_mhz"][0], rel=0.002)
 
@@ -125,3 +133,43 @@ def test_route_leaves_a_result_and_every_delay(tmp_path, capsys):
     main(command)
     assert json.loads(capsys.readouterr().out)["fmax_mhz"] == found["fmax_mhz"]
     assert all(path.stat().st_mtime_ns == made[path] for path in made if path.suffix in (".json", ".sdf"))
+
+
+@pytest.fixture
+def borrow(tmp_path):
+    """Function that gives Yosys ``a - b`` as ``gold``, the same with borrows as ``top``, and commands."""
+
+    def run(shape, *commands):
+        a, b, m = Signal(shape), Signal(shape), Module()
+        y = Signal(signed(a.shape().width + 1))
+        m.d.comb += y.eq(a - b)
+        text = rtlil.convert(m, name="top", ports=[a, b, y], emit_src=False)
+        (tmp_path / "top.il").write_text(text)
+        (tmp_path / "borrows.v").write_text(route._borrows())
+        script = ["read_rtlil top.il", "copy top gold", "techmap -map borrows.v top", *commands]
+        done = subprocess.run(
+            [route._tool("yosys"), "-Q", "-T", "-p", "; ".join(script)],
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+    return run
+
+
+@pytest.mark.parametrize("width", [1, 2, 16])
+def test_borrows_are_those_of_the_subtraction(borrow, width):
+    borrow(
+        unsigned(width),
+        "select -assert-count 1 gold/t:$sub",
+        "select -assert-none top/t:$sub",
+        "miter -equiv -flatten gold top miter",
+        "sat -verify -prove trigger 0 miter",
+    )
+
+
+@pytest.mark.parametrize("shape", [unsigned(17), signed(16)], ids=str)
+def test_other_subtractions_keep_their_carry_chain(borrow, shape):
+    borrow(shape, "select -assert-count 1 top/t:$sub")

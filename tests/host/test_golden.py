@@ -1,4 +1,4 @@
-"""The matching rules, one by one, on the golden engine and on the native one."""
+"""The matching rules, one by one, on the golden engine, the native one, and the gateware."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,9 @@ from hawse.wire import (
     TimeInForce,
 )
 from hawse.wire.dtypes import COMMAND, flags, make
+from hawse_sim.rtl import RtlBackend
 
-G = Geometry(3, 1024, 64, 8)
+G = Geometry(2, 1024, 64, 4)  # for which other tests build the gateware, too
 BASE = 1000
 B, S = Side.BUY, Side.SELL
 GTC, IOC, FOK, POST = TimeInForce
@@ -101,12 +102,13 @@ def rejected(reason, handle, price=0, side=B):
     return (Kind.REJECTED, side, reason, handle, 0, price, 0, False)
 
 
-@pytest.fixture(params=[GoldenBackend, SoftBackend], ids=["golden", "soft"])
+@pytest.fixture(params=[GoldenBackend, SoftBackend, RtlBackend], ids=["golden", "soft", "rtl"])
 def venue(request):
     it = Venue(request.param(G))
-    for instrument in range(2):  # the third stays closed
+    for instrument in range(G.instruments):
         it(state(instrument, InstrumentState.LOADING, BASE), state(instrument, InstrumentState.OPEN))
-    return it
+    yield it
+    it.backend.close()
 
 
 def test_price_time_priority_at_the_makers_price(venue):
@@ -346,12 +348,12 @@ def test_loading_empties_moves_the_band_and_takes_orders_silently(venue):
 
 
 def test_checks_in_order(venue):
-    venue(new(1, B, 1400, 5))
+    venue(new(1, B, 1400, 5), state(1, InstrumentState.CLOSED))
     # each line breaks everything that the next ones break too; reasons must come in the order of the rules
-    wrong = {"flags": 0x20, "instrument": 3, "handle": 64, "price": 0, "quantity": 0}
+    wrong = {"flags": 0x20, "instrument": 2, "handle": 64, "price": 0, "quantity": 0}
     repairs = [
         ({"flags": 0}, Reason.INSTRUMENT),
-        ({"instrument": 2}, Reason.STATE),
+        ({"instrument": 1}, Reason.STATE),
         ({"instrument": 0}, Reason.HANDLE),
         ({"handle": 1}, Reason.DUPLICATE),
         ({"handle": 2}, Reason.QUANTITY),
@@ -393,7 +395,7 @@ def test_replace_checks_quantity_then_price(venue):
         {"opcode": 255},
         {"opcode": Opcode.CANCEL, "flags": 3 << 3},
         {"opcode": Opcode.DUMP, "flags": 0x80},
-        {"opcode": Opcode.MASS_CANCEL, "account": 256},
+        {"opcode": Opcode.MASS_CANCEL, "account": 16},
         {"opcode": Opcode.STATE, "quantity": 4},
         {"opcode": Opcode.STATE, "quantity": 1 << 31, "instrument": 3},
     ],

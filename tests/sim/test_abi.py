@@ -368,7 +368,6 @@ class FaultyBook(wiring.Component):
         return m
 
 
-@pytest.mark.slow
 def test_a_fault_in_the_gateware_shows(sinks, monkeypatch):
     monkeypatch.setattr(hawse_hdl.core, "Book", FaultyBook)
     faulty = abi.rtl_library(parameters=f"{abi.GEOMETRY} and a lost wire")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hawse.engine import Engine, GoldenBackend, SoftBackend
 from hawse.wire import Geometry, Kind, Opcode, TimeInForce
-from hawse.wire.dtypes import kinds
+from hawse.wire.dtypes import kinds, records
 from hawse_sim.flow import benchmark
 from hawse_sim.flow.benchmark import CANCEL, MODIFY, NEW, SCENARIOS, VARIANTS, generate
+from hawse_sim.rtl import RtlBackend
 
 #: What the published flow shows: fills, rejects, part of the messages that empty a best level, peak of
 #: resting orders and of levels; None where nothing is published.
@@ -19,7 +20,8 @@ PUBLISHED = {
 }
 
 
-def check(scenario):
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_published_statistics(scenario):
     messages = generate(scenario)
     with Engine(SoftBackend(benchmark.GEOMETRY)) as engine:
         engine.reset(1)
@@ -42,14 +44,23 @@ def check(scenario):
         assert 19_000 * 0.9 <= found["rejects"] <= 49_000 * 1.1
 
 
-def test_published_statistics_of_the_longest_book():
-    check("static")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != "static"])
-def test_published_statistics(scenario):
-    check(scenario)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_cycles_that_a_command_costs(scenario):
+    """20,000 messages with the scenario's own seed, offered back to back; the fences count, too."""
+    messages = generate(scenario, "serial", 10_000)
+    assert 19_900 < len(messages) < 20_100
+    with Engine(RtlBackend(benchmark.GEOMETRY)) as engine:
+        engine.reset(1)
+        engine.open(0, 0)
+        before = engine.backend.cycles
+        parts = [engine.run(burst) for burst in benchmark.bursts(benchmark.wire_orders(messages))]
+        cycles = engine.backend.cycles - before
+    print(scenario, cycles / len(messages))
+    assert len(messages) < cycles <= 2.5 * len(messages)
+    events = np.concatenate([part.events for part in parts])
+    with Engine(SoftBackend(benchmark.GEOMETRY)) as engine:
+        engine.reset(1)
+        assert records(events) == records(benchmark.run(messages, engine))
 
 
 # Of 2,000 orders, seed 1: they must never change, on any platform.

@@ -50,10 +50,11 @@ class Matcher(wiring.Component):
     All that goes to a memory comes from a register: it is decided a cycle before.
 
     Latency: from ``active`` the first fill 4 cycles, each further one of a level 2. When a level empties, the
-    next takes 5 more if the one behind it is known, else 18: the bitmap learns of it, is searched, and says.
+    next takes 4 more if the one behind it is known, else up to 19: the bitmap learns of it, is searched, and
+    says.
     An order that crosses a level that has emptied meanwhile waits for the same search.
     Fill-or-kill first takes 2 cycles for each order that it would touch, and up to 18 for each level.
-    MASS_CANCEL and STATE(loading) take a cycle for each handle, and 6 for each order cancelled.
+    MASS_CANCEL and STATE(loading) take a cycle for each handle, and 5 for each order cancelled.
     Initiation interval: as long as the command takes, and one cycle.
     Ordering: that of the rules. Reset: idle. Back-pressure: waits for ``room`` with every report.
     """
