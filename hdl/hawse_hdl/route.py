@@ -307,9 +307,8 @@ def _times() -> str:
     )
 
 
-def _borrows() -> str:
-    """Subtractions of up to 16 bits without a carry chain, in Verilog, for :data:`.compare.less`."""
-    return """
+#: Subtractions of up to 16 bits without a carry chain, in Verilog, for :func:`.compare.less`.
+_BORROWS = """
 (* techmap_celltype = "$sub" *)
 module borrows(A, B, Y);
 parameter A_SIGNED = 0, B_SIGNED = 0, A_WIDTH = 1, B_WIDTH = 1, Y_WIDTH = 1;
@@ -323,6 +322,13 @@ endmodule
 """
 
 
+def _library(folder: Path, name: str, verilog: str) -> str:
+    """Name of a file in ``folder`` that holds ``verilog``, another one for each content."""
+    file = folder / f"{name}-{_hash(verilog)[:8]}.v"
+    file.write_text(verilog)
+    return file.name
+
+
 def synthesize(text: str, device: Device, folder: Path, *, macros: bool = False) -> Path:
     """The netlist as JSON, made once for each content and tool; its name is the hash.
 
@@ -333,14 +339,11 @@ def synthesize(text: str, device: Device, folder: Path, *, macros: bool = False)
         macros: keep :data:`.floorplan.MACROS` alike.
     """
     yosys = _tool("yosys")
-    made = {"times": _times, "borrows": _borrows}
-    files = {name: folder / f"{name}-{_hash(make())[:8]}.v" for name, make in made.items()}
-    for name, file in files.items():
-        file.write_text(made[name]())
-    synthesis = device.synthesis.format(borrows=files["borrows"].name) + " -top top"
+    borrows = _library(folder, "borrows", _BORROWS)
+    synthesis = f"{device.synthesis} -top top".format(borrows=borrows)
     script, end = synthesis, "write_json"
     if device.family == "ecp5":
-        replaced = f"read_verilog -lib -specify -overwrite {files['times'].name}"
+        replaced = f"read_verilog -lib -specify -overwrite {_library(folder, 'times', _times())}"
         script = f"{synthesis} -run :map_luts; {replaced}; {synthesis} -run map_luts:"
     if macros:  # optimized alone, and only then part of the whole
         script = f"hierarchy -top top; setattr -mod -set keep_hierarchy 1 {floorplan.MACROS}; {script}"

@@ -145,7 +145,7 @@ def borrow(tmp_path):
         m.d.comb += y.eq(a - b)
         text = rtlil.convert(m, name="top", ports=[a, b, y], emit_src=False)
         (tmp_path / "top.il").write_text(text)
-        (tmp_path / "borrows.v").write_text(route._borrows())
+        (tmp_path / "borrows.v").write_text(route._BORROWS)
         script = ["read_rtlil top.il", "copy top gold", "techmap -map borrows.v top", *commands]
         done = subprocess.run(
             [route._tool("yosys"), "-Q", "-T", "-p", "; ".join(script)],

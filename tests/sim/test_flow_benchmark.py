@@ -55,7 +55,6 @@ def test_cycles_that_a_command_costs(scenario):
         before = engine.backend.cycles
         parts = [engine.run(burst) for burst in benchmark.bursts(benchmark.wire_orders(messages))]
         cycles = engine.backend.cycles - before
-    print(scenario, cycles / len(messages))
     assert len(messages) < cycles <= 2.5 * len(messages)
     events = np.concatenate([part.events for part in parts])
     with Engine(SoftBackend(benchmark.GEOMETRY)) as engine:

@@ -1,6 +1,5 @@
 """``hawse bench engine``: the matching engines on the published workload, side by side."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from hawse.results import record
 from hawse.wire import Geometry, Opcode, Reason
 from hawse.wire.dtypes import COMMAND, ORDER, Array, make, records
 
-from .common import bar, clear_errors, is_current, json_option, say
+from .common import Routed, bar, clear_errors, fastest_routed, json_option, say
 
 _GOLDEN = 10_000  # commands at most for the golden engine, which takes some 30 us for each
 _ALONE = 300  # commands at most that meet an empty pipe
@@ -46,28 +45,6 @@ def _first_reports(events: Array) -> NDArray[np.uint32]:
     first = np.ones(len(events), bool)
     first[1:] = events["seq"][1:] != events["seq"][:-1]
     return np.asarray(events["left"][first] - events["accepted"][first], np.uint32)
-
-
-@dataclass(frozen=True)
-class Routed:
-    """An appliance that was routed: its device, median Fmax in MHz, and geometry."""
-
-    device: str
-    fmax_mhz: float
-    geometry: Geometry
-
-
-def routed_appliance(results: Path) -> Routed | None:
-    """The fastest one that ``results/route-*.json`` tell of.
-
-    A result of other gateware is told on stderr and counts for nothing.
-    """
-    runs = [(path, json.loads(path.read_text())) for path in sorted(results.glob("route-*.json"))]
-    appliances = [run for run in runs if run[1]["top"] == "appliance"]
-    for path, best in sorted(appliances, key=lambda run: run[1]["fmax_mhz_median"], reverse=True):
-        if is_current(path, best):
-            return Routed(str(best["device"]), float(best["fmax_mhz_median"]), Geometry(**best["geometry"]))
-    return None
 
 
 @dataclass(frozen=True)
@@ -378,7 +355,7 @@ def engine(
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(SCENARIOS)}", param_hint="--scenario")
     if messages < 8:
         raise click.BadParameter("at least 8", param_hint="--messages")
-    routed = routed_appliance(results)
+    routed = fastest_routed(results, "appliance")
     device, fmax = (routed.device, routed.fmax_mhz) if routed else (None, None)
     found: dict[str, Any] = {"variant": variant, "device": device, "fmax_mhz": fmax, "flows": {}}
     for name in scenarios or SCENARIOS:

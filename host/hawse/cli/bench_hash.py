@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +30,7 @@ from hawse.results import record
 from hawse.wire import Geometry
 from hawse.wire.dtypes import Array
 
-from .common import clear_errors, console, is_current, json_option, say
+from .common import Routed, clear_errors, console, fastest_routed, json_option, say
 
 Bytes = NDArray[np.uint8]
 #: Hashes rows of messages: shape (n, bytes) to (n, 32).
@@ -286,32 +285,12 @@ def _appliance(
     }
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Median clock in MHz that routing gave, and the name of the file that says so."""
+def routed_clocks(folder: Path) -> tuple[Routed | None, Routed | None]:
+    """What gives the clock of the hash core, and that of the appliance: the fastest of each that was routed.
 
-    mhz: float
-    file: str
-
-
-def routed_clocks(folder: Path) -> tuple[Clock | None, Clock | None]:
-    """The fastest clock of the routed hash core, and that of the appliance.
-
-    A result of other gateware is told on stderr and counts for nothing. Where there is none of the hash core
-    alone, its clock is the appliance's.
+    Where there is no hash core alone, its clock is the appliance's.
     """
-    runs = [(path, json.loads(path.read_text())) for path in sorted(folder.glob("route-*.json"))]
-
-    def fastest(top: str) -> Clock | None:
-        of_top = [run for run in runs if run[1]["top"] == top]
-        for path, routed in sorted(of_top, key=lambda run: run[1]["fmax_mhz_median"], reverse=True):
-            if is_current(path, routed):
-                return Clock(float(routed["fmax_mhz_median"]), path.name)
-        return None
-
-    core, appliance = fastest("keccak"), fastest("appliance")
-    if not any(routed["top"] in ("keccak", "appliance") for _, routed in runs):
-        click.echo(f"no result of make route in {folder}: cycles only", err=True)
+    core, appliance = fastest_routed(folder, "keccak"), fastest_routed(folder, "appliance")
     return core or appliance, appliance
 
 
@@ -341,6 +320,8 @@ def measure(results: Path, flows: Sequence[tuple[str, str]], messages: int, core
     rng = np.random.default_rng(1)
     leaves = rng.integers(0, 256, (LEAVES, 32), dtype=np.uint8)
     core_clock, appliance_clock = routed_clocks(results)
+    if core_clock is None:
+        console.print(f"No routed clock in {results}: cycles only")
     console.print("Hashing in the Verilated gateware …")
     appliance = _appliance(flows, messages, cores, lambda flow: console.print(f"  {flow}"))
     per_permutation = _core(rng)
@@ -358,8 +339,8 @@ def measure(results: Path, flows: Sequence[tuple[str, str]], messages: int, core
         raise BenchmarkFailed(f"roots differ: {hardware_root.hex()}, {software_root.hex()}")
     best = max(software, key=lambda s: s.permutations_per_s)
 
-    def rate(clock: Clock | None, cores: int) -> float | None:
-        return None if clock is None else clock.mhz * 1e6 * cores / per_permutation
+    def rate(clock: Routed | None, cores: int) -> float | None:
+        return None if clock is None else clock.fmax_mhz * 1e6 * cores / per_permutation
 
     own, two, shared = rate(core_clock, cores), rate(core_clock, 2), rate(appliance_clock, cores)
     return {
@@ -367,18 +348,18 @@ def measure(results: Path, flows: Sequence[tuple[str, str]], messages: int, core
         "appliance": appliance,
         "hardware": {
             "cores": cores,
-            "clock_mhz": core_clock and core_clock.mhz,
+            "clock_mhz": core_clock and core_clock.fmax_mhz,
             "clock_from": core_clock and core_clock.file,
             "permutations_per_s": own and round(own),
             "bytes_per_s": own and round(own * RATE),
             "two_cores_permutations_per_s": two and round(two),
             "appliance": {
-                "clock_mhz": appliance_clock and appliance_clock.mhz,
+                "clock_mhz": appliance_clock and appliance_clock.fmax_mhz,
                 "clock_from": appliance_clock and appliance_clock.file,
                 "permutations_per_s": shared and round(shared),
             },
             "merkle_root_cycles": root_cycles,
-            "merkle_root_s": core_clock and root_cycles / (core_clock.mhz * 1e6),
+            "merkle_root_s": core_clock and root_cycles / (core_clock.fmax_mhz * 1e6),
         },
         "software": {
             "best": best.name,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -120,11 +120,29 @@ def say(result: Any) -> None:
     sys.stdout.write("\n")
 
 
-def is_current(path: Path, routed: Mapping[str, Any]) -> bool:
-    """Whether the result of ``make route`` in ``path`` is of the gateware as it is now; if not, says so."""
+@dataclass(frozen=True)
+class Routed:
+    """What ``make route`` found: device, median Fmax in MHz, geometry, and the file that says so."""
+
+    device: str
+    fmax_mhz: float
+    geometry: Geometry
+    file: str
+
+
+def fastest_routed(folder: Path, top: str) -> Routed | None:
+    """The fastest ``top`` that ``route-*.json`` in ``folder`` tell of.
+
+    A result of other gateware than the present is told on stderr and counts for nothing.
+    """
     from hawse_hdl import build  # noqa: PLC0415 - an extra that the host can do without
 
-    if build.is_current(routed):
-        return True
-    click.echo(f"{path} is of other gateware and does not count; make route makes it anew", err=True)
-    return False
+    runs = [(path, json.loads(path.read_text())) for path in sorted(folder.glob("route-*.json"))]
+    of_top = [run for run in runs if run[1]["top"] == top]
+    for path, told in sorted(of_top, key=lambda run: run[1]["fmax_mhz_median"], reverse=True):
+        if build.is_current(told):
+            return Routed(
+                told["device"], float(told["fmax_mhz_median"]), Geometry(**told["geometry"]), path.name
+            )
+        click.echo(f"{path} is of other gateware and does not count; make route makes it anew", err=True)
+    return None
