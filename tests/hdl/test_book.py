@@ -24,6 +24,7 @@ from hawse.wire import (
 )
 from hawse.wire.dtypes import COMMAND, FENCE, HELLO, REPORT, flags, make, records
 from hawse_hdl.book import Book
+from hawse_hdl.core import Core
 
 SMALL = Geometry(instruments=2, levels=1024, orders=64)
 EPOCH = 77
@@ -85,9 +86,10 @@ def comparable(beats):
 
 
 class Beats(list):
-    def __init__(self, items, hashed):
+    def __init__(self, items, hashed, offers=()):
         super().__init__(items)
         self.hashed = hashed
+        self.offers = offers  # cycle in which each was first offered
 
 
 def golden(commands, geometry):
@@ -98,14 +100,14 @@ def golden(commands, geometry):
     return comparable(Beats(beats[:-2], hashed=True))
 
 
-def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
+def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut=None):
     """Drive a Book in the Amaranth simulator; returns its beats and what it did, cycle by cycle."""
-    dut = Book(geometry)
+    dut = dut or Book(geometry)
     reset = Signal()
     rng = random.Random(seed)
     pending = words(commands)
     patience = 20_000 + geometry.instruments * geometry.levels + 60 * len(pending)
-    beats, busy, stamps = [], [], []
+    beats, offers, busy, stamps = [], [], [], []
 
     async def bench(ctx):
         nonlocal pending
@@ -122,6 +124,8 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
             if ctx.get(dut.beats.valid):
                 payload = ctx.get(dut.beats.payload)
                 assert held in (None, payload), "an offered beat changed"
+                if held is None:
+                    offers.append(cycle)
                 held = None if ready else payload
                 if ready:
                     beats.append(payload.to_bytes(32, "little"))
@@ -142,6 +146,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
                 await ctx.tick()
                 ctx.set(reset, 0)
                 beats.clear()
+                offers.clear()
                 held, offered, cycle = None, False, 0
                 continue
             await ctx.tick()
@@ -151,7 +156,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
-    return Beats(beats, hashed=False), busy, stamps
+    return Beats(beats, hashed=False, offers=offers), busy, stamps
 
 
 def check(commands, geometry=SMALL, **options):
@@ -349,6 +354,15 @@ def test_cycles_to_the_reports():
     assert delays([*opened(), maker, new(1, BUY, 6, 1, time_in_force=TimeInForce.IOC)]) == [6, 7]
     makers = [new(h, SELL, 7, 2) for h in range(4)]
     assert delays([*opened(), *makers, new(9, BUY, 7, 8)]) == [6, 10, 12, 14, 16]
+
+
+def test_a_report_leaves_the_core_in_the_cycle_in_which_it_leaves_the_book():
+    """So what is promised at the ports of the core is that: 6 cycles to a report, 10 to the first fill."""
+    makers = [new(h, SELL, 7, 2) for h in range(4)]
+    commands = [*opened(), *makers, new(9, BUY, 7, 8)]
+    beats, _, stamps = run(commands, SMALL, dut=Core(SMALL, hash_cores=1))
+    assert [offer - stamps[-1] for offer in beats.offers[-5:]] == [6, 10, 12, 14, 16]
+    assert [int(r["left"]) - int(r["accepted"]) for r in reports(beats)[-5:]] == [6, 10, 12, 14, 16]
 
 
 @pytest.mark.parametrize("further", [1, 40, 1025])
