@@ -26,7 +26,7 @@ LEAST = 0.99
 REGIONS = {
     "link": ((2, 38, 46, 55), ("uart.", "appliance.link.")),
     "log": ((2, 32, 124, 62), ("appliance.core.log.",)),
-    "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
+    "book": ((41, 45, 84, 93), ("appliance.core.book",)),
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
 #: sites nearest to its middle. Their rows are the 22nd, 46th, 70th and 82nd. First those that an order waits

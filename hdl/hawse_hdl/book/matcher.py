@@ -102,10 +102,11 @@ class Matcher(wiring.Component):
                 "row_value": Out(row_layout()),
                 "room": In(1),
                 "push": Out(1),
-                #: A trade that is the taker's ``own`` cancels its maker instead; one that is ``cut`` is for
-                #: ``remaining`` instead, and its maker is not done.
+                #: A trade that is the taker's ``own`` cancels its maker instead, or is ``kept`` back; one
+                #: that is ``cut`` is for ``remaining`` instead, and its maker is not done.
                 "beat": Out(layouts.BEAT),
                 "own": Out(1),
+                "kept": Out(1),
                 "cut": Out(1),
                 "remaining": Out(32),
             }
@@ -173,6 +174,7 @@ class Matcher(wiring.Component):
         m.d.comb += self.remaining.eq(remaining)
         lacks = Signal(32, reset_less=True)  # to be counted yet, less one
         enough = Signal()  # has been counted
+        meets_own = Signal()  # the order at hand was of the taker's account, which ends the walk
         # Why the rest of an order is cancelled, if it is: chosen before it is known whether it is.
         cancel_reason = Signal(Reason)
         unfilled = Mux(fills_or_kills, Reason.FOK, Reason.IOC)
@@ -208,6 +210,7 @@ class Matcher(wiring.Component):
         m.d.sync += [
             self.done.eq(0),
             enough.eq(0),
+            meets_own.eq(0),
             fresh.eq(0),
             head.eq(self.ends.head),
             follower.eq(self.next),
@@ -324,27 +327,27 @@ class Matcher(wiring.Component):
                     with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
                         m.d.sync += [walk.eq(Walk.COUNT), begins.eq(level)]
 
-            def look_at_carries() -> None:
-                """What carries tell in MEET comes too late for the state behind it, so that one looks."""
+            def look_at_comparisons() -> None:
+                """What comparisons tell in MEET comes too late for the state behind it, so that one looks."""
                 with m.If(self.done):
                     m.d.sync += fresh.eq(1)
                     m.next = "START"
                 with m.Elif(enough):
                     m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1), level.eq(begins)]
                     m.next = "AGAIN"
+                with m.Elif(meets_own):
+                    m.d.sync += cancel_reason.eq(Mux(walk == Walk.COUNT, Reason.FOK, Reason.SELF))
+                    residual()
 
             with m.State("FETCH"):
                 fetch()
                 m.d.sync += [maker_at.eq(pointer), last.eq(pointer == tail), follows.eq(1), meets.eq(1)]
                 m.next = "MEET"
-                look_at_carries()
+                look_at_comparisons()
 
             with m.State("MEET"):
-                m.d.sync += [
-                    pointer.eq(self.handle),
-                    cancel_reason.eq(Mux(walk == Walk.COUNT, Reason.FOK, Reason.SELF)),
-                ]
                 own = same_account & ~anonymous
+                keeps = own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)
                 # What either leaves of the other. The last carry of a subtraction is there sooner than what a
                 # comparison says that looks at all bits for equality, too.
                 taker_left, maker_left, lacks_left = Signal(33), Signal(33), Signal(33)
@@ -354,39 +357,37 @@ class Matcher(wiring.Component):
                     lacks_left.eq(lacks - maker.quantity),
                 ]
                 takes_maker, takes_taker = ~taker_left[-1], ~maker_left[-1]
+                pops = own | takes_maker
+                # What the order becomes if it is written: all but that is chosen without asking whose it is.
+                m.d.sync += [
+                    pointer.eq(self.handle),
+                    self.value.live.eq(~pops),
+                    self.value.quantity.eq(maker_left),
+                ]
                 with m.Switch(walk):
                     with m.Case(Walk.MATCH):
-                        with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
-                            residual()
-                        with m.Else():
-                            pops = own | takes_maker
-                            tell()
-                            m.d.comb += [self.own.eq(own), self.cut.eq(~takes_maker)]
-                            with m.If(self.room):
-                                m.d.sync += [
-                                    self.write.eq(1),
-                                    self.value.live.eq(~pops),
-                                    self.value.quantity.eq(maker_left),
-                                ]
-                                with m.If(pops):
-                                    m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
-                                with m.If(~own):
-                                    m.d.sync += remaining.eq(taker_left)
-                                m.d.sync += self.done.eq(~own & takes_taker)
-                                m.next = "FETCH"
-                                with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
-                                    residual()
-                                with m.Elif(last):
-                                    m.next = "NEXT"
-                    with m.Case(Walk.COUNT):
-                        with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
-                            residual()
-                        with m.Else():
+                        tell()
+                        m.d.comb += [self.own.eq(own), self.kept.eq(keeps), self.cut.eq(~takes_maker)]
+                        with m.If(self.room):
+                            m.d.sync += self.write.eq(~keeps)
+                            with m.If(pops & ~keeps):
+                                m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
                             with m.If(~own):
-                                m.d.sync += [lacks.eq(lacks_left), enough.eq(lacks_left[-1])]
+                                m.d.sync += remaining.eq(taker_left)
+                            m.d.sync += [
+                                self.done.eq(~own & takes_taker),
+                                meets_own.eq(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)),
+                            ]
                             m.next = "FETCH"
                             with m.If(last):
-                                m.next = "SEEK NEXT"
+                                m.next = "NEXT"
+                    with m.Case(Walk.COUNT):
+                        with m.If(~own):
+                            m.d.sync += [lacks.eq(lacks_left), enough.eq(lacks_left[-1])]
+                        m.d.sync += meets_own.eq(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST))
+                        m.next = "FETCH"
+                        with m.If(last):
+                            m.next = "SEEK NEXT"
                     with m.Default():
                         tell()
                         with m.If(self.room):
@@ -407,23 +408,23 @@ class Matcher(wiring.Component):
                     self.front.behind.eq(behind),
                 ]
                 m.next = "SEEK BEST"
-                with m.If(behind_known & ~self.done):
+                with m.If(behind_known & ~self.done & ~meets_own):
                     write_front(walk_side)
                     m.d.sync += level.eq(behind.level)
                     m.next = "AGAIN"
                     with m.If(~behind.found | ~crosses(behind.level)):
                         residual()
-                look_at_carries()
+                look_at_comparisons()
 
             with m.State("SEEK BEST"), m.If(self.settled):
                 seek()
                 m.next = "SEEKING"
 
             with m.State("SEEK NEXT"):
-                with m.If(self.settled & ~enough):
+                with m.If(self.settled & ~enough & ~meets_own):
                     seek(onward=1)
                     m.next = "SEEKING"
-                look_at_carries()
+                look_at_comparisons()
 
             with m.State("SEEKING"):
                 m.d.sync += [
