@@ -29,9 +29,9 @@ REGIONS = {
     "book": ((41, 45, 84, 93), ("appliance.core.book",)),
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
-#: sites nearest to its middle. Their rows are the 22nd, 46th, 70th and 82nd. First those that an order waits
-#: for, near the book; then two that answer to gates. Those of the log's queues answer into registers, and may
-#: be farther from it.
+#: sites nearest to its middle, and a name that begins with two of these is of the first. Their rows are the
+#: 22nd, 46th, 70th and 82nd. First those that an order waits for, near the book; then three that answer to
+#: gates. Those of the log's queues answer into registers, and may be farther from it.
 BLOCK_RAMS = {
     "appliance.core.book.queues.nexts.": (52, 62),
     "appliance.core.book.queues.prevs.": (52, 62),
@@ -39,6 +39,7 @@ BLOCK_RAMS = {
     "appliance.core.book.store.": (75, 70),
     "appliance.core.book.queues.levels.": (46, 62),
     "appliance.link.incoming.": (48, 46),
+    "appliance.link.": (20, 46),
     "appliance.core.log.ends.tree.": (92, 46),
     "appliance.core.log.cores.queue_0.": (22, 54),
     "appliance.core.log.cores.queue_1.": (22, 38),
@@ -46,7 +47,6 @@ BLOCK_RAMS = {
     "appliance.core.log.cores.queue_3.": (104, 38),
     "appliance.core.log.cores.queue_4.": (104, 54),
     "appliance.core.log.ends.": (80, 42),
-    "appliance.link.": (20, 46),
 }
 
 

@@ -57,7 +57,11 @@ for bel in every(ctx.getBels()):
         place = ctx.getBelLocation(bel)
         rams[bel] = place.x, place.y
 for prefix, (x, y) in plan["block_rams"].items():
-    names = sorted(name for name, cell in cells.items() if cell.type == "DP16KD" and name.startswith(prefix))
+    names = sorted(
+        name
+        for name, cell in cells.items()
+        if cell.type == "DP16KD" and name.startswith(prefix) and name not in fixed
+    )
     near = sorted(rams, key=lambda bel: abs(rams[bel][0] - x) + abs(rams[bel][1] - y))
     for name, bel in zip(names, near, strict=False):
         fixed[name] = bel
