@@ -396,6 +396,9 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         (10, [(0, 50)], new(1, BUY, 50, 3)),
         (9, [(0, 50)], new(1, BUY, 50, 3, time_in_force=TimeInForce.IOC)),
         (12, [(0, 50), (2, 60)], new(1, BUY, 60, 3)),
+        (8, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_NEWEST)),
+        (8, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_BOTH)),
+        (10, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_OLDEST)),
         (5, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.POST_ONLY)),
         (13, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.FOK)),
         (6 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, account=5)),
@@ -408,7 +411,7 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
 )
 def test_cycles_that_a_command_costs_those_behind_it(cycles, before, then):
     """The table in docs/book.md."""
-    makers = [new(h, SELL, price, 2) for h, price in before]
+    makers = [new(h, SELL, price, 2, account=1) for h, price in before]
     calm = [new(100 + h, BUY, 2, 1) for h in range(40)]  # so that what is behind the best is known
     behind = [new(160 + h, BUY, 1, 1) for h in range(14)]
     commands = [*opened(), *makers, *calm, then, *behind]
