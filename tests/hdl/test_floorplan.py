@@ -96,6 +96,17 @@ def test_block_rams_take_the_nearest_free_sites_group_by_group(tmp_path, monkeyp
     plan["block_rams"] = {"link.in.": (5, 0), "link.": (5, 0), "log.": (5, 0)}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     monkeypatch.setenv("HAWSE_PLAN", str(tmp_path / "plan.json"))
-    ctx = Context(["log.a", "link.out.a", "link.in.a", "else.a"], [1, 4, 5, 7])
+    log = ["log.lane10", "log.lane2_bank1", "log.lane2_bank0"]
+    ctx = Context([*log, "link.out.a", "link.in.a", "else.a"], [1, 4, 5, 7, 8, 20])
     runpy.run_path(str(floorplan.script()), init_globals={"ctx": ctx})
-    assert ctx.placed == {"link.in.a": 5, "link.out.a": 4, "log.a": 7}
+    # Within a group, side by side in the order of their names.
+    own = {"log.lane2_bank0": 1, "log.lane2_bank1": 7, "log.lane10": 8}
+    assert ctx.placed == {"link.in.a": 5, "link.out.a": 4, **own}
+
+
+def test_more_block_rams_than_sites_are_refused(tmp_path, monkeypatch):
+    plan = {"sites": {}, "regions": {}, "cores": {}, "block_rams": {"log.": (0, 0)}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    monkeypatch.setenv("HAWSE_PLAN", str(tmp_path / "plan.json"))
+    with pytest.raises(ValueError, match="shorter"):
+        runpy.run_path(str(floorplan.script()), init_globals={"ctx": Context(["log.a", "log.b"], [1])})
