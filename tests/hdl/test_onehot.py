@@ -21,7 +21,7 @@ class Light(wiring.Component):
         m = Module()
         states = OneHot(m, "light", "RED", "GREEN", "AMBER")
         other = Signal(2)
-        self.bits = states.bits
+        self.states = states
         with m.Switch(states.bits):
             with states.at("RED"), m.If(self.go):
                 states.next = "GREEN"
@@ -42,7 +42,7 @@ def test_one_state_after_another():
     async def bench(ctx):
         for go in (0, 1, 1, 1, 1, 0):
             ctx.set(dut.go, go)
-            seen.append((ctx.get(dut.bits), ctx.get(dut.green)))
+            seen.append((ctx.get(dut.states.bits), ctx.get(dut.green)))
             await ctx.tick()
 
     sim = Simulator(dut)
@@ -58,8 +58,8 @@ def test_synthesis_is_told_that_its_states_exclude_each_other_and_of_nothing_els
     assert set(told) == {r"\light_onehot"}
 
 
-@pytest.mark.filterwarnings("ignore:.*created but never used")
 def test_a_state_that_there_is_not():
-    states = OneHot(Module(), "light", "RED")
+    dut = Light()
+    describe(dut)
     with pytest.raises(KeyError, match="BLUE"):
-        states.next = "BLUE"
+        dut.states.next = "BLUE"
