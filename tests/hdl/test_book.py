@@ -24,7 +24,6 @@ from hawse.wire import (
 )
 from hawse.wire.dtypes import COMMAND, FENCE, HELLO, REPORT, flags, make, records
 from hawse_hdl.book import Book
-from hawse_hdl.core import Core
 
 SMALL = Geometry(instruments=2, levels=1024, orders=64)
 EPOCH = 77
@@ -86,10 +85,9 @@ def comparable(beats):
 
 
 class Beats(list):
-    def __init__(self, items, hashed, offers=()):
+    def __init__(self, items, hashed):
         super().__init__(items)
         self.hashed = hashed
-        self.offers = offers  # cycle in which each was first offered
 
 
 def golden(commands, geometry):
@@ -100,14 +98,14 @@ def golden(commands, geometry):
     return comparable(Beats(beats[:-2], hashed=True))
 
 
-def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut=None):
+def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
     """Drive a Book in the Amaranth simulator; returns its beats and what it did, cycle by cycle."""
-    dut = dut or Book(geometry)
+    dut = Book(geometry)
     reset = Signal()
     rng = random.Random(seed)
     pending = words(commands)
     patience = 20_000 + geometry.instruments * geometry.levels + 60 * len(pending)
-    beats, offers, busy, stamps = [], [], [], []
+    beats, busy, stamps = [], [], []
 
     async def bench(ctx):
         nonlocal pending
@@ -124,8 +122,6 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut
             if ctx.get(dut.beats.valid):
                 payload = ctx.get(dut.beats.payload)
                 assert held in (None, payload), "an offered beat changed"
-                if held is None:
-                    offers.append(cycle)
                 held = None if ready else payload
                 if ready:
                     beats.append(payload.to_bytes(32, "little"))
@@ -146,7 +142,6 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut
                 await ctx.tick()
                 ctx.set(reset, 0)
                 beats.clear()
-                offers.clear()
                 held, offered, cycle = None, False, 0
                 continue
             await ctx.tick()
@@ -156,7 +151,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
-    return Beats(beats, hashed=False, offers=offers), busy, stamps
+    return Beats(beats, hashed=False), busy, stamps
 
 
 def check(commands, geometry=SMALL, **options):
@@ -356,15 +351,6 @@ def test_cycles_to_the_reports():
     assert delays([*opened(), *makers, new(9, BUY, 7, 8)]) == [6, 10, 12, 14, 16]
 
 
-def test_a_report_leaves_the_core_in_the_cycle_in_which_it_leaves_the_book():
-    """So what is promised at the ports of the core is that: 6 cycles to a report, 10 to the first fill."""
-    makers = [new(h, SELL, 7, 2) for h in range(4)]
-    commands = [*opened(), *makers, new(9, BUY, 7, 8)]
-    beats, _, stamps = run(commands, SMALL, dut=Core(SMALL, hash_cores=1))
-    assert [offer - stamps[-1] for offer in beats.offers[-5:]] == [6, 10, 12, 14, 16]
-    assert [int(r["left"]) - int(r["accepted"]) for r in reports(beats)[-5:]] == [6, 10, 12, 14, 16]
-
-
 @pytest.mark.parametrize("further", [1, 40, 1025])
 def test_the_next_level_takes_as_long_however_far_it_is(further):
     geometry = Geometry(instruments=1, levels=2048, orders=64)
@@ -396,9 +382,6 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         (10, [(0, 50)], new(1, BUY, 50, 3)),
         (9, [(0, 50)], new(1, BUY, 50, 3, time_in_force=TimeInForce.IOC)),
         (12, [(0, 50), (2, 60)], new(1, BUY, 60, 3)),
-        (8, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_NEWEST)),
-        (8, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_BOTH)),
-        (10, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_OLDEST)),
         (5, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.POST_ONLY)),
         (13, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.FOK)),
         (6 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, account=5)),
@@ -411,7 +394,7 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
 )
 def test_cycles_that_a_command_costs_those_behind_it(cycles, before, then):
     """The table in docs/book.md."""
-    makers = [new(h, SELL, price, 2, account=1) for h, price in before]
+    makers = [new(h, SELL, price, 2) for h, price in before]
     calm = [new(100 + h, BUY, 2, 1) for h in range(40)]  # so that what is behind the best is known
     behind = [new(160 + h, BUY, 1, 1) for h in range(14)]
     commands = [*opened(), *makers, *calm, then, *behind]
