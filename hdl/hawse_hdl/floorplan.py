@@ -22,31 +22,31 @@ PLACES = ((2, 24), (2, -24), (43, -24), (84, -24), (84, 24))
 WIDTH = 41
 #: Share of its cells that has to lie there.
 LEAST = 0.99
-#: Left, top, right and bottom of a region; the gates and flip-flops there, by the beginning of their names.
+#: Left, top, right and bottom of a region; what lies there, block RAMs apart, by the beginning of its name.
 REGIONS = {
     "link": ((2, 38, 46, 55), ("uart.", "appliance.link.")),
     "log": ((2, 32, 124, 62), ("appliance.core.log.",)),
-    "book": ((41, 45, 84, 93), ("appliance.core.book.",)),
+    "book": ((41, 45, 84, 93), ("appliance.core.book",)),
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
-#: sites nearest to its middle. Their rows are the 22nd, 46th, 70th and 82nd. First those that an order waits
-#: for, near the book; then two that answer to gates. Those of the log's queues answer into registers, and may
-#: be farther from it.
+#: sites nearest to its middle, and a name that begins with two of these is of the first. Their rows are the
+#: 22nd, 46th, 70th and 82nd. First what answers to gates of the link and the log, then what does to those of
+#: the book. The log's queues answer into registers, and may be farther from it.
 BLOCK_RAMS = {
-    "appliance.core.book.queues.nexts.": (52, 62),
-    "appliance.core.book.queues.prevs.": (52, 62),
-    "appliance.core.book.bitmap.": (50, 76),
-    "appliance.core.book.store.": (75, 70),
-    "appliance.core.book.queues.levels.": (46, 62),
-    "appliance.link.incoming.": (48, 46),
-    "appliance.core.log.ends.tree.": (92, 46),
-    "appliance.core.log.cores.queue_0.": (22, 54),
-    "appliance.core.log.cores.queue_1.": (22, 38),
-    "appliance.core.log.cores.queue_2.": (84, 46),
-    "appliance.core.log.cores.queue_3.": (104, 38),
-    "appliance.core.log.cores.queue_4.": (104, 54),
-    "appliance.core.log.ends.": (80, 42),
-    "appliance.link.": (20, 46),
+    "appliance.link.incoming.": (40, 46),
+    "appliance.link.": (34, 46),
+    "appliance.core.log.ends.tree.": (96, 46),
+    "appliance.core.book.queues.nexts.": (56, 70),
+    "appliance.core.book.queues.prevs.": (56, 70),
+    "appliance.core.book.bitmap.": (50, 82),
+    "appliance.core.book.store.": (78, 76),
+    "appliance.core.book.queues.levels.": (56, 64),
+    "appliance.core.log.cores.queue_0.": (14, 46),
+    "appliance.core.log.cores.queue_1.": (22, 22),
+    "appliance.core.log.cores.queue_2.": (64, 22),
+    "appliance.core.log.cores.queue_3.": (104, 22),
+    "appliance.core.log.cores.queue_4.": (116, 70),
+    "appliance.core.log.ends.": (84, 22),
 }
 
 

@@ -57,9 +57,17 @@ for bel in every(ctx.getBels()):
         place = ctx.getBelLocation(bel)
         rams[bel] = place.x, place.y
 for prefix, (x, y) in plan["block_rams"].items():
-    names = sorted(name for name, cell in cells.items() if cell.type == "DP16KD" and name.startswith(prefix))
-    near = sorted(rams, key=lambda bel: abs(rams[bel][0] - x) + abs(rams[bel][1] - y))
-    for name, bel in zip(names, near, strict=False):
+    names = sorted(
+        (
+            name
+            for name, cell in cells.items()
+            if cell.type == "DP16KD" and name.startswith(prefix) and name not in fixed
+        ),
+        key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)],
+    )
+    near = sorted(rams, key=lambda bel: abs(rams[bel][0] - x) + abs(rams[bel][1] - y))[: len(names)]
+    near.sort(key=lambda bel: (rams[bel][1], rams[bel][0]))  # so that bits of a word lie side by side
+    for name, bel in zip(names, near, strict=True):
         fixed[name] = bel
         del rams[bel]
 
@@ -71,12 +79,11 @@ for name, bel in fixed.items():
 regions = plan["regions"] | {core: (box, [core + "."]) for core, box in plan["cores"].items()}
 where = {}
 for name, cell in cells.items():
-    if name in fixed or cell.type not in LOGIC:
+    if name in fixed or cell.type not in (*LOGIC, "TRELLIS_RAMW"):
         continue
-    if cell.type == "TRELLIS_FF" or mode(cell) == "LOGIC":
-        for region, (_, prefixes) in regions.items():
-            if name.startswith(tuple(prefixes)):
-                where[name] = region
+    for region, (_, prefixes) in regions.items():
+        if name.startswith(tuple(prefixes)):
+            where[name] = region
 for flop, gate in pairs:
     if flop in where and gate in where:
         where[gate] = where[flop]

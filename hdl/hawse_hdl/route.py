@@ -32,6 +32,7 @@ from hawse.wire.schema import Geometry
 
 from . import floorplan
 from .memory import NO_COLLISION
+from .onehot import OneHot
 
 #: How ECP5 designs are placed: nextpnr's two placers, and :mod:`.floorplan`, which uses both and is the
 #: default for the appliance where nextpnr has Python. Without a floorplan only the electrostatic one leaves
@@ -229,7 +230,10 @@ def _version(tool: str) -> str:
 
 def describe(top: Elaboratable) -> str:
     """``top`` as it is synthesized, as RTLIL."""
-    return str(rtlil.convert(top, name="top", emit_src=False, platform=BlockRams()))
+    text = str(rtlil.convert(top, name="top", emit_src=False, platform=BlockRams()))
+    # Of a register that has one bit set, cases that look at a bit each exclude each other.
+    switch = rf"( *)switch \\\S*{OneHot.SUFFIX} "
+    return re.sub(switch, r"\1attribute \\parallel_case 1\n\g<0>", text)
 
 
 def gateware(text: str) -> str:

@@ -24,6 +24,7 @@ from hawse.wire import (
 )
 from hawse.wire.dtypes import COMMAND, FENCE, HELLO, REPORT, flags, make, records
 from hawse_hdl.book import Book
+from hawse_hdl.core import Core
 
 SMALL = Geometry(instruments=2, levels=1024, orders=64)
 EPOCH = 77
@@ -85,9 +86,10 @@ def comparable(beats):
 
 
 class Beats(list):
-    def __init__(self, items, hashed):
+    def __init__(self, items, hashed, offers=()):
         super().__init__(items)
         self.hashed = hashed
+        self.offers = offers  # cycle in which each was first offered
 
 
 def golden(commands, geometry):
@@ -98,14 +100,14 @@ def golden(commands, geometry):
     return comparable(Beats(beats[:-2], hashed=True))
 
 
-def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
+def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut=None):
     """Drive a Book in the Amaranth simulator; returns its beats and what it did, cycle by cycle."""
-    dut = Book(geometry)
+    dut = dut or Book(geometry)
     reset = Signal()
     rng = random.Random(seed)
     pending = words(commands)
     patience = 20_000 + geometry.instruments * geometry.levels + 60 * len(pending)
-    beats, busy, stamps = [], [], []
+    beats, offers, busy, stamps = [], [], [], []
 
     async def bench(ctx):
         nonlocal pending
@@ -122,6 +124,8 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
             if ctx.get(dut.beats.valid):
                 payload = ctx.get(dut.beats.payload)
                 assert held in (None, payload), "an offered beat changed"
+                if held is None:
+                    offers.append(cycle)
                 held = None if ready else payload
                 if ready:
                     beats.append(payload.to_bytes(32, "little"))
@@ -142,6 +146,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
                 await ctx.tick()
                 ctx.set(reset, 0)
                 beats.clear()
+                offers.clear()
                 held, offered, cycle = None, False, 0
                 continue
             await ctx.tick()
@@ -151,7 +156,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None):
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
-    return Beats(beats, hashed=False), busy, stamps
+    return Beats(beats, hashed=False, offers=offers), busy, stamps
 
 
 def check(commands, geometry=SMALL, **options):
@@ -351,6 +356,15 @@ def test_cycles_to_the_reports():
     assert delays([*opened(), *makers, new(9, BUY, 7, 8)]) == [6, 10, 12, 14, 16]
 
 
+def test_a_report_leaves_the_core_in_the_cycle_in_which_it_leaves_the_book():
+    """So what is promised at the ports of the core is that: 6 cycles to a report, 10 to the first fill."""
+    makers = [new(h, SELL, 7, 2) for h in range(4)]
+    commands = [*opened(), *makers, new(9, BUY, 7, 8)]
+    beats, _, stamps = run(commands, SMALL, dut=Core(SMALL, hash_cores=1))
+    assert [offer - stamps[-1] for offer in beats.offers[-5:]] == [6, 10, 12, 14, 16]
+    assert [int(r["left"]) - int(r["accepted"]) for r in reports(beats)[-5:]] == [6, 10, 12, 14, 16]
+
+
 @pytest.mark.parametrize("further", [1, 40, 1025])
 def test_the_next_level_takes_as_long_however_far_it_is(further):
     geometry = Geometry(instruments=1, levels=2048, orders=64)
@@ -382,6 +396,9 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         (10, [(0, 50)], new(1, BUY, 50, 3)),
         (9, [(0, 50)], new(1, BUY, 50, 3, time_in_force=TimeInForce.IOC)),
         (12, [(0, 50), (2, 60)], new(1, BUY, 60, 3)),
+        (8, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_NEWEST)),
+        (8, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_BOTH)),
+        (10, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_OLDEST)),
         (5, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.POST_ONLY)),
         (13, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.FOK)),
         (6 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, account=5)),
@@ -394,7 +411,7 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
 )
 def test_cycles_that_a_command_costs_those_behind_it(cycles, before, then):
     """The table in docs/book.md."""
-    makers = [new(h, SELL, price, 2) for h, price in before]
+    makers = [new(h, SELL, price, 2, account=1) for h, price in before]
     calm = [new(100 + h, BUY, 2, 1) for h in range(40)]  # so that what is behind the best is known
     behind = [new(160 + h, BUY, 1, 1) for h in range(14)]
     commands = [*opened(), *makers, *calm, then, *behind]

@@ -1,7 +1,9 @@
 """Hash cores of a floorplan: placed once a kind, then stamped onto their places."""
 
 import json
+import runpy
 from itertools import combinations
+from types import SimpleNamespace
 
 import pytest
 from hawse_hdl import floorplan
@@ -65,3 +67,46 @@ def test_what_has_no_place_is_refused(tmp_path):
         floorplan.plan(netlist(tmp_path, {k: ["a"] for k in range(6)}), placer([]), tmp_path)
     with pytest.raises(ValueError, match="1 cells of a hash core lie outside"):
         floorplan.plan(netlist(tmp_path, {0: ["a", "b"]}), placer([], step=41), tmp_path)
+
+
+class Context:
+    """What the script asks of nextpnr: ``cells`` of one block RAM each, sites in one row."""
+
+    def __init__(self, names, columns):
+        self.placed = {}
+        self.cells = [SimpleNamespace(first=name, second=self.cell(name)) for name in names]
+        self.columns = columns
+
+    def cell(self, name):
+        place = lambda _, bel: self.placed.update({name: bel})  # noqa: E731
+        return SimpleNamespace(type="DP16KD", ports=[], params=[], setAttr=place)
+
+    def getBels(self):
+        return self.columns
+
+    def getBelType(self, bel):
+        return "DP16KD"
+
+    def getBelLocation(self, bel):
+        return SimpleNamespace(x=bel, y=0)
+
+
+def test_block_rams_take_the_nearest_free_sites_group_by_group(tmp_path, monkeypatch):
+    plan = {"sites": {}, "regions": {}, "cores": {}}
+    plan["block_rams"] = {"link.in.": (5, 0), "link.": (5, 0), "log.": (5, 0)}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    monkeypatch.setenv("HAWSE_PLAN", str(tmp_path / "plan.json"))
+    log = ["log.lane10", "log.lane2_bank1", "log.lane2_bank0"]
+    ctx = Context([*log, "link.out.a", "link.in.a", "else.a"], [1, 4, 5, 7, 8, 20])
+    runpy.run_path(str(floorplan.script()), init_globals={"ctx": ctx})
+    # Within a group, side by side in the order of their names.
+    own = {"log.lane2_bank0": 1, "log.lane2_bank1": 7, "log.lane10": 8}
+    assert ctx.placed == {"link.in.a": 5, "link.out.a": 4, **own}
+
+
+def test_more_block_rams_than_sites_are_refused(tmp_path, monkeypatch):
+    plan = {"sites": {}, "regions": {}, "cores": {}, "block_rams": {"log.": (0, 0)}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    monkeypatch.setenv("HAWSE_PLAN", str(tmp_path / "plan.json"))
+    with pytest.raises(ValueError, match="shorter"):
+        runpy.run_path(str(floorplan.script()), init_globals={"ctx": Context(["log.a", "log.b"], [1])})

@@ -323,9 +323,10 @@ class Book(wiring.Component):
         matched_beat = Signal(layouts.BEAT, reset_less=True)
         was_told = Signal()
         matched = Signal()
-        # A trade of an account with itself cancels the maker; one that leaves a part of the maker is for what
-        # remains of the taker.
+        # A trade of an account with itself cancels the maker, or is not told; one that leaves a part of the
+        # maker is for what remains of the taker.
         own = Signal()
+        kept = Signal()
         cut = Signal()
         remaining = Signal.like(matcher.remaining, reset_less=True)
         report = layouts.REPORT(Signal(layouts.BEAT, name="report"))
@@ -372,6 +373,7 @@ class Book(wiring.Component):
             matched.eq(matcher.push),
             matched_beat.eq(matcher.beat),
             own.eq(matcher.own),
+            kept.eq(matcher.kept),
             cut.eq(matcher.cut),
             remaining.eq(matcher.remaining),
         ]
@@ -379,7 +381,7 @@ class Book(wiring.Component):
             queues.act.eq(told_act),
             queues.side.eq(told.side),
             outbox.cycle.eq(cycle),
-            outbox.push.eq(was_told | matched),
+            outbox.push.eq(was_told | (matched & ~kept)),
             outbox.beat.eq(Mux(was_told, told_beat, matched_beat)),
         ]
         trade = layouts.REPORT(outbox.beat)

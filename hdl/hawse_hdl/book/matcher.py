@@ -21,6 +21,7 @@ from hawse.wire import (
 
 from .. import layouts
 from ..compare import less, pairs_alike
+from ..onehot import OneHot
 from .layouts import (
     best_layout,
     ends_layout,
@@ -102,10 +103,11 @@ class Matcher(wiring.Component):
                 "row_value": Out(row_layout()),
                 "room": In(1),
                 "push": Out(1),
-                #: A trade that is the taker's ``own`` cancels its maker instead; one that is ``cut`` is for
-                #: ``remaining`` instead, and its maker is not done.
+                #: A trade that is the taker's ``own`` cancels its maker instead, or is ``kept`` back; one
+                #: that is ``cut`` is for ``remaining`` instead, and its maker is not done.
                 "beat": Out(layouts.BEAT),
                 "own": Out(1),
+                "kept": Out(1),
                 "cut": Out(1),
                 "remaining": Out(32),
             }
@@ -147,6 +149,38 @@ class Matcher(wiring.Component):
             cannot_rest.eq(new & time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)),
         ]
 
+        states = OneHot(
+            m,
+            "matcher",
+            "START",
+            "END",
+            "LEVEL",
+            "HEAD",
+            "FETCH",
+            "MEET",
+            "AGAIN",
+            "NEXT",
+            "SEEK BEST",
+            "SEEK NEXT",
+            "SEEKING",
+            "RESIDUAL",
+            "REST",
+            "RESTED",
+            "LOAD",
+            "LOAD QUEUE",
+            "LOAD HEAD",
+            "LOAD FETCH",
+            "LOAD CHECK",
+            "ROW",
+            "REFILL",
+            "SCAN",
+            "SCANNED",
+            "VICTIM",
+            "REMOVE",
+            "TOTAL",
+            "ANSWER",
+            "BATCH",
+        )
         # Which of the states that tell has come: else RESIDUAL, TOTAL or ANSWER.
         meets = Signal()  # stays set behind its command: only what goes with ``push`` may ask it
         removes = Signal()
@@ -173,6 +207,7 @@ class Matcher(wiring.Component):
         m.d.comb += self.remaining.eq(remaining)
         lacks = Signal(32, reset_less=True)  # to be counted yet, less one
         enough = Signal()  # has been counted
+        meets_own = Signal()  # the order at hand was of the taker's account, which ends the walk
         # Why the rest of an order is cancelled, if it is: chosen before it is known whether it is.
         cancel_reason = Signal(Reason)
         unfilled = Mux(fills_or_kills, Reason.FOK, Reason.IOC)
@@ -208,6 +243,7 @@ class Matcher(wiring.Component):
         m.d.sync += [
             self.done.eq(0),
             enough.eq(0),
+            meets_own.eq(0),
             fresh.eq(0),
             head.eq(self.ends.head),
             follower.eq(self.next),
@@ -235,11 +271,11 @@ class Matcher(wiring.Component):
 
         def residual() -> None:
             m.d.sync += meets.eq(0)
-            m.next = "RESIDUAL"
+            states.next = "RESIDUAL"
 
         def finish() -> None:
             m.d.sync += self.done.eq(1)
-            m.next = "END"
+            states.next = "END"
 
         def seek(onward: int = 0) -> None:
             m.d.sync += [self.seek.eq(1), self.onward.eq(onward)]
@@ -253,8 +289,8 @@ class Matcher(wiring.Component):
         def fetch() -> None:
             m.d.sync += [maker.eq(self.record), alike.eq(pairs_alike(self.record.account, taker.account))]
 
-        with m.FSM(name="matcher"):
-            with m.State("START"):
+        with m.Switch(states.bits):
+            with states.at("START"):
                 m.d.sync += [
                     fresh.eq(~self.active),
                     closes.eq(0),
@@ -281,70 +317,70 @@ class Matcher(wiring.Component):
                         ]
                         # In case that the level at the bound has emptied.
                         seek()
-                        m.next = "LEVEL"
+                        states.next = "LEVEL"
                     with m.Case(Opcode.LOAD):
                         m.d.sync += [level.eq(taker.level), pointer.eq(own_handle)]
-                        m.next = "LOAD"
+                        states.next = "LOAD"
                     with m.Case(Opcode.MASS_CANCEL):
-                        m.next = "REFILL"
+                        states.next = "REFILL"
                     with m.Case(Opcode.STATE):
                         m.d.sync += self.row_write.eq(1)
-                        m.next = "ROW"
+                        states.next = "ROW"
                     with m.Case(Opcode.DUMP):
                         m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY)]
-                        m.next = "SEEK BEST"
+                        states.next = "SEEK BEST"
                     with m.Default():
-                        m.next = "ANSWER"
+                        states.next = "ANSWER"
 
-            with m.State("END"):
+            with states.at("END"):
                 # The last writes are made; what waits in the pipeline is read again.
                 m.d.sync += fresh.eq(1)
-                m.next = "START"
+                states.next = "START"
 
             # Matching, and walks along the queues.
 
-            with m.State("LEVEL"):
+            with states.at("LEVEL"):
                 m.d.sync += [heads.eq(1), price.eq(task.row.base + level)]
-                m.next = "HEAD"
+                states.next = "HEAD"
 
-            with m.State("HEAD"):
+            with states.at("HEAD"):
                 m.d.sync += [
                     pointer.eq(head),
                     tail.eq(last_in_level),
                     cancel_reason.eq(Reason.POST_ONLY),
                 ]
                 with m.If(~occupied):
-                    m.next = "NEXT"
+                    states.next = "NEXT"
                     with m.If(searched & ~behind_known):
-                        m.next = "SEEKING"
+                        states.next = "SEEKING"
                 with m.Elif((walk == Walk.MATCH) & posts):
                     residual()
                 with m.Else():
-                    m.next = "FETCH"
+                    states.next = "FETCH"
                     with m.If((walk == Walk.MATCH) & fills_or_kills & ~counted):
                         m.d.sync += [walk.eq(Walk.COUNT), begins.eq(level)]
 
-            def look_at_carries() -> None:
-                """What carries tell in MEET comes too late for the state behind it, so that one looks."""
+            def look_at_comparisons() -> None:
+                """What comparisons tell in MEET comes too late for the state behind it, so that one looks."""
                 with m.If(self.done):
                     m.d.sync += fresh.eq(1)
-                    m.next = "START"
+                    states.next = "START"
                 with m.Elif(enough):
                     m.d.sync += [walk.eq(Walk.MATCH), counted.eq(1), level.eq(begins)]
-                    m.next = "AGAIN"
+                    states.next = "AGAIN"
+                with m.Elif(meets_own):
+                    m.d.sync += cancel_reason.eq(Mux(walk == Walk.COUNT, Reason.FOK, Reason.SELF))
+                    residual()
 
-            with m.State("FETCH"):
+            with states.at("FETCH"):
                 fetch()
                 m.d.sync += [maker_at.eq(pointer), last.eq(pointer == tail), follows.eq(1), meets.eq(1)]
-                m.next = "MEET"
-                look_at_carries()
+                states.next = "MEET"
+                look_at_comparisons()
 
-            with m.State("MEET"):
-                m.d.sync += [
-                    pointer.eq(self.handle),
-                    cancel_reason.eq(Mux(walk == Walk.COUNT, Reason.FOK, Reason.SELF)),
-                ]
+            with states.at("MEET"):
                 own = same_account & ~anonymous
+                keeps = own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)
                 # What either leaves of the other. The last carry of a subtraction is there sooner than what a
                 # comparison says that looks at all bits for equality, too.
                 taker_left, maker_left, lacks_left = Signal(33), Signal(33), Signal(33)
@@ -354,50 +390,48 @@ class Matcher(wiring.Component):
                     lacks_left.eq(lacks - maker.quantity),
                 ]
                 takes_maker, takes_taker = ~taker_left[-1], ~maker_left[-1]
+                pops = own | takes_maker
+                # What the order becomes if it is written: all but that is chosen without asking whose it is.
+                m.d.sync += [
+                    pointer.eq(self.handle),
+                    self.value.live.eq(~pops),
+                    self.value.quantity.eq(maker_left),
+                ]
                 with m.Switch(walk):
                     with m.Case(Walk.MATCH):
-                        with m.If(own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)):
-                            residual()
-                        with m.Else():
-                            pops = own | takes_maker
-                            tell()
-                            m.d.comb += [self.own.eq(own), self.cut.eq(~takes_maker)]
-                            with m.If(self.room):
-                                m.d.sync += [
-                                    self.write.eq(1),
-                                    self.value.live.eq(~pops),
-                                    self.value.quantity.eq(maker_left),
-                                ]
-                                with m.If(pops):
-                                    m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
-                                with m.If(~own):
-                                    m.d.sync += remaining.eq(taker_left)
-                                m.d.sync += self.done.eq(~own & takes_taker)
-                                m.next = "FETCH"
-                                with m.If(own & (taker.self_trade == SelfTrade.CANCEL_BOTH)):
-                                    residual()
-                                with m.Elif(last):
-                                    m.next = "NEXT"
-                    with m.Case(Walk.COUNT):
-                        with m.If(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)):
-                            residual()
-                        with m.Else():
+                        tell()
+                        m.d.comb += [self.own.eq(own), self.kept.eq(keeps), self.cut.eq(~takes_maker)]
+                        with m.If(self.room):
+                            m.d.sync += self.write.eq(~keeps)
+                            with m.If(pops & ~keeps):
+                                m.d.sync += self.act.eq(Mux(last, Act.EMPTY, Act.POP))
                             with m.If(~own):
-                                m.d.sync += [lacks.eq(lacks_left), enough.eq(lacks_left[-1])]
-                            m.next = "FETCH"
+                                m.d.sync += remaining.eq(taker_left)
+                            m.d.sync += [
+                                self.done.eq(~own & takes_taker),
+                                meets_own.eq(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST)),
+                            ]
+                            states.next = "FETCH"
                             with m.If(last):
-                                m.next = "SEEK NEXT"
+                                states.next = "NEXT"
+                    with m.Case(Walk.COUNT):
+                        with m.If(~own):
+                            m.d.sync += [lacks.eq(lacks_left), enough.eq(lacks_left[-1])]
+                        m.d.sync += meets_own.eq(own & (taker.self_trade != SelfTrade.CANCEL_OLDEST))
+                        states.next = "FETCH"
+                        with m.If(last):
+                            states.next = "SEEK NEXT"
                     with m.Default():
                         tell()
                         with m.If(self.room):
-                            m.next = "FETCH"
+                            states.next = "FETCH"
                             with m.If(last):
-                                m.next = "SEEK NEXT"
+                                states.next = "SEEK NEXT"
 
-            with m.State("AGAIN"):
-                m.next = "LEVEL"
+            with states.at("AGAIN"):
+                states.next = "LEVEL"
 
-            with m.State("NEXT"):  # the level at hand is empty
+            with states.at("NEXT"):  # the level at hand is empty
                 m.d.sync += [
                     meets.eq(0),  # whatever comes: that is known late
                     behind_known.eq(0),
@@ -406,26 +440,26 @@ class Matcher(wiring.Component):
                     self.front.best.eq(behind),
                     self.front.behind.eq(behind),
                 ]
-                m.next = "SEEK BEST"
-                with m.If(behind_known & ~self.done):
+                states.next = "SEEK BEST"
+                with m.If(behind_known & ~self.done & ~meets_own):
                     write_front(walk_side)
                     m.d.sync += level.eq(behind.level)
-                    m.next = "AGAIN"
+                    states.next = "AGAIN"
                     with m.If(~behind.found | ~crosses(behind.level)):
                         residual()
-                look_at_carries()
+                look_at_comparisons()
 
-            with m.State("SEEK BEST"), m.If(self.settled):
+            with states.at("SEEK BEST"), m.If(self.settled):
                 seek()
-                m.next = "SEEKING"
+                states.next = "SEEKING"
 
-            with m.State("SEEK NEXT"):
-                with m.If(self.settled & ~enough):
+            with states.at("SEEK NEXT"):
+                with m.If(self.settled & ~enough & ~meets_own):
                     seek(onward=1)
-                    m.next = "SEEKING"
-                look_at_carries()
+                    states.next = "SEEKING"
+                look_at_comparisons()
 
-            with m.State("SEEKING"):
+            with states.at("SEEKING"):
                 m.d.sync += [
                     meets.eq(0),
                     self.front.best.eq(self.found),
@@ -436,27 +470,27 @@ class Matcher(wiring.Component):
                     m.d.sync += level.eq(self.found.level)
                     with m.If(walk == Walk.MATCH):
                         write_front(walk_side)
-                    m.next = "AGAIN"
+                    states.next = "AGAIN"
                     with m.If(walk != Walk.DUMP), m.If(~self.found.found | ~crosses(self.found.level)):
                         residual()
                     with m.Elif(~self.found.found):
                         with m.If(walk_side == Side.BUY):
                             m.d.sync += walk_side.eq(Side.SELL)
-                            m.next = "SEEK BEST"
+                            states.next = "SEEK BEST"
                         with m.Else():
                             finish()
 
-            with m.State("RESIDUAL"):
+            with states.at("RESIDUAL"):
                 m.d.sync += [pointer.eq(own_handle), level.eq(taker.level)]
                 cancels = cannot_rest | cancel_reason.matches(Reason.SELF, Reason.POST_ONLY)
                 with m.If(~cancels):
-                    m.next = "REST"
+                    states.next = "REST"
                 with m.Else():
                     tell()
                     with m.If(self.room):
                         finish()
 
-            with m.State("REST"):
+            with states.at("REST"):
                 m.d.sync += [
                     self.act.eq(Act.ENTER),
                     self.act_side.eq(taker.side),
@@ -467,32 +501,32 @@ class Matcher(wiring.Component):
                     self.front.eq(task.front),
                 ]
                 write_front(taker.side)
-                m.next = "RESTED"
+                states.next = "RESTED"
 
-            with m.State("RESTED"):  # the pipeline is to compare anew with the bounds
+            with states.at("RESTED"):  # the pipeline is to compare anew with the bounds
                 finish()
 
-            with m.State("LOAD"):
-                m.next = "LOAD QUEUE"
+            with states.at("LOAD"):
+                states.next = "LOAD QUEUE"
 
-            with m.State("LOAD QUEUE"):
+            with states.at("LOAD QUEUE"):
                 m.d.sync += heads.eq(1)
-                m.next = "LOAD HEAD"
+                states.next = "LOAD HEAD"
 
-            with m.State("LOAD HEAD"):
-                m.next = "LOAD FETCH"
+            with states.at("LOAD HEAD"):
+                states.next = "LOAD FETCH"
                 with m.If(~occupied):
                     m.d.sync += pointer.eq(own_handle)
-                    m.next = "REST"
+                    states.next = "REST"
 
-            with m.State("LOAD FETCH"):
+            with states.at("LOAD FETCH"):
                 fetch()
                 m.d.sync += pointer.eq(own_handle)
-                m.next = "LOAD CHECK"
+                states.next = "LOAD CHECK"
 
-            with m.State("LOAD CHECK"):
+            with states.at("LOAD CHECK"):
                 with m.If(maker.side == taker.side):
-                    m.next = "REST"
+                    states.next = "REST"
                 with m.Else():
                     tell()
                     with m.If(self.room):
@@ -502,16 +536,16 @@ class Matcher(wiring.Component):
 
             is_final = maker_at == geometry.orders - 1
 
-            with m.State("ROW"):
-                m.next = "TOTAL"
+            with states.at("ROW"):
+                states.next = "TOTAL"
                 with m.If(command.quantity == InstrumentState.LOADING):
                     # What is loaded next may cross: a bound left over could meet orders of the other side.
                     m.d.sync += self.front_write.eq(~0)
-                    m.next = "REFILL"
+                    states.next = "REFILL"
 
-            with m.State("REFILL"):
+            with states.at("REFILL"):
                 m.d.sync += [maker_at.eq(pointer - 1), scanned.eq(0), pointer.eq(pointer + 1)]
-                m.next = "SCAN"
+                states.next = "SCAN"
 
             def look_back() -> None:
                 """Return to the order before the one at hand, which is still on its way to be written."""
@@ -523,9 +557,9 @@ class Matcher(wiring.Component):
                     level.eq(self.value.level),
                     in_instrument.eq(self.value.instrument),
                 ]
-                m.next = "VICTIM"
+                states.next = "VICTIM"
 
-            with m.State("SCAN"):
+            with states.at("SCAN"):
                 # The record that has come is that of the handle before the pointer.
                 fetch()
                 concerned = maker.live & (everywhere | same_instrument)
@@ -538,30 +572,30 @@ class Matcher(wiring.Component):
                 with m.If(hit):
                     look_back()
                 with m.Elif(scanned & is_final):
-                    m.next = "SCANNED"
+                    states.next = "SCANNED"
 
-            with m.State("SCANNED"):
-                m.next = "TOTAL"
+            with states.at("SCANNED"):
+                states.next = "TOTAL"
                 with m.If(hit):
                     look_back()
 
             def scan_on() -> None:
                 m.d.sync += [pointer.eq(maker_at + 1), removes.eq(0)]
-                m.next = "REFILL"
+                states.next = "REFILL"
                 with m.If(is_final):
                     m.d.sync += in_instrument.eq(command.instrument)
-                    m.next = "TOTAL"
+                    states.next = "TOTAL"
 
-            with m.State("VICTIM"):
+            with states.at("VICTIM"):
                 m.d.sync += price.eq(self.row.base + level)
                 allowed = self.row.state.matches(InstrumentState.OPEN, InstrumentState.CANCEL_ONLY)
                 with m.If(~mass | allowed):
                     m.d.sync += removes.eq(1)
-                    m.next = "REMOVE"
+                    states.next = "REMOVE"
                 with m.Else():
                     scan_on()
 
-            with m.State("REMOVE"):
+            with states.at("REMOVE"):
                 with m.If(mass):
                     tell()
                 with m.If(self.room):
@@ -574,21 +608,21 @@ class Matcher(wiring.Component):
                     ]
                     scan_on()
 
-            with m.State("TOTAL"):
+            with states.at("TOTAL"):
                 tell()
                 with m.If(self.room):
                     finish()
 
-            with m.State("ANSWER"):
+            with states.at("ANSWER"):
                 tell()
                 with m.If(self.room):
                     with m.If(opcode == Opcode.CLOSE):
                         m.d.sync += closes.eq(1)
-                        m.next = "BATCH"
+                        states.next = "BATCH"
                     with m.Else():
                         finish()
 
-            with m.State("BATCH"):
+            with states.at("BATCH"):
                 tell()
                 with m.If(self.room):
                     finish()

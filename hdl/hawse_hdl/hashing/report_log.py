@@ -27,11 +27,11 @@ class ReportLog(wiring.Component):
     BATCH beat likewise with leaves, records, epoch and root, and the log is empty again. All other beats
     pass untouched. What comes behind a FENCE waits in a queue of beats, while its records are hashed already.
 
-    Latency: 1 cycle while no FENCE or BATCH waits. Theirs, from the moment that they come in, is below
-    ``(depth / 64 + 3 + joins + waiting) * (13 * max(18, 24 / rounds) + 2)`` cycles, where ``joins`` is how
-    many nodes lie above the last leaf (at most log2 of the leaves) and ``waiting`` how many FENCEs and
-    BATCHes before it have not left. In an idle log it is a hash of the chunk that they cut, of each join and
-    of the digest.
+    Latency: none while nothing waits inside, 1 cycle behind what does. That of a FENCE or BATCH, from the
+    moment that it comes in, is below ``(depth / 64 + 3 + joins + waiting) * (13 * max(18, 24 / rounds) + 2)``
+    cycles, where ``joins`` is how many nodes lie above the last leaf (at most log2 of the leaves) and
+    ``waiting`` how many FENCEs and BATCHes before it have not left. In an idle log it is a hash of the chunk
+    that they cut, of each join and of the digest.
     Initiation interval: 1 beat; behind full queues ``64 * cores`` records every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept.  Reset: an empty log; beats inside are lost.
@@ -181,10 +181,12 @@ class ReportLog(wiring.Component):
 
         valid = Signal()  # ``beat`` is to leave
         goes = Signal()  # it can
+        spared = Signal()  # ``spare`` is to leave
+        direct = Signal()  # nothing waits: what comes leaves in the same cycle
         with m.FSM() as out:
             with m.State("pass"), m.If(~valid | goes):
                 m.d.comb += take.eq(1)
-                m.d.sync += [beat.eq(head), valid.eq(there)]
+                m.d.sync += [beat.eq(head), valid.eq(there & ~direct)]
                 with m.If(there & ((held == Kind.FENCE) | (held == Kind.BATCH))):
                     m.d.sync += valid.eq(0)
                     m.next = "ask"
@@ -202,17 +204,21 @@ class ReportLog(wiring.Component):
             with m.State("answer"), m.If(goes):
                 m.d.sync += beat.eq(digest)
                 m.next = "pass"
-        m.d.comb += self.idle.eq(~waiting & out.ongoing("pass") & ~self.o.valid)
+        m.d.comb += [
+            direct.eq(passes & ~stops & out.ongoing("pass") & ~(waiting | valid | spared)),
+            self.idle.eq(~waiting & out.ongoing("pass") & ~self.o.valid),
+        ]
 
         # One more place, so that whether a beat can leave is known from a register.
         spare = Signal(BEAT, reset_less=True)
-        spared = Signal()
+        leaving = Signal(BEAT)
         m.d.comb += [
             goes.eq(~spared),
-            self.o.valid.eq(valid | spared),
-            self.o.payload.eq(Mux(spared, spare, beat)),
+            leaving.eq(Mux(valid, beat, self.i.payload)),
+            self.o.valid.eq(valid | direct | spared),
+            self.o.payload.eq(Mux(spared, spare, leaving)),
         ]
         with m.If(~spared):
-            m.d.sync += spare.eq(beat)
+            m.d.sync += spare.eq(leaving)
         m.d.sync += spared.eq(self.o.valid & ~self.o.ready)
         return top
