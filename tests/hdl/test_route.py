@@ -1,5 +1,6 @@
 import json
 import subprocess
+import sys
 
 import pytest
 from amaranth.back import rtlil
@@ -92,6 +93,14 @@ def test_paths_as_table_and_json(sdf, capsys):
     assert "words" not in table and "1 more" in table
     main(["paths", str(sdf), "--slower-than", "400", "--json"])
     assert [path["signals"] for path in json.loads(capsys.readouterr().out)] == [["a", "c"], ["words", "d"]]
+
+
+def test_who_reads_the_first_paths_alone_sees_no_traceback(sdf):
+    command = [sys.executable, "-m", "hawse_hdl.build", "paths", str(sdf), "--slower-than", "400"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as paths:
+        paths.stdout.close()
+        assert paths.stderr.read() == b""
+    assert paths.returncode == 0
 
 
 CIRCLE = SDF.replace("pin/O sum_LUT4_Z/B", "sum_LUT4_Z/F sum_LUT4_Z/B").encode()
