@@ -171,9 +171,6 @@ EXPLAINED = {
         "equivalent: whether an order reaches the level behind is asked when that has become the best one, "
         "of a bound without anything behind: joining or not, it leaves that bound as it is"
     ),
-    "core.book.matcher: left of `and` ignored (`settled`); matcher.py: with m.If(self.settled & ~enough):": (
-        "equivalent: an order of the level has been read since the last change, which takes as long as that"
-    ),
 }
 
 
