@@ -35,6 +35,7 @@ class _Counters(ctypes.Structure):
             "record_level",
             "beat_level",
             "fence_cycles",
+            "log_cycles",
         )
     ]
 
@@ -197,6 +198,14 @@ class RtlBackend:
     def fence_cycles(self) -> int:
         """Longest time from a FENCE or CLOSE that was taken to its first beat."""
         return int(self._counters().fence_cycles)
+
+    @property
+    def log_cycles(self) -> int:
+        """Longest time that the report log kept a record from leaving, beside the shortest since a reset.
+
+        The shortest is none, if any record met an empty log with room behind it.
+        """
+        return int(self._counters().log_cycles)
 
     @property
     def commands(self) -> int:

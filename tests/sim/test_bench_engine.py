@@ -50,6 +50,7 @@ def test_one_flow_through_three_engines(results, tmp_path):
     assert flow["ratio"] == pytest.approx(rtl["commands_per_s"] / soft["commands_per_s"], abs=1e-4)
     assert spread(rtl["first_report_cycles"]) and rtl["first_report_cycles"]["p50"] > 0
     assert spread(rtl["first_report_cycles_empty"]) and spread(soft["ns"])
+    assert rtl["report_log_cycles"] == 0  # so the sideband's times are those of the core's ports, too
     assert soft["commands_per_s"] > 0 and flow["golden"]["commands_per_s"] > 0
     assert not flow["routed"] and flow["geometry"]["levels"] == 65536  # 64 orders do not hold it
     assert plot.read_bytes()[:4] == b"\x89PNG"

@@ -92,15 +92,15 @@ def test_a_reset_in_the_middle_of_a_permutation_leaves_no_trace(rtl, wait):
     demand_same(("rtl", "golden"), rtl.exchange(commands), golden.exchange(commands))
 
 
-def test_how_long_hashing_holds_the_book(rtl):
-    """Fences one behind the other make it wait; records alone never do."""
+def test_how_long_hashing_holds_the_book_and_a_record(rtl):
+    """Fences one behind the other make both wait; records alone never do."""
     rtl.exchange(OPENING)
     fence = make(COMMAND, opcode=Opcode.FENCE)
     rtl.exchange(np.concatenate([*(orders(500, n) for n in range(9)), fence]))
-    assert rtl.held_cycles == 0 < rtl.record_level
+    assert rtl.held_cycles == rtl.log_cycles == 0 < rtl.record_level
     rtl.exchange(np.concatenate([np.concatenate([orders(2, n), fence]) for n in range(60)]))
     assert rtl.held_cycles > 0 == rtl.full_cycles
-    assert rtl.beat_level > 0 and rtl.fence_cycles > 300
+    assert rtl.beat_level > 0 and rtl.fence_cycles > 300 and rtl.log_cycles > 300
 
 
 def rests(side, price, first):

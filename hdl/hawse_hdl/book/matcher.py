@@ -391,7 +391,7 @@ class Matcher(wiring.Component):
                 ]
                 takes_maker, takes_taker = ~taker_left[-1], ~maker_left[-1]
                 pops = own | takes_maker
-                # What the order becomes if it is written: all but that is chosen without asking whose it is.
+                # What the order becomes if it is written; its quantity does not ask whose it is.
                 m.d.sync += [
                     pointer.eq(self.handle),
                     self.value.live.eq(~pops),

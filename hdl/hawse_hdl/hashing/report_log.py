@@ -27,11 +27,12 @@ class ReportLog(wiring.Component):
     BATCH beat likewise with leaves, records, epoch and root, and the log is empty again. All other beats
     pass untouched. What comes behind a FENCE waits in a queue of beats, while its records are hashed already.
 
-    Latency: none while nothing waits inside, 1 cycle behind what does. That of a FENCE or BATCH, from the
-    moment that it comes in, is below ``(depth / 64 + 3 + joins + waiting) * (13 * max(18, 24 / rounds) + 2)``
-    cycles, where ``joins`` is how many nodes lie above the last leaf (at most log2 of the leaves) and
-    ``waiting`` how many FENCEs and BATCHes before it have not left. In an idle log it is a hash of the chunk
-    that they cut, of each join and of the digest.
+    Latency: none while nothing waits inside, 1 cycle behind a beat that does, and behind a FENCE or BATCH
+    until it has left with its digest or root. Theirs, from the moment that they come in, is below
+    ``(depth / 64 + 3 + joins + waiting) * (13 * max(18, 24 / rounds) + 2)`` cycles, where ``joins`` is how
+    many nodes lie above the last leaf (at most log2 of the leaves) and ``waiting`` how many FENCEs and
+    BATCHes before it have not left. In an idle log it is a hash of the chunk that they cut, of each join and
+    of the digest.
     Initiation interval: 1 beat; behind full queues ``64 * cores`` records every
     ``13 * max(18, 24 / rounds) + 2`` cycles.
     Ordering: kept.  Reset: an empty log; beats inside are lost.

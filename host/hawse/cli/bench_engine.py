@@ -123,7 +123,8 @@ def _rtl(
     """The RTL's figures, all commands that it was given, by burst, and its records."""
     from hawse_sim.rtl import RtlBackend  # noqa: PLC0415
 
-    recorder = _Recorder(RtlBackend(place.geometry))
+    backend = RtlBackend(place.geometry)
+    recorder = _Recorder(backend)
     loaded, empty, said = [], [], []
     with Engine(recorder, recentring=False) as engine:
         engine.reset(1)
@@ -143,6 +144,7 @@ def _rtl(
             events = engine.run(burst).events
             said.append(events)
             empty.append(_first_reports(events))
+        kept = backend.log_cycles
     messages = commands - len(bursts)
     figures = {
         "commands": messages,
@@ -152,6 +154,7 @@ def _rtl(
         "first_report_cycles": _percentiles(np.concatenate(loaded)),
         "first_report_cycles_empty": _percentiles(np.concatenate(empty)) if empty else None,
         "first_report_distribution": _distribution(np.concatenate(loaded)),
+        "report_log_cycles": kept,
     }
     return figures, recorder.commands, b"".join(records(events) for events in said)
 

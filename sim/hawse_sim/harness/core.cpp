@@ -18,8 +18,12 @@ struct Core {
     uint64_t patience;
     std::vector<Beat> beats;
     uint64_t busy_cycles = 0, held_cycles = 0, full_cycles = 0, commands = 0;
-    uint64_t record_level = 0, beat_level = 0, fence_cycles = 0;  // the largest of all
+    uint64_t record_level = 0, beat_level = 0, fence_cycles = 0, log_cycles = 0;  // the largest of all
     std::deque<uint64_t> asked;  // cycles in which FENCEs and CLOSEs came that have no answer yet
+    // Cycles from a record's way out of the book to ours: the first's, and the least and most of all less that.
+    bool timed = false;
+    uint32_t first = 0;
+    int32_t least = 0, most = 0;
 
     // Answers of the burst still to come; FENCE and BATCH are two beats each, the second of any content.
     int64_t fences = 0, batches = 0, hellos = 0;
@@ -40,15 +44,27 @@ struct Core {
                 break;
             case HAWSE_KIND_BATCH: --batches, second = true; break;
             case HAWSE_KIND_HELLO: --hellos; break;
-            default: break;
+            default: time(beat); break;
         }
+    }
+
+    // The book counts its cycles from another one than we, so that only differences mean anything.
+    void time(const Beat& beat) {
+        hawse_report report;
+        std::memcpy(&report, &beat, sizeof report);
+        const uint32_t since = static_cast<uint32_t>(model.cycles) - report.left;
+        if (!timed) first = since;
+        timed = true;
+        least = std::min(least, static_cast<int32_t>(since - first));
+        most = std::max(most, static_cast<int32_t>(since - first));
+        log_cycles = std::max<uint64_t>(log_cycles, most - least);
     }
 };
 
 }  // namespace
 
 struct Counters {
-    uint64_t cycles, busy_cycles, held_cycles, full_cycles, commands, record_level, beat_level, fence_cycles;
+    uint64_t cycles, busy_cycles, held_cycles, full_cycles, commands, record_level, beat_level, fence_cycles, log_cycles;
 };
 
 HAWSE_EXPORT void* hawse_core_new(const char* trace, uint64_t from, uint64_t to, uint64_t stall,
@@ -67,6 +83,8 @@ HAWSE_EXPORT void hawse_core_reset(void* handle, uint32_t epoch) {
     core.fences = core.batches = core.hellos = 0;
     core.second = false;
     core.asked.clear();
+    core.timed = false;
+    core.least = core.most = 0;
 }
 
 // Number of beats, which stay at `*beats` until the next call; -1 if nothing moved for `patience` cycles.
@@ -135,5 +153,5 @@ HAWSE_EXPORT void hawse_core_idle(void* handle, uint64_t cycles) {
 HAWSE_EXPORT void hawse_core_counters(void* handle, Counters* out) {
     const Core& core = *static_cast<Core*>(handle);
     *out = {core.model.cycles, core.busy_cycles, core.held_cycles, core.full_cycles,
-            core.commands, core.record_level, core.beat_level, core.fence_cycles};
+            core.commands, core.record_level, core.beat_level, core.fence_cycles, core.log_cycles};
 }
