@@ -201,10 +201,7 @@ class RtlBackend:
 
     @property
     def log_cycles(self) -> int:
-        """Longest time that the report log kept a record from leaving, beside the shortest since a reset.
-
-        The shortest is none, if any record met an empty log with room behind it.
-        """
+        """Longest time from the cycle in which the book offers a record to that in which it has left."""
         return int(self._counters().log_cycles)
 
     @property

@@ -20,16 +20,27 @@ struct Core {
     uint64_t busy_cycles = 0, held_cycles = 0, full_cycles = 0, commands = 0;
     uint64_t record_level = 0, beat_level = 0, fence_cycles = 0, log_cycles = 0;  // the largest of all
     std::deque<uint64_t> asked;  // cycles in which FENCEs and CLOSEs came that have no answer yet
-    // Cycles from a record's way out of the book to ours: the first's, and the least and most of all less that.
-    bool timed = false;
-    uint32_t first = 0;
-    int32_t least = 0, most = 0;
+    // The book counts cycles from another one than we: known from the first command since a reset that has a record.
+    bool asked_first = false, timed = false;
+    uint32_t first_seq = 0, first_cycle = 0, offset = 0;
 
     // Answers of the burst still to come; FENCE and BATCH are two beats each, the second of any content.
     int64_t fences = 0, batches = 0, hellos = 0;
     bool second = false;
 
     bool done() const { return fences <= 0 && batches <= 0 && hellos <= 0 && !second; }
+
+    void ask(const hawse_command& command) {
+        switch (command.opcode) {
+            case HAWSE_OPCODE_FENCE:
+            case HAWSE_OPCODE_CLOSE: asked.push_back(model.cycles); break;
+            case HAWSE_OPCODE_HELLO:
+            case HAWSE_OPCODE_DUMP: break;
+            default:
+                if (!asked_first) first_seq = uint32_t(command.seq), first_cycle = uint32_t(model.cycles);
+                asked_first = true;
+        }
+    }
 
     void count(const Beat& beat) {
         if (second) {
@@ -44,20 +55,19 @@ struct Core {
                 break;
             case HAWSE_KIND_BATCH: --batches, second = true; break;
             case HAWSE_KIND_HELLO: --hellos; break;
+            case HAWSE_KIND_RESTING: break;
             default: time(beat); break;
         }
     }
 
-    // The book counts its cycles from another one than we, so that only differences mean anything.
     void time(const Beat& beat) {
         hawse_report report;
         std::memcpy(&report, &beat, sizeof report);
-        const uint32_t since = static_cast<uint32_t>(model.cycles) - report.left;
-        if (!timed) first = since;
-        timed = true;
-        least = std::min(least, static_cast<int32_t>(since - first));
-        most = std::max(most, static_cast<int32_t>(since - first));
-        log_cycles = std::max<uint64_t>(log_cycles, most - least);
+        if (!timed && asked_first && report.seq == first_seq) {
+            offset = first_cycle - report.accepted;
+            timed = true;
+        }
+        if (timed) log_cycles = std::max<uint64_t>(log_cycles, uint32_t(model.cycles) - offset - report.left);
     }
 };
 
@@ -83,8 +93,7 @@ HAWSE_EXPORT void hawse_core_reset(void* handle, uint32_t epoch) {
     core.fences = core.batches = core.hellos = 0;
     core.second = false;
     core.asked.clear();
-    core.timed = false;
-    core.least = core.most = 0;
+    core.asked_first = core.timed = false;
 }
 
 // Number of beats, which stay at `*beats` until the next call; -1 if nothing moved for `patience` cycles.
@@ -112,8 +121,7 @@ HAWSE_EXPORT int64_t hawse_core_exchange(void* handle, const hawse_command* comm
         ++stuck;
         if (offering && top.commands___05Fready) {
             offering = false;
-            if (commands[at].opcode == HAWSE_OPCODE_FENCE || commands[at].opcode == HAWSE_OPCODE_CLOSE)
-                core.asked.push_back(model.cycles);
+            core.ask(commands[at]);
             ++at;
             stuck = 0;
         }
