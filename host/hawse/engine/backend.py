@@ -54,7 +54,7 @@ class Backend(Protocol):
 class Fence:
     """Answer to FENCE: commands and records since the log began, digest (32 bytes) of the log."""
 
-    tag: int
+    token: int
     commands: int
     records: int
     epoch: int
@@ -65,7 +65,7 @@ class Fence:
 class Batch:
     """Second answer to CLOSE: leaves, records and root (32 bytes) of the log that it ended."""
 
-    tag: int
+    token: int
     leaves: int
     records: int
     epoch: int
