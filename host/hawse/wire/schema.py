@@ -282,7 +282,12 @@ COMMAND = Struct(
         Field("handle", 4, 4, "order store index or NULL_HANDLE; STATE(loading): first level; LIMIT: Limit"),
         Field("tag", 8, 4, "owner's number at the engine, 0 is anonymous; REPLACE: the order's"),
         Field("price", 12, 4, "absolute ticks; STATE(loading): the new base of the band", signed=True),
-        Field("quantity", 16, 4, "lots; REPLACE, REDUCE: new remaining; STATE: the state; LIMIT: value, low half"),
+        Field(
+            "quantity",
+            16,
+            4,
+            "lots; REPLACE, REDUCE: new remaining; STATE: the state; LIMIT: value, low half",
+        ),
         Field("token", 20, 4, "FENCE: echoed; CLOSE: batch; STATE(loading): levels; LIMIT: value, high half"),
         Field("seq", 24, 8, "sequence number that its reports carry"),
     ),
