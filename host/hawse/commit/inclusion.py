@@ -155,8 +155,8 @@ def prove(
     for field, ours in (("log_records", count), ("log_leaves", len(tree)), ("log_root", tree.root)):
         theirs = getattr(header, field)
         if ours != theirs:
-            ours, theirs = (v.hex() if isinstance(v, bytes) else v for v in (ours, theirs))
-            raise NotIncluded(f"batch {header.number}: {field}: the records have {ours}, the header {theirs}")
+            what = f"the records have {_shown(ours)}, the header {_shown(theirs)}"
+            raise NotIncluded(f"batch {header.number}: {field}: {what}")
     if not 0 <= number < count:
         raise NoSuchRecord(f"record {number} of batch {header.number}, which has {count}, numbered from 0")
     leaf = bisect_right(firsts, number) - 1
@@ -224,7 +224,7 @@ def _header(given: Any) -> BatchHeader:
     names = [f.name for f in fields(BatchHeader)]
     for name in sorted({*names} ^ given.keys()):
         raise DamagedProof(f"header.{name}: {'missing' if name in names else 'a header has no such field'}")
-    values = {}
+    values: dict[str, Any] = {}
     for name in names:
         value = given[name]
         _expect(type(value) in (int, str), f"header.{name}", f"{value!r} is neither a number nor bytes")
