@@ -95,7 +95,7 @@ def test_withdrawals_prove_themselves():
         assert not withdrawals.verify(w, replace(among, sum=561), siblings)
         # The last of seven has a shorter path than of eight; the others' paths are the same.
         assert withdrawals.verify(w, replace(among, count=8), siblings) == (n < 6)
-        assert not withdrawals.verify(replace(w, id=w.id ^ 1 if n < 6 else 10), among, siblings)
+        assert not withdrawals.verify(replace(w, id=5 + (n + 1) % 7), among, siblings)
     for outside in (4, 12):
         with pytest.raises(NoSuchLeaf):
             withdrawals.verify(replace(paid[0], id=outside), among, tree.proof(0))
