@@ -235,7 +235,7 @@ class Rows:
             starts = split(rows).starts
         except ValueError as error:
             return str(error)
-        if self._kinds is not None:
+        if self._kinds is not None and len(starts):
             strange = starts[~np.isin(rows["kind"][starts], self._kinds)]
             if len(strange):
                 return f"row {strange[0]} has kind {rows['kind'][strange[0]]}, none of {self._kinds}"
