@@ -197,7 +197,7 @@ class PriceBitmap(wiring.Component):
             m.d.sync += word.eq(Mux(from_copy, copy.data, instead) & mask)
 
         def fetch(source: Value, index: Value, first: Value, behind: Value) -> None:
-            """Fetch a word, of which count the bits of ``first``, or of ``behind`` that are after ``index``."""
+            """Fetch a word; of that, the bits of ``first``, or those of ``behind`` after ``index``."""
             m.d.comb += [
                 fetches.eq(1),
                 instead.eq(source),

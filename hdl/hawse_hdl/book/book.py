@@ -30,8 +30,8 @@ class Book(wiring.Component):
     Latency: 6 cycles from a command to its report, 10 to the first fill of one that crosses.
     Initiation interval: 1; REPLACE, REDUCE and a NEW that cannot rest 2; the rest as :class:`Matcher` says.
     Ordering: reports leave in the order of the commands.
-    Reset: all instruments closed and without a window, no orders; ``commands`` is not ready until the memories
-    are cleared, a cycle for each handle, level or instrument, whichever are most.
+    Reset: all instruments closed and without a window, no orders; ``commands`` is not ready until the
+    memories are cleared, a cycle for each handle, level or instrument, whichever are most.
     Back-pressure: a stalled ``beats`` stalls the book for as long as it likes; nothing is lost.
 
     The sideband's ``left`` is the cycle in which a report is first offered on ``beats``.

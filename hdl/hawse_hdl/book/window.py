@@ -13,9 +13,9 @@ from .layouts import level_bits, row_layout, window_bits
 class WindowCheck(wiring.Component):
     """Checks the window that a STATE(loading) names: by itself, and against the rows of other instruments.
 
-    A window is a power of two of levels, ``LEAST_WINDOW`` or more, aligned to itself, inside the pool, and its
-    highest price is a 32-bit integer. Two such windows overlap if their first levels differ in no bit that
-    is above both masks.
+    A window is a power of two of levels, ``LEAST_WINDOW`` or more, aligned to itself, inside the pool, and
+    its highest price is a 32-bit integer. Two such windows overlap if their first levels differ in no bit
+    that is above both masks.
 
     Latency: ``allowed`` is for the ``first``, ``count`` and ``base`` of two cycles ago, and all rows up to
     that of two cycles ago. Initiation interval: 1 row. Ordering: that of the rows; ``begin`` forgets them.

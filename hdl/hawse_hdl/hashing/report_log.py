@@ -25,7 +25,8 @@ class ReportLog(wiring.Component):
     Records are copied to the queue of a hash core and go on at once. A FENCE beat waits until the digest of
     all records before it is there, then leaves with records and epoch filled in and the digest behind it; a
     BATCH beat likewise with leaves, records, epoch and root, and the log is empty again. All other beats
-    pass untouched; so does the one behind a HELLO, whatever it is: a BUILD. What comes behind a FENCE waits in a queue of beats, while its records are hashed already.
+    pass untouched; so does the one behind a HELLO, which is a BUILD whatever it looks like. What comes behind
+    a FENCE waits in a queue of beats, while its records are hashed already.
 
     Latency: none while nothing waits inside, 1 cycle behind a beat that does, and behind a FENCE or BATCH
     until it has left with its digest or root. Theirs, from the moment that they come in, is below
