@@ -70,9 +70,7 @@ def _commands(rows: Array, first: int, signers: Signers) -> bytes:
     return leaves.tobytes()
 
 
-def outcome_leaves(
-    first: int, inputs: int, refusals: Sequence[Refusal], sent: Sequence[Sent]
-) -> list[bytes]:
+def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: Sequence[Sent]) -> list[bytes]:
     """Hash of each input's outcome leaf.
 
     Args:
@@ -88,9 +86,7 @@ def outcome_leaves(
     ]
     for r in refusals:
         numbers = _wide(r.have), _wide(r.need)
-        leaves[r.seq - first] = pack(
-            0x80, 2, r.seq, r.reason, r.detail, *numbers, NULL_HANDLE, 0, _ZERO, 0
-        )
+        leaves[r.seq - first] = pack(0x80, 2, r.seq, r.reason, r.detail, *numbers, NULL_HANDLE, 0, _ZERO, 0)
     for s in sent:
         numbers, handle = (_wide(s.have), _wide(s.need)), s.order.handle
         leaves[s.seq - first] = pack(
