@@ -296,7 +296,7 @@ COMMAND = Struct(
 ORDER = Struct(
     "order",
     40,
-    "What the driver is told: a command that names its order by the user's id; only LOAD's handle is read.",
+    "What the driver is told: a command that names its order by the user's id; LOAD and STATE need a handle.",
     (*COMMAND.fields, Field("order_id", 32, 8, "the user's order id")),
 )
 

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 #: Mid price at the start, in ticks of 0.005.
 START = 33_504
-#: Geometry that holds every flow: one instrument, its band from price 0.
-GEOMETRY = Geometry(instruments=1, levels=65536, orders=65536, account_bits=12)
+#: Geometry that holds every flow: one instrument, the whole pool its window, its band from price 0.
+GEOMETRY = Geometry(instruments=1, pool=65536, orders=65536, tag_bits=12)
 
 NEW, CANCEL, MODIFY = 0, 1, 2
 #: A message of the benchmark's C interface: its kind and one of three bodies, 40 bytes.
