@@ -7,7 +7,7 @@ from heapq import heappop
 import numpy as np
 from numpy.typing import NDArray
 
-from hawse.keys.eip712 import canonical
+from hawse.keys.eip712 import NO_STRUCT
 from hawse.keys.members import MEMBERS
 from hawse.keys.messages import MESSAGE, REDUCE_ONLY, MessageKind, split
 from hawse.risk.margin import MONEY_MAX, MoneyOverflow, reservation
@@ -116,64 +116,61 @@ class Admitter:
         self.sent: list[Sent] = []
         self.refusals: list[Refusal] = []
 
-    def admit(self, rows: Array, signers: Sequence[bytes | None]) -> None:
-        """Judge messages (rows of MESSAGE), each with the address that signed it, None if none did."""
+    def admit(self, rows: Array, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> None:
+        """Judge messages (rows of MESSAGE).
+
+        Args:
+            rows: of m messages.
+            signers: address that signed each, None if none did.
+            structs: struct hash of each, zeros where it is no message.
+        """
         heads = rows[split(rows).starts]
         columns = zip(*(heads[name].tolist() for name in _COLUMNS), strict=True)
-        formed = _well_formed(rows, heads).tolist()
-        for at, (good, signer, row) in enumerate(zip(formed, signers, columns, strict=True)):
+        formed = _carried_out(heads).tolist()
+        for at, (good, struct, signer, row) in enumerate(zip(formed, structs, signers, columns, strict=True)):
             self.seq += 1
-            if not good:
-                refusal: Refusal | None = self._malformed(heads[at])
+            if good and struct != NO_STRUCT:
+                refusal = self._message(signer, row)
             else:
-                account = self._account(row)
-                refusal = self._entrance(account, signer, row) if isinstance(account, Account) else account
-                if refusal is None:
-                    assert isinstance(account, Account)
-                    refusal = self._guarded(account, row)
+                refusal = self._refuse(Reason.REQUEST, *_what_is_wrong(heads[at]))
             if refusal is not None:
                 self.refusals.append(refusal)
 
-    def _refuse(self, reason: Reason, have: int, need: int, detail: int = 0) -> Refusal:
-        return Refusal(self.seq, reason, detail, _clamp(have), _clamp(need))
-
-    # Who it is
-
-    def _malformed(self, row: np.void) -> Refusal:
-        return self._refuse(Reason.REQUEST, *_what_is_wrong(row))
-
-    def _account(self, row: tuple[int, ...]) -> Account | Refusal:
+    def _message(self, signer: bytes | None, row: tuple[int, ...]) -> Refusal | None:
         accounts, index, generation = self._ledger.accounts, row[1], row[2]
         if not INSURANCE < index < len(accounts):
             return self._refuse(Reason.ACCOUNT, index, len(accounts))
         account = accounts[index]
         if account.generation != generation:
             return self._refuse(Reason.GONE, generation, account.generation)
-        return account
+        refusal = self._entrance(account, signer, row[3], row[4])
+        if refusal is not None:
+            return refusal
+        try:
+            return self._judge(account, row)
+        except MoneyOverflow as error:
+            return self._refuse(Reason.OVERFLOW, error.value, MONEY_MAX)
 
-    def _entrance(self, account: Account, signer: bytes | None, row: tuple[int, ...]) -> Refusal | None:
+    def _refuse(self, reason: Reason, have: int, need: int, detail: int = 0) -> Refusal:
+        return Refusal(self.seq, reason, detail, _clamp(have), _clamp(need))
+
+    def _entrance(self, account: Account, signer: bytes | None, nonce: int, expiry: int) -> Refusal | None:
         """Signature, nonce, expiry: whether the command is its owner's, and comes in time."""
         if signer != account.owner:
             if signer is None:
                 return self._refuse(Reason.SIGNATURE, 0, 1)
             return self._refuse(Reason.SIGNER, _tail(signer), _tail(account.owner))
-        nonce, expiry = row[3], row[4]
-        wrong = account.nonces.refusal(nonce, self._time)
+        nonces = account.nonces
+        wrong = nonces.refusal(nonce, self._time)
         if wrong is not None:
             return self._refuse(wrong[0], nonce, wrong[1])
-        account.nonces.use(nonce)
+        nonces.use(nonce)
         self._ledger.signed.add(account.index)
         if expiry < self._time or not expiry:
             return self._refuse(Reason.EXPIRED, expiry, self._time)
         return None
 
     # What it asks for
-
-    def _guarded(self, account: Account, row: tuple[int, ...]) -> Refusal | None:
-        try:
-            return self._judge(account, row)
-        except MoneyOverflow as error:
-            return self._refuse(Reason.OVERFLOW, error.value, MONEY_MAX)
 
     def _judge(self, account: Account, row: tuple[int, ...]) -> Refusal | None:
         kind, _, _, _, _, client_id, _, _, _, _, price, quantity, amount = row
@@ -265,12 +262,11 @@ class Admitter:
         return account.free
 
 
-def _well_formed(rows: Array, heads: Array) -> NDArray[np.bool_]:
-    """Canonical messages of a kind that is carried out, which name an order, or an amount to withdraw."""
+def _carried_out(heads: Array) -> NDArray[np.bool_]:
+    """Of a kind that is carried out, and naming an order, or an amount to withdraw."""
     withdraw = heads["kind"] == MessageKind.WITHDRAW
     return np.asarray(
-        canonical(rows)
-        & _IS_CARRIED[heads["kind"]]
+        _IS_CARRIED[heads["kind"]]
         & ((heads["kind"] != MessageKind.ORDER) | (heads["mode"] < REDUCE_ONLY))
         & (np.where(withdraw, heads["amount"], heads["client_id"]) != 0)
     )

@@ -92,7 +92,7 @@ class Commitments:
 
 
 class _Indexed:
-    """Leaves of one kind by account index, and the tree over them, brought up to date when it is asked for."""
+    """Leaves of one kind by account index, and the tree over them, which is made when it is asked for."""
 
     def __init__(self, tag: NodeTag) -> None:
         self._tree = Tree(tag)

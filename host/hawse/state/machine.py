@@ -8,6 +8,7 @@ from heapq import heappush
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hawse.commit import roots
 from hawse.commit.exits import ExitLeaf, ExitMark
@@ -115,8 +116,8 @@ class Machine:
         """The account of ``owner``, if a deposit has opened one."""
         return self._ledger.by_owner.get(owner)
 
-    def client_ids(self, handles: Array) -> Array:
-        """Client id of the order that has each handle, or had it in the last slot: uint64, as ``handles``."""
+    def client_ids(self, handles: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Client id of the order that has each handle, or had it in the last slot."""
         return self._ledger.client_ids[handles]
 
     @property
@@ -197,7 +198,7 @@ class Machine:
             refusals += [refused] if refused else []
             accumulators.append(self.deposit_accumulator)
         admitter = Admitter(self._ledger, slot.number, slot.time, self.last_seq, self._pay)
-        admitter.admit(slot.commands, signers.commands)
+        admitter.admit(slot.commands, signers.commands, signers.structs)
         self.last_seq = admitter.seq
         self._inputs += input_leaves(slot, first, signers, accumulators)
         end, token = (Opcode.FENCE, slot.number) if slot.closes is None else (Opcode.CLOSE, slot.closes)

@@ -35,13 +35,13 @@ class NonceWindow:
     def refusal(self, nonce: int, time: int) -> tuple[Reason, int] | None:
         """Why ``nonce`` may not be used at ``time``, and the nonce that is the limit, or None if it may."""
         used = self.used
-        least = max(self.floor, used[0] if len(used) == WINDOW else 0)
+        if nonce < self.floor or (used and nonce <= used[-1]):
+            least = max(self.floor, used[0] if len(used) == WINDOW else 0)
+            if nonce < least:
+                return Reason.NONCE_LOW, least
+            at = bisect_left(used, nonce)
+            return (Reason.NONCE_USED, used[-1] + 1) if used[at] == nonce else None
         most = min(time + AHEAD, LIMIT - 1)
-        if nonce < least:
-            return Reason.NONCE_LOW, least
-        at = bisect_left(used, nonce)
-        if at < len(used) and used[at] == nonce:
-            return Reason.NONCE_USED, used[-1] + 1
         return (Reason.NONCE_AHEAD, most) if nonce > most else None
 
     def use(self, nonce: int) -> None:

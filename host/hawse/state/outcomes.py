@@ -79,19 +79,17 @@ def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: S
         refusals: those that were refused.
         sent: those that went to the engine, which has answered; all others did what they asked for.
     """
-    pack = _OUTCOME.pack
-    leaves = [
-        pack(0x80, 2, seq, 0, 0, _ZERO, _ZERO, NULL_HANDLE, 0, _ZERO, 0)
-        for seq in range(first, first + inputs)
-    ]
+    pack, done = _OUTCOME.pack, {}
     for r in refusals:
         numbers = _wide(r.have), _wide(r.need)
-        leaves[r.seq - first] = pack(0x80, 2, r.seq, r.reason, r.detail, *numbers, NULL_HANDLE, 0, _ZERO, 0)
+        done[r.seq] = pack(0x80, 2, r.seq, r.reason, r.detail, *numbers, NULL_HANDLE, 0, _ZERO, 0)
     for s in sent:
-        numbers, handle = (_wide(s.have), _wide(s.need)), s.order.handle
-        leaves[s.seq - first] = pack(
-            0x80, 2, s.seq, s.reason, 0, *numbers, handle, s.filled, _wide(s.value), s.fee
-        )
+        have, need, value = _wide(s.have), _wide(s.need), _wide(s.value)
+        done[s.seq] = pack(0x80, 2, s.seq, s.reason, 0, have, need, s.order.handle, s.filled, value, s.fee)
+    leaves = [
+        done.get(seq) or pack(0x80, 2, seq, 0, 0, _ZERO, _ZERO, NULL_HANDLE, 0, _ZERO, 0)
+        for seq in range(first, first + inputs)
+    ]
     return _hashes(b"".join(leaves), _OUTCOME.size)
 
 
