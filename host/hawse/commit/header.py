@@ -25,7 +25,8 @@ SLOTS_LIMIT = 1 << 32
 #: Amounts of money stay below it.
 MONEY_LIMIT = 1 << 126
 
-_TYPES = {
+#: Solidity type of each field, in order.
+TYPES = {
     "version": "uint16",
     "number": "uint64",
     "previous_state_root": "bytes32",
@@ -131,7 +132,7 @@ class BatchHeader:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, kind = getattr(self, field.name), _TYPES[field.name]
+            value, kind = getattr(self, field.name), TYPES[field.name]
             if kind == "bytes32":
                 if not isinstance(value, bytes) or len(value) != 32:
                     raise HeaderError(field.name, value, "32 bytes")
@@ -152,10 +153,10 @@ class BatchHeader:
         Raises:
             HeaderError: they are more or fewer, or one is not of its field's type.
         """
-        if len(data) != 32 * len(_TYPES):
-            raise HeaderError("header", f"{len(data)} bytes", f"{32 * len(_TYPES)} bytes")
+        if len(data) != 32 * len(TYPES):
+            raise HeaderError("header", f"{len(data)} bytes", f"{32 * len(TYPES)} bytes")
         words = [data[at : at + 32] for at in range(0, len(data), 32)]
-        kinds = _TYPES.values()
+        kinds = TYPES.values()
         return cls(
             *(
                 w if kind == "bytes32" else int.from_bytes(w, "big", signed=kind[0] == "i")  # type: ignore[arg-type]
@@ -265,4 +266,4 @@ def _next(header: BatchHeader, field: str, value: int) -> None:
 
 
 #: EIP-712 type string of the header.
-TYPE = "BatchHeader(" + ",".join(f"{kind} {name}" for name, kind in _TYPES.items()) + ")"
+TYPE = "BatchHeader(" + ",".join(f"{kind} {name}" for name, kind in TYPES.items()) + ")"
