@@ -173,7 +173,7 @@ def split(rows: Array) -> Split:
     index = np.arange(len(rows))
     wide = _IS_WIDE[rows["kind"]]
     if not wide.any():
-        return Split(index, np.full(len(rows), -1))
+        return Split(index, np.full_like(index, -1))
     # In a run of wide kinds every other row is a body, and so is the row behind a run of odd length.
     narrow_before = np.maximum.accumulate(np.where(wide, -1, index))
     opens = wide & ((index - narrow_before) % 2 == 1)
