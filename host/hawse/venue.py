@@ -15,20 +15,20 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from hawse.commit.header import BatchHeader
+from hawse.commit.header import BatchHeader, HeaderError
 from hawse.commit.reportlog import ReportLog
 from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
 from hawse.journal import Journal, JournaledSlot, Snapshot, Snapshots
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain, struct_hashes
-from hawse.keys.signing import recover, recover_digest
+from hawse.keys.signing import recover, recover_digest, sign_digest
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.batch import BatchState
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
-from hawse.state.machine import Machine, StateError
+from hawse.state.machine import MARK, Machine, StateError
 from hawse.state.outcomes import Signers
-from hawse.state.slot import SlotInput, SlotOutcome
+from hawse.state.slot import Operation, OperationKind, SlotInput, SlotOutcome
 from hawse.wire.dtypes import records
 
 Progress = Callable[[int, int], None]
@@ -52,6 +52,13 @@ class Halted(Exception):
 
 class RecoveryFailed(EngineError):
     """The engine was lost again and again while it was rebuilt. The journal is whole: start once more."""
+
+
+def interim_mark(domain: Domain, operator: bytes, slot: int, instrument: int, mark: int) -> Operation:
+    """The word of the operator, whose private key it is, that ``mark`` is an instrument's price in a slot."""
+    kind, body = OperationKind.INTERIM_MARK, MARK.pack(instrument, mark)
+    digest = domain.digest(structs.operation(slot, kind, body))
+    return Operation(kind, body, sign_digest(digest, operator))
 
 
 def signers(slot: SlotInput, domain: Domain) -> Signers:
@@ -233,6 +240,7 @@ class Execution:
         """The batch that ``slot`` ends, or None. ``chain`` is the journal's hash after the slot's outcome.
 
         Raises:
+            Halted: a number of the header is out of bounds.
             EngineLost: as of :meth:`run`.
         """
         if slot.closes is None:
@@ -250,6 +258,10 @@ class Execution:
             journal_hash=chain,
             **state.header_fields(),
         )
+        try:
+            header.check()
+        except HeaderError as error:
+            raise Halted(slot.number, f"no contract takes its batch: {error}") from error
         self._previous_root = header.state_root
         self._first_slot = self.next_slot
         busy = int(self.engine.hello()["busy"][0])
@@ -273,6 +285,10 @@ def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[Slo
         Halted: an outcome differs.
     """
     for entry in slots:
+        if entry.board:
+            raise Halted(
+                entry.slot.number, "the board did something by itself, but not before there are rules"
+            )
         ours, burst = execution.run(entry.slot)
         if entry.outcome is None:
             yield execution.done(entry.slot, ours, burst, None)
@@ -399,7 +415,7 @@ class Venue:
             raise Halted(slot.number, "an earlier slot failed; open the venue again")
         found = self._execution.signers(slot)
         self._sound = False
-        self._journal.append_input(slot)
+        self._write_ahead(slot)
         try:
             outcome, burst = self._execution.run(slot, found)
             done = self._finish(slot, outcome, burst)
@@ -410,6 +426,13 @@ class Venue:
             done = recovered
         self._sound = True
         return done
+
+    def _write_ahead(self, slot: SlotInput) -> None:
+        try:
+            self._journal.append_input(slot)
+        except ValueError as error:  # nothing was written
+            self._sound = True
+            raise StateError(str(error)) from error
 
     def _finish(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst) -> SlotDone:
         self._journal.append_outcome(outcome)

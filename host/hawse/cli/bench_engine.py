@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from hawse.engine import Engine, EngineError, GoldenBackend, SoftBackend, split
+from hawse.engine import Engine, EngineError, GoldenBackend, SoftBackend, even_window, split
 from hawse.engine.native.bindings import Soft
 from hawse.results import record
 from hawse.wire import Geometry, Opcode, Reason
@@ -73,7 +73,8 @@ def _places(routed: Routed | None) -> list[_Place]:
     if routed is None:
         return [whole]
     geometry = routed.geometry
-    return [_Place(geometry, benchmark.START - geometry.levels // 2, geometry.orders // 2), whole]
+    _, levels = even_window(geometry, 0)
+    return [_Place(geometry, benchmark.START - levels // 2, geometry.orders // 2), whole]
 
 
 def _fits(rows: Array, place: _Place) -> bool:
@@ -313,7 +314,7 @@ def _table(found: dict[str, Any]) -> Table:
     whole = next((flow["geometry"] for flow in found["flows"].values() if not flow["routed"]), None)
     table.caption = "spreads: p50 / p99 / p99.9 / max"
     if whole:
-        table.caption += f"; *: simulated with {whole['orders']:,} orders and {whole['levels']:,} levels"
+        table.caption += f"; *: simulated with {whole['orders']:,} orders and {whole['pool']:,} levels"
     return table
 
 

@@ -14,16 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hawse.chain.errors import ChainError
+from hawse.commit.codec import CommitError
 from hawse.commit.inclusion import ProofError
 from hawse.engine import Backend, Engine, EngineError, GoldenBackend, LinkBackend, SoftBackend
 from hawse.journal import JournalError
-from hawse.keys import structs
-from hawse.keys.eip712 import Domain
-from hawse.keys.signing import sign_digest
 from hawse.keys.store import KeyStoreError
 from hawse.state.clearing import ClearingError
-from hawse.state.machine import MARK, StateError
-from hawse.state.slot import Operation, OperationKind
+from hawse.state.machine import StateError
 from hawse.state.snapshot import SnapshotError
 from hawse.venue import Halted
 from hawse.wire import Geometry
@@ -34,6 +31,7 @@ console = Console(stderr=True)
 _ERRORS = (
     ChainError,
     ClearingError,
+    CommitError,
     EngineError,
     Halted,
     JournalError,
@@ -117,13 +115,6 @@ def bar(title: str, total: int | None = None) -> Iterator[Callable[[int, int], N
             progress.update(task, completed=done, total=total)
 
         yield update
-
-
-def mark_operation(domain: Domain, operator: bytes, slot: int, instrument: int, mark: int) -> Operation:
-    """The operator's word that ``mark`` is the price of an instrument from ``slot`` on, signed by his key."""
-    kind, body = OperationKind.INTERIM_MARK, MARK.pack(instrument, mark)
-    digest = domain.digest(structs.operation(slot, kind, body))
-    return Operation(kind, body, sign_digest(digest, operator))
 
 
 def say(result: Any) -> None:

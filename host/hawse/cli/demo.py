@@ -33,11 +33,11 @@ from hawse.state.config import VenueConfig
 from hawse.state.ledger import INSURANCE, TRANSFER_BITS
 from hawse.state.machine import Machine
 from hawse.state.slot import Cut, SlotInput
-from hawse.venue import Sealed, SlotDone, Venue
+from hawse.venue import Sealed, SlotDone, Venue, interim_mark
 from hawse.wire import Geometry, Kind, Opcode, Side
 from hawse.wire.dtypes import Array, kinds
 
-from .common import bar, clear_errors, console, json_option, mark_operation, open_engine, say
+from .common import bar, clear_errors, console, json_option, open_engine, say
 
 #: Levels of the band.
 LEVELS = 32_768
@@ -193,7 +193,7 @@ class Run:
             time,
             Cut.BATCH if closes else Cut.COUNT,
             machine.batch if closes else None,
-            operations=(mark_operation(self.config.domain, _OPERATOR, number, 0, mark),) if moved else (),
+            operations=(interim_mark(self.config.domain, _OPERATOR, number, 0, mark),) if moved else (),
             deposits=deposits,
             commands=commands,
         )
