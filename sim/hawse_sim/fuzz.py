@@ -33,7 +33,7 @@ from .verilate import announce_build, build_library
 
 #: What is compared: the core with its digests and roots, or the book alone, which no hashing holds back.
 TOPS: dict[str, Callable[[Geometry], Any]] = {"core": Core, "book": Book}
-#: Few orders and levels, so that a store is full, an edge is met and windows are in each other's way in no time.
+#: Few orders and levels: a store is full, an edge is met and windows meet in no time.
 SMALL = Geometry(instruments=4, pool=1024, orders=64, tag_bits=4)
 #: A bitmap with a root of more than one bit, and longer queues.
 WIDE = Geometry(instruments=3, pool=8192, orders=256, tag_bits=12)

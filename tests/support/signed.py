@@ -1,21 +1,27 @@
 """Slots of signed commands, good and bad: what a host is fed with when its faults are tested."""
 
 import numpy as np
-from hawse.keys.eip712 import MEMBERS
-from hawse.keys.messages import USER_COMMAND, Request
+from hawse.keys.members import MEMBERS
+from hawse.keys.messages import MESSAGE, MessageKind
 from hawse.keys.signing import sign
 from hawse.keys.store import address_of, derive
+from hawse.state.admission import CARRIED
 from hawse.state.config import VenueConfig
+from hawse.state.ledger import TRANSFER_BITS
 from hawse.state.slot import Deposit, SlotInput
+from hawse.venue import interim_mark
 from hawse.wire.dtypes import Array
 
 ACCOUNTS = 6
 DEPOSIT = 10**9
 KEYS = [derive("signed slots", n) for n in range(ACCOUNTS)]
 DEPOSITS = tuple(Deposit(n, address_of(key), DEPOSIT) for n, key in enumerate(KEYS, 1))
+#: Signs marks; a venue's configuration names its address.
+OPERATOR_KEY = derive("operator of signed slots", 0)
+OPERATOR = address_of(OPERATOR_KEY)
 
 _START = 1_777_000_000_000
-_REQUESTS = list(Request)
+#: Of each kind that is carried out: ORDER, CANCEL, REPLACE, REDUCE, WITHDRAW.
 _ODDS = [0.62, 0.12, 0.12, 0.1, 0.04]
 
 
@@ -23,59 +29,63 @@ class _Users:
     """Their nonces, and the orders that they have asked for."""
 
     def __init__(self, config: VenueConfig, rng: np.random.Generator) -> None:
-        self._config, self._rng = config, rng
+        self._rng = rng
         self._nonces = [0] * ACCOUNTS
         self._orders: list[tuple[int, int]] = []
-        self._near = min(6, config.geometry.levels // 4)
+        self._near = min(6, *(i.count // 4 for i in config.instruments))
 
     def command(self, time: int, marks: dict[int, int], row: Array) -> int:
         """Fill in one command, and say which key is to sign it."""
         rng = self._rng
-        request = int(rng.choice(_REQUESTS, p=_ODDS))
+        kind = MessageKind(int(rng.choice(CARRIED, p=_ODDS)))
         account = int(rng.integers(1, ACCOUNTS + 1))
-        order_id = len(self._orders) + 1
-        if request == Request.NEW or not self._orders:
-            request = Request.NEW
-            self._orders.append((account, order_id))
-        elif request != Request.WITHDRAW:
+        client_id = len(self._orders) + 1
+        if kind is MessageKind.ORDER or not self._orders:
+            kind = MessageKind.ORDER
+            self._orders.append((account, client_id))
+        elif kind is not MessageKind.WITHDRAW:
             recent = max(0, len(self._orders) - 40)
-            account, order_id = self._orders[int(rng.integers(recent, len(self._orders)))]
+            account, client_id = self._orders[int(rng.integers(recent, len(self._orders)))]
         instrument = int(rng.choice(list(marks)))
-        price = marks[instrument] + int(rng.integers(-self._near, self._near + 1))
         values = {
             "account": account,
-            "order_id": order_id,
+            "generation": account << TRANSFER_BITS,
+            "client_id": client_id,
             "instrument": instrument,
             "side": int(rng.integers(2)),
             "time_in_force": int(rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])),
-            "self_trade": int(rng.integers(3)),
-            "price": price,
+            "mode": int(rng.integers(3)),
+            "price": marks[instrument] + int(rng.integers(-self._near, self._near + 1)),
             "quantity": int(rng.integers(1, 2000)),
             "amount": int(rng.integers(1, 10**6)),
-            "expiry": 0 if rng.random() < 0.5 else time + int(rng.integers(0, 1000)),
+            "expiry": time + int(rng.integers(0, 1000)),
             "nonce": self._nonces[account - 1] + 1,
         }
         mistake = int(rng.integers(120))
-        if mistake == 0:
-            values["nonce"] -= 1
-        elif mistake == 1:
-            values["expiry"] = time - 1
-        elif mistake == 2:
-            values["account"] = ACCOUNTS + 3
-        elif mistake == 3:
-            values["quantity"] = int(rng.choice([0, 2**32 - 1]))
-        elif mistake == 4:
-            values["price"] = int(rng.choice([-(2**31), 2**31 - 1]))
-        elif mistake == 5:
-            values["instrument"] = 7
-        row["request"] = request
-        for name in MEMBERS[Request(request)]:
-            row[name] = values[name]
+        values |= self._mistake(mistake, values, time)
+        row["kind"] = kind
+        for column in {member.column for member in MEMBERS[kind]}:
+            row[column] = values[column]
         if mistake == 6:
             return account % ACCOUNTS  # somebody else's key
-        if values["account"] == account:
+        if values["account"] == account and values["nonce"] < time:
             self._nonces[account - 1] = max(self._nonces[account - 1], values["nonce"])
         return account - 1
+
+    def _mistake(self, which: int, values: dict[str, int], time: int) -> dict[str, int]:
+        """What is wrong with a command in which a user errs."""
+        rng = self._rng
+        return {
+            0: {"nonce": values["nonce"] - 1},
+            1: {"expiry": time - 1},
+            2: {"account": ACCOUNTS + 3},
+            3: {"quantity": int(rng.choice([0, 2**32 - 1]))},
+            4: {"price": int(rng.choice([-(2**31), 2**31 - 1]))},
+            5: {"instrument": 7},
+            7: {"nonce": 2**64 - 1},
+            8: {"generation": values["generation"] + 1},
+            9: {"client_id": 1},
+        }.get(which, {})
 
 
 def signed_slots(
@@ -88,7 +98,8 @@ def signed_slots(
     first slots, half of them in the very first.
 
     Args:
-        config: of the venue; the signatures are good for its chain and contract.
+        config: of the venue, whose operator is :data:`OPERATOR`; the signatures are good for its chain and
+            contract.
         seed: of numpy's PCG64.
         count: slots; the last closes a batch.
         size: most commands of a slot.
@@ -104,12 +115,17 @@ def signed_slots(
         moved = tuple((n, m + int(rng.integers(-2, 3))) for n, m in marks.items() if rng.random() < 0.3)
         marks |= dict(moved)
         deposits = DEPOSITS[:half] if number == 0 else DEPOSITS[half + number - 1 : half + number]
-        commands = np.zeros(int(rng.integers(0, size + 1)), USER_COMMAND)
+        commands = np.zeros(int(rng.integers(0, size + 1)), MESSAGE)
         signers = [KEYS[users.command(time, marks, commands[n : n + 1])] for n in range(len(commands))]
         sign(commands, config.domain, signers)
         closes = None
         if number % batch == batch - 1 or number == count - 1:
             closed += 1
             closes = closed
-        slots.append(SlotInput(number, time, moved, deposits, commands, closes))
+        operations = tuple(interim_mark(config.domain, OPERATOR_KEY, number, *mark) for mark in moved)
+        slots.append(
+            SlotInput(
+                number, time, closes=closes, operations=operations, deposits=deposits, commands=commands
+            )
+        )
     return slots

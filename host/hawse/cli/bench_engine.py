@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from hawse.engine import Engine, EngineError, GoldenBackend, SoftBackend, even_window, split
+from hawse.engine import Engine, EngineError, GoldenBackend, SoftBackend, split
 from hawse.engine.native.bindings import Soft
 from hawse.results import record
 from hawse.wire import Geometry, Opcode, Reason
@@ -53,7 +53,7 @@ class _Place:
 
     Attributes:
         geometry: of the engines.
-        base: of the band of instrument 0, in ticks.
+        base: of the band of instrument 0, whose window is the whole pool, in ticks.
         burst: messages from FENCE to FENCE.
     """
 
@@ -73,8 +73,7 @@ def _places(routed: Routed | None) -> list[_Place]:
     if routed is None:
         return [whole]
     geometry = routed.geometry
-    _, levels = even_window(geometry, 0)
-    return [_Place(geometry, benchmark.START - levels // 2, geometry.orders // 2), whole]
+    return [_Place(geometry, benchmark.START - geometry.pool // 2, geometry.orders // 2), whole]
 
 
 def _fits(rows: Array, place: _Place) -> bool:
@@ -83,7 +82,7 @@ def _fits(rows: Array, place: _Place) -> bool:
 
     with Engine(SoftBackend(place.geometry), recentring=False) as engine:
         engine.reset(1)
-        engine.open(0, place.base)
+        engine.open(0, place.base, first=0, count=place.geometry.pool)
         for burst in bursts(rows, place.burst):
             done = engine.run(burst)
             if done.refused or (done.events["reason"] == Reason.PRICE).any():
@@ -129,7 +128,7 @@ def _rtl(
     loaded, empty, said = [], [], []
     with Engine(recorder, recentring=False) as engine:
         engine.reset(1)
-        said.append(engine.open(0, place.base).events)
+        said.append(engine.open(0, place.base, first=0, count=place.geometry.pool).events)
         for burst in bursts:
             done = engine.run(burst)
             if done.refused:

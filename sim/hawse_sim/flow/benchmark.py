@@ -334,12 +334,14 @@ def statistics(messages: Array, events: Array) -> dict[str, float]:
 
 
 def run(messages: Array, engine: Engine) -> Array:
-    """Events of ``messages``, from an engine that was reset, with the band of its instrument 0 at 0.
+    """Events of ``messages``, from an engine that was reset.
+
+    Its instrument 0 takes the whole pool as its window, with the band at 0.
 
     Raises:
         ValueError: the engine's store is too small for the flow.
     """
-    engine.open(0, 0)
+    engine.open(0, 0, first=0, count=engine.geometry.pool)
     parts = [engine.run(burst) for burst in bursts(wire_orders(messages))]
     refused = [part.refused for part in parts if part.refused]
     if refused:
