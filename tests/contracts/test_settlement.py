@@ -50,6 +50,8 @@ class Venue:
             if token == "QuoteToken":
                 self.do(self.token.functions.approve(self.contract.address, FUNDS), owner)
         self.call = self.contract.functions
+        self.assets_hash = self.call.assets_hash().call()
+        self.anchored = {}  # by number; those beyond the contract's count were anchored in another test
 
     def create(self, contract, *args):
         made = self.web3.eth.contract(abi=contract.abi, bytecode=contract.bytecode).constructor(*args)
@@ -84,27 +86,32 @@ class Venue:
 
     def header(self, **changes):
         """A header that continues the chain, consumes every deposit and owes nobody anything."""
-        number, count = self.call.batch_count().call() + 1, self.call.deposit_count().call()
-        first = self.call.next_slot().call()
+        last, count = self.anchored.get(self.call.batch_count().call()), self.call.deposit_count().call()
+        first = last.journal_last + 1 if last else 0
+        number = last.number + 1 if last else 1
         values = {
             "number": number,
-            "previous_state_root": self.call.state_root().call(),
+            "previous_state_root": last.state_root if last else GENESIS,
             "state_root": number.to_bytes(32, "big"),
-            "inputs_first": self.call.next_input().call(),
+            "inputs_first": last.inputs_first + last.inputs_count if last else 1,
             "withdrawals_first": self.call.next_withdrawal().call(),
             "deposit_index": count,
             "deposit_accumulator": self.call.deposit_accumulators(count).call(),
-            "assets_hash": self.call.assets_hash().call(),
+            "assets_hash": self.assets_hash,
             "journal_first": first,
             "journal_last": first + 9,
-            "time": max(1000 * self.now(), self.call.last_time().call()),
+            "time": max(1000 * self.now(), last.time if last else 0),
         }
         return headers.header(**values | changes)
 
     def anchor(self, **changes):
-        header = self.header(**changes)
-        self.do(self.call.anchor(astuple(header)))
-        return header
+        return self.send(self.header(**changes))[0]
+
+    def send(self, header):
+        """The header, anchored, and its receipt."""
+        receipt = self.do(self.call.anchor(astuple(header)))
+        self.anchored[header.number] = header
+        return header, receipt
 
     def anchor_paying(self, *due, **changes):
         """A batch with a withdrawal of each (owner, amount); a function that makes the claim of each."""
@@ -323,7 +330,7 @@ def test_an_anchor_keeps_two_hashes_and_where_the_next_goes_on(venue):
     header = venue.header(
         deposit_index=1, deposit_accumulator=accumulator, exit_positive=70, **headers.withdrawals(among)
     )
-    receipt = venue.do(venue.call.anchor(astuple(header)))
+    _, receipt = venue.send(header)
     digest = venue.call.digest(astuple(header)).call()
     (event,) = venue.contract.events.Anchored().process_receipt(receipt)
     assert tuple(event["args"].values()) == (1, header.state_root, header.log_root, digest)
@@ -475,7 +482,7 @@ def test_insolvent_by_one_is_refused(venue, part):
 
     for wrong in (401, 2**126 - 1):
         venue.refuses("anchor: insolvent", venue.call.anchor(astuple(header(**{part: wrong}))))
-    venue.do(venue.call.anchor(astuple(header())))
+    venue.send(header())
 
 
 def test_no_sum_of_withdrawals_overflows(venue):
@@ -648,11 +655,11 @@ STEPS = st.lists(
         st.tuples(st.just("claim"), st.integers(0, 50), st.none()),
     ),
     min_size=5,
-    max_size=25,
+    max_size=20,
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_whatever_happens_everybody_can_be_paid(fresh, steps):
     venue, tester = fresh, fresh.web3.provider.ethereum_tester
@@ -830,6 +837,7 @@ def test_a_record_of_any_leaf_is_included_and_nothing_else(venue, leaves):
     for proof in proofs:
         proof.check()
         assert included(venue, proof)
+    for proof in rng.sample(proofs, min(leaves, 4)):
         assert not included(venue, proof, record=rng.randbytes(24))
         assert not included(venue, proof, chunk=proof.chunk + bytes(24) if len(proof.chunk) < 1536 else b"")
         assert not included(venue, proof, leaf=(proof.leaf + rng.randrange(1, leaves + 1)) % (leaves + 1))

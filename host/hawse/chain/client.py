@@ -75,8 +75,8 @@ class Transaction:
 class AnchoredBatch:
     """What the contract keeps of a batch.
 
-    ``digest`` is that of its header, ``withdrawals`` the hash of its :class:`~hawse.commit.withdrawals.Range`,
-    32 bytes each.
+    ``digest`` is that of its header, ``withdrawals`` the hash of what that says of withdrawals
+    (:class:`hawse.commit.withdrawals.Range`), 32 bytes each.
     """
 
     number: int
@@ -485,7 +485,9 @@ class SettlementClient(SettlementReader):
     def move_clock(self, to: int) -> None:
         """Move a development chain's clock on to ``to``, seconds since 1970, by a block of that time.
 
-        Its clock goes on from there. Nothing happens where the chain is there already.
+        Its clock goes on from there. Nothing happens where the chain is there already. An anchor needs it
+        where its batch is ahead of the clock, and where no block was made for long: a node that makes blocks
+        for transactions only estimates one in the block before it.
 
         Raises:
             ChainError: if the node is no development chain.
@@ -639,8 +641,7 @@ def _send(web3: Web3, account: LocalAccount, fields: dict[str, Any], what: str, 
         fields = {"nonce": nonce, **_fees(web3)[0], **fields}
     transaction = {"chainId": web3.eth.chain_id, "value": 0, **fields}
     call = {"from": account.address, **{k: v for k, v in fields.items() if k in ("to", "data")}}
-    # In the block to come: the contract looks at its time.
-    transaction["gas"] = web3.eth.estimate_gas(call, "pending") * 5 // 4  # type: ignore[arg-type]
+    transaction["gas"] = web3.eth.estimate_gas(call) * 5 // 4  # type: ignore[arg-type]
     return _wait(web3, _submit(web3, account, transaction), what, timeout)
 
 

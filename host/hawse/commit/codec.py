@@ -61,10 +61,6 @@ class Int:
             return f"{self.size}s"
         return _CODES[self.size] if self.low < 0 else _CODES[self.size].upper()
 
-    def pack(self, value: int) -> bytes:
-        """The integer's bytes."""
-        return value.to_bytes(self.size, "big", signed=self.low < 0)
-
     def unpack(self, data: bytes) -> int:
         """The integer of these bytes."""
         return int.from_bytes(data, "big", signed=self.low < 0)
@@ -215,17 +211,23 @@ class _Run:
         self._get: Callable[[Any], tuple[Any, ...]] = (
             get if len(fields) > 1 else lambda record: (get(record),)
         )
-        #: Where a plain pack would write something else, or not complain.
-        self._special = [(n, k) for n, (_, k) in enumerate(fields) if not isinstance(k, Int) or not k.whole]
-        self._wide = [(n, k) for n, (_, k) in enumerate(fields) if isinstance(k, Int) and k.wide]
+        # What a plain pack would not refuse, and what it cannot do.
+        self._raw = [(n, k.size) for n, (_, k) in enumerate(fields) if isinstance(k, Raw)]
+        ints = [(n, k) for n, (_, k) in enumerate(fields) if isinstance(k, Int)]
+        self._bounded = [(n, k.low, k.high) for n, k in ints if not k.whole]
+        self._wide = [(n, k) for n, k in ints if k.wide]
 
     def encode(self, record: Packed) -> bytes:
         values = list(self._get(record))
         try:
-            if not all([kind.allows(values[n]) for n, kind in self._special]):
-                raise ValueError
+            for n, size in self._raw:
+                if len(values[n]) != size:
+                    raise ValueError
+            for n, low, high in self._bounded:
+                if not low <= values[n] <= high:
+                    raise ValueError
             for n, kind in self._wide:
-                values[n] = kind.pack(values[n])
+                values[n] = values[n].to_bytes(kind.size, "big", signed=kind.low < 0)
             return self._struct.pack(*values)
         except (struct.error, OverflowError, ValueError, AttributeError, TypeError):
             self._complain(type(record).__name__, self._get(record))
@@ -250,78 +252,96 @@ class _Run:
                 raise LeafError(leaf, name, value, str(kind))
 
 
-class _List:
-    """Items of one kind, behind their number or in a fixed number."""
+class _Many:
+    """Items behind their number, or in a fixed number."""
 
-    def __init__(self, name: str, item: Any, counted: Counted) -> None:
+    def __init__(self, name: str, counted: Counted) -> None:
         self._name, self._counted = name, counted
-        self._kind: Int | None = None
-        self._item: type[Packed] | None = None
-        if get_origin(item) is Annotated:
-            self._kind = get_args(item)[1]
-        else:
-            self._item = item
 
-    def encode(self, record: Packed) -> bytes:
-        items = getattr(record, self._name)
-        self._limit(type(record).__name__, len(items))
-        head = b"" if self._counted.fixed else bytes([len(items)])
-        if self._kind is None:
-            return head + b"".join([item.encode() for item in items])
-        self._complain(type(record).__name__, items)
-        pack = self._kind.pack
-        return head + b"".join([pack(item) for item in items])
-
-    def decode(self, leaf: str, data: bytes, at: int, into: dict[str, Any]) -> int:
-        count = self._counted.most
-        if not self._counted.fixed:
-            if at >= len(data):
-                raise LeafError(
-                    leaf, "bytes", f"{len(data)} in number", f"at least {at + 1}, for {self._name}"
-                )
-            count, at = data[at], at + 1
-            self._limit(leaf, count)
-        items: list[Any] = []
-        for _ in range(count):
-            if self._kind is None:
-                assert self._item is not None
-                item, at = self._item.read(data, at)
-                items.append(item)
-            else:
-                size = self._kind.size
-                if at + size > len(data):
-                    what = f"at least {at + size}, for {self._name}"
-                    raise LeafError(leaf, "bytes", f"{len(data)} in number", what)
-                items.append(self._kind.unpack(data[at : at + size]))
-                at += size
-        if self._kind is not None:
-            self._complain(leaf, items)
-        into[self._name] = tuple(items)
-        return at
-
-    def _limit(self, leaf: str, count: int) -> None:
+    def head(self, leaf: str, count: int) -> bytes:
+        """What stands before so many items."""
         most, fixed = self._counted.most, self._counted.fixed
         if count > most or (fixed and count != most):
             raise LeafError(leaf, self._name, f"{count} items", f"{'exactly' if fixed else 'at most'} {most}")
+        return b"" if fixed else bytes([count])
 
-    def _complain(self, leaf: str, items: Sequence[Any]) -> None:
-        assert self._kind is not None
-        for n, item in enumerate(items):
-            if not self._kind.allows(item):
-                raise LeafError(leaf, f"{self._name}[{n}]", item, str(self._kind))
+    def count(self, leaf: str, data: bytes, at: int) -> tuple[int, int]:
+        """How many items there are, and where the first begins."""
+        if self._counted.fixed:
+            return self._counted.most, at
+        self.enough(leaf, data, at + 1)
+        self.head(leaf, data[at])
+        return data[at], at + 1
+
+    def enough(self, leaf: str, data: bytes, end: int) -> None:
+        """Refuse to read beyond the end."""
+        if end > len(data):
+            raise LeafError(leaf, "bytes", f"{len(data)} in number", f"at least {end}, for {self._name}")
 
 
-_LAYOUTS: dict[type[Packed], tuple[_Run | _List, ...]] = {}
+class _Items(_Many):
+    """Records, each as long as it says."""
+
+    def __init__(self, name: str, counted: Counted, item: type[Packed]) -> None:
+        super().__init__(name, counted)
+        self._item = item
+
+    def encode(self, record: Packed) -> bytes:
+        items = getattr(record, self._name)
+        return self.head(type(record).__name__, len(items)) + b"".join([item.encode() for item in items])
+
+    def decode(self, leaf: str, data: bytes, at: int, into: dict[str, Any]) -> int:
+        count, at = self.count(leaf, data, at)
+        items = []
+        for _ in range(count):
+            item, at = self._item.read(data, at)
+            items.append(item)
+        into[self._name] = tuple(items)
+        return at
 
 
-def _layout(cls: type[Packed]) -> tuple[_Run | _List, ...]:
+class _Numbers(_Many):
+    """Integers of one kind, of which every value is allowed."""
+
+    def __init__(self, name: str, counted: Counted, kind: Int) -> None:
+        super().__init__(name, counted)
+        assert kind.whole
+        self._kind = kind
+
+    def encode(self, record: Packed) -> bytes:
+        items = getattr(record, self._name)
+        head = self.head(type(record).__name__, len(items))
+        size, negative = self._kind.size, self._kind.low < 0
+        try:
+            return head + b"".join([item.to_bytes(size, "big", signed=negative) for item in items])
+        except (OverflowError, AttributeError):
+            for n, item in enumerate(items):
+                if not self._kind.allows(item):
+                    field = f"{self._name}[{n}]"
+                    raise LeafError(type(record).__name__, field, item, str(self._kind)) from None
+            raise
+
+    def decode(self, leaf: str, data: bytes, at: int, into: dict[str, Any]) -> int:
+        count, at = self.count(leaf, data, at)
+        size = self._kind.size
+        end = at + count * size
+        self.enough(leaf, data, end)
+        into[self._name] = tuple(self._kind.unpack(data[k : k + size]) for k in range(at, end, size))
+        return end
+
+
+_Part = _Run | _Items | _Numbers
+_LAYOUTS: dict[type[Packed], tuple[_Part, ...]] = {}
+
+
+def _layout(cls: type[Packed]) -> tuple[_Part, ...]:
     layout = _LAYOUTS.get(cls)
     if layout is None:
         layout = _LAYOUTS[cls] = tuple(_parts(cls))
     return layout
 
 
-def _parts(cls: type[Packed]) -> Iterator[_Run | _List]:
+def _parts(cls: type[Packed]) -> Iterator[_Part]:
     run: list[tuple[str, Int | Raw]] = []
     for name, hint in get_type_hints(cls, include_extras=True).items():
         if get_origin(hint) is not Annotated:
@@ -331,7 +351,11 @@ def _parts(cls: type[Packed]) -> Iterator[_Run | _List]:
             if run:
                 yield _Run(run)
                 run = []
-            yield _List(name, get_args(kind)[0], said)
+            (item, _) = get_args(kind)
+            if get_origin(item) is Annotated:
+                yield _Numbers(name, said, get_args(item)[1])
+            else:
+                yield _Items(name, said, item)
         else:
             run.append((name, said))
     if run:

@@ -7,6 +7,7 @@ The path of a leaf follows from its index and the number of leaves, so no proof 
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
+from operator import add
 from typing import NamedTuple
 
 from tiny_keccak import keccak256
@@ -35,7 +36,7 @@ class NodeTag(IntEnum):
     RECEIPTS = 0xB1
 
 
-class SumError(CommitError, OverflowError):
+class SumError(CommitError, ArithmeticError):
     """A sum is not a uint128."""
 
 
@@ -187,7 +188,10 @@ class Node(NamedTuple):
 
     def encode(self) -> bytes:
         """Hash ‖ u128 of each sum."""
-        return self.hash + b"".join([value.to_bytes(16, "big") for value in self.sums])
+        data = self.hash
+        for value in self.sums:
+            data += value.to_bytes(16, "big")
+        return data
 
 
 class SumTree:
@@ -202,10 +206,12 @@ class SumTree:
         self._tag = bytes([tag])
         self._levels = [list(leaves)]
         self._none = Node(EMPTY, (0,) * sums)
-        for leaf in leaves:
-            _limit(leaf.sums)
-        while len(self._levels[-1]) > 1:
-            self._levels.append(_up(self._levels[-1], self._tag))
+        try:
+            while len(self._levels[-1]) > 1:
+                self._levels.append(_up(self._levels[-1], self._tag))
+            self.root.encode()
+        except OverflowError as error:
+            raise SumError(f"a sum of {len(leaves)} leaves is not a uint128") from error
 
     def __len__(self) -> int:
         """The number of leaves."""
@@ -225,16 +231,9 @@ class SumTree:
         return tuple(self._levels[height][sibling] for height, sibling, _ in path(index, len(self)))
 
 
-def _limit(sums: tuple[int, ...]) -> None:
-    for value in sums:
-        if not 0 <= value < SUM_LIMIT:
-            raise SumError(f"a sum of {value} is not a uint128")
-
-
 def _join(tag: bytes, left: Node, right: Node) -> Node:
-    total = tuple([a + b for a, b in zip(left.sums, right.sums, strict=True)])
-    _limit(total)
-    return Node(bytes(keccak256(tag + left.encode() + right.encode())), total)
+    sums = tuple(map(add, left.sums, right.sums))
+    return Node(keccak256(tag + left.encode() + right.encode()), sums)
 
 
 def _up(level: list[Node], tag: bytes) -> list[Node]:
@@ -255,6 +254,10 @@ def verify_sum(
     if len(sides) != len(siblings):
         return False
     node, first = leaf, bytes([tag])
-    for sibling, left in zip(siblings, sides, strict=True):
-        node = _join(first, sibling, node) if left else _join(first, node, sibling)
+    try:
+        for sibling, left in zip(siblings, sides, strict=True):
+            node = _join(first, sibling, node) if left else _join(first, node, sibling)
+        node.encode()
+    except OverflowError as error:
+        raise SumError(f"a sum on the way of leaf {index} is not a uint128") from error
     return node == expected
