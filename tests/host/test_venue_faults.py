@@ -10,17 +10,18 @@ import pytest
 from hawse import venue as venue_module
 from hawse.engine import Engine, EngineError, EngineLost, LinkLost, SoftBackend
 from hawse.journal import Journal, Snapshots
+from hawse.keys.eip712 import Domain
+from hawse.keys.messages import MESSAGE
 from hawse.journal.journal import FILE
-from hawse.state.config import Instrument, VenueConfig
 from hawse.state.machine import StateError
-from hawse.venue import Halted, RecoveryFailed, Venue
-from hawse.wire import BEAT_BYTES, Geometry, Kind
+from hawse.venue import Halted, RecoveryFailed, Venue, interim_mark
+from hawse.wire import BEAT_BYTES, Kind
+from support import desk as rules
 from support.faults import LostBackend, LyingBackend, PowerLoss, UnsyncedFile, Witness
-from support.signed import signed_slots
+from support.signed import KEYS, OPERATOR, OPERATOR_KEY, signed_slots
 
-PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
-ODD = Instrument(1, "odd", 3, 7, 100_000, 0, 333, base=-100, first_mark=40)
-CONFIG = VenueConfig((PERP, ODD), Geometry(2, 1024, 64, 4), 1, bytes(range(20)), insurance_ppm=250_000)
+CONFIG = replace(rules.CONFIG, operator=OPERATOR)
+OTHER = Domain(2, CONFIG.contract)
 
 
 @pytest.fixture(autouse=True)
@@ -376,7 +377,11 @@ def test_a_slot_that_cannot_be_carried_out_is_never_journaled(tmp_path, seed):
             ({"number": 5}, "slot 5, not 3"),
             ({"closes": 9}, "closes: batch 9, not 2"),
             ({"closes": 1}, "closes: batch 1, not 2"),  # a second time
-            ({"marks": ((7, 1),)}, "marks"),
+            ({"operations": (interim_mark(CONFIG.domain, OPERATOR_KEY, 3, 7, 1),)}, "instrument 7"),
+            ({"operations": (interim_mark(CONFIG.domain, OPERATOR_KEY, 4, 0, 1500),)}, "signed for slot 3"),
+            ({"operations": (interim_mark(CONFIG.domain, KEYS[0], 3, 0, 1500),)}, "signed for slot 3"),
+            ({"operations": (interim_mark(OTHER, OPERATOR_KEY, 3, 0, 1500),)}, "signed for slot 3"),
+            ({"commands": np.zeros(1025, MESSAGE)}, "commands"),
             ({"deposits": (replace(slots[0].deposits[0], index=99),)}, "deposits"),
         ]
         for change, says in bad:

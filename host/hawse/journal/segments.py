@@ -60,9 +60,9 @@ def file_header(config: bytes) -> bytes:
 def write_segment(directory: Path, config: bytes, head: SegmentHead) -> Path:
     """Make the file of a segment that holds its head alone: all of it or, after a power loss, nothing."""
     header, payload = file_header(config), encode_segment(head)
-    data = header + origin(header) + frame(RecordType.SEGMENT, payload) + payload
+    begins, type_ = origin(header), RecordType.SEGMENT
     path = segment_path(directory, head.index)
-    replace_durably(path, data + link(head.chain, RecordType.SEGMENT, payload))
+    replace_durably(path, header + begins + frame(type_, payload) + payload + link(begins, type_, payload))
     return path
 
 
@@ -87,11 +87,12 @@ class Segment:
         if kind != RecordType.SEGMENT or length > 1 << 17:
             raise self.corrupt(at, "record type", f"{kind}, {length} bytes, is not a segment's head")
         payload = file.read(at + FRAME_SIZE, length)
+        self.start = at + FRAME_SIZE + length + HASH_SIZE
+        # What the chain was is said within; until that is known, the configuration's hash stands for it.
+        if file.read(self.start - HASH_SIZE, HASH_SIZE) != link(configuration, RecordType.SEGMENT, payload):
+            raise self.corrupt(at, "SEGMENT", "does not fit its hash")
         with self.named():
             self.head = decode_segment(payload, at + FRAME_SIZE)
-        self.start = at + FRAME_SIZE + length + HASH_SIZE
-        if file.read(self.start - HASH_SIZE, HASH_SIZE) != link(self.head.chain, RecordType.SEGMENT, payload):
-            raise self.corrupt(at, "SEGMENT", "does not fit its hash")
         if self.head.configuration != configuration:
             raise self.corrupt(at, "segment configuration", "is not that of the file")
 

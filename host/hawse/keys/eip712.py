@@ -156,8 +156,11 @@ def _struct_hashes(rows: Array, at: Split, chosen: NDArray[np.intp]) -> list[byt
             bodies = _gather(rows, at.bodies[chosen[mine]]).view(BODIES[kind])
         structs = _structs(heads[mine], bodies, kind)
         size = 32 * (1 + len(members))
-        for start, place in zip(range(0, len(structs), size), mine.tolist(), strict=True):
-            out[place] = keccak256(structs[start : start + size])
+        hashes = [keccak256(structs[start : start + size]) for start in range(0, len(structs), size)]
+        if len(mine) == len(chosen):
+            return hashes
+        for place, value in zip(mine.tolist(), hashes, strict=True):
+            out[place] = value
     return out
 
 
