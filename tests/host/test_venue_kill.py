@@ -17,7 +17,7 @@ from hawse.state.config import VenueConfig
 from hawse.state.machine import Machine
 from hawse.venue import Execution, replay
 from support.faults import Witness
-from support.signed import DEPOSIT, DEPOSITS, KEYS, OPERATOR_KEY
+from support.signed import DEPOSIT, DEPOSITS, KEYS, OPERATOR
 from support.venue_process import CONFIG
 
 TESTS = Path(__file__).parents[1]
@@ -107,15 +107,15 @@ def test_a_killed_host_takes_up_its_work_long(tmp_path, round_):
 
 @pytest.fixture(scope="module")
 def chain():
-    with DevChain([OPERATOR_KEY, *KEYS], start=START) as chain:
+    with DevChain([OPERATOR, *KEYS]) as chain:
         yield chain
 
 
 def venue_on(chain):
     """A contract of its own with the flow's deposits; the client."""
     genesis, rules = Machine(CONFIG).state_root(), CONFIG.rules_hash()
-    client = SettlementClient.deploy(chain.url, OPERATOR_KEY, genesis, rules)
-    client.mint(OPERATOR_KEY, [d.owner for d in DEPOSITS], DEPOSIT)
+    client = SettlementClient.deploy(chain.url, OPERATOR, genesis, rules)
+    client.mint(OPERATOR, [d.owner for d in DEPOSITS], DEPOSIT)
     client.deposit_all([(key, DEPOSIT) for key in KEYS])
     assert tuple(client.deposits_since(0)) == DEPOSITS
     return client
@@ -142,7 +142,9 @@ def kill_while_anchoring(tmp_path, chain, slots, kills):
     for header in anchors:
         there = client.anchored(header.number)
         assert there.digest == client.digest(header)
-        assert there.withdrawals == clients[0].anchored(header.number).withdrawals == header.withdrawals.hash()
+        assert (
+            there.withdrawals == clients[0].anchored(header.number).withdrawals == header.withdrawals.hash()
+        )
     events = client._contract.events.Anchored().get_logs(from_block=0)
     assert sorted(e["args"]["number"] for e in events) == sorted(got.batches)
 

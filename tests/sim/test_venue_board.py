@@ -14,6 +14,7 @@ import pytest
 from hawse import venue as venue_module
 from hawse.engine import Engine, EngineError, LinkBackend, SoftBackend, split
 from hawse.journal import Journal, Snapshots
+from hawse.keys.store import address_of
 from hawse.venue import Halted, RecoveryFailed, Venue
 from hawse.wire import BEAT_BYTES, Geometry, Kind
 from hawse_sim.board import VirtualBoard
@@ -22,7 +23,7 @@ from support import desk
 from support.faults import LyingBackend, Witness
 from support.signed import OPERATOR, signed_slots
 
-CONFIG = replace(desk.CONFIG, operator=OPERATOR)
+CONFIG = replace(desk.CONFIG, operator=address_of(OPERATOR))
 
 
 def trade(directory, backend, slots, before=lambda slot: None):

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from hawse.engine import Engine, SoftBackend
 from hawse.journal import Journal, Snapshots
+from hawse.keys.store import address_of
 from hawse.state.config import VenueConfig
 from hawse.venue import Venue
 from hawse.wire import Geometry
 from support.desk import PERP
-from support.signed import OPERATOR, OPERATOR_KEY, signed_slots
+from support.signed import OPERATOR, signed_slots
 
-CONFIG = VenueConfig(instruments=(PERP,), geometry=Geometry(2, 1024, 64, 4), operator=OPERATOR)
+CONFIG = VenueConfig(instruments=(PERP,), geometry=Geometry(2, 1024, 64, 4), operator=address_of(OPERATOR))
 
 
 def main(directory, seed, slots, rpc=None, contract=None):
@@ -22,7 +23,7 @@ def main(directory, seed, slots, rpc=None, contract=None):
     if rpc:
         from hawse.chain.client import SettlementClient  # takes a second to import
 
-        client = SettlementClient(rpc, contract, OPERATOR_KEY)
+        client = SettlementClient(rpc, contract, OPERATOR)
     config = CONFIG
     if client:
         config = replace(CONFIG, chain_id=client.chain_id, contract=client.address, token=client.token)
