@@ -17,7 +17,7 @@ from hawse.state.config import VenueConfig
 from hawse.state.machine import Machine
 from hawse.venue import Execution, replay
 from support.faults import Witness
-from support.signed import DEPOSIT, DEPOSITS, KEYS, OPERATOR
+from support.signed import DEPOSIT, DEPOSITS, KEYS, OPERATOR, START
 from support.venue_process import CONFIG
 
 TESTS = Path(__file__).parents[1]
@@ -107,7 +107,7 @@ def test_a_killed_host_takes_up_its_work_long(tmp_path, round_):
 
 @pytest.fixture(scope="module")
 def chain():
-    with DevChain([OPERATOR, *KEYS]) as chain:
+    with DevChain([OPERATOR, *KEYS], start=START // 1000) as chain:
         yield chain
 
 
