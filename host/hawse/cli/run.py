@@ -19,7 +19,7 @@ from hawse.chain.devchain import DevChain, dev_keys
 from hawse.instruments import Instrument
 from hawse.journal import Journal, Snapshots
 from hawse.keys import lines
-from hawse.keys.messages import AUTHORISATIONS, MESSAGE, MessageKind, split
+from hawse.keys.messages import MESSAGE, MessageKind, split
 from hawse.keys.store import KeyStore, address_of, derive
 from hawse.state.config import VenueConfig
 from hawse.state.machine import Machine
@@ -72,7 +72,7 @@ class _Incoming:
             if not line.strip():
                 continue
             try:
-                self._queue.put(_command(line))
+                self._queue.put(lines.parse(line))
             except lines.LineError as error:
                 say({"line": number, "error": str(error)})
         self._queue.put(None)
@@ -91,19 +91,6 @@ class _Incoming:
             else:
                 rows.append(row)
         return np.concatenate(rows) if rows else np.zeros(0, MESSAGE)
-
-
-def _command(line: str) -> Array:
-    """The rows of a line's message.
-
-    Raises:
-        LineError: it is none that a slot may hold.
-    """
-    rows = lines.parse(line)
-    kind = MessageKind(int(rows["kind"][0]))
-    if kind in AUTHORISATIONS:
-        raise lines.LineError(f"kind: {kind.name.lower()}, but not before there are rules for it")
-    return rows
 
 
 def say(row: dict[str, Any]) -> None:
