@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from eth_account import Account
 from hawse.chain import client as client_module
 from hawse.chain import compile as contracts
+from hawse.chain import gas
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys, find_anvil
 from hawse.chain.errors import (
@@ -567,3 +569,18 @@ def test_contract_is_compiled_once_and_errors_are_typed(tmp_path, monkeypatch):
         contracts.compile_file(sources / "Settlement.vy")
     with pytest.raises(CompileError, match="No such file"):
         contracts.compile_file(sources / "Missing.vy")
+
+
+# Gas
+
+
+@pytest.mark.slow
+def test_gas_stays_what_the_docs_say():
+    spent = dict(gas.rows())
+    text = (contracts.folder().parent / "docs" / "commitments.md").read_text()
+    table = dict(re.findall(r"^\| ([^|]+) \| ([\d,]+) \|$", text, re.MULTILINE))
+    for what, used in spent.items():
+        said = table.get(what)
+        if said:
+            assert used == pytest.approx(int(said.replace(",", "")), rel=0.001), what
+    assert len(spent.keys() & table.keys()) >= 8

@@ -149,8 +149,9 @@ class Packed:
         Raises:
             LeafError: a field is out of range, or contradicts another.
         """
+        data = self.PREFIX + b"".join([part.encode(self) for part in _layout(type(self))])
         self.check()
-        return self.PREFIX + b"".join([part.encode(self) for part in _layout(type(self))])
+        return data
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
