@@ -197,6 +197,29 @@ def test_what_decodes_is_the_one_encoding_of_its_value(value, data):
         assert encode(found) == payload
 
 
+_OTHERS = {
+    "receipts": (decode_receipts, encode_receipts),
+    "board": (decode_board, encode_board),
+    "segment": (decode_segment, encode_segment),
+    "epoch": (decode_epoch, encode_epoch),
+}
+
+
+@given(st.sampled_from(sorted(_OTHERS)), st.data())
+def test_what_decodes_of_the_other_records_is_the_one_encoding_of_its_value(name, data):
+    decode, encode = _OTHERS[name]
+    payload = bytearray(bytes.fromhex(VECTORS[name]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    changed = bytes(payload[: data.draw(st.integers(0, len(payload)) | st.just(len(payload)))])
+    try:
+        found = decode(changed, 1000)
+    except JournalCorrupt as error:
+        assert 1000 <= error.offset <= 1000 + len(changed)
+    else:
+        assert encode(found) == changed
+
+
 # ---- Vectors
 
 

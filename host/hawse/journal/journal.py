@@ -222,12 +222,16 @@ class Journal:
     def _opened(self) -> Segment:
         if self._last is None:
             raise JournalError(f"{self.directory} is closed")
-        if self._broken:
-            raise JournalError(f"{self.directory}: an earlier write failed; open it again")
         return self._last
 
-    def _append(self, type_: RecordType, payload: bytes, sync: bool) -> None:
+    def _writable(self) -> Segment:
         segment = self._opened()
+        if self._broken:
+            raise JournalError(f"{self.directory}: an earlier write failed; open it again")
+        return segment
+
+    def _append(self, type_: RecordType, payload: bytes, sync: bool) -> None:
+        segment = self._writable()
         if self._readonly:
             raise JournalError(f"{self.directory} is open for reading only")
         value = link(self._position.chain, type_, payload)
@@ -332,7 +336,7 @@ class Journal:
             OSError: of the disk; the journal then has to be opened again.
         """
         with self._swap:
-            segment = self._opened()
+            segment = self._writable()
             try:
                 segment.file.sync()
             except BaseException:
