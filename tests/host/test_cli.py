@@ -131,7 +131,7 @@ def test_keys(tmp_path):
 
 def test_run_goes_on_where_it_was_stopped(tmp_path):
     def run(*commands):
-        text = "\n".join(json.dumps(lines.unparse(c[0])) for c in commands)
+        text = "\n".join(json.dumps(lines.unparse(c)) for c in commands)
         process = subprocess.run(
             [sys.executable, "-m", "hawse.cli", "run", str(tmp_path / "venue")],
             input=text + "\n\nnonsense\n",
@@ -163,7 +163,7 @@ def test_run_goes_on_where_it_was_stopped(tmp_path):
     done = run(
         signed(1, **order),
         signed(2, 3, **order),
-        signed(2, **order | {"quantity": 2**32 - 1, "price": 94_000}),
+        signed(2, kind="withdraw", amount=10**12 + 1, nonce=now),
         signed(2, kind="cancel", client_id=7, nonce=now - 5),
         signed(2, kind="cancel_all", instrument=0xFFFF, nonce=now + 1),
         signed(2, kind="appoint", agent="0x" + "11" * 20, agent_expiry=now, nonce=now + 2),
@@ -173,8 +173,8 @@ def test_run_goes_on_where_it_was_stopped(tmp_path):
     assert [r["kind"] for r in by_seq[11]["reports"]] == ["ack"]
     assert by_seq[12]["refused"] == "signer" and by_seq[12]["have"] != by_seq[12]["need"]
     told = [(by_seq[n]["refused"], by_seq[n]["detail"]) for n in range(13, 17)]
-    assert told == [("margin", 0), ("client_id_unknown", 0), ("request", 3), ("request", 9)]
-    assert 0 < by_seq[13]["have"] < by_seq[13]["need"]
+    assert told == [("balance", 0), ("client_id_unknown", 0), ("request", 3), ("request", 9)]
+    assert (by_seq[13]["have"], by_seq[13]["need"]) == (10**12, 10**12 + 1)
     assert [row["line"] for row in done if "error" in row] == [8]
 
     # The order rested through the restart, and trades now; then its owner takes some money out.
