@@ -10,6 +10,7 @@ from hawse.commit.leaves import AccountLeaf, ControlLeaf, InstrumentLeaf, OrderL
 from hawse.keys.eip712 import struct_hashes
 from hawse.keys.messages import MessageKind
 from hawse.state.commitments import account_leaf, control_leaf, instrument_leaf, order_leaf
+from hawse.state.hashing import hash_many, tree_root
 from hawse.state.machine import MARK, Machine
 from hawse.state.slot import InputClass, OperationKind
 from hawse.wire import NULL_HANDLE, InstrumentState, Reason, SelfTrade, Side, TimeInForce
@@ -186,3 +187,11 @@ def test_who_signed_nothing_stands_as_nobody(desk):
     assert inputs == [InputLeaf(admission.first_seq, 0, bytes(20), 0, struct, bytes(64)).hash()]
     refused = OutcomeLeaf(admission.first_seq, Reason.SIGNATURE, 0, 0, 1, NULL_HANDLE)
     assert outcomes == [refused.hash()]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9, 64, 100])
+def test_hashing_side_by_side_gives_the_same(count):
+    messages = [bytes([n]) * (n % 3 * 50 + 1) for n in range(count)]
+    assert hash_many(messages) == [keccak256(m) for m in messages]
+    leaves = [keccak256(m) for m in messages]
+    assert tree_root(leaves, trees.NodeTag.ORDERS) == trees.root(leaves, trees.NodeTag.ORDERS)

@@ -10,6 +10,8 @@ from hawse.commit.queues import START
 from hawse.commit.trees import Node, NodeTag
 from hawse.commit.withdrawals import Withdrawal
 
+from .hashing import tree_root
+
 
 @dataclass(frozen=True)
 class BatchState:
@@ -60,8 +62,8 @@ class BatchState:
             "number": self.number,
             "state_root": self.state_root,
             "accounts": len(self.exits),
-            "inputs_root": trees.root(self.inputs, NodeTag.INPUTS),
-            "outcomes_root": trees.root(self.outcomes, NodeTag.OUTCOMES),
+            "inputs_root": tree_root(self.inputs, NodeTag.INPUTS),
+            "outcomes_root": tree_root(self.outcomes, NodeTag.OUTCOMES),
             "inputs_first": self.inputs_first,
             "inputs_count": len(self.inputs),
             "exit_root": exit_root,

@@ -7,16 +7,13 @@ Orders and control leaves change with every command, so they are packed here by 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-from tiny_keccak import keccak256
-
-from hawse.commit import roots, trees
+from hawse.commit import roots
 from hawse.commit.leaves import ANY_INSTRUMENT, AccountLeaf, InstrumentLeaf, Position
 from hawse.commit.roots import Section
 from hawse.commit.trees import NodeTag, Tree
-from hawse.engine.native.bindings import keccak256_rows
 from hawse.wire import InstrumentState
 
+from .hashing import hash_many, tree_root
 from .ledger import INSURANCE, Account, Ledger, Market, Order
 
 #: Tag, version, instrument, side, price, queue, handle, account, client id, lots, flags.
@@ -25,8 +22,6 @@ _ORDER = struct.Struct(">BBHBiQIIQIB")
 _CONTROL = struct.Struct(">BBIIQB")
 #: Address, expiry, appointed, longest life.
 _SIGNER = struct.Struct(">20sQQI")
-#: So many messages of one length are hashed side by side.
-_MANY = 8
 
 
 class Commitments:
@@ -80,7 +75,7 @@ class Commitments:
 
     def orders_root(self) -> bytes:
         """Root over the resting orders: by instrument, side, best price, then queue."""
-        return trees.root([order.leaf or b"" for order in self._resting()], NodeTag.ORDERS)
+        return tree_root([order.leaf or b"" for order in self._resting()], NodeTag.ORDERS)
 
     def _resting(self) -> Iterator[Order]:
         return iter(sorted(self._ledger.orders.values(), key=Order.place))
@@ -88,7 +83,7 @@ class Commitments:
     def sections(self) -> tuple[Section, ...]:
         """Instruments; and five that have no leaves yet."""
         leaves = [self._instruments[number] for number in sorted(self._instruments)]
-        return Section(len(leaves), trees.root(leaves, NodeTag.SECTION)), *[Section()] * 5
+        return Section(len(leaves), tree_root(leaves, NodeTag.SECTION)), *[Section()] * 5
 
 
 class _Indexed:
@@ -193,21 +188,3 @@ def instrument_leaf(market: Market) -> bytes:
         open_interest=market.open_interest,
         dust=(market.dust,),
     ).hash()
-
-
-def hash_many(messages: Sequence[bytes]) -> list[bytes]:
-    """Keccak-256 of each, those of equal length side by side."""
-    out = [b""] * len(messages)
-    groups: dict[int, list[int]] = {}
-    for at, message in enumerate(messages):
-        groups.setdefault(len(message), []).append(at)
-    for size, places in groups.items():
-        if len(places) < _MANY:
-            for at in places:
-                out[at] = bytes(keccak256(messages[at]))
-            continue
-        rows = np.frombuffer(b"".join([messages[at] for at in places]), np.uint8).reshape(-1, size)
-        hashes = keccak256_rows(rows).tobytes()
-        for n, at in enumerate(places):
-            out[at] = hashes[32 * n : 32 * n + 32]
-    return out

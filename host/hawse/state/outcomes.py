@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hawse.commit.inputs import operation_body
-from hawse.engine.native.bindings import keccak256_rows
 from hawse.keys.messages import split
 from hawse.wire import NULL_HANDLE
 from hawse.wire.dtypes import Array
 
 from .admission import Sent
+from .hashing import hash_rows
 from .slot import InputClass, Refusal, SlotInput
 
 #: Input leaf, 135 bytes, field for field; and outcome leaf, 110 bytes. ``hawse.commit.inputs`` explains them.
@@ -53,7 +53,7 @@ def input_leaves(slot: SlotInput, first: int, signers: Signers, accumulators: It
     for deposit, accumulator in zip(slot.deposits, accumulators, strict=True):
         rows.append((InputClass.DEPOSIT, deposit.owner, deposit.index, accumulator, bytes(64)))
     packed = [_INPUT.pack(0xA0, 2, seq, *row) for seq, row in enumerate(rows, first)]
-    return _hashes(b"".join(packed) + _commands(slot.commands, first + len(rows), signers), _INPUT.size)
+    return hash_rows(b"".join(packed) + _commands(slot.commands, first + len(rows), signers), _INPUT.size)
 
 
 def _commands(rows: Array, first: int, signers: Signers) -> bytes:
@@ -90,16 +90,8 @@ def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: S
         done.get(seq) or pack(0x80, 2, seq, 0, 0, _ZERO, _ZERO, NULL_HANDLE, 0, _ZERO, 0)
         for seq in range(first, first + inputs)
     ]
-    return _hashes(b"".join(leaves), _OUTCOME.size)
+    return hash_rows(b"".join(leaves), _OUTCOME.size)
 
 
 def _wide(value: int) -> bytes:
     return value.to_bytes(16, "big", signed=True) if value else _ZERO
-
-
-def _hashes(rows: bytes, size: int) -> list[bytes]:
-    """Keccak-256 of each ``size`` bytes."""
-    if not rows:
-        return []
-    hashes = keccak256_rows(np.frombuffer(rows, np.uint8).reshape(-1, size)).tobytes()
-    return [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
