@@ -20,7 +20,8 @@ OPERATOR = derive("operator of signed slots", 0)
 #: The n-th opens account n.
 DEPOSITS = tuple(Deposit(n, address_of(key), DEPOSIT) for n, key in enumerate(KEYS, 1))
 
-_START = 1_777_000_000_000
+#: Time of the first slot, milliseconds since 1970; a chain that anchors the slots begins there.
+START = 1_777_000_000_000
 _DAY = 86_400_000
 _MARK = struct.Struct(">Hq")
 _USUAL = (
@@ -164,7 +165,7 @@ def signed_slots(
     users = _Users(config, rng)
     marks = {i.number: i.first_mark for i in config.instruments}
     slots: list[SlotInput] = []
-    time, closed, half = _START, 0, ACCOUNTS // 2
+    time, closed, half = START, 0, ACCOUNTS // 2
     for number in range(count):
         time += int(rng.integers(0, 500))
         moved = {n: m + int(rng.integers(-2, 3)) for n, m in marks.items() if rng.random() < 0.3}
