@@ -3,7 +3,8 @@
 A number is an integer count of 2**-48 (:data:`ONE` is 1), as an int64. Inside, results are carried with 58
 fractional bits, and rounded to 48 once. Functions ending in ``_fine`` take and give 58.
 
-Where nothing else is said a result is the nearest one, halves up. Errors against exact values are measured in ``docs/options.md``.
+Where nothing else is said a result is the nearest one, halves up. ``docs/options.md`` has the errors against
+exact values.
 """
 
 import json

@@ -63,8 +63,8 @@ class Option:
     """Prices of the call and the put of one strike, and their derivatives, as parts of the forward F.
 
     The discount factor is held for all but the two rhos. Where only one is given, call and put share it.
-    Towards expiry at the money gamma grows without limit: what leaves int64 (32,768) stays at its end, so that
-    an option that is accepted always has a value.
+    Towards expiry at the money gamma grows without limit: what leaves int64 (32,768) stays at its end, so
+    that an option that is accepted always has a value.
     """
 
     call: int
@@ -271,18 +271,16 @@ def _held(value: int) -> int:
 
 def _time_value(right: Right, ratio: int, price: int, discount: int) -> int:
     """The price of the option out of the money, undiscounted, from that of either."""
-    undiscounted = quotient(price << BITS, discount)
     intrinsic = max(0, ONE - ratio if right == Right.CALL else ratio - ONE)
-    if undiscounted < intrinsic:
-        why = f"undiscounted {undiscounted}, less than exercise is worth,"
-        raise NoVolatility(Code.BELOW_INTRINSIC, why, price, intrinsic)
-    if undiscounted == intrinsic:
-        why = f"undiscounted {undiscounted}, no more than exercise is worth,"
-        raise NoVolatility(Code.NO_TIME_VALUE, why, price, intrinsic)
-    bound = ONE if right == Right.CALL else ratio
-    if undiscounted >= bound:
-        why = f"undiscounted {undiscounted}, not less than any volatility can give,"
-        raise NoVolatility(Code.ABOVE_BOUND, why, price, bound)
+    most = ONE if right == Right.CALL else ratio
+    worth, bound = _product(intrinsic, discount), _product(most, discount)
+    undiscounted = quotient(price << BITS, discount)
+    if price < worth:
+        raise NoVolatility(Code.BELOW_INTRINSIC, "less than what exercise is worth,", price, worth)
+    if price == worth or undiscounted <= intrinsic:
+        raise NoVolatility(Code.NO_TIME_VALUE, "no more than what exercise is worth,", price, worth)
+    if price >= bound or undiscounted >= most:
+        raise NoVolatility(Code.ABOVE_BOUND, "not less than any volatility can give,", price, bound)
     return undiscounted - intrinsic
 
 

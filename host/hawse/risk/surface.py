@@ -2,7 +2,7 @@
 
 A node is an expiry (years from now) and a log-moneyness ln(K/F); all numbers are those of
 :mod:`hawse.risk.fixed`. **Total variance** w = σ²·t is linear in log-moneyness between nodes of one expiry,
-and linear in time between expiries; it comes from 0 at time 0. Outside the nodes volatility is flat, both ways.
+and linear in time between expiries; it comes from 0 at time 0. Outside the nodes volatility is flat.
 """
 
 from bisect import bisect_right
@@ -149,8 +149,8 @@ def arbitrage(surface: Surface, listings: Sequence[Listing]) -> Arbitrage | None
 
     Butterfly: prices of calls are convex in the strike, from the call at 0, which is the forward, on; and do
     not rise at the last (Carr and Madan, "A note on sufficient conditions for no arbitrage", Finance Research
-    Letters 2, 2005). Calendar: total variance at the log-moneyness of each listed strike does not fall from one
-    expiry of the nodes to the next, hence never (Gatheral and Jacquier, "Arbitrage-free SVI volatility
+    Letters 2, 2005). Calendar: total variance at the log-moneyness of each listed strike does not fall from
+    one expiry of the nodes to the next, hence never (Gatheral and Jacquier, "Arbitrage-free SVI volatility
     surfaces", Quantitative Finance 14, 2014, lemma 2.1).
 
     Raises:
@@ -176,16 +176,18 @@ def _call(surface: Surface, listing: Listing, strike: int) -> int:
 
 
 def _butterfly(surface: Surface, index: int, listing: Listing) -> Arbitrage | None:
-    strikes = (0, *listing.strikes)
-    calls = [ONE] + [_call(surface, listing, strike) for strike in listing.strikes]
-    last = len(calls) - 1
-    for i in range(1, last):
-        below, above = strikes[i] - strikes[i - 1], strikes[i + 1] - strikes[i]
+    strikes, calls = [0], [ONE]
+    for i, strike in enumerate(listing.strikes):
+        strikes.append(strike)
+        calls.append(_call(surface, listing, strike))
+        if i == 0:
+            continue
+        below, above = strikes[i] - strikes[i - 1], strike - strikes[i]
         chord = quotient(calls[i - 1] * above + calls[i + 1] * below, below + above, Rounding.FLOOR)
         if calls[i] > chord + PRICE_TOLERANCE:
             return Arbitrage(Kind.BUTTERFLY, index, i - 1, calls[i], chord)
-    if last > 1 and calls[last] > calls[last - 1] + PRICE_TOLERANCE:
-        return Arbitrage(Kind.SPREAD, index, last - 1, calls[last], calls[last - 1])
+    if len(calls) > 2 and calls[-1] > calls[-2] + PRICE_TOLERANCE:
+        return Arbitrage(Kind.SPREAD, index, len(calls) - 2, calls[-1], calls[-2])
     return None
 
 
