@@ -12,6 +12,7 @@ digits from the definitions, and rounded once, to nearest; nothing is shared wit
 import hashlib
 import json
 from decimal import Decimal, localcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def _fixed(value: Decimal, bits: int) -> int:
     return int((value * (1 << bits)).to_integral_value())
 
 
+@cache
 def _pi() -> Decimal:
     """Machin's formula."""
 
