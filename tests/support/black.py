@@ -48,7 +48,7 @@ def grid(moneyness: int, volatilities: int, times: int, discount: int = ONE) -> 
 def quantlib(rows: Rows) -> Iterator[tuple[float, ...]]:
     """NAMES as QuantLib has them, as parts of the forward.
 
-    Its volga (1.44) is vega·d₁·d₂/(σ√t), and so that of s = σ√t in one factor: times √t it is ∂²/∂σ².
+    But volga: its own (1.44) has σ√t in the place of σ. So that is vega·d₁·d₂/σ with its vega.
     """
     import QuantLib as ql
 
@@ -59,6 +59,8 @@ def quantlib(rows: Rows) -> Iterator[tuple[float, ...]]:
             for kind in (ql.Option.Call, ql.Option.Put)
         ]
         call, put = both
+        s = sigma * sqrt(t)
+        d1 = log(forward / strike) / s + s / 2
         vega = call.vega(t)
         yield (
             call.value(),
@@ -69,7 +71,7 @@ def quantlib(rows: Rows) -> Iterator[tuple[float, ...]]:
             vega,
             -vega * sigma / (2 * t),
             call.vanna(1.0, t),
-            call.volga(t) * sqrt(t),
+            vega * d1 * (d1 - s) / sigma,
             -t * call.value(),
             -t * put.value(),
         )

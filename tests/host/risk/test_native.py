@@ -297,7 +297,7 @@ def _question(seed):
     for _ in range(200):
         times, moneyness, volatilities = nodes(random, random.random() < 0.9)
         points = [(random.randint(-3 * ONE, 3 * ONE), random.randint(-9, 4 * ONE)) for _ in range(5)]
-        sent += [np.array([len(times), len(moneyness), *times, *moneyness, *sum(volatilities, [])])]
+        sent += [np.array([len(times), len(moneyness), *times, *moneyness]), np.array(volatilities)]
         sent += [np.int64(len(points)), np.array(points)]
         listed = listings(random)
         sent += [np.int64(len(listed))]

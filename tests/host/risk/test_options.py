@@ -152,7 +152,7 @@ def test_volatility_comes_back_from_the_price_or_the_price_says_too_little(legs,
         if error.code != Code.NO_TIME_VALUE:
             assert evaluate(*legs, time, volatility).vega < 2 * options.LEAST_VEGA
         return
-    assert abs(found - volatility) <= ONE >> 18
+    assert abs(found - volatility) <= ONE >> 19
     again = prices(*legs, time, found)[right]
     assert abs(again - price) <= 1
 
