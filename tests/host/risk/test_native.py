@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import astuple
 from importlib.util import find_spec
+from math import isqrt
 from pathlib import Path
 from random import Random
 
@@ -17,7 +18,18 @@ from hawse.risk.fixed import LEAST, MOST, ONE, Rounding
 from hawse.risk.native import bindings, build
 from hawse.risk.native.bindings import NativeSurface, Operation
 from hawse.risk.options import MOST_TIME, MOST_UNITS, MOST_VOLATILITY, Right
-from hawse.risk.surface import MOST_MONEYNESS, Arbitrage, Listing, Surface, arbitrage, distance, ruling
+from hawse.risk.surface import (
+    MOST_MONEYNESS,
+    PRICE_TOLERANCE,
+    VARIANCE_TOLERANCE,
+    Arbitrage,
+    Kind,
+    Listing,
+    Surface,
+    arbitrage,
+    distance,
+    ruling,
+)
 from support import black
 
 HERE = Path(__file__).resolve().parent
@@ -235,6 +247,35 @@ def _one_surface(random, surface, native):
 def test_surfaces():
     seen = _surfaces(1, 300)
     assert {Code.ORDER, Code.VOLATILITY, Code.TIME, Code.VARIANCE, None} <= seen
+
+
+def _at_the_edge(kind, parts, listed, excess, allowed):
+    """Whether both forms find ``kind`` just where ``excess`` is above ``allowed``."""
+    found = arbitrage(_golden_surface(*parts), listed)
+    assert NativeSurface(*parts).arbitrage(listed) == (found, Code.OK)
+    assert (found is not None and found.kind == kind) == (excess > allowed)
+    return excess
+
+
+def test_rounding_is_allowed_to_the_quantum():
+    forward, time = 1 << 40, ONE // 100
+    strikes = (forward * 3 // 2, forward * 2, forward * 5 // 2)
+    nodes_at = [options.log_moneyness(forward, strike) for strike in strikes]
+    seen = set()
+    for volatility in range(ONE * 19 // 20, ONE * 23 // 20, ONE // 2000):
+        price = options.prices(forward, strikes[1], time, volatility)[0]  # its neighbours cost nothing
+        parts = [time], nodes_at, [[ONE // 100, volatility, ONE // 100]]
+        for kind, listed in ((Kind.BUTTERFLY, strikes), (Kind.SPREAD, strikes[:2])):
+            seen.add(_at_the_edge(kind, parts, [Listing(time, forward, listed)], price, PRICE_TOLERANCE))
+    assert {PRICE_TOLERANCE, PRICE_TOLERANCE + 1} <= seen
+    seen = set()
+    for n in range(200):
+        first = ONE // 1000 + 977 * n
+        parts = [ONE, 2 * ONE], [0], [[first], [isqrt(first * first // 2) - 352 - n % 3]]
+        surface = _golden_surface(*parts)
+        less = surface.node(0, 0) - surface.node(1, 0)
+        seen.add(_at_the_edge(Kind.CALENDAR, parts, [Listing(ONE, 1, (1,))], less, VARIANCE_TOLERANCE))
+    assert {VARIANCE_TOLERANCE, VARIANCE_TOLERANCE + 1} <= seen
 
 
 def test_which_surface_rules():
