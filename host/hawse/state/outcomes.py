@@ -15,7 +15,7 @@ from .admission import Sent
 from .hashing import hash_rows
 from .slot import InputClass, Refusal, SlotInput
 
-#: Input leaf, 135 bytes, field for field; and outcome leaf, 110 bytes. ``hawse.commit.inputs`` explains them.
+#: Input leaf, 135 bytes, field for field; and outcome leaf, 76 bytes. ``hawse.commit.inputs`` explains them.
 _INPUT = struct.Struct(">BBQB20sQ32s64s")
 _OUTCOME = struct.Struct(">BBQBB16s16sII16sq")
 _ZERO = bytes(16)
