@@ -9,7 +9,7 @@
      quantum: the token has 6 decimals. Of a batch only hashes are kept; who needs more shows its header or its
      range of withdrawals again. Invariants:
      1. Every anchored batch continues the last: number, state root, slots, inputs, withdrawals; its time is
-        that of its block within the drift. No header that was taken can make the next impossible.
+        ahead of its block's by no more than the drift. No header that was taken can make the next impossible.
      2. At every anchor, and so until the next: what the exits are paid + what is left of insurance, fees and
         dust + withdrawals not yet claimed + deposits not yet consumed <= balance of the token held here.
      3. Ids of withdrawals are contiguous over all batches, so that each has one place. It is paid at most once,
@@ -204,7 +204,7 @@ def __init__(token_: address, operator_: address, genesis_state_root: bytes32, r
     @param operator_ Who may anchor
     @param genesis_state_root State root before the first batch
     @param rules_hash_ Hash of the rules in force
-    @param drift_ Seconds by which the time of a header may differ from its block's, 60 to 86,400
+    @param drift_ Seconds by which the time of a header may be ahead of its block's, 60 to 86,400
     """
     assert token_.is_contract, "token: no contract"
     assert staticcall IERC20Detailed(token_).decimals() == DECIMALS, "token: decimals"
@@ -337,7 +337,6 @@ def _check_continues(header: BatchHeader):
     assert header.time >= self.last_time, "anchor: time"
     time: uint256 = convert(header.time, uint256)
     assert time <= (block.timestamp + drift) * 1000, "anchor: time ahead of the chain"
-    assert time + drift * 1000 >= block.timestamp * 1000, "anchor: time behind the chain"
 
 
 @internal

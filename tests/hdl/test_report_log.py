@@ -40,6 +40,8 @@ class Flow:
     def others(self):
         self._pass(RESTING, Kind.RESTING)
         self._pass(HELLO, Kind.HELLO)
+        # A BUILD behind it, whose first byte may look like any kind.
+        self._pass(HELLO, self.rng.choice([*Kind, self.rng.randrange(256)]))
 
     def _stop(self, dtype, kind, own):
         beat = self._beat(dtype, kind)
@@ -50,7 +52,7 @@ class Flow:
         return beat
 
     def fence(self):
-        beat = self._stop(FENCE, Kind.FENCE, ("tag", "commands"))
+        beat = self._stop(FENCE, Kind.FENCE, ("token", "commands"))
         digest = self.model.fence(EPOCH)
         beat["records"], beat["epoch"] = self.model.records, EPOCH
         self.expected += [beat.tobytes(), digest]
@@ -58,7 +60,7 @@ class Flow:
     def close(self, *, fence=True):
         if fence:
             self.fence()
-        beat = self._stop(BATCH, Kind.BATCH, ("tag",))
+        beat = self._stop(BATCH, Kind.BATCH, ("token",))
         root, beat["leaves"], beat["records"] = self.model.close()
         beat["epoch"] = EPOCH
         self.expected += [beat.tobytes(), root]

@@ -246,7 +246,7 @@ class SettlementClient(SettlementReader):
     ) -> Self:
         """Deploy the contract from the operator's account, with a new test token where ``token`` is None.
 
-        ``drift`` is by how many seconds, 60 to 86,400, a header's time may differ from its block's.
+        ``drift`` is by how many seconds, 60 to 86,400, a header's time may be ahead of its block's.
         """
         web3 = _connect(rpc_url, retries, timeout)
         operator = Account.from_key(operator_key)

@@ -129,7 +129,6 @@ class Run:
     rpc: str
     contract: str
     accounts: int
-    own_chain: bool
 
     def __post_init__(self) -> None:
         self.batches = self._read("batches.jsonl", "number")
@@ -172,10 +171,8 @@ class Run:
         self._append("trades.jsonl", row)
 
     def anchor(self, venue: Venue) -> None:
-        """Anchor what is sealed; the embedded chain's clock follows the capture's."""
+        """Anchor what is sealed."""
         for number, sealed in sorted(venue.pending.items()):
-            if self.own_chain:
-                self.client.move_clock(sealed.header.time // 1000)
             sent = self.client.anchor(sealed.header)
             row = _batch_row(sealed) | {"gas": sent.gas_used, "transaction": sent.hash.hex()}
             row["digest"] = self.client.digest(sealed.header).hex()
@@ -349,15 +346,10 @@ def _load_flow(full: bool, rows: int | None, generated: bool) -> tuple[Flow, dic
 
 
 def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> dict[str, Any]:
-    """A chain with the contract and everybody's tokens; ``run.json`` says where, for a run taken up again.
-
-    The embedded chain's clock begins so long before the flow that its blocks until then, a second each at
-    least, fit in; on another chain the flow's times are moved to that chain's.
-    """
+    """A chain with the contract and everybody's tokens; ``run.json`` says where, for a run taken up again."""
     keys, chain, config = _keys(accounts), None, rules(flow)
     if rpc is None:
-        start = int(flow.times[0]) // 1000 - 2 * accounts - 60
-        chain = DevChain([_OPERATOR, *keys], keep=True, start=start).start()
+        chain = DevChain([_OPERATOR, *keys], keep=True).start()
         rpc = chain.url
     try:
         client = SettlementClient.deploy(rpc, _OPERATOR, Machine(config).state_root(), config.rules_hash())
@@ -368,7 +360,6 @@ def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> dict[str, A
         raise
     run = {"rpc": rpc, "contract": client.address.hex(), "pid": chain.pid if chain else None}
     run["accounts"] = accounts
-    run["shift"] = 0 if chain else client.chain_time() * 1000 - int(flow.times[0])
     replace_durably(out / "run.json", json.dumps(run, indent=2).encode())
     return run
 
@@ -479,9 +470,7 @@ def demo(
         state = json.loads((out / "run.json").read_text())
     else:
         raise click.UsageError(f"{out} holds no run to resume")
-    flow = replace(flow, times=(flow.times.astype(np.int64) + state["shift"]).astype(np.uint64))
-    own_chain = state["pid"] is not None
-    run = Run(out, flow, engine, state["rpc"], state["contract"], state["accounts"], own_chain)
+    run = Run(out, flow, engine, state["rpc"], state["contract"], state["accounts"])
     _deposit(run.client, run.keys)
     with ExitStack() as stack:
         name = engine
