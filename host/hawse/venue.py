@@ -26,7 +26,8 @@ from hawse.risk.margin import MoneyOverflow
 from hawse.state.batch import BatchState
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
-from hawse.state.machine import MARK, Machine, StateError
+from hawse.state.inputs import MARK, StateError
+from hawse.state.machine import Machine
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Operation, OperationKind, SlotInput, SlotOutcome
 from hawse.wire.dtypes import records

@@ -5,8 +5,9 @@ import pytest
 from hawse.keys.eip712 import struct_hashes
 from hawse.keys.messages import MESSAGE, MessageKind
 from hawse.state.clearing import ClearingError
+from hawse.state.inputs import StateError
 from hawse.state.ledger import TRANSFER_BITS
-from hawse.state.machine import Machine, StateError
+from hawse.state.machine import Machine
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Deposit, SlotInput
 from hawse.wire import NULL_HANDLE, Kind, Reason, SelfTrade, Side, TimeInForce

@@ -11,7 +11,8 @@ from hawse.keys.eip712 import struct_hashes
 from hawse.keys.messages import MessageKind
 from hawse.state.commitments import account_leaf, control_leaf, instrument_leaf, order_leaf
 from hawse.state.hashing import hash_many, tree_root
-from hawse.state.machine import MARK, Machine
+from hawse.state.inputs import MARK
+from hawse.state.machine import Machine
 from hawse.state.slot import InputClass, OperationKind
 from hawse.wire import NULL_HANDLE, InstrumentState, Reason, SelfTrade, Side, TimeInForce
 from support.desk import CONFIG, OPERATOR, PERP, Desk, owner

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hawse.keys.messages import MESSAGE, MessageKind
-from hawse.state.machine import StateError
+from hawse.state.inputs import StateError
 from hawse.state.outcomes import Signers
 from hawse.state.slot import (
     Deposit,

@@ -4,11 +4,12 @@ import random
 
 import pytest
 from hawse.keys.messages import MessageKind
-from hawse.state.nonces import AHEAD, LIMIT, WINDOW, NonceWindow
+from hawse.state.nonces import AHEAD, LIMIT, WINDOW, NonceWindow, most_at
 from hawse.wire import Reason, Side
 from support.desk import Desk
 
 NOW = 1_777_000_000_000
+MOST = most_at(NOW)
 
 
 @pytest.fixture
@@ -45,29 +46,30 @@ def test_below_a_full_window_all_is_refused(desk):
 
 
 def test_one_held_back_dies_only_when_63_later_ones_are_in():
-    window = NonceWindow()
-    window.use(10)
-    for nonce in range(12, 12 + WINDOW - 2):
-        window.use(nonce)
-    assert len(window.used) == WINDOW - 1 and window.refusal(11, NOW) is None
-    window.use(200)
-    assert window.refusal(11, NOW) is None and window.refusal(9, NOW) == (Reason.NONCE_LOW, 10)
-    window.use(201)
-    assert window.refusal(11, NOW) == (Reason.NONCE_LOW, 12)
+    def window(later):
+        window = NonceWindow([10])
+        for nonce in range(12, 12 + later):
+            assert window.take(nonce, MOST) is None
+        return window
+
+    assert window(WINDOW - 2).take(11, MOST) is None
+    assert window(WINDOW - 1).take(11, MOST) is None
+    assert window(WINDOW - 1).take(9, MOST) == (Reason.NONCE_LOW, 10)
+    assert window(WINDOW).take(11, MOST) == (Reason.NONCE_LOW, 12)
 
 
 def test_the_limit_ahead_is_a_day_and_48_bits():
+    assert most_at(NOW) == NOW + AHEAD and most_at(LIMIT - 1) == LIMIT - 1
     window = NonceWindow()
-    assert window.refusal(NOW + AHEAD, NOW) is None
-    assert window.refusal(NOW + AHEAD + 1, NOW) == (Reason.NONCE_AHEAD, NOW + AHEAD)
-    assert window.refusal(LIMIT - 1, LIMIT - 1) is None
-    assert window.refusal(LIMIT, LIMIT - 1) == (Reason.NONCE_AHEAD, LIMIT - 1)
+    assert window.take(MOST + 1, MOST) == (Reason.NONCE_AHEAD, MOST)
+    assert window.used == [] and window.take(MOST, MOST) is None
 
 
 def test_below_the_floor_all_is_refused():
     window = NonceWindow([50], floor=40)
-    assert window.refusal(39, NOW) == (Reason.NONCE_LOW, 40)
-    assert window.refusal(40, NOW) is None and window.refusal(50, NOW) == (Reason.NONCE_USED, 51)
+    assert window.take(39, MOST) == (Reason.NONCE_LOW, 40)
+    assert window.take(50, MOST) == (Reason.NONCE_USED, 51) and window.take(40, MOST) is None
+    assert NonceWindow(floor=40).take(39, MOST) == (Reason.NONCE_LOW, 40)
 
 
 def test_it_remembers_what_a_list_of_all_would():
@@ -78,9 +80,8 @@ def test_it_remembers_what_a_list_of_all_would():
         nonce = max(0, step // 2 + rng.randrange(-80, 80))
         least = sorted(used)[-WINDOW] if len(used) >= WINDOW else 0
         good = nonce >= least and nonce not in used
-        assert (window.refusal(nonce, NOW) is None) == good
+        assert (window.take(nonce, MOST) is None) == good
         if good:
-            window.use(nonce)
             used.append(nonce)
         assert window.used == sorted(used)[-WINDOW:]
         assert window.encoded == b"".join(n.to_bytes(6, "big") for n in window.used)

@@ -13,7 +13,7 @@ from hawse.journal import Journal, Snapshots
 from hawse.journal.segments import segment_path
 from hawse.keys.messages import MESSAGE
 from hawse.keys.store import address_of
-from hawse.state.machine import StateError
+from hawse.state.inputs import StateError
 from hawse.venue import Halted, RecoveryFailed, Venue
 from hawse.wire import BEAT_BYTES, Kind
 from support import desk as rules

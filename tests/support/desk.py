@@ -6,8 +6,9 @@ from hawse.instruments import Instrument
 from hawse.keys.eip712 import struct_hashes
 from hawse.keys.messages import MESSAGE, MessageKind
 from hawse.state.config import VenueConfig
+from hawse.state.inputs import MARK
 from hawse.state.ledger import TRANSFER_BITS
-from hawse.state.machine import MARK, Machine
+from hawse.state.machine import Machine
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Deposit, Operation, OperationKind, SlotInput
 from hawse.wire import Geometry

@@ -20,7 +20,7 @@ from hawse.engine import Backend, Engine, EngineError, GoldenBackend, LinkBacken
 from hawse.journal import JournalError
 from hawse.keys.store import KeyStoreError
 from hawse.state.clearing import ClearingError
-from hawse.state.machine import StateError
+from hawse.state.inputs import StateError
 from hawse.state.snapshot import SnapshotError
 from hawse.venue import Halted
 from hawse.wire import Geometry

@@ -15,6 +15,7 @@ from hawse.wire import Opcode, Reason, SelfTrade, Side, TimeInForce
 from hawse.wire.dtypes import Array
 
 from .ledger import INSURANCE, Account, Ledger, Order
+from .nonces import most_at
 from .slot import Refusal
 
 _NEW, _CANCEL, _REPLACE, _REDUCE = (
@@ -107,6 +108,7 @@ class Admitter:
         self._ledger = ledger
         self._slot = slot
         self._time = time
+        self._most = most_at(time)
         self._pay = pay
         #: Sequence number of the last command.
         self.seq = seq
@@ -137,15 +139,23 @@ class Admitter:
                 self.refusals.append(refusal)
 
     def _message(self, signer: bytes | None, row: tuple[int, ...]) -> Refusal | None:
-        accounts, index, generation = self._ledger.accounts, row[1], row[2]
+        """Whether it is its owner's, and comes in time; then what it asks for."""
+        accounts, (_, index, generation, nonce, expiry, *_) = self._ledger.accounts, row
         if not INSURANCE < index < len(accounts):
             return self._refuse(Reason.ACCOUNT, index, len(accounts))
         account = accounts[index]
         if account.generation != generation:
             return self._refuse(Reason.GONE, generation, account.generation)
-        refusal = self._entrance(account, signer, row[3], row[4])
-        if refusal is not None:
-            return refusal
+        if signer != account.owner:
+            if signer is None:
+                return self._refuse(Reason.SIGNATURE, 0, 1)
+            return self._refuse(Reason.SIGNER, _tail(signer), _tail(account.owner))
+        wrong = account.nonces.take(nonce, self._most)
+        if wrong is not None:
+            return self._refuse(wrong[0], nonce, wrong[1])
+        self._ledger.signed.add(index)
+        if expiry < self._time or not expiry:
+            return self._refuse(Reason.EXPIRED, expiry, self._time)
         try:
             return self._judge(account, row)
         except MoneyOverflow as error:
@@ -153,24 +163,6 @@ class Admitter:
 
     def _refuse(self, reason: Reason, have: int, need: int, detail: int = 0) -> Refusal:
         return Refusal(self.seq, reason, detail, _clamp(have), _clamp(need))
-
-    def _entrance(self, account: Account, signer: bytes | None, nonce: int, expiry: int) -> Refusal | None:
-        """Signature, nonce, expiry: whether the command is its owner's, and comes in time."""
-        if signer != account.owner:
-            if signer is None:
-                return self._refuse(Reason.SIGNATURE, 0, 1)
-            return self._refuse(Reason.SIGNER, _tail(signer), _tail(account.owner))
-        nonces = account.nonces
-        wrong = nonces.refusal(nonce, self._time)
-        if wrong is not None:
-            return self._refuse(wrong[0], nonce, wrong[1])
-        nonces.use(nonce)
-        self._ledger.signed.add(account.index)
-        if expiry < self._time or not expiry:
-            return self._refuse(Reason.EXPIRED, expiry, self._time)
-        return None
-
-    # What it asks for
 
     def _judge(self, account: Account, row: tuple[int, ...]) -> Refusal | None:
         kind, _, _, _, _, client_id, _, _, _, _, price, quantity, amount = row
@@ -183,7 +175,7 @@ class Admitter:
             return self._refuse(Reason.CLIENT_ID_UNKNOWN, 0, 1)
         if kind == MessageKind.REPLACE:
             return self._replace(account, order, price, quantity)
-        self._send(_CANCEL if kind == MessageKind.CANCEL else _REDUCE, order, 0, 0, quantity)
+        self._send(_CANCEL if kind == MessageKind.CANCEL else _REDUCE, order, 0, quantity)
         return None
 
     def _new(self, account: Account, row: tuple[int, ...]) -> Refusal | None:
@@ -218,7 +210,9 @@ class Admitter:
             reserved,
         )
         ledger.add(order)
-        self._send(_NEW, order, side | tif << 1 | stp << 3, price, quantity, reserved)
+        flags = side | tif << 1 | stp << 3
+        self.rows.append((_NEW, flags, instrument, 0, account.index, price, quantity, 0, seq, handle))
+        self.sent.append(Sent(seq, _NEW, order, price, quantity, reserved))
         return None
 
     def _replace(self, account: Account, order: Order, price: int, quantity: int) -> Refusal | None:
@@ -229,7 +223,7 @@ class Admitter:
             if held < more:
                 return self._refuse(Reason.MARGIN, held, more)
             account.free, order.peak = held - more, reserved
-        self._send(_REPLACE, order, 0, price, quantity, reserved)
+        self._send(_REPLACE, order, price, quantity, reserved)
         return None
 
     def _withdraw(self, account: Account, amount: int) -> Refusal | None:
@@ -247,12 +241,10 @@ class Admitter:
         self._pay(account.owner, amount)
         return None
 
-    def _send(
-        self, opcode: int, order: Order, flags: int, price: int, quantity: int, reserved: int = 0
-    ) -> None:
+    def _send(self, opcode: int, order: Order, price: int, quantity: int, reserved: int = 0) -> None:
         """To the engine, which rejects what comes too late for its order."""
         seq, handle, tag = self.seq, order.handle, order.account.index
-        self.rows.append((opcode, flags, order.instrument, 0, tag, price, quantity, 0, seq, handle))
+        self.rows.append((opcode, 0, order.instrument, 0, tag, price, quantity, 0, seq, handle))
         self.sent.append(Sent(seq, opcode, order, price, quantity, reserved))
 
     def _free(self, account: Account) -> int:

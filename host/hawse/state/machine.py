@@ -1,7 +1,5 @@
 """The transition function: slot by slot, from inputs and reports to accounts, orders and commitments."""
 
-import struct
-from collections.abc import Sequence
 from enum import Enum
 from fractions import Fraction
 from heapq import heappush
@@ -16,7 +14,6 @@ from hawse.commit.queues import START, deposit_accumulator
 from hawse.commit.roots import VenueLeaf
 from hawse.commit.withdrawals import Withdrawal
 from hawse.instruments import PPM
-from hawse.keys.messages import MESSAGE, split
 from hawse.risk import margin
 from hawse.wire import Opcode, Reason
 from hawse.wire.dtypes import EVENT, ORDER, Array
@@ -26,16 +23,12 @@ from .batch import BatchState
 from .clearing import clear
 from .commitments import Commitments
 from .config import VenueConfig
+from .inputs import MARK, TIME_LIMIT, StateError, check_inputs
 from .ledger import INSURANCE, TRANSFER_BITS, Account, Ledger, Market, Order
 from .outcomes import Signers, input_leaves, outcome_leaves
-from .slot import Deposit, Operation, OperationKind, Refusal, SlotInput
+from .slot import Deposit, Operation, Refusal, SlotInput
 from .snapshot import SnapshotError, ledger_body, read_ledger, seal, unseal
 
-#: Body of an INTERIM_MARK: instrument, mark in ticks.
-MARK = struct.Struct(">Hq")
-_TIME_LIMIT = 1 << 48
-#: What a slot may not hold yet.
-_NOT_YET = ("observations", "omissions", "surfaces", "requests", "authorisations")
 #: Numbers of the machine that a snapshot has.
 _COUNTERS = (
     "next_slot",
@@ -49,10 +42,6 @@ _COUNTERS = (
     "_withdrawals_first",
     "_inputs_first",
 )
-
-
-class StateError(Exception):
-    """A call that does not fit the machine's place between slots, or an input that no sequencer may send."""
 
 
 class _Phase(Enum):
@@ -218,53 +207,14 @@ class Machine:
         self._expect(_Phase.BOUNDARY)
         if slot.number != self.next_slot:
             raise StateError(f"number: slot {slot.number}, not {self.next_slot}")
-        if not self.time <= slot.time < _TIME_LIMIT:
+        if not self.time <= slot.time < TIME_LIMIT:
             raise StateError(f"time: {slot.time} is before the last slot's {self.time}, or not below 2**48")
         if slot.closes is not None and slot.closes != self.batch:
             raise StateError(f"closes: batch {slot.closes}, not {self.batch}")
-        for name in _NOT_YET:
-            if len(getattr(slot, name)):
-                raise StateError(
-                    f"{name}: {len(getattr(slot, name))}, but not before there are rules for them"
-                )
-        self._check_operations(slot, signers.operations)
+        check_inputs(slot, signers, self.config.operator, self.markets)
         for index, deposit in enumerate(slot.deposits, self.deposit_index + 1):
             if deposit.index != index:
                 raise StateError(f"deposits: index {deposit.index}, not {index}")
-            if len(deposit.owner) != 20 or not 0 < deposit.amount < 1 << 64:
-                raise StateError(f"deposits: {deposit}: an owner has 20 bytes, an amount is a u64 above 0")
-        self._check_commands(slot.commands, signers)
-
-    def _check_operations(self, slot: SlotInput, signers: Sequence[bytes | None]) -> None:
-        if len(signers) != len(slot.operations):
-            raise StateError(f"operations: {len(slot.operations)}, with {len(signers)} signers")
-        for operation, signer in zip(slot.operations, signers, strict=True):
-            if operation.kind != OperationKind.INTERIM_MARK:
-                name = OperationKind(operation.kind).name
-                raise StateError(f"operations: a {name}, but not before there are rules for it")
-            if signer != self.config.operator:
-                shown = signer.hex() if signer else "nobody"
-                raise StateError(
-                    f"operations: signed for slot {slot.number} by {shown}, not {self.config.operator.hex()}"
-                )
-            if len(operation.body) != MARK.size:
-                raise StateError(f"operations: a mark of {len(operation.body)} bytes, not {MARK.size}")
-            number, mark = MARK.unpack(operation.body)
-            if number not in self.markets:
-                raise StateError(f"operations: a mark of instrument {number}, not of {[*self.markets]}")
-            if not -(2**31) <= mark < 2**31:
-                raise StateError(f"operations: a mark of {mark} of instrument {number} is not an i32")
-
-    def _check_commands(self, commands: Array, signers: Signers) -> None:
-        if commands.dtype != MESSAGE or commands.ndim != 1:
-            raise StateError(f"commands: {commands.dtype}, not rows of MESSAGE")
-        try:
-            count = len(split(commands).starts)
-        except ValueError as error:
-            raise StateError(f"commands: {error}") from None
-        if not count == len(signers.commands) == len(signers.structs):
-            given = f"{len(signers.commands)} signers and {len(signers.structs)} struct hashes"
-            raise StateError(f"commands: {count} messages, with {given}")
 
     def _mark(self, operation: Operation) -> None:
         number, mark = MARK.unpack(operation.body)

@@ -1,6 +1,6 @@
 """Nonces: which of them a signer may still use."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from hawse.wire import Reason
@@ -32,30 +32,42 @@ class NonceWindow:
         self.used = sorted(used)
         self.encoded = _encode(self.used)
 
-    def refusal(self, nonce: int, time: int) -> tuple[Reason, int] | None:
-        """Why ``nonce`` may not be used at ``time``, and the nonce that is the limit, or None if it may."""
+    def take(self, nonce: int, most: int) -> tuple[Reason, int] | None:
+        """Remember a nonce of at most ``most``; the lowest of a full window is forgotten.
+
+        Returns:
+            None, or why it may not be used, and the nonce that is the limit; then nothing has changed.
+        """
         used = self.used
         if nonce < self.floor or (used and nonce <= used[-1]):
-            least = max(self.floor, used[0] if len(used) == WINDOW else 0)
-            if nonce < least:
-                return Reason.NONCE_LOW, least
-            at = bisect_left(used, nonce)
-            return (Reason.NONCE_USED, used[-1] + 1) if used[at] == nonce else None
-        most = min(time + AHEAD, LIMIT - 1)
-        return (Reason.NONCE_AHEAD, most) if nonce > most else None
-
-    def use(self, nonce: int) -> None:
-        """Remember one that is not refused; the lowest of a full window is forgotten."""
-        used = self.used
-        if not used or nonce > used[-1]:
-            used.append(nonce)
-            self.encoded += nonce.to_bytes(6, "big")
-        else:
-            insort(used, nonce)
-            self.encoded = _encode(used)
+            return self._take_late(nonce)
+        if nonce > most:
+            return Reason.NONCE_AHEAD, most
+        used.append(nonce)
+        self.encoded += nonce.to_bytes(6, "big")
         if len(used) > WINDOW:
             del used[0]
             self.encoded = self.encoded[6:]
+        return None
+
+    def _take_late(self, nonce: int) -> tuple[Reason, int] | None:
+        """One that is not above all others."""
+        used = self.used
+        least = max(self.floor, used[0] if len(used) == WINDOW else 0)
+        if nonce < least:
+            return Reason.NONCE_LOW, least
+        at = bisect_left(used, nonce)
+        if used[at] == nonce:
+            return Reason.NONCE_USED, used[-1] + 1
+        used.insert(at, nonce)
+        del used[:-WINDOW]
+        self.encoded = _encode(used)
+        return None
+
+
+def most_at(time: int) -> int:
+    """The highest nonce that may be used at ``time``."""
+    return min(time + AHEAD, LIMIT - 1)
 
 
 def _encode(used: list[int]) -> bytes:

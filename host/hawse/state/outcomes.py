@@ -84,8 +84,10 @@ def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: S
         numbers = _wide(r.have), _wide(r.need)
         done[r.seq] = pack(0x80, 2, r.seq, r.reason, r.detail, *numbers, NULL_HANDLE, 0, _ZERO, 0)
     for s in sent:
-        have, need, value = _wide(s.have), _wide(s.need), _wide(s.value)
-        done[s.seq] = pack(0x80, 2, s.seq, s.reason, 0, have, need, s.order.handle, s.filled, value, s.fee)
+        have, need, value, handle = _ZERO, _ZERO, _ZERO, s.order.handle
+        if s.reason or s.value:
+            have, need, value = _wide(s.have), _wide(s.need), _wide(s.value)
+        done[s.seq] = pack(0x80, 2, s.seq, s.reason, 0, have, need, handle, s.filled, value, s.fee)
     leaves = [
         done.get(seq) or pack(0x80, 2, seq, 0, 0, _ZERO, _ZERO, NULL_HANDLE, 0, _ZERO, 0)
         for seq in range(first, first + inputs)
