@@ -57,7 +57,10 @@ def stamp(top: str, geometry: Geometry) -> str:
 
 def is_current(routed: Mapping[str, Any]) -> bool:
     """Whether a result of :func:`.route.route` is of the gateware as it is now; elaborates it."""
-    return bool(routed.get("gateware") == stamp(routed["top"], Geometry(**routed["geometry"])))
+    sizes = routed["geometry"]
+    if sizes.keys() != asdict(Geometry()).keys():
+        return False
+    return bool(routed.get("gateware") == stamp(routed["top"], Geometry(**sizes)))
 
 
 def _route(o: argparse.Namespace, geometry: Geometry) -> None:

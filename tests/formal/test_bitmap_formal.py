@@ -45,9 +45,9 @@ class BitmapContract(wiring.Component):
 
     Leaves say what all changes up to a cycle ago make of the set, mids and root up to three. A search
     begun when ``settled``, without a change until ``ready``, finds exactly the best level of the window
-    around ``place``, or the one after that, within the cycles of the docstring. A window is of two levels,
-    so that words of the middle are shared, or of more. Assumed: a wipe does not occupy, the first cycle
-    changes nothing, and a mask is one less than a power of two.
+    around ``place``, or the one after that, within the cycles of the docstring. A window is of two levels, so
+    that words of the middle are shared, or of more. Assumed: a wipe does not occupy, the first cycle changes
+    nothing, and a mask is one less than a power of two.
     """
 
     changing: In(3)
