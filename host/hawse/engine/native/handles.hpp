@@ -1,0 +1,179 @@
+// The rule by which orders get handles, and the map from their ids.
+//
+// A new order takes the lowest free handle. One whose order ended is free again, and the order's id unknown, from the
+// next fence on. No call does work for more than one order: a fence only counts on, and each word of a bitmap takes
+// note of it when it is next used.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "zeroed.hpp"
+
+namespace hawse {
+
+class Handles {
+  public:
+    static constexpr uint32_t NONE = 0xFFFFFFFF;
+
+    // As many as there may be, up to 2^24.
+    explicit Handles(uint32_t count);
+
+    void clear();
+
+    // The handle of an order that is known, else NONE.
+    uint32_t find(uint64_t id) const {
+        for (uint32_t link = heads_[bucket(hash(id))]; link; link = entries_[link - 1].next)
+            if (entries_[link - 1].id == id)
+                return known(link - 1) ? link - 1 : NONE;
+        return NONE;
+    }
+
+    // Have a new order take the lowest free handle. NONE: there is none, or the id is known; `known` tells which.
+    uint32_t take_lowest(uint64_t id, bool &known) {
+        const uint32_t old = lookup(id);
+        known = old != NONE && this->known(old);
+        if (known)
+            return NONE;
+        const uint32_t handle = lowest();
+        if (handle != NONE)
+            enter(handle, id, old);
+        return handle;
+    }
+
+    // Take a handle that is free, for an id that is not known.
+    void take(uint32_t handle, uint64_t id) { enter(handle, id, lookup(id)); }
+
+    // The handle is not free.
+    bool known(uint32_t handle) const { return low_[handle >> 6].used(fences_) >> (handle & 63) & 1; }
+
+    // Free from the next fence on.
+    void end(uint32_t handle) {
+        Word &word = low_[handle >> 6];
+        word.follow(fences_);
+        if (!word.ended)
+            promise(handle >> 6);
+        word.ended |= uint64_t(1) << (handle & 63);
+    }
+
+    void fence() {
+        ++fences_;
+        if (lowest_ended_ < at_)
+            at_ = lowest_ended_;
+        lowest_ended_ = NONE;
+    }
+
+    uint64_t id(uint32_t handle) const { return entries_[handle].id; }
+    // Handles from here on were never used.
+    uint32_t never_used() const { return never_used_; }
+
+    // Bring what `find` of this id will read into the cache.
+    void prefetch(uint64_t id) const { __builtin_prefetch(&heads_[bucket(hash(id))]); }
+
+  private:
+    // 64 handles, or words of the bitmap below: which are in use (full), and which of these will not be behind the
+    // next fence. `stamp` is the number of fences at which this was written.
+    struct Word {
+        uint64_t taken, ended, stamp;
+
+        uint64_t used(uint64_t fences) const { return stamp == fences ? taken : taken & ~ended; }
+        void follow(uint64_t fences) {
+            if (stamp == fences)
+                return;
+            taken &= ~ended;
+            ended = 0;
+            stamp = fences;
+        }
+    };
+
+    struct Entry {
+        uint64_t id;
+        uint32_t next; // in its bucket: handle + 1, 0 behind the last
+        uint32_t listed;
+    };
+
+    // Who does not know the seed can choose no ids that meet in a bucket; 16 ids in a row share a line of the cache,
+    // and never a bucket.
+    uint64_t hash(uint64_t id) const {
+        const auto product = static_cast<unsigned __int128>((id >> 4) ^ seed_[0]) * seed_[1];
+        const uint64_t mixed = uint64_t(product) ^ uint64_t(product >> 64);
+        return (mixed & ~uint64_t(15)) | ((id ^ mixed >> 60) & 15);
+    }
+
+    // Linear hashing: buckets are split one by one, as orders come.
+    size_t bucket(uint64_t hash) const {
+        const size_t i = hash & (2 * half_ - 1);
+        return i < buckets_ ? i : i - half_;
+    }
+
+    uint32_t lookup(uint64_t id) const {
+        for (uint32_t link = heads_[bucket(hash(id))]; link; link = entries_[link - 1].next)
+            if (entries_[link - 1].id == id)
+                return link - 1;
+        return NONE;
+    }
+
+    uint32_t lowest() {
+        Word &word = low_[at_];
+        word.follow(fences_);
+        if (~word.taken)
+            return at_ << 6 | uint32_t(__builtin_ctzll(~word.taken));
+        return search();
+    }
+
+    // The id is in the map already, of a handle that is free by now: `old`, else NONE.
+    void enter(uint32_t handle, uint64_t id, uint32_t old) {
+        if (old != NONE)
+            unlist(old);
+        Entry &entry = entries_[handle];
+        if (entry.listed)
+            unlist(handle);
+        entry.id = id;
+        list(handle);
+        Word &word = low_[handle >> 6];
+        word.follow(fences_);
+        word.taken |= uint64_t(1) << (handle & 63);
+        if (!~word.taken)
+            fill(handle >> 6);
+        if (handle >= never_used_)
+            never_used_ = handle + 1;
+    }
+
+    void list(uint32_t handle) {
+        Entry &entry = entries_[handle];
+        uint32_t &head = heads_[bucket(hash(entry.id))];
+        entry.next = head;
+        entry.listed = 1;
+        head = handle + 1;
+        if (2 * ++listed_ > buckets_ && buckets_ < heads_.size())
+            split();
+    }
+
+    void unlist(uint32_t handle) {
+        Entry &entry = entries_[handle];
+        uint32_t *link = &heads_[bucket(hash(entry.id))];
+        while (*link != handle + 1)
+            link = &entries_[*link - 1].next;
+        *link = entry.next;
+        entry.listed = 0;
+        --listed_;
+    }
+
+    uint32_t search();
+    void fill(uint32_t word);
+    void promise(uint32_t word);
+    void split();
+
+    uint32_t count_;
+    uint64_t seed_[2];
+    Zeroed<Entry> entries_; // by handle
+    Zeroed<uint32_t> heads_; // by bucket: handle + 1, 0 if it is empty
+    size_t buckets_ = 0, half_ = 0, listed_ = 0; // half_: the power of two at or below buckets_, but its half if equal
+    std::vector<Zeroed<Word>> words_; // the bitmap of handles, and above each word a bit
+    Word *low_ = nullptr; // the first of them
+    uint64_t fences_ = 0;
+    uint32_t at_ = 0; // no word below has a free handle
+    uint32_t lowest_ended_ = NONE; // word, since the last fence
+    uint32_t never_used_ = 0;
+};
+
+} // namespace hawse

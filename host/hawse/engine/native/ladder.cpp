@@ -1,0 +1,120 @@
+#include "ladder.hpp"
+
+#include <algorithm>
+
+namespace hawse {
+namespace {
+
+// Without a band: levels of the window, which goes where most orders are.
+constexpr uint32_t OWN = 1 << 20;
+// Orders that rest outside before the window may move: moving takes time for each occupied level.
+constexpr uint32_t PATIENCE = 1024;
+
+unsigned lowest(uint64_t word) { return unsigned(__builtin_ctzll(word)); }
+
+} // namespace
+
+Levels::Levels(uint32_t count) : count_(count), queues_(count) { clear(); }
+
+void Levels::clear() {
+    words_ = Zeroed<uint64_t>(count_ / 64);
+    upper_.clear();
+    size_t words = count_ / 64;
+    do {
+        words = (words + 63) / 64;
+        upper_.emplace_back(words);
+    } while (words > 1);
+}
+
+void Levels::mark_above(uint32_t word) {
+    for (auto &words : upper_) {
+        uint64_t &above = words[word >> 6];
+        const bool first = !above;
+        above |= uint64_t(1) << (word & 63);
+        if (!first)
+            return;
+        word >>= 6;
+    }
+}
+
+void Levels::unmark_above(uint32_t word) {
+    for (auto &words : upper_) {
+        uint64_t &above = words[word >> 6];
+        if (above &= ~(uint64_t(1) << (word & 63)))
+            return;
+        word >>= 6;
+    }
+}
+
+// The first occupied level behind all of `word`.
+uint32_t Levels::search(uint32_t word, uint32_t end) const {
+    for (size_t i = 0; i < upper_.size(); ++i, word >>= 6) {
+        const uint64_t found = upper_[i][word >> 6] & above(word & 63);
+        if (!found)
+            continue;
+        word = (word & ~63u) | lowest(found);
+        while (i-- > 0)
+            word = word << 6 | lowest(upper_[i][word]);
+        const uint32_t level = word << 6 | lowest(words_[word]);
+        return level;
+    }
+    return end;
+}
+
+void Ladder::take(Levels &levels, uint32_t first, uint32_t count, uint32_t start) {
+    *this = Ladder();
+    levels_ = &levels;
+    start_ = start;
+    count_ = count;
+    offset_ = start - first;
+    end_ = first + count;
+}
+
+void Ladder::take_any() {
+    *this = Ladder();
+    own_ = std::make_unique<Levels>(OWN);
+    levels_ = own_.get();
+}
+
+uint64_t Ladder::first_inside() const {
+    const uint32_t first = start_ - offset_;
+    return from_level(levels_->occupied(first) ? first : levels_->after(first, end_));
+}
+
+uint32_t Ladder::append_outside(uint32_t key, uint32_t handle) {
+    if (empty() || (++outside_ > PATIENCE && outside_ > within_)) {
+        move_window(key);
+        return append_inside(key, handle);
+    }
+    if (outside_ > PATIENCE)
+        outside_ = within_ = 0;
+    const auto [level, fresh] = sparse_.try_emplace(key, Queue{handle, handle});
+    best_ = std::min<uint64_t>(best_, key);
+    if (fresh)
+        return NONE;
+    const uint32_t last = level->second.tail;
+    level->second.tail = handle;
+    return last;
+}
+
+// Have `key` in the middle of the window.
+void Ladder::move_window(uint32_t key) {
+    outside_ = within_ = 0;
+    if (count_)
+        for (uint64_t at = first_inside(); at != NO_KEY;) {
+            const uint32_t level = uint32_t(at) - offset_;
+            sparse_.emplace(uint32_t(at), (*levels_)[level]);
+            levels_->unmark(level);
+            at = from_level(levels_->after(level, end_));
+        }
+    start_ = std::clamp<uint32_t>(key, OWN / 2, 0u - OWN / 2) - OWN / 2;
+    count_ = end_ = OWN;
+    offset_ = start_;
+    for (auto it = sparse_.lower_bound(start_); it != sparse_.end() && inside(it->first); it = sparse_.erase(it)) {
+        const uint32_t level = it->first - offset_;
+        (*levels_)[level] = it->second;
+        levels_->mark(level);
+    }
+}
+
+} // namespace hawse
