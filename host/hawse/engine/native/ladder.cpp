@@ -5,10 +5,15 @@
 namespace hawse {
 namespace {
 
+#ifndef HAWSE_OWN_LEVELS // a test has fewer
+#define HAWSE_OWN_LEVELS (1 << 20)
+#define HAWSE_PATIENCE 1024
+#endif
+
 // Without a band: levels of the window, which goes where most orders are.
-constexpr uint32_t OWN = 1 << 20;
+constexpr uint32_t OWN = HAWSE_OWN_LEVELS;
 // Orders that rest outside before the window may move: moving takes time for each occupied level.
-constexpr uint32_t PATIENCE = 1024;
+constexpr uint32_t PATIENCE = HAWSE_PATIENCE;
 
 unsigned lowest(uint64_t word) { return unsigned(__builtin_ctzll(word)); }
 
