@@ -122,7 +122,9 @@ def test_an_instrument_gets_a_band_again(engine):
     engine.run(burst(make(ORDER, opcode=Opcode.STATE, **window)))
     assert engine.instrument(0) == Band(0, 64, 64, 1000, InstrumentState.LOADING)
     assert len(engine.dump(0)) == 0
-    opened = engine.run(burst(make(ORDER, opcode=Opcode.STATE, quantity=InstrumentState.OPEN), new(2, B, 1, 1)))
+    opened = engine.run(
+        burst(make(ORDER, opcode=Opcode.STATE, quantity=InstrumentState.OPEN), new(2, B, 1, 1))
+    )
     assert opened.events["reason"].tolist() == [Reason.NONE, Reason.PRICE]
 
 
@@ -150,7 +152,10 @@ def test_the_feature_is_told_and_without_it_no_count_of_zero_is_a_window(backend
     commands = np.zeros(2, COMMAND)
     commands["opcode"] = Opcode.STATE, Opcode.HELLO
     commands["quantity"] = InstrumentState.LOADING
-    for no_band, features, reason in ((False, Feature(0), Reason.WINDOW), (True, Feature.NO_BAND, Reason.NONE)):
+    for no_band, features, reason in (
+        (False, Feature(0), Reason.WINDOW),
+        (True, Feature.NO_BAND, Reason.NONE),
+    ):
         with Engine(backend(SMALL, no_band=no_band)) as engine:
             engine.reset(1)
             assert int(engine.build()["features"][0]) == features

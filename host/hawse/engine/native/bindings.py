@@ -34,7 +34,7 @@ def _library() -> ctypes.CDLL:
         "hawse_soft_free": (None, (c_void_p,)),
         "hawse_soft_reset": (None, (c_void_p, c_uint32)),
         "hawse_soft_hashing": (None, (c_void_p, c_int)),
-        "hawse_soft_time": (c_int64, (c_void_p, c_void_p, c_size_t, c_void_p)),
+        "hawse_soft_time": (c_int64, (c_void_p, c_void_p, c_size_t)),
         "hawse_soft_exchange": (c_int64, (c_void_p, c_void_p, c_size_t, _POINTER)),
         "hawse_driver_new": (c_void_p, _SIZES),
         "hawse_driver_free": (None, (c_void_p,)),
@@ -55,7 +55,12 @@ def _library() -> ctypes.CDLL:
         "hawse_fused_reset": (None, (c_void_p, c_uint32)),
         "hawse_fused_run": (
             c_int64,
-            (c_void_p, c_void_p, c_size_t, *(_POINTER, _POINTER, POINTER(c_size_t), _POINTER, POINTER(c_size_t))),
+            (
+                c_void_p,
+                c_void_p,
+                c_size_t,
+                *(_POINTER, _POINTER, POINTER(c_size_t), _POINTER, POINTER(c_size_t)),
+            ),
         ),
         "hawse_fused_done": (c_int, (c_void_p,) * 5),
         "hawse_driver_resting": (c_int64, (c_void_p, c_void_p, c_size_t)),
@@ -160,17 +165,8 @@ class Soft(_Object):
         self._native.hawse_soft_hashing(self._alive(), on)
 
     def time(self, commands: Array) -> int:
-        """Nanoseconds that it takes to carry out ``commands``, a contiguous array of COMMAND."""
-        return _checked(
-            self._native.hawse_soft_time(self._alive(), commands.ctypes.data, len(commands), None)
-        )
-
-    def time_each(self, commands: Array) -> NDArray[np.uint32]:
-        """Nanoseconds that each of ``commands`` takes when they come one by one, with a look at the clock."""
-        out = np.zeros(len(commands), np.uint32)
-        at = out.ctypes.data
-        _checked(self._native.hawse_soft_time(self._alive(), commands.ctypes.data, len(commands), at))
-        return out
+        """Nanoseconds of thread time to carry out ``commands``, a contiguous array of COMMAND."""
+        return _checked(self._native.hawse_soft_time(self._alive(), commands.ctypes.data, len(commands)))
 
     def exchange(self, commands: Array) -> Array:
         """Beats that answer ``commands``, a contiguous array of COMMAND."""

@@ -1,7 +1,6 @@
 #include "c_api.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <ctime>
 #include <exception>
@@ -55,6 +54,12 @@ template <class T, class... More> T *make(const Geometry &geometry, More... more
     }
 }
 
+int64_t thread_ns() {
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return int64_t(now.tv_sec) * 1000000000 + now.tv_nsec;
+}
+
 } // namespace
 
 const char *hawse_error(void) { return error.c_str(); }
@@ -69,27 +74,13 @@ void hawse_soft_reset(hawse_soft *engine, uint32_t epoch) { engine->reset(epoch)
 
 void hawse_soft_hashing(hawse_soft *engine, int on) { engine->set_hashing(on); }
 
-int64_t hawse_soft_time(hawse_soft *engine, const hawse_command *commands, size_t count, uint32_t *each) {
+int64_t hawse_soft_time(hawse_soft *engine, const hawse_command *commands, size_t count) {
     return guarded([&]() -> int64_t {
-        using Clock = std::chrono::steady_clock;
-        const auto between = [](Clock::time_point from, Clock::time_point to) {
-            return std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
-        };
-        const auto begun = Clock::now();
-        if (!each) {
-            constexpr size_t PORTION = 256; // as a caller would that wants the beats in its cache
-            for (size_t i = 0; i < count; i += PORTION)
-                engine->exchange(commands + i, std::min(PORTION, count - i));
-            return between(begun, Clock::now());
-        }
-        auto last = begun;
-        for (size_t i = 0; i < count; ++i) {
-            engine->exchange(commands + i, 1);
-            const auto now = Clock::now();
-            each[i] = uint32_t(between(last, now));
-            last = now;
-        }
-        return between(begun, last);
+        constexpr size_t PORTION = 256; // as a caller would that wants the beats in its cache
+        const int64_t begun = thread_ns();
+        for (size_t i = 0; i < count; i += PORTION)
+            engine->exchange(commands + i, std::min(PORTION, count - i));
+        return thread_ns() - begun;
     });
 }
 
@@ -156,15 +147,10 @@ int hawse_driver_done(const hawse_driver *driver, hawse_fence *fence, uint8_t *d
 int64_t hawse_driver_time(hawse_driver *driver, const hawse_order *orders, size_t count, const void *beats,
                           size_t beat_count) {
     return guarded([&]() -> int64_t {
-        const auto now = [] {
-            timespec at;
-            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
-            return int64_t(at.tv_sec) * 1000000000 + at.tv_nsec;
-        };
-        const int64_t begun = now();
+        const int64_t begun = thread_ns();
         driver->prepare(orders, count);
         driver->absorb(static_cast<const Beat *>(beats), beat_count);
-        return now() - begun;
+        return thread_ns() - begun;
     });
 }
 

@@ -35,9 +35,8 @@ HAWSE_API void hawse_soft_free(hawse_soft *);
 HAWSE_API void hawse_soft_reset(hawse_soft *, uint32_t epoch);
 /* Whether reports are hashed from the next reset on; at first they are. */
 HAWSE_API void hawse_soft_hashing(hawse_soft *, int on);
-/* Nanoseconds that the commands take, without handing out beats; if `each` is not null, carried out one at a time, and
- * there stands what each took, with one reading of the clock. */
-HAWSE_API int64_t hawse_soft_time(hawse_soft *, const hawse_command *, size_t count, uint32_t *each);
+/* Nanoseconds of thread time that the commands take, without handing out beats. */
+HAWSE_API int64_t hawse_soft_time(hawse_soft *, const hawse_command *, size_t count);
 /* Number of beats, HAWSE_BEAT_BYTES each, at *beats. */
 HAWSE_API int64_t hawse_soft_exchange(hawse_soft *, const hawse_command *, size_t count, const void **beats);
 

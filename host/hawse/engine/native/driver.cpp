@@ -8,7 +8,6 @@ namespace {
 
 constexpr uint32_t NO_HANDLE = HAWSE_NULL_HANDLE;
 constexpr uint8_t RESTING_FLAGS = 1 | 3 << 3;
-constexpr size_t PREFETCH = 8;
 
 // The last base of a band of `count` prices that ends within 32 bits.
 int32_t last_base(uint32_t count) { return int32_t((int64_t(1) << 31) - count); }
@@ -60,11 +59,8 @@ void Driver::prepare(const hawse_order *orders, size_t count) {
     begin(orders, count);
     commands_.reserve_more(count);
     order_ids_.reserve_more(count);
-    for (size_t i = 0; i < count; ++i) {
-        if (i + PREFETCH < count)
-            handles_.prefetch(orders[i + PREFETCH].order_id);
-        add(orders[i]);
-    }
+    for (size_t i = 0; i < count; ++i)
+        place(orders[i], true);
 }
 
 void Driver::begin(const hawse_order *orders, size_t count) {
@@ -151,7 +147,7 @@ void Driver::send(const hawse_order &order, uint32_t handle, uint64_t order_id) 
     commands_.reserve_more(1);
     order_ids_.reserve_more(1);
     hawse_command &command = commands_.add();
-    std::memcpy(&command, &order, sizeof command); // an order begins as a command does
+    std::memcpy(static_cast<void *>(&command), &order, sizeof command); // an order begins as a command does
     command.handle = handle;
     order_ids_.add() = order_id;
 }

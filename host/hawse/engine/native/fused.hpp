@@ -29,7 +29,7 @@ template <class Sink> class Fused : public Matching<Fused<Sink>> {
     }
 
     // NEW: all of `c` but its handle is filled in.
-    Refusal arrive(hawse_command &c, uint64_t order_id) {
+    HAWSE_INLINE Refusal arrive(hawse_command &c, uint64_t order_id) {
         bool known;
         c.handle = handles_.take_lowest(order_id, known);
         if (c.handle == Handles::NONE)
@@ -40,12 +40,12 @@ template <class Sink> class Fused : public Matching<Fused<Sink>> {
         return Refusal::NONE;
     }
 
-    void cancel(hawse_command &c, uint64_t order_id) {
+    HAWSE_INLINE void cancel(hawse_command &c, uint64_t order_id) {
         name(c, order_id);
         Rules::cancel(c);
     }
 
-    void replace(hawse_command &c, uint64_t order_id) {
+    HAWSE_INLINE void replace(hawse_command &c, uint64_t order_id) {
         name(c, order_id);
         Rules::replace(c);
     }
@@ -92,20 +92,19 @@ template <class Sink> class Fused : public Matching<Fused<Sink>> {
     }
 
     Closing &closing() { return closing_; }
-    const Handles &handles() const { return handles_; }
 
   private:
     friend class Matching<Fused<Sink>>;
 
     // The handle of an order by its id: null if it is not known.
-    void name(hawse_command &c, uint64_t order_id) {
+    HAWSE_INLINE void name(hawse_command &c, uint64_t order_id) {
         static_assert(Handles::NONE == HAWSE_NULL_HANDLE, "what find() says is what the command says");
         c.handle = handles_.find(order_id);
         order_id_ = order_id;
         ++closing_.commands;
     }
 
-    void report(uint8_t kind, uint8_t reason, uint16_t instrument, uint32_t handle, uint32_t maker, int32_t price,
+    HAWSE_INLINE void report(uint8_t kind, uint8_t reason, uint16_t instrument, uint32_t handle, uint32_t maker, int32_t price,
                 uint32_t quantity, uint64_t seq) {
         hawse_event event;
         event.kind = kind;

@@ -29,7 +29,7 @@ void Handles::clear() {
     entries_ = Zeroed<Entry>(count_);
     heads_ = Zeroed<uint32_t>(power_of_two(size_t(2) * count_));
     buckets_ = FEWEST_BUCKETS;
-    half_ = buckets_ / 2;
+    mask_ = buckets_ - 1;
     listed_ = 0;
     words_.clear();
     fences_ = 0;
@@ -87,15 +87,17 @@ void Handles::promise(uint32_t word) {
     }
 }
 
-// One bucket more, of what the bucket half_ before it has for it.
+// One bucket more, of what the one that stood for it has for it.
 void Handles::split() {
-    if (buckets_ == 2 * half_)
-        half_ = buckets_;
-    uint32_t *link = &heads_[buckets_ - half_], *moved = &heads_[buckets_];
+    if (buckets_ == heads_.size())
+        return;
+    if (buckets_ > mask_)
+        mask_ = 2 * mask_ + 1;
+    uint32_t *link = &heads_[bucket(uint32_t(buckets_))], *moved = &heads_[buckets_];
     const size_t to = buckets_++;
     while (const uint32_t at = *link) {
         Entry &entry = entries_[at - 1];
-        if (bucket(hash(entry.id)) == to) {
+        if (bucket(entry.hash) == to) {
             *link = entry.next;
             entry.next = *moved;
             *moved = at;

@@ -22,26 +22,24 @@ class Handles {
 
     // The handle of an order that is known, else NONE.
     uint32_t find(uint64_t id) const {
-        for (uint32_t link = heads_[bucket(hash(id))]; link; link = entries_[link - 1].next)
-            if (entries_[link - 1].id == id)
-                return known(link - 1) ? link - 1 : NONE;
-        return NONE;
+        const uint32_t handle = lookup(hash(id), id);
+        return handle != NONE && known(handle) ? handle : NONE;
     }
 
     // Have a new order take the lowest free handle. NONE: there is none, or the id is known; `known` tells which.
     uint32_t take_lowest(uint64_t id, bool &known) {
-        const uint32_t old = lookup(id);
+        const uint32_t hash = this->hash(id), old = lookup(hash, id);
         known = old != NONE && this->known(old);
-        if (known)
+        if (__builtin_expect(known, 0))
             return NONE;
         const uint32_t handle = lowest();
         if (handle != NONE)
-            enter(handle, id, old);
+            enter(handle, id, hash, old);
         return handle;
     }
 
     // Take a handle that is free, for an id that is not known.
-    void take(uint32_t handle, uint64_t id) { enter(handle, id, lookup(id)); }
+    void take(uint32_t handle, uint64_t id) { enter(handle, id, hash(id), lookup(hash(id), id)); }
 
     // The handle is not free.
     bool known(uint32_t handle) const { return low_[handle >> 6].used(fences_) >> (handle & 63) & 1; }
@@ -66,9 +64,6 @@ class Handles {
     // Handles from here on were never used.
     uint32_t never_used() const { return never_used_; }
 
-    // Bring what `find` of this id will read into the cache.
-    void prefetch(uint64_t id) const { __builtin_prefetch(&heads_[bucket(hash(id))]); }
-
   private:
     // 64 handles, or words of the bitmap below: which are in use (full), and which of these will not be behind the
     // next fence. `stamp` is the number of fences at which this was written.
@@ -87,26 +82,28 @@ class Handles {
 
     struct Entry {
         uint64_t id;
-        uint32_t next; // in its bucket: handle + 1, 0 behind the last
-        uint32_t listed;
+        uint32_t next; // in its bucket: handle + 1, 0 behind the last; UNLISTED if it is in none
+        uint32_t hash;
     };
+    static constexpr uint32_t UNLISTED = NONE;
 
     // Who does not know the seed can choose no ids that meet in a bucket; 16 ids in a row share a line of the cache,
     // and never a bucket.
-    uint64_t hash(uint64_t id) const {
+    uint32_t hash(uint64_t id) const {
         const auto product = static_cast<unsigned __int128>((id >> 4) ^ seed_[0]) * seed_[1];
         const uint64_t mixed = uint64_t(product) ^ uint64_t(product >> 64);
-        return (mixed & ~uint64_t(15)) | ((id ^ mixed >> 60) & 15);
+        return (uint32_t(mixed) & ~15u) | (uint32_t(id ^ mixed >> 60) & 15);
     }
 
     // Linear hashing: buckets are split one by one, as orders come.
-    size_t bucket(uint64_t hash) const {
-        const size_t i = hash & (2 * half_ - 1);
-        return i < buckets_ ? i : i - half_;
+    size_t bucket(uint32_t hash) const {
+        const size_t i = hash & mask_;
+        return i < buckets_ ? i : i & mask_ >> 1;
     }
 
-    uint32_t lookup(uint64_t id) const {
-        for (uint32_t link = heads_[bucket(hash(id))]; link; link = entries_[link - 1].next)
+    // Whoever has the id in the map, known or not.
+    uint32_t lookup(uint32_t hash, uint64_t id) const {
+        for (uint32_t link = heads_[bucket(hash)]; link; link = entries_[link - 1].next)
             if (entries_[link - 1].id == id)
                 return link - 1;
         return NONE;
@@ -121,40 +118,35 @@ class Handles {
     }
 
     // The id is in the map already, of a handle that is free by now: `old`, else NONE.
-    void enter(uint32_t handle, uint64_t id, uint32_t old) {
-        if (old != NONE)
+    void enter(uint32_t handle, uint64_t id, uint32_t hash, uint32_t old) {
+        if (__builtin_expect(old != NONE, 0))
             unlist(old);
         Entry &entry = entries_[handle];
-        if (entry.listed)
-            unlist(handle);
-        entry.id = id;
-        list(handle);
+        if (handle < never_used_) {
+            if (entry.next != UNLISTED)
+                unlist(handle);
+        } else {
+            never_used_ = handle + 1;
+        }
+        uint32_t &head = heads_[bucket(hash)];
+        entry = {id, head, hash};
+        head = handle + 1;
+        if (__builtin_expect(2 * ++listed_ > buckets_, 0))
+            split();
         Word &word = low_[handle >> 6];
         word.follow(fences_);
         word.taken |= uint64_t(1) << (handle & 63);
-        if (!~word.taken)
+        if (__builtin_expect(!~word.taken, 0))
             fill(handle >> 6);
-        if (handle >= never_used_)
-            never_used_ = handle + 1;
-    }
-
-    void list(uint32_t handle) {
-        Entry &entry = entries_[handle];
-        uint32_t &head = heads_[bucket(hash(entry.id))];
-        entry.next = head;
-        entry.listed = 1;
-        head = handle + 1;
-        if (2 * ++listed_ > buckets_ && buckets_ < heads_.size())
-            split();
     }
 
     void unlist(uint32_t handle) {
         Entry &entry = entries_[handle];
-        uint32_t *link = &heads_[bucket(hash(entry.id))];
+        uint32_t *link = &heads_[bucket(entry.hash)];
         while (*link != handle + 1)
             link = &entries_[*link - 1].next;
         *link = entry.next;
-        entry.listed = 0;
+        entry.next = UNLISTED;
         --listed_;
     }
 
@@ -167,7 +159,7 @@ class Handles {
     uint64_t seed_[2];
     Zeroed<Entry> entries_; // by handle
     Zeroed<uint32_t> heads_; // by bucket: handle + 1, 0 if it is empty
-    size_t buckets_ = 0, half_ = 0, listed_ = 0; // half_: the power of two at or below buckets_, but its half if equal
+    size_t buckets_ = 0, mask_ = 0, listed_ = 0; // mask_ + 1: the power of two at or above buckets_
     std::vector<Zeroed<Word>> words_; // the bitmap of handles, and above each word a bit
     Word *low_ = nullptr; // the first of them
     uint64_t fences_ = 0;

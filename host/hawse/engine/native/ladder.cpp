@@ -15,54 +15,23 @@ constexpr uint32_t OWN = HAWSE_OWN_LEVELS;
 // Orders that rest outside before the window may move: moving takes time for each occupied level.
 constexpr uint32_t PATIENCE = HAWSE_PATIENCE;
 
-unsigned lowest(uint64_t word) { return unsigned(__builtin_ctzll(word)); }
-
 } // namespace
 
 Levels::Levels(uint32_t count) : count_(count), queues_(count) { clear(); }
 
 void Levels::clear() {
-    words_ = Zeroed<uint64_t>(count_ / 64);
-    upper_.clear();
-    size_t words = count_ / 64;
-    do {
-        words = (words + 63) / 64;
-        upper_.emplace_back(words);
-    } while (words > 1);
+    words_ = Zeroed<uint64_t>((count_ >> 6) + 1);
+    middle_ = Zeroed<uint64_t>((count_ >> 12) + 1);
+    upper_ = Zeroed<uint64_t>((count_ >> 18) + 1);
+    top_ = 0;
 }
 
-void Levels::mark_above(uint32_t word) {
-    for (auto &words : upper_) {
-        uint64_t &above = words[word >> 6];
-        const bool first = !above;
-        above |= uint64_t(1) << (word & 63);
-        if (!first)
-            return;
-        word >>= 6;
-    }
-}
-
-void Levels::unmark_above(uint32_t word) {
-    for (auto &words : upper_) {
-        uint64_t &above = words[word >> 6];
-        if (above &= ~(uint64_t(1) << (word & 63)))
-            return;
-        word >>= 6;
-    }
-}
-
-// The first occupied level behind all of `word`.
-uint32_t Levels::search(uint32_t word, uint32_t end) const {
-    for (size_t i = 0; i < upper_.size(); ++i, word >>= 6) {
-        const uint64_t found = upper_[i][word >> 6] & above(word & 63);
-        if (!found)
-            continue;
-        word = (word & ~63u) | lowest(found);
-        while (i-- > 0)
-            word = word << 6 | lowest(upper_[i][word]);
-        const uint32_t level = word << 6 | lowest(words_[word]);
-        return level;
-    }
+// The first occupied level behind all those of a word of the bitmap's middle.
+uint32_t Levels::search(uint32_t middle, uint32_t end) const {
+    if (const uint64_t word = upper_[middle >> 6] & above(middle))
+        return below(words_, below(middle_, (middle & ~63u) | lowest(word)));
+    if (const uint64_t word = top_ & above(middle >> 6))
+        return below(words_, below(middle_, below(upper_, lowest(word))));
     return end;
 }
 

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <vector>
 
 #include "hawse_wire.h"
 #include "zeroed.hpp"
@@ -26,7 +25,7 @@ struct Queue {
     uint32_t head, tail; // handles
 };
 
-// An array of queues and the set of those that are occupied. The others hold anything.
+// An array of up to 2^24 queues and the set of those that are occupied. The others hold anything.
 class Levels {
   public:
     explicit Levels(uint32_t count);
@@ -36,38 +35,42 @@ class Levels {
     bool occupied(uint32_t level) const { return words_[level >> 6] >> (level & 63) & 1; }
 
     void mark(uint32_t level) {
-        uint64_t &word = words_[level >> 6];
-        const bool first = !word;
-        word |= uint64_t(1) << (level & 63);
-        if (first)
-            mark_above(level >> 6);
+        words_[level >> 6] |= bit(level);
+        middle_[level >> 12] |= bit(level >> 6);
+        upper_[level >> 18] |= bit(level >> 12);
+        top_ |= bit(level >> 18);
     }
 
     void unmark(uint32_t level) {
-        uint64_t &word = words_[level >> 6];
-        word &= ~(uint64_t(1) << (level & 63));
-        if (!word)
-            unmark_above(level >> 6);
+        if (!(words_[level >> 6] &= ~bit(level)))
+            if (!(middle_[level >> 12] &= ~bit(level >> 6)))
+                if (!(upper_[level >> 18] &= ~bit(level >> 12)))
+                    top_ &= ~bit(level >> 18);
     }
 
-    // The next occupied level behind `level`, or what is not below `end` if there is none before. Windows share words
-    // of the bitmap's upper levels, but none of the lowest.
+    // The next occupied level behind `level`, or one not below `end` if there is none before. Windows share words of
+    // the bitmap's upper levels, but none of the lowest.
     uint32_t after(uint32_t level, uint32_t end) const {
-        const uint64_t word = words_[level >> 6] & above(level & 63);
-        return word ? (level & ~63u) | uint32_t(__builtin_ctzll(word)) : search(level >> 6, end);
+        if (const uint64_t word = words_[level >> 6] & above(level))
+            return (level & ~63u) | lowest(word);
+        level >>= 6;
+        if (const uint64_t word = middle_[level >> 6] & above(level))
+            return below(words_, (level & ~63u) | lowest(word));
+        return search(level >> 6, end);
     }
 
   private:
-    static uint64_t above(uint32_t bit) { return ~uint64_t(1) << bit; }
+    static uint64_t bit(uint32_t level) { return uint64_t(1) << (level & 63); }
+    static uint64_t above(uint32_t level) { return ~uint64_t(1) << (level & 63); }
+    static uint32_t lowest(uint64_t word) { return uint32_t(__builtin_ctzll(word)); }
+    static uint32_t below(const Zeroed<uint64_t> &words, uint32_t word) { return word << 6 | lowest(words[word]); }
 
-    void mark_above(uint32_t word);
-    void unmark_above(uint32_t word);
-    uint32_t search(uint32_t word, uint32_t end) const;
+    uint32_t search(uint32_t middle, uint32_t end) const;
 
     uint32_t count_;
     Zeroed<Queue> queues_;
-    Zeroed<uint64_t> words_;
-    std::vector<std::vector<uint64_t>> upper_; // bit i of a word: word i below it is not zero; at last one word
+    Zeroed<uint64_t> words_, middle_, upper_; // bit i of a word: word i below it is not zero
+    uint64_t top_ = 0;
 };
 
 // One side of a book.

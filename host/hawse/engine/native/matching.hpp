@@ -15,6 +15,9 @@
 
 namespace hawse {
 
+// The common cases, one after another without a call between them.
+#define HAWSE_INLINE inline __attribute__((always_inline))
+
 namespace rules {
 
 constexpr uint8_t MAKER_DONE = 1 << 5;
@@ -82,41 +85,35 @@ template <class Out> class Matching {
         }
     }
 
-    void arrive(const hawse_command &c) {
+    HAWSE_INLINE void arrive(const hawse_command &c) {
         if (__builtin_expect(!fits_new(c), 0))
             return reject(c, check(c));
         Taker taker{c.handle, c.tag, c.quantity, c.price, c.instrument, c.flags, c.seq};
         Book &book = books_[c.instrument];
         const unsigned side = rules::side_of(c.flags);
         out().report(rules::with_side(HAWSE_KIND_ACK, side), 0, c.instrument, c.handle, 0, c.price, c.quantity, c.seq);
-        uint8_t reason = 0;
-        switch (rules::time_in_force(c.flags)) {
-        case HAWSE_TIME_IN_FORCE_GTC:
+        const unsigned time_in_force = rules::time_in_force(c.flags);
+        uint8_t reason = HAWSE_REASON_IOC;
+        if (time_in_force <= HAWSE_TIME_IN_FORCE_IOC) {
             match(book, taker);
-            break;
-        case HAWSE_TIME_IN_FORCE_IOC:
-            match(book, taker);
-            reason = HAWSE_REASON_IOC;
-            break;
-        case HAWSE_TIME_IN_FORCE_FOK:
+            if (time_in_force == HAWSE_TIME_IN_FORCE_GTC)
+                return rest(book, taker);
+        } else if (time_in_force == HAWSE_TIME_IN_FORCE_FOK) {
             if (can_fill(book, taker))
                 match(book, taker);
             reason = HAWSE_REASON_FOK;
-            break;
-        case HAWSE_TIME_IN_FORCE_POST_ONLY:
-            if (book.ladders[1 - side].best() <= key_of(1 - side, c.price))
-                reason = HAWSE_REASON_POST_ONLY;
-            break;
+        } else { // post-only
+            if (book.ladders[1 - side].best() > key_of(1 - side, c.price))
+                return rest(book, taker);
+            reason = HAWSE_REASON_POST_ONLY;
         }
-        if (!reason)
-            return rest(book, taker);
         if (taker.quantity)
             out().report(rules::with_side(HAWSE_KIND_CANCELLED, side), reason, c.instrument, c.handle, 0, c.price,
                          taker.quantity, c.seq);
         out().ended(c.handle);
     }
 
-    void cancel(const hawse_command &c) {
+    HAWSE_INLINE void cancel(const hawse_command &c) {
         if (__builtin_expect(!fits_change(c), 0))
             return reject(c, check(c));
         unlink(c.handle);
@@ -126,7 +123,7 @@ template <class Out> class Matching {
         out().ended(c.handle);
     }
 
-    void replace(const hawse_command &c) {
+    HAWSE_INLINE void replace(const hawse_command &c) {
         if (__builtin_expect(!fits_replace(c), 0))
             return reject(c, check(c));
         unlink(c.handle);
@@ -167,7 +164,7 @@ template <class Out> class Matching {
     }
 
   protected:
-    void reject(const hawse_command &c, uint8_t reason) {
+    __attribute__((noinline)) void reject(const hawse_command &c, uint8_t reason) {
         out().report(rules::with_side(HAWSE_KIND_REJECTED, rules::side_of(c.flags)), reason, c.instrument, c.handle, 0,
                      c.price, 0, c.seq);
         const bool brought = c.opcode == HAWSE_OPCODE_NEW || c.opcode == HAWSE_OPCODE_LOAD;
@@ -209,7 +206,7 @@ template <class Out> class Matching {
     Out &out() { return static_cast<Out &>(*this); }
 
     // Whether check() finds nothing, asked all at once.
-    bool fits_new(const hawse_command &c) const {
+    HAWSE_INLINE bool fits_new(const hawse_command &c) const {
         if (c.instrument >= geometry_.instruments || c.handle >= geometry_.orders)
             return false;
         const Book &book = books_[c.instrument];
@@ -217,7 +214,7 @@ template <class Out> class Matching {
                !orders_[c.handle].resting & (c.quantity != 0) & book.inside(c.price);
     }
 
-    bool fits_change(const hawse_command &c) const {
+    HAWSE_INLINE bool fits_change(const hawse_command &c) const {
         if (c.instrument >= geometry_.instruments || c.handle >= geometry_.orders)
             return false;
         const Order &order = orders_[c.handle];
@@ -226,7 +223,7 @@ template <class Out> class Matching {
                (order.instrument == c.instrument);
     }
 
-    bool fits_replace(const hawse_command &c) const {
+    HAWSE_INLINE bool fits_replace(const hawse_command &c) const {
         if (!fits_change(c))
             return false;
         const Book &book = books_[c.instrument];
@@ -240,10 +237,10 @@ template <class Out> class Matching {
     void mass_cancel(const hawse_command &c);
     void set_state(const hawse_command &c);
     void dump(uint16_t instrument);
-    void match_crossed(Ladder &makers, uint64_t limit, Taker &taker);
+    __attribute__((noinline)) void match_crossed(Ladder &makers, uint64_t limit, Taker &taker);
     bool can_fill(Book &book, const Taker &taker);
 
-    void match(Book &book, Taker &taker) {
+    HAWSE_INLINE void match(Book &book, Taker &taker) {
         const unsigned other = 1 - rules::side_of(taker.flags);
         const uint64_t limit = key_of(other, taker.price);
         if (book.ladders[other].best() <= limit)
@@ -251,7 +248,7 @@ template <class Out> class Matching {
     }
 
     // Rest what remains of an order, if anything, at the tail of its level.
-    void rest(Book &book, const Taker &taker) {
+    HAWSE_INLINE void rest(Book &book, const Taker &taker) {
         if (!taker.quantity)
             return out().ended(taker.handle);
         const unsigned side = rules::side_of(taker.flags);
@@ -268,7 +265,7 @@ template <class Out> class Matching {
             handles_ = taker.handle + 1;
     }
 
-    void unlink(uint32_t handle) {
+    HAWSE_INLINE void unlink(uint32_t handle) {
         Order &order = orders_[handle];
         const unsigned side = rules::side_of(order.flags);
         Ladder &ladder = books_[order.instrument].ladders[side];
