@@ -20,13 +20,12 @@ def compare(seed, geometry, bursts, size, no_band):
     count, refusals = 0, set()
     with Engine(SoftBackend(geometry, no_band=no_band), recentring=False) as engine:
         engine.reset(1)
-        for orders in adversarial.bursts(flow, geometry, bursts, size):
-            if no_band:
-                orders = adversarial.without_band(spread, orders)
-            known = orders[np.minimum(len(orders) - 1, 0)]["instrument"]
-            banded = known < geometry.instruments and engine.instrument(int(known)).count
-            if orders["opcode"][0] == Opcode.RECENTRE and banded:
-                orders = orders[1:]  # it moves no band
+        for burst in adversarial.bursts(flow, geometry, bursts, size):
+            orders = adversarial.without_band(spread, burst) if no_band else burst
+            first = int(orders["instrument"][0])
+            banded = first < geometry.instruments and engine.instrument(first).count
+            moves = orders["opcode"][0] == Opcode.RECENTRE and banded  # which the one cannot
+            orders = orders[int(moves) :]
             both = engine.run(orders)
             events, dumped, refused, fence, batch = fused.run(orders)
             assert events.tobytes() == both.events.tobytes()

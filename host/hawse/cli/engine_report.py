@@ -70,8 +70,8 @@ def caption(found: dict[str, Any]) -> str:
     ours = (
         f"Software: thread time of one core (pinned to {soft['pinned_to_core']}, load average "
         f"{soft['load_average'][0]} to {soft['load_average'][1]}), fastest of {soft['rounds']} interleaved "
-        f"rounds, {soft['messages_a_call']} messages a call; ns with one reading of the clock in each, without the "
-        "messages in which the system took the core away."
+        f"rounds, {soft['messages_a_call']} messages a call; ns with one reading of the clock in each, "
+        "without the messages in which the system took the core away."
     )
     return f"{what} {ends} {ours} Spreads: p50 / p99 / p99.9 / max."
 

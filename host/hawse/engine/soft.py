@@ -12,8 +12,8 @@ class SoftBackend:
 
     Args:
         geometry: the default one, if none is given.
-        no_band: has that feature: STATE(loading) with a count of zero is taken, and the instrument then holds any
-            price. Without it the engine says what gateware says.
+        no_band: has that feature: STATE(loading) with a count of zero is taken, and the instrument then holds
+            any price. Without it the engine says what gateware says.
 
     Raises:
         BuildError: there is no working C++ compiler.

@@ -251,7 +251,7 @@ class Driver(_Object):
         return out
 
     def instrument(self, instrument: int) -> tuple[int, int, int, int, bool]:
-        """First level and number of levels of an instrument's window, base of its band, state, if without band.
+        """First level and levels of an instrument's window, base of its band, state, whether it has none.
 
         Raises:
             EngineError: there is no such instrument.
