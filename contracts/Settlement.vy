@@ -6,18 +6,25 @@
         accumulator; the operator anchors batches, each continuing the one before it; withdrawals of an
         anchored batch are paid to their owners by proof.
 @dev The bytes behind each hash are those of docs/commitments.md. Money is in token units, one unit being one
-     quantum (a quote token of 6 decimals). Invariants:
-     1. Every anchored batch has the number, previous state root and first journal slot that continue the last.
-     2. At every anchor, and so until the next: exit sum + insurance + fees + dust + withdrawals not yet
-        claimed + deposits not yet consumed <= balance of the token held here.
-     3. A withdrawal id is paid at most once, to its owner only, and the withdrawals of a batch never take more
-        than the sum that the batch declared. So no claim can eat into what others are owed.
+     quantum: the token has 6 decimals. Of a batch only hashes are kept; who needs more shows its header or its
+     range of withdrawals again. Invariants:
+     1. Every anchored batch continues the last: number, state root, slots, inputs, withdrawals; its time is
+        that of its block within the drift. No header that was taken can make the next impossible.
+     2. At every anchor, and so until the next: what the exits are paid + what is left of insurance, fees and
+        dust + withdrawals not yet claimed + deposits not yet consumed <= balance of the token held here.
+     3. Ids of withdrawals are contiguous over all batches, so that each has one place. It is paid at most once,
+        to its owner only, and the withdrawals of a batch never take more than the sum that the batch declared,
+        because every node of their tree commits to its sum. So no claim can eat into what others are owed.
      4. The deposit accumulator of an index never changes; a batch consumes a prefix of the deposits, and
         never gives one back.
      5. Tokens leave by `claim` alone.
 """
 
 from ethereum.ercs import IERC20
+
+
+interface IERC20Detailed:
+    def decimals() -> uint8: view
 
 
 interface IERC20Permit:
@@ -32,41 +39,65 @@ struct BatchHeader:
     number: uint64
     previous_state_root: bytes32
     state_root: bytes32
-    exit_root: bytes32
-    exit_sum: uint256
-    exit_numerator: uint256
-    exit_denominator: uint256
+    accounts: uint32
+    inputs_root: bytes32
+    outcomes_root: bytes32
+    inputs_first: uint64
+    inputs_count: uint32
     log_root: bytes32
     log_leaves: uint64
     log_records: uint64
-    outcomes_root: bytes32
+    exit_root: bytes32
+    exit_positive: uint128
+    exit_shortfall: uint128
+    exit_marks_root: bytes32
+    exit_marks: uint16
+    insurance: int128
+    fees: uint128
+    dust: uint128
     withdrawals_root: bytes32
-    withdrawals_sum: uint256
+    withdrawals_first: uint64
+    withdrawals_count: uint32
+    withdrawals_sum: uint128
     deposit_index: uint64
     deposit_accumulator: bytes32
     forced_index: uint64
     forced_accumulator: bytes32
     data_hash: bytes32
-    data_provider: bytes32
+    data_provider: uint16
     rules_hash: bytes32
+    assets_hash: bytes32
     journal_first: uint64
     journal_last: uint64
     journal_hash: bytes32
-    insurance: uint256
-    fees: uint256
-    dust: uint256
     time: uint64
 
 
+#: What is kept of a batch.
 struct Batch:
     digest: bytes32
-    state_root: bytes32
-    exit_root: bytes32
-    log_root: bytes32
-    log_leaves: uint64
-    log_records: uint64
-    withdrawals_root: bytes32
-    withdrawals_remaining: uint256
+    withdrawals: bytes32  # keccak256(0x32, root, first, count, sum)
+
+
+#: The withdrawals of a batch, as its header has them.
+struct Withdrawals:
+    root: bytes32
+    first: uint64
+    count: uint32
+    sum: uint128
+
+
+#: Sibling on the way up the tree of withdrawals.
+struct SumNode:
+    hash: bytes32
+    sum: uint128
+
+
+#: Sibling on the way up the exit tree.
+struct ExitNode:
+    hash: bytes32
+    positive: uint128
+    shortfall: uint128
 
 
 event Deposit:
@@ -90,20 +121,37 @@ event Claimed:
     amount: uint256
 
 
-VERSION: constant(uint16) = 1
+VERSION: constant(uint16) = 2
+DECIMALS: constant(uint8) = 6
 #: All deposits together stay within the int64 of the state machine's money.
 MAX_QUANTA: constant(uint256) = 2**63 - 1
-#: Deep enough for 2**64 withdrawals of one batch.
-MAX_PROOF: constant(uint256) = 64
+#: Amounts of a header stay below it, so that no sum of them overflows.
+MAX_MONEY: constant(uint128) = 2**126
+#: New accounts, inputs, records and withdrawals of a batch.
+MAX_ACCOUNTS: constant(uint64) = 2**20
+MAX_INPUTS: constant(uint32) = 2**24
+MAX_RECORDS: constant(uint64) = 2**40
+MAX_WITHDRAWALS: constant(uint32) = 2**20
+#: Slots of a batch stay below it.
+MAX_SLOTS: constant(uint64) = 2**32
+#: Seconds by which the time of a header may differ from its block's.
+MIN_DRIFT: constant(uint256) = 60
+MAX_DRIFT: constant(uint256) = 86_400
+#: Longest paths: of 2**20 withdrawals, 2**32 accounts, 2**34 leaves of a log.
+WITHDRAWAL_PATH: constant(uint256) = 20
+EXIT_PATH: constant(uint256) = 32
+LOG_PATH: constant(uint256) = 34
 #: Bytes of a record of the report log, and of a full chunk of them.
 RECORD: constant(uint256) = 24
 CHUNK: constant(uint256) = 64 * RECORD
+#: Root of a tree without leaves.
+EMPTY_TREE: constant(bytes32) = keccak256(b"")
 
 _DOMAIN_TYPE: constant(bytes32) = keccak256(
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
 _HEADER_TYPE: constant(bytes32) = keccak256(
-    "BatchHeader(uint16 version,uint64 number,bytes32 previous_state_root,bytes32 state_root,bytes32 exit_root,uint256 exit_sum,uint256 exit_numerator,uint256 exit_denominator,bytes32 log_root,uint64 log_leaves,uint64 log_records,bytes32 outcomes_root,bytes32 withdrawals_root,uint256 withdrawals_sum,uint64 deposit_index,bytes32 deposit_accumulator,uint64 forced_index,bytes32 forced_accumulator,bytes32 data_hash,bytes32 data_provider,bytes32 rules_hash,uint64 journal_first,uint64 journal_last,bytes32 journal_hash,uint256 insurance,uint256 fees,uint256 dust,uint64 time)"
+    "BatchHeader(uint16 version,uint64 number,bytes32 previous_state_root,bytes32 state_root,uint32 accounts,bytes32 inputs_root,bytes32 outcomes_root,uint64 inputs_first,uint32 inputs_count,bytes32 log_root,uint64 log_leaves,uint64 log_records,bytes32 exit_root,uint128 exit_positive,uint128 exit_shortfall,bytes32 exit_marks_root,uint16 exit_marks,int128 insurance,uint128 fees,uint128 dust,bytes32 withdrawals_root,uint64 withdrawals_first,uint32 withdrawals_count,uint128 withdrawals_sum,uint64 deposit_index,bytes32 deposit_accumulator,uint64 forced_index,bytes32 forced_accumulator,bytes32 data_hash,uint16 data_provider,bytes32 rules_hash,bytes32 assets_hash,uint64 journal_first,uint64 journal_last,bytes32 journal_hash,uint64 time)"
 )
 
 #: The token that pays; the only one held.
@@ -112,6 +160,10 @@ token: public(immutable(address))
 operator: public(immutable(address))
 #: Hash of the transition rules that every batch must name.
 rules_hash: public(immutable(bytes32))
+#: Hash of the list of assets, which is the token alone.
+assets_hash: public(immutable(bytes32))
+#: Seconds by which the time of a header may differ from its block's.
+drift: public(immutable(uint256))
 
 #: Deposits so far; their indices run from 1 to this.
 deposit_count: public(uint64)
@@ -122,10 +174,16 @@ deposit_totals: public(HashMap[uint64, uint256])
 
 #: Batches so far; their numbers run from 1 to this.
 batch_count: public(uint64)
-#: What claims and verifiers need of each batch.
+#: Hashes of each batch.
 batches: public(HashMap[uint64, Batch])
 #: State root of the last batch; the genesis root before the first.
 state_root: public(bytes32)
+#: Leaves of its accounts tree; the venue's own account is there from the start.
+accounts: public(uint64)
+#: Sequence number with which the next batch's inputs must begin.
+next_input: public(uint64)
+#: Id with which the next batch's withdrawals must begin.
+next_withdrawal: public(uint64)
 #: Index of the last deposit that a batch has consumed.
 deposits_consumed: public(uint64)
 #: Slot number with which the next batch must begin.
@@ -135,24 +193,33 @@ last_time: public(uint64)
 
 #: Withdrawals of all batches that are not claimed yet.
 withdrawals_unclaimed: public(uint256)
-#: Whether the withdrawal of an id has been paid.
-claimed: public(HashMap[uint64, bool])
+#: Bit id % 256 of word id // 256: whether the withdrawal of an id has been paid.
+paid: HashMap[uint256, uint256]
 
 
 @deploy
-def __init__(token_: address, operator_: address, genesis_state_root: bytes32, rules_hash_: bytes32):
+def __init__(token_: address, operator_: address, genesis_state_root: bytes32, rules_hash_: bytes32, drift_: uint256):
     """
     @param token_ The quote token, 6 decimals
     @param operator_ Who may anchor
     @param genesis_state_root State root before the first batch
     @param rules_hash_ Hash of the rules in force
+    @param drift_ Seconds by which the time of a header may differ from its block's, 60 to 86,400
     """
     assert token_.is_contract, "token: no contract"
+    assert staticcall IERC20Detailed(token_).decimals() == DECIMALS, "token: decimals"
     assert operator_ != empty(address), "operator: zero"
+    assert drift_ >= MIN_DRIFT and drift_ <= MAX_DRIFT, "drift: out of bounds"
     token = token_
     operator = operator_
     rules_hash = rules_hash_
+    # Tag, version, and the number of assets in two bytes.
+    assets_hash = keccak256(concat(0x68020001, convert(chain.id, bytes32), convert(token_, bytes20)))
+    drift = drift_
     self.state_root = genesis_state_root
+    self.accounts = 1
+    self.next_input = 1
+    self.next_withdrawal = 1
 
 
 # ---- Deposits
@@ -228,50 +295,84 @@ def _deposit(owner: address, amount: uint256):
 def anchor(header: BatchHeader):
     """
     @notice Anchor the next batch; the operator only
-    @dev Forced requests are not yet taken, so their queue must be empty.
+    @dev Forced requests are not yet taken, so their queue must be empty; nobody provides data yet.
     @param header The batch, fields as in hawse.commit.header
     """
     assert msg.sender == operator, "anchor: not the operator"
+    self._check_continues(header)
+    self._check_bounds(header)
+    assert self._owed(header) <= staticcall IERC20(token).balanceOf(self), "anchor: insolvent"
+
+    digest: bytes32 = self._digest(header)
+    self.batches[header.number] = Batch(digest=digest, withdrawals=self._range_hash(self._withdrawals(header)))
+    self.batch_count = header.number
+    self.state_root = header.state_root
+    self.accounts = convert(header.accounts, uint64)
+    self.next_input = header.inputs_first + convert(header.inputs_count, uint64)
+    self.next_withdrawal = header.withdrawals_first + convert(header.withdrawals_count, uint64)
+    self.deposits_consumed = header.deposit_index
+    self.next_slot = header.journal_last + 1
+    self.last_time = header.time
+    self.withdrawals_unclaimed += convert(header.withdrawals_sum, uint256)
+    log Anchored(number=header.number, state_root=header.state_root, log_root=header.log_root, digest=digest)
+
+
+@internal
+@view
+def _check_continues(header: BatchHeader):
     assert header.version == VERSION, "anchor: version"
-    number: uint64 = self.batch_count + 1
-    assert header.number == number, "anchor: number"
+    assert header.number == self.batch_count + 1, "anchor: number"
     assert header.previous_state_root == self.state_root, "anchor: previous state root"
-    assert header.rules_hash == rules_hash, "anchor: rules hash"
+    accounts: uint64 = convert(header.accounts, uint64)
+    assert accounts >= self.accounts and accounts <= self.accounts + MAX_ACCOUNTS, "anchor: accounts"
+    assert header.inputs_first == self.next_input, "anchor: inputs gap"
+    assert header.withdrawals_first == self.next_withdrawal, "anchor: withdrawals gap"
     assert header.journal_first == self.next_slot, "anchor: journal gap"
-    assert header.journal_last >= header.journal_first, "anchor: journal range"
-    assert header.time >= self.last_time, "anchor: time"
     assert header.deposit_index >= self.deposits_consumed, "anchor: deposit given back"
     assert header.deposit_index <= self.deposit_count, "anchor: deposit unknown"
     assert header.deposit_accumulator == self.deposit_accumulators[header.deposit_index], "anchor: deposit accumulator"
     assert header.forced_index == 0 and header.forced_accumulator == empty(bytes32), "anchor: forced queue"
-    assert header.exit_numerator <= header.exit_denominator and header.exit_denominator > 0, "anchor: exit factor"
+    assert header.rules_hash == rules_hash, "anchor: rules hash"
+    assert header.assets_hash == assets_hash, "anchor: assets hash"
+    assert header.time >= self.last_time, "anchor: time"
+    time: uint256 = convert(header.time, uint256)
+    assert time <= (block.timestamp + drift) * 1000, "anchor: time ahead of the chain"
+    assert time + drift * 1000 >= block.timestamp * 1000, "anchor: time behind the chain"
 
-    held: uint256 = staticcall IERC20(token).balanceOf(self)
-    owed: uint256 = self.withdrawals_unclaimed + self._unconsumed(header.deposit_index)
-    for part: uint256 in [header.exit_sum, header.insurance, header.fees, header.dust, header.withdrawals_sum]:
-        # Part by part, so that a header of huge sums is refused with its reason and not by an overflow.
-        assert part <= held, "anchor: insolvent"
-        owed += part
-    assert owed <= held, "anchor: insolvent"
 
-    digest: bytes32 = self._digest(header)
-    self.batch_count = number
-    self.batches[number] = Batch(
-        digest=digest,
-        state_root=header.state_root,
-        exit_root=header.exit_root,
-        log_root=header.log_root,
-        log_leaves=header.log_leaves,
-        log_records=header.log_records,
-        withdrawals_root=header.withdrawals_root,
-        withdrawals_remaining=header.withdrawals_sum,
-    )
-    self.state_root = header.state_root
-    self.deposits_consumed = header.deposit_index
-    self.next_slot = header.journal_last + 1
-    self.last_time = header.time
-    self.withdrawals_unclaimed += header.withdrawals_sum
-    log Anchored(number=number, state_root=header.state_root, log_root=header.log_root, digest=digest)
+@internal
+@pure
+def _check_bounds(header: BatchHeader):
+    assert header.inputs_count <= MAX_INPUTS, "anchor: inputs count"
+    # In this order no product overflows.
+    assert header.log_leaves <= MAX_RECORDS // 64, "anchor: log leaves"
+    assert header.log_records >= header.log_leaves, "anchor: log records"
+    assert header.log_records <= 64 * header.log_leaves, "anchor: log records"
+    assert header.exit_positive < MAX_MONEY, "anchor: exit positive"
+    assert header.exit_shortfall < MAX_MONEY, "anchor: exit shortfall"
+    limit: int128 = convert(MAX_MONEY, int128)
+    assert header.insurance < limit and header.insurance > -limit, "anchor: insurance"
+    assert header.fees < MAX_MONEY, "anchor: fees"
+    assert header.dust < MAX_MONEY, "anchor: dust"
+    assert header.withdrawals_count <= MAX_WITHDRAWALS, "anchor: withdrawals count"
+    if header.withdrawals_count == 0:
+        assert header.withdrawals_root == EMPTY_TREE and header.withdrawals_sum == 0, "anchor: withdrawals of none"
+    assert header.data_provider == 0 and header.data_hash == empty(bytes32), "anchor: data provider"
+    assert header.journal_last >= header.journal_first, "anchor: journal range"
+    assert header.journal_last - header.journal_first < MAX_SLOTS, "anchor: journal range"
+
+
+@internal
+@view
+def _owed(header: BatchHeader) -> uint256:
+    # All that is owed once this batch is anchored. No sum overflows: each part has its bound.
+    positive: int256 = convert(header.exit_positive, int256)
+    spare: int256 = convert(header.insurance, int256) - convert(header.exit_shortfall, int256)
+    uncovered: int256 = max(0, -spare)
+    venue: int256 = convert(header.fees, int256) + convert(header.dust, int256) - max(0, uncovered - positive)
+    parts: int256 = max(0, positive - uncovered) + max(0, spare) + max(0, venue)
+    waiting: uint256 = self.withdrawals_unclaimed + convert(header.withdrawals_sum, uint256)
+    return convert(parts, uint256) + waiting + self._unconsumed(header.deposit_index)
 
 
 # ---- Withdrawals
@@ -280,44 +381,76 @@ def anchor(header: BatchHeader):
 @external
 @nonreentrant
 def claim(
-    batch: uint64, id: uint64, owner: address, amount: uint256, path: uint256, proof: DynArray[bytes32, MAX_PROOF]
+    batch: uint64,
+    withdrawals: Withdrawals,
+    id: uint64,
+    owner: address,
+    amount: uint128,
+    proof: DynArray[SumNode, WITHDRAWAL_PATH],
 ):
     """
     @notice Pay a withdrawal to its owner; anybody may submit
+    @dev The path follows from the id and the number of withdrawals of the batch, so all of them are proven.
     @param batch Number of the batch that has the withdrawal
+    @param withdrawals What its header says of withdrawals
     @param id Of the withdrawal, unique over all batches
     @param owner Who is paid
     @param amount Token units
-    @param path Bit k is 1 where the k-th node from the leaf is a right child
-    @param proof Siblings from the leaf up
+    @param proof Siblings from the leaf up, with their sums
     """
-    assert batch > 0 and batch <= self.batch_count, "claim: batch unknown"
-    assert not self.claimed[id], "claim: already paid"
-    node: bytes32 = keccak256(concat(0x30, convert(id, bytes8), convert(owner, bytes20), convert(amount, bytes32)))
-    assert self._root(node, path, proof) == self.batches[batch].withdrawals_root, "claim: proof"
-    remaining: uint256 = self.batches[batch].withdrawals_remaining
-    assert amount <= remaining, "claim: more than the batch has"
+    assert self._range_hash(withdrawals) == self.batches[batch].withdrawals, "claim: withdrawals of the batch"
+    assert id >= withdrawals.first, "claim: id"
+    index: uint256 = convert(id - withdrawals.first, uint256)
+    assert index < convert(withdrawals.count, uint256), "claim: id"
+    word: uint256 = convert(id // 256, uint256)
+    bit: uint256 = 1 << convert(id % 256, uint256)
+    assert self.paid[word] & bit == 0, "claim: already paid"
+    # Tag, version; asset 0 is the token.
+    leaf: bytes32 = keccak256(
+        concat(0x3002, convert(id, bytes8), convert(owner, bytes20), 0x0000, convert(amount, bytes16))
+    )
+    assert self._withdrawal_included(withdrawals, index, leaf, amount, proof), "claim: proof"
 
-    self.claimed[id] = True
-    self.batches[batch].withdrawals_remaining = remaining - amount
-    self.withdrawals_unclaimed -= amount
-    assert extcall IERC20(token).transfer(owner, amount, default_return_value=True), "claim: transfer failed"
-    log Claimed(batch=batch, id=id, owner=owner, amount=amount)
+    self.paid[word] |= bit
+    value: uint256 = convert(amount, uint256)
+    self.withdrawals_unclaimed -= value
+    assert extcall IERC20(token).transfer(owner, value, default_return_value=True), "claim: transfer failed"
+    log Claimed(batch=batch, id=id, owner=owner, amount=value)
 
 
 @internal
 @pure
-def _root(leaf: bytes32, path: uint256, proof: DynArray[bytes32, MAX_PROOF]) -> bytes32:
-    node: bytes32 = leaf
-    turns: uint256 = path
-    for sibling: bytes32 in proof:
-        if turns & 1 == 1:
-            node = keccak256(concat(0x31, sibling, node))
-        else:
-            node = keccak256(concat(0x31, node, sibling))
-        turns >>= 1
-    assert turns == 0, "claim: path"
-    return node
+def _withdrawal_included(
+    withdrawals: Withdrawals, place: uint256, leaf: bytes32, amount: uint128, proof: DynArray[SumNode, WITHDRAWAL_PATH]
+) -> bool:
+    node: SumNode = SumNode(hash=leaf, sum=amount)
+    index: uint256 = place
+    last: uint256 = convert(withdrawals.count, uint256) - 1
+    taken: uint256 = 0
+    for _height: uint256 in range(WITHDRAWAL_PATH):
+        if last == 0:
+            break
+        if (index ^ 1) <= last:  # else the last node of a level, alone: it is carried up
+            if taken == len(proof):
+                return False
+            sibling: SumNode = proof[taken]
+            if sibling.sum > max_value(uint128) - node.sum:
+                return False
+            left: SumNode = node
+            right: SumNode = sibling
+            if index & 1 == 1:
+                left = sibling
+                right = node
+            node = SumNode(
+                hash=keccak256(
+                    concat(0x31, left.hash, convert(left.sum, bytes16), right.hash, convert(right.sum, bytes16))
+                ),
+                sum=left.sum + right.sum,
+            )
+            taken += 1
+        index >>= 1
+        last >>= 1
+    return taken == len(proof) and node.hash == withdrawals.root and node.sum == withdrawals.sum
 
 
 # ---- Views
@@ -343,35 +476,146 @@ def deposits_unconsumed() -> uint256:
 
 @external
 @view
+def claimed(id: uint64) -> bool:
+    """
+    @notice Whether the withdrawal of an id has been paid
+    """
+    return (self.paid[convert(id // 256, uint256)] >> convert(id % 256, uint256)) & 1 == 1
+
+
+@external
+@view
+def exit_factor(header: BatchHeader) -> (uint256, uint256):
+    """
+    @notice What all exits of an anchored batch together would be paid, and the sum of positive equity: the
+            numerator and the denominator of each payout
+    @param header Of the batch
+    """
+    assert self._anchored(header), "exit: batch unknown"
+    return self._exit_factor(header)
+
+
+@external
+@view
+def exit_payout(
+    header: BatchHeader,
+    index: uint32,
+    owner: address,
+    generation: uint64,
+    equity: int128,
+    proof: DynArray[ExitNode, EXIT_PATH],
+) -> uint256:
+    """
+    @notice What an account would be paid if an anchored batch were the last, in token units, rounded down
+    @dev The path follows from the account's index and the number of accounts, so an index has one leaf.
+    @param header Of the batch
+    @param index Of the account
+    @param owner Of the account
+    @param generation Of the account
+    @param equity Of the account at the exit marks, signed
+    @param proof Siblings from the leaf up, with their sums
+    """
+    assert self._anchored(header), "exit: batch unknown"
+    assert index < header.accounts, "exit: index"
+    # Tag, version; asset 0 is the token.
+    leaf: bytes32 = keccak256(
+        concat(
+            0x2002,
+            convert(index, bytes4),
+            convert(owner, bytes20),
+            convert(generation, bytes8),
+            0x0000,
+            convert(equity, bytes16),
+        )
+    )
+    assert self._exit_included(header, index, leaf, equity, proof), "exit: proof"
+    if equity <= 0:
+        return 0
+    numerator: uint256 = 0
+    denominator: uint256 = 0
+    numerator, denominator = self._exit_factor(header)
+    return convert(equity, uint256) * numerator // denominator
+
+
+@internal
+@pure
+def _exit_factor(header: BatchHeader) -> (uint256, uint256):
+    positive: int256 = convert(header.exit_positive, int256)
+    uncovered: int256 = max(0, convert(header.exit_shortfall, int256) - convert(header.insurance, int256))
+    return convert(max(0, positive - uncovered), uint256), convert(positive, uint256)
+
+
+@internal
+@pure
+def _exit_included(
+    header: BatchHeader, place: uint32, leaf: bytes32, equity: int128, proof: DynArray[ExitNode, EXIT_PATH]
+) -> bool:
+    signed: int256 = convert(equity, int256)
+    hash: bytes32 = leaf
+    positive: uint256 = convert(max(0, signed), uint256)
+    shortfall: uint256 = convert(max(0, -signed), uint256)
+    index: uint256 = convert(place, uint256)
+    last: uint256 = convert(header.accounts, uint256) - 1
+    taken: uint256 = 0
+    for _height: uint256 in range(EXIT_PATH):
+        if last == 0:
+            break
+        if (index ^ 1) <= last:  # else the last node of a level, alone: it is carried up
+            if taken == len(proof):
+                return False
+            sibling: ExitNode = proof[taken]
+            sums: Bytes[32] = concat(convert(sibling.positive, bytes16), convert(sibling.shortfall, bytes16))
+            own: Bytes[32] = concat(
+                convert(convert(positive, uint128), bytes16), convert(convert(shortfall, uint128), bytes16)
+            )
+            if index & 1 == 1:
+                hash = keccak256(concat(0x21, sibling.hash, sums, hash, own))
+            else:
+                hash = keccak256(concat(0x21, hash, own, sibling.hash, sums))
+            positive += convert(sibling.positive, uint256)
+            shortfall += convert(sibling.shortfall, uint256)
+            if max(positive, shortfall) > convert(max_value(uint128), uint256):
+                return False
+            taken += 1
+        index >>= 1
+        last >>= 1
+    if taken != len(proof) or hash != header.exit_root:
+        return False
+    return positive == convert(header.exit_positive, uint256) and shortfall == convert(header.exit_shortfall, uint256)
+
+
+@external
+@view
 def record_included(
-    batch: uint64,
+    header: BatchHeader,
     record: bytes24,
     leaf: uint64,
     position: uint256,
     chunk: Bytes[CHUNK],
-    proof: DynArray[bytes32, MAX_PROOF],
+    proof: DynArray[bytes32, LOG_PATH],
 ) -> bool:
     """
     @notice Whether a record stands in the report log of a batch
     @dev The path follows from the leaf's index and the number of leaves that was anchored, so both are proven.
-    @param batch Number of the batch; one that is not anchored includes nothing
+    @param header Of the batch; one that is not anchored includes nothing
     @param record The committed bytes of the record
     @param leaf Index of its leaf in the log, from 0
     @param position Of the record among those of the leaf, from 0
     @param chunk All records of the leaf
     @param proof Siblings from the leaf up
     """
-    leaves: uint64 = self.batches[batch].log_leaves
     # No overflow: a position that is no index of a chunk is refused before it is multiplied.
-    if leaf >= leaves or position >= len(chunk) // RECORD or len(chunk) % RECORD != 0:
+    if leaf >= header.log_leaves or position >= len(chunk) // RECORD or len(chunk) % RECORD != 0:
         return False
     if slice(chunk, position * RECORD, RECORD) != slice(convert(record, bytes32), 0, RECORD):
         return False
+    if not self._anchored(header):
+        return False
     node: bytes32 = keccak256(concat(0x00, chunk))
     index: uint256 = convert(leaf, uint256)
-    last: uint256 = convert(leaves, uint256) - 1
+    last: uint256 = convert(header.log_leaves, uint256) - 1
     taken: uint256 = 0
-    for _height: uint256 in range(MAX_PROOF):
+    for _height: uint256 in range(LOG_PATH):
         if last == 0:
             break
         if (index ^ 1) <= last:  # else the last node of a level, alone: it is carried up
@@ -384,7 +628,7 @@ def record_included(
             taken += 1
         index >>= 1
         last >>= 1
-    return taken == len(proof) and node == self.batches[batch].log_root
+    return taken == len(proof) and node == header.log_root
 
 
 @external
@@ -412,6 +656,37 @@ def _unconsumed(index: uint64) -> uint256:
 
 
 @internal
+@view
+def _anchored(header: BatchHeader) -> bool:
+    return self.batches[header.number].digest == self._digest(header)
+
+
+@internal
+@pure
+def _withdrawals(header: BatchHeader) -> Withdrawals:
+    return Withdrawals(
+        root=header.withdrawals_root,
+        first=header.withdrawals_first,
+        count=header.withdrawals_count,
+        sum=header.withdrawals_sum,
+    )
+
+
+@internal
+@pure
+def _range_hash(withdrawals: Withdrawals) -> bytes32:
+    return keccak256(
+        concat(
+            0x32,
+            withdrawals.root,
+            convert(withdrawals.first, bytes8),
+            convert(withdrawals.count, bytes4),
+            convert(withdrawals.sum, bytes16),
+        )
+    )
+
+
+@internal
 @pure
 def _struct_hash(header: BatchHeader) -> bytes32:
     return keccak256(abi_encode(_HEADER_TYPE, header))
@@ -422,6 +697,6 @@ def _struct_hash(header: BatchHeader) -> bytes32:
 def _digest(header: BatchHeader) -> bytes32:
     # The separator is computed anew, so that a fork of the chain gets its own.
     separator: bytes32 = keccak256(
-        abi_encode(_DOMAIN_TYPE, keccak256("Hawse"), keccak256("1"), chain.id, self)
+        abi_encode(_DOMAIN_TYPE, keccak256("Hawse"), keccak256("2"), chain.id, self)
     )
     return keccak256(concat(0x1901, separator, self._struct_hash(header)))

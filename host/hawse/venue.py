@@ -15,17 +15,21 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from hawse.commit.header import BatchHeader
+from hawse.commit.header import BatchHeader, HeaderError
 from hawse.commit.reportlog import ReportLog
 from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
 from hawse.journal import Journal, JournaledSlot, Snapshot, Snapshots
-from hawse.keys.signing import verify
+from hawse.keys import structs
+from hawse.keys.eip712 import Domain, struct_hashes
+from hawse.keys.signing import recover, recover_digest, sign_digest
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.batch import BatchState
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
-from hawse.state.machine import Machine, StateError
-from hawse.state.slot import SlotInput, SlotOutcome
+from hawse.state.inputs import MARK, StateError
+from hawse.state.machine import Machine
+from hawse.state.outcomes import Signers
+from hawse.state.slot import Operation, OperationKind, SlotInput, SlotOutcome
 from hawse.wire.dtypes import records
 
 Progress = Callable[[int, int], None]
@@ -49,6 +53,27 @@ class Halted(Exception):
 
 class RecoveryFailed(EngineError):
     """The engine was lost again and again while it was rebuilt. The journal is whole: start once more."""
+
+
+def interim_mark(domain: Domain, operator: bytes, slot: int, instrument: int, mark: int) -> Operation:
+    """The word of the operator, whose private key it is, that ``mark`` is an instrument's price in a slot."""
+    kind, body = OperationKind.INTERIM_MARK, MARK.pack(instrument, mark)
+    digest = domain.digest(structs.operation(slot, kind, body))
+    return Operation(kind, body, sign_digest(digest, operator))
+
+
+def signers(slot: SlotInput, domain: Domain) -> Signers:
+    """Who signed what of a slot; nothing of the state is needed for it.
+
+    Raises:
+        ValueError: half of the last message is missing.
+    """
+    digests = [domain.digest(structs.operation(slot.number, o.kind, o.body)) for o in slot.operations]
+    return Signers(
+        [recover_digest(d, o.signature) for d, o in zip(digests, slot.operations, strict=True)],
+        recover(slot.commands, domain),
+        struct_hashes(slot.commands),
+    )
 
 
 def _agree(slot: int, what: str, one: object, other: object) -> None:
@@ -77,11 +102,16 @@ class Sealed:
 
 @dataclass(frozen=True)
 class SlotDone:
-    """One slot, executed: its outcome, what the engine said, and the batch it ended, if any."""
+    """One slot, executed: its outcome, what the engine said, and the batch it ended, if any.
+
+    ``orders`` and ``makers`` are the client ids of each event's order, and of a trade's maker.
+    """
 
     slot: SlotInput
     outcome: SlotOutcome
     burst: Burst
+    orders: NDArray[np.uint64]
+    makers: NDArray[np.uint64]
     sealed: Sealed | None
 
 
@@ -118,8 +148,9 @@ class Execution:
     def _load(self) -> None:
         """The state's resting orders into the engine, and the engine's own word that it holds them."""
         orders = self.machine.resting_orders()
-        self.engine.load(orders, [Band(i.number, i.base) for i in self.config.instruments])
-        names = ["handle", "instrument", "account", "price", "quantity", "flags"]
+        bands = [Band(i.number, i.first, i.count, i.base) for i in self.config.instruments]
+        self.engine.load(orders, bands)
+        names = ["handle", "instrument", "tag", "price", "quantity", "flags"]
         for instrument in self.config.instruments:
             ours = orders[orders["instrument"] == instrument.number]
             theirs = self.engine.dump(instrument.number)
@@ -127,8 +158,25 @@ class Execution:
             for one, other in zip_longest(theirs[names].tolist(), ours[names].tolist()):
                 _agree(self.next_slot, what, one, other)
 
-    def run(self, slot: SlotInput) -> tuple[SlotOutcome, Burst]:
+    def signers(self, slot: SlotInput) -> Signers:
+        """Who signed what of a slot, which is to be known before it is journaled.
+
+        Raises:
+            StateError: the slot is none that a sequencer may send.
+        """
+        try:
+            found = signers(slot, self.config.domain)
+        except ValueError as error:
+            raise StateError(f"commands: {error}") from None
+        self.machine.check(slot, found)
+        return found
+
+    def run(self, slot: SlotInput, found: Signers | None = None) -> tuple[SlotOutcome, Burst]:
         """Signatures, risk, engine, clearing.
+
+        Args:
+            slot: the next one.
+            found: what :meth:`signers` gave, where it was asked before.
 
         Raises:
             Halted: the engine's digest or root is not that of its reports, its reports contradict the state,
@@ -136,15 +184,15 @@ class Execution:
             EngineLost: the engine was lost on the way. After any error this object is of no further use.
         """
         try:
-            return self._run(slot)
+            return self._run(slot, found or self.signers(slot))
         except EngineLost:
             raise
         except (StateError, EngineError, ClearingError, MoneyOverflow) as error:
             raise Halted(slot.number, f"{type(error).__name__}: {error}") from error
 
-    def _run(self, slot: SlotInput) -> tuple[SlotOutcome, Burst]:
+    def _run(self, slot: SlotInput, found: Signers) -> tuple[SlotOutcome, Burst]:
         number = slot.number
-        admission = self.machine.open_slot(slot, self._signatures(slot))
+        admission = self.machine.open_slot(slot, found)
         burst = self.engine.run(admission.orders)
         _agree(number, "orders refused by the driver and by the host", burst.refused, [])
         self.log.append(records(burst.events))
@@ -154,16 +202,25 @@ class Execution:
         if burst.batch is not None:
             _agree(number, "log root of engine and host", burst.batch.root, self.log.root())
             _agree(number, "leaves of engine and host", burst.batch.leaves, self.log.leaves)
-        self.machine.clear_slot(burst.events)
+        slot_digest = self.machine.clear_slot(burst.events)
         self.next_slot += 1
-        root = self.machine.state_root()
-        refusals = tuple(admission.refusals)
-        outcome = SlotOutcome(slot.number, self.epoch, self.log.records, digest, refusals, root)
+        outcome = SlotOutcome(
+            number=number,
+            epoch=self.epoch,
+            records=self.log.records,
+            log_digest=digest,
+            first_seq=admission.first_seq,
+            inputs=admission.inputs,
+            refusals=admission.refusals,
+            events=(),
+            digest=slot_digest,
+        )
         return outcome, burst
 
-    def _signatures(self, slot: SlotInput) -> NDArray[np.bool_]:
-        owners = [self.machine.owner(a) or bytes(20) for a in slot.commands["account"].tolist()]
-        return verify(slot.commands, owners, self.config.domain)
+    def done(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst, sealed: Sealed | None) -> SlotDone:
+        """The slot that was run last, as it is published."""
+        orders, makers = (self.machine.client_ids(burst.events[name]) for name in ("order_id", "maker_id"))
+        return SlotDone(slot, outcome, burst, orders, makers, sealed)
 
     def check(self, slot: SlotInput, ours: SlotOutcome, theirs: SlotOutcome) -> None:
         """Hold a recomputed outcome against the journaled one, which may be of another epoch.
@@ -172,15 +229,19 @@ class Execution:
             Halted: they differ.
         """
         what = "{} recomputed and in the journal".format
+        _agree(slot.number, what("first sequence number"), ours.first_seq, theirs.first_seq)
+        _agree(slot.number, what("inputs"), ours.inputs, theirs.inputs)
         _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
+        _agree(slot.number, what("events"), ours.events, theirs.events)
         _agree(slot.number, what("records"), ours.records, theirs.records)
         _agree(slot.number, what("log digest"), self.log.fence(theirs.epoch), theirs.log_digest)
-        _agree(slot.number, what("state root"), ours.state_digest, theirs.state_digest)
+        _agree(slot.number, what("slot digest"), ours.digest, theirs.digest)
 
     def seal(self, slot: SlotInput, burst: Burst, chain: bytes) -> Sealed | None:
         """The batch that ``slot`` ends, or None. ``chain`` is the journal's hash after the slot's outcome.
 
         Raises:
+            Halted: a number of the header is out of bounds.
             EngineLost: as of :meth:`run`.
         """
         if slot.closes is None:
@@ -189,7 +250,6 @@ class Execution:
         root, leaves, count = self.log.close()
         state = self.machine.seal_batch()
         header = BatchHeader(
-            number=slot.closes,
             previous_state_root=self._previous_root,
             log_root=root,
             log_leaves=leaves,
@@ -199,6 +259,10 @@ class Execution:
             journal_hash=chain,
             **state.header_fields(),
         )
+        try:
+            header.check()
+        except HeaderError as error:
+            raise Halted(slot.number, f"no contract takes its batch: {error}") from error
         self._previous_root = header.state_root
         self._first_slot = self.next_slot
         busy = int(self.engine.hello()["busy"][0])
@@ -208,7 +272,9 @@ class Execution:
 
 def _readable(outcome: SlotOutcome) -> dict[int, str]:
     """Refusals by sequence number."""
-    return {seq: reason.name for seq, reason in outcome.refusals}
+    return {
+        r.seq: f"{r.reason.name} (detail {r.detail}): has {r.have}, needs {r.need}" for r in outcome.refusals
+    }
 
 
 def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[SlotDone]:
@@ -220,13 +286,17 @@ def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[Slo
         Halted: an outcome differs.
     """
     for entry in slots:
+        if entry.board:
+            raise Halted(
+                entry.slot.number, "the board did something by itself, but not before there are rules"
+            )
         ours, burst = execution.run(entry.slot)
         if entry.outcome is None:
-            yield SlotDone(entry.slot, ours, burst, None)
+            yield execution.done(entry.slot, ours, burst, None)
             continue
         execution.check(entry.slot, ours, entry.outcome)
         sealed = execution.seal(entry.slot, burst, entry.chain)
-        yield SlotDone(entry.slot, entry.outcome, burst, sealed)
+        yield execution.done(entry.slot, entry.outcome, burst, sealed)
 
 
 def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snapshot | None:
@@ -344,11 +414,11 @@ class Venue:
         """
         if not self._sound:
             raise Halted(slot.number, "an earlier slot failed; open the venue again")
-        self.machine.check(slot)
+        found = self._execution.signers(slot)
         self._sound = False
-        self._journal.append_input(slot)
+        self._write_ahead(slot)
         try:
-            outcome, burst = self._execution.run(slot)
+            outcome, burst = self._execution.run(slot, found)
             done = self._finish(slot, outcome, burst)
         except EngineLost as error:
             _log.warning("engine lost in slot %d: %s", slot.number, error)
@@ -358,10 +428,17 @@ class Venue:
         self._sound = True
         return done
 
+    def _write_ahead(self, slot: SlotInput) -> None:
+        try:
+            self._journal.append_input(slot)
+        except ValueError as error:  # nothing was written
+            self._sound = True
+            raise StateError(str(error)) from error
+
     def _finish(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst) -> SlotDone:
         self._journal.append_outcome(outcome)
         sealed = self._execution.seal(slot, burst, self._journal.chain)
-        done = SlotDone(slot, outcome, burst, sealed)
+        done = self._execution.done(slot, outcome, burst, sealed)
         self._done(done)
         return done
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from hawse.cli import bench_hash, main
-from hawse.commit import merkle
+from hawse.commit import trees
 from hawse.wire import Geometry
 from hawse_hdl import build
 from hawse_hdl.hashing import CORES
@@ -22,7 +22,7 @@ def leaves_of(count):
 def test_the_hash_cores_give_the_root(cores):
     leaves = leaves_of(64)
     root, cycles = bench_hash._merkle_cycles(leaves, cores)
-    assert root == merkle.root([leaf.tobytes() for leaf in leaves], 1)
+    assert root == trees.root([leaf.tobytes() for leaf in leaves], trees.NodeTag.LOG)
     permutations = sum(-(-(n // 2) // cores) for n in (64, 32, 16, 8, 4, 2))
     assert cycles > 24 * permutations
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from eth_account import Account
 from hawse.chain import client as client_module
 from hawse.chain import compile as contracts
+from hawse.chain import gas
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys, find_anvil
 from hawse.chain.errors import (
@@ -27,12 +29,14 @@ from hawse.chain.errors import (
     NotMinedError,
     RevertedError,
 )
-from hawse.commit import withdrawals
-from hawse.commit.header import BatchHeader
+from hawse.commit import exits, withdrawals
+from hawse.commit.exits import ExitLeaf
+from hawse.commit.roots import assets_hash
 from hawse.commit.withdrawals import Withdrawal
 from hawse.state.slot import Deposit
+from support import headers
+from support.headers import GENESIS, RULES
 
-GENESIS, RULES = b"\x11" * 32, b"\x22" * 32
 OPERATOR, *KEYS = dev_keys(6)
 OWNERS = [bytes.fromhex(Account.from_key(key).address[2:]) for key in KEYS]
 STRANGER = b"\x07" * 32  # has no ether
@@ -61,38 +65,32 @@ def deploy(url):
 
 
 def header(client, **changes):
+    """A header that continues what ``client`` has anchored by this function, and owes nobody anything."""
     number, count = client.batch_count() + 1, client.deposit_count()
     values = {
-        "version": 1,
         "number": number,
         "previous_state_root": client.state_root(),
         "state_root": number.to_bytes(32, "big"),
-        "exit_root": b"\x33" * 32,
-        "exit_sum": 0,
-        "exit_numerator": 1,
-        "exit_denominator": 1,
-        "log_root": b"\x44" * 32,
-        "log_leaves": 7,
-        "log_records": 1700,
-        "outcomes_root": b"\x55" * 32,
-        "withdrawals_root": withdrawals.root([]),
-        "withdrawals_sum": 0,
+        "inputs_first": 100 * number - 99,
         "deposit_index": count,
         "deposit_accumulator": client.deposit_accumulator(count),
-        "forced_index": 0,
-        "forced_accumulator": bytes(32),
-        "data_hash": bytes(32),
-        "data_provider": bytes(32),
-        "rules_hash": RULES,
+        "assets_hash": client.assets_hash(),
         "journal_first": (number - 1) * 10,
         "journal_last": (number - 1) * 10 + 9,
-        "journal_hash": b"\x88" * 32,
-        "insurance": 0,
-        "fees": 0,
-        "dust": 0,
-        "time": 1_700_000_000_000 + number,
+        "time": 1000 * client.chain_time(),
     }
-    return BatchHeader(**{**values, **changes})
+    return headers.header(**values | changes)
+
+
+def paying(first, *due):
+    """Withdrawals from id ``first`` on of (owner, amount), and the fields of a header that pays them."""
+    paid = [Withdrawal(first + i, owner, 0, amount) for i, (owner, amount) in enumerate(due)]
+    return paid, headers.withdrawals(withdrawals.range_of(paid, first))
+
+
+def claims(batch, paid):
+    tree, among = withdrawals.tree(paid), withdrawals.range_of(paid, paid[0].id)
+    return [Claim(batch, among, w, tree.proof(i)) for i, w in enumerate(paid)]
 
 
 def rpc(url, method, *params):
@@ -122,40 +120,37 @@ def test_from_deposit_to_claim(chain):
     assert other.deposits_since(2) == made[2:]
     assert other.deposits_since(4) == []
 
-    paid = [Withdrawal(1, OWNERS[3], 300), Withdrawal(2, OWNERS[4], 8), Withdrawal(3, OWNERS[0], 200)]
-    first = header(client, exit_sum=1000, withdrawals_sum=508, withdrawals_root=withdrawals.root(paid))
+    paid, fields = paying(1, (OWNERS[3], 300), (OWNERS[4], 8), (OWNERS[0], 200))
+    first = header(client, exit_positive=1000, **fields)
     anchored = client.anchor(first)
     assert anchored.gas_used > 21_000
     assert client.batch_count() == 1
     batch = other.anchored(1)
     assert batch.digest == client.digest(first)
-    assert (batch.state_root, batch.log_root, batch.log_leaves) == (first.state_root, first.log_root, 7)
-    assert batch.withdrawals_remaining == 508
+    assert batch.withdrawals == first.withdrawals.hash()
 
     # The same header again is the same transaction; another one under its number is an error.
     assert client.anchor(first) == anchored == other.anchor(first)
     with pytest.raises(AnchorConflictError):
         client.anchor(replace(first, dust=1))
-    client.anchor(header(client))
+    client.anchor(header(client, withdrawals_first=4))
     assert other.anchor(first) == anchored
 
-    late = [Withdrawal(4, OWNERS[3], 1), Withdrawal(5, OWNERS[3], 2), Withdrawal(6, OWNERS[4], 3)]
-    client.anchor(header(client, exit_sum=990, withdrawals_sum=6, withdrawals_root=withdrawals.root(late)))
-    claims = [Claim(3, w.id, w.owner, w.amount, *withdrawals.proof(late, i)) for i, w in enumerate(late)]
+    late, fields = paying(4, (OWNERS[3], 1), (OWNERS[3], 2), (OWNERS[4], 3))
+    client.anchor(header(client, exit_positive=990, **fields))
+    due = claims(3, late)
     progress.clear()
-    sent = client.claim_all([(KEYS[n % 2], c) for n, c in enumerate(claims)], lambda *p: progress.append(p))
+    sent = client.claim_all([(KEYS[n % 2], c) for n, c in enumerate(due)], lambda *p: progress.append(p))
     assert len({t.hash for t in sent}) == 3
     assert progress == [(1, 3), (2, 3), (3, 3)]
     assert client.token_balance(OWNERS[4]) == 1003
     with pytest.raises(RevertedError) as twice:
-        client.claim_all([(KEYS[1], claims[2])])
+        client.claim_all([(KEYS[1], due[2])])
     assert twice.value.reason == "claim: already paid"
 
-    for i, withdrawal in enumerate(paid):
-        path, proof = withdrawals.proof(paid, i)
-        claim = Claim(1, withdrawal.id, withdrawal.owner, withdrawal.amount, path, proof)
+    for claim, withdrawal in zip(claims(1, paid), paid, strict=True):
         with pytest.raises(RevertedError) as wrong:
-            client.claim(KEYS[1], replace(claim, amount=9))
+            client.claim(KEYS[1], replace(claim, withdrawal=replace(withdrawal, amount=9)))
         assert wrong.value.reason == "claim: proof"
         before = client.token_balance(withdrawal.owner)
         client.claim(KEYS[1], claim)
@@ -169,6 +164,25 @@ def test_from_deposit_to_claim(chain):
     assert client.deposits_since(4) == [Deposit(5, OWNERS[1], 5)]
 
 
+def test_what_exits_would_be_paid(chain):
+    client = deploy(chain.url)
+    client.deposit(KEYS[0], 500)
+    leaves = [ExitLeaf(i, bytes([i]) * 20, i, 0, equity) for i, equity in enumerate((0, 300, -100, 200))]
+    tree = exits.tree(leaves)
+    positive, shortfall = tree.root.sums
+    amounts = {"accounts": 4, "exit_positive": positive, "exit_shortfall": shortfall, "insurance": 50}
+    sent = header(client, exit_root=tree.root.hash, **amounts)
+    client.anchor(sent)
+    assert client.exit_factor(sent) == (450, 500)
+    paid = [client.exit_payout(sent, leaf, tree.proof(leaf.index)) for leaf in leaves]
+    assert paid == [0, 270, 0, 180] == [sent.haircut.payout(leaf.equity) for leaf in leaves]
+
+
+def test_assets_hash_names_chain_and_token(chain):
+    client = deploy(chain.url)
+    assert client.assets_hash() == assets_hash([(client.chain_id, client.token)])
+
+
 def test_refusals_carry_the_contracts_reason(chain):
     client = deploy(chain.url)
     with pytest.raises(RevertedError) as refused:
@@ -180,7 +194,7 @@ def test_refusals_carry_the_contracts_reason(chain):
     assert refused.value.reason == "erc20: transfer amount exceeds balance"
     assert [d.owner for d in client.deposits_since(0)] == [OWNERS[0], OWNERS[2]]
     with pytest.raises(RevertedError) as refused:
-        client.anchor(header(client, exit_sum=31))
+        client.anchor(header(client, exit_positive=31))
     assert refused.value.reason == "anchor: insolvent"
     with pytest.raises(RevertedError) as refused:
         client.anchor(header(client, number=5))
@@ -237,7 +251,7 @@ def test_bad_arguments(embedded):
     with pytest.raises(ChainError, match="no batch 1"):
         client.anchored(1)
     with pytest.raises(ChainError):
-        client.claim(STRANGER, Claim(1, 1, OWNERS[0], 1, 0, []))
+        client.claim(STRANGER, claims(1, [Withdrawal(1, OWNERS[0], 0, 1)])[0])
     assert client.deposit_all([]) == []
 
 
@@ -393,6 +407,81 @@ def test_node_that_hides_or_alters_deposits(embedded, proxy):
             meddling(change).deposits_since(0)
 
 
+# Time
+
+
+#: Some time in 2015, seconds.
+START = 1_430_438_400
+
+
+@pytest.fixture(scope="module", params=["embedded", "anvil"])
+def old(request):
+    anvil = find_anvil() if request.param == "anvil" else None
+    if request.param == "anvil" and anvil is None:
+        pytest.skip("no anvil on the path or under build/anvil: make anvil installs it with npm")
+    with DevChain([OPERATOR, *KEYS], start=START, anvil=anvil) as running:
+        yield running
+
+
+def timestamp(url):
+    return int(rpc(url, "eth_getBlockByNumber", "latest", False)["result"]["timestamp"], 16)
+
+
+def test_a_chain_begins_at_the_time_it_is_told(old):
+    assert START <= timestamp(old.url) < START + 3600
+    client = SettlementClient.deploy(old.url, OPERATOR, GENESIS, RULES, drift=60)
+    assert START <= client.chain_time() < START + 3600
+    client.anchor(header(client))
+
+
+def test_an_anchor_after_the_clock_was_moved_to_its_time(old):
+    client = SettlementClient.deploy(old.url, OPERATOR, GENESIS, RULES, drift=60)
+    now = client.chain_time()
+    late = header(client, time=1000 * (now + 86_400))
+    with pytest.raises(RevertedError) as early:
+        client.anchor(late)
+    assert early.value.reason == "anchor: time ahead of the chain"
+    client.move_clock(now + 86_400)
+    assert client.chain_time() == now + 86_400
+    client.anchor(late)
+    assert 0 <= client.chain_time() - now - 86_400 < 60  # and the clock goes on from there
+    there = client.chain_time()
+    client.move_clock(now)  # never back
+    assert client.chain_time() == there
+
+
+def test_time_can_be_added_and_set(old):
+    before = timestamp(old.url)
+    rpc(old.url, "evm_increaseTime", 1000)
+    rpc(old.url, "evm_mine")
+    # Many blocks in a second put chain time ahead of the clock.
+    assert 900 < timestamp(old.url) - before < 1060
+    rpc(old.url, "evm_setNextBlockTimestamp", before + 5000)
+    rpc(old.url, "evm_mine")
+    assert timestamp(old.url) == before + 5000
+    rpc(old.url, "evm_mine")
+    assert before + 5000 <= timestamp(old.url) < before + 5060
+    assert "error" in rpc(old.url, "evm_setNextBlockTimestamp", before)
+
+
+def test_a_block_after_a_pause_has_the_time_of_the_clock(embedded):
+    """Not that at which the block before it was made: an anchor would be refused as ahead of the chain."""
+    client = SettlementClient.deploy(embedded.url, OPERATOR, GENESIS, RULES, drift=60)
+    rpc(embedded.url, "evm_increaseTime", 1000)
+    client.anchor(header(client, time=1000 * (client.chain_time() + 1000)))
+
+
+def test_a_node_without_a_clock_to_move(embedded, proxy):
+    client = SettlementClient(proxy.url, deploy(embedded.url).address)
+    proxy.after = lambda request, answer: (
+        {"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32601, "message": "no such method"}}
+        if request["method"].startswith("evm_")
+        else answer
+    )
+    with pytest.raises(ChainError, match=r"evm_setNextBlockTimestamp: .*no such method"):
+        client.move_clock(client.chain_time() + 10)
+
+
 # The embedded chain
 
 
@@ -480,3 +569,18 @@ def test_contract_is_compiled_once_and_errors_are_typed(tmp_path, monkeypatch):
         contracts.compile_file(sources / "Settlement.vy")
     with pytest.raises(CompileError, match="No such file"):
         contracts.compile_file(sources / "Missing.vy")
+
+
+# Gas
+
+
+@pytest.mark.slow
+def test_gas_stays_what_the_docs_say():
+    spent = dict(gas.rows())
+    text = (contracts.folder().parent / "docs" / "commitments.md").read_text()
+    table = dict(re.findall(r"^\| ([^|]+) \| ([\d,]+) \|$", text, re.MULTILINE))
+    for what, used in spent.items():
+        said = table.get(what)
+        if said:
+            assert used == pytest.approx(int(said.replace(",", "")), rel=0.001), what
+    assert len(spent.keys() & table.keys()) >= 8

@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
-from hawse.chain.client import SettlementClient
+from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import dev_keys
 from hawse.cli import main
+from hawse.commit.trees import Node
+from hawse.commit.withdrawals import Range, Withdrawal
 from hawse.keys import lines
 from hawse.keys.eip712 import Domain
 from hawse.keys.signing import sign
@@ -46,6 +49,7 @@ def test_a_demo_ends_with_everything_equal(demo, engine):
     _, s = demo(engine)
     assert s["engine"] == engine
     assert (s["commands"], s["deposits"], s["withdrawals_claimed"]) == (2500, 6, 6)
+    assert s["accounts"] == 6
     assert s["trades"] > 500
     assert s["log_roots_hardware"] == s["log_roots_host"]
     assert s["state_roots"] == s["state_roots_onchain"]
@@ -83,14 +87,14 @@ def test_verify_asks_the_anchors_not_only_the_journal(demo, tmp_path):
     for wrong, message in (
         (anchors[:-1], "never anchored"),
         ([*anchors, {**anchors[-1], "number": len(anchors) + 1}], "does not reach"),
-        ([{**a, "log_root": "00" * 32} for a in anchors], "log_root"),
-        ([{**a, "digest": "00" * 32} for a in anchors], "digest"),
+        ([{**a, "withdrawals": "00" * 32} for a in anchors], "hash of its withdrawals"),
+        ([{**a, "digest": "00" * 32} for a in anchors], "has the digest"),
     ):
-        copy = tmp_path / message
+        copy = tmp_path / message.replace(" ", "-")
         copy.mkdir()
         (copy / "journal").symlink_to(out / "journal")
         (copy / "anchors.json").write_text(json.dumps(wrong))
-        assert message in call("verify", copy, code=1).output
+        assert message in " ".join(call("verify", copy, code=1).output.split())
 
 
 def test_a_demo_only_clears_what_a_demo_made(tmp_path):
@@ -110,7 +114,7 @@ def test_keys(tmp_path):
     assert "KeyNotFound" in call("keys", "show", "bob", "--directory", tmp_path, code=1).output
 
     domain = ["--chain-id", 5, "--contract", "0x" + "11" * 20]
-    order = {"request": "cancel", "account": 3, "order_id": 9, "nonce": 1}
+    order = {"kind": "cancel", "account": 3, "generation": 3 << 24, "client_id": 9, "nonce": 1}
     signed = call("keys", "sign", "alice", "-", *domain, *terms, input=json.dumps(order)).stdout
     row = lines.parse(signed)
     sign(
@@ -119,34 +123,15 @@ def test_keys(tmp_path):
         [KeyStore(tmp_path).load("alice", "pass")],
     )
     assert row.tobytes() == again.tobytes()
-    wrong = call("keys", "sign", "alice", "-", *domain, *terms, input='{"request": "buy"}', code=1)
-    assert "line 1: request: 'buy' is none of new, cancel" in wrong.output
+    wrong = call("keys", "sign", "alice", "-", *domain, *terms, input='{"kind": "buy"}', code=1)
+    assert "line 1: kind: 'buy' is none of order, cancel" in wrong.output
     other = ["--directory", tmp_path, "--password", "other"]
     assert "WrongPassword" in call("keys", "sign", "alice", "-", *domain, *other, input="", code=1).output
 
 
-@pytest.mark.parametrize(
-    ("line", "field"),
-    [
-        ("{", "not JSON"),
-        ("[]", "not a JSON object"),
-        ('{"account": 1}', "request"),
-        ('{"request": "new", "amount": 1}', "amount"),
-        ('{"request": "new", "side": "long"}', "side"),
-        ('{"request": "new", "quantity": 4294967296}', "quantity"),
-        ('{"request": "new", "quantity": true}', "quantity"),
-        ('{"request": "new", "price": 1.5}', "price"),
-        ('{"request": "cancel", "signature": "0x12"}', "signature"),
-    ],
-)
-def test_lines_that_are_no_command(line, field):
-    with pytest.raises(lines.LineError, match=field):
-        lines.parse(line)
-
-
 def test_run_goes_on_where_it_was_stopped(tmp_path):
     def run(*commands):
-        text = "\n".join(json.dumps(lines.unparse(c[0])) for c in commands)
+        text = "\n".join(json.dumps(lines.unparse(c)) for c in commands)
         process = subprocess.run(
             [sys.executable, "-m", "hawse.cli", "run", str(tmp_path / "venue")],
             input=text + "\n\nnonsense\n",
@@ -163,26 +148,48 @@ def test_run_goes_on_where_it_was_stopped(tmp_path):
     client = SettlementClient(state["rpc"], state["contract"])
     domain = Domain(client.chain_id, client.address)
 
+    now = time.time_ns() // 1_000_000
+
     def signed(account, key=None, **fields):
-        row = lines.parse(json.dumps(fields | {"account": account}))
+        fields |= {"account": account, "generation": account << 24, "expiry": now + 600_000}
+        row = lines.parse(json.dumps(fields))
         sign(row, domain, [dev_keys(10)[(key or account) - 1]])
         return row
 
-    order = {"request": "new", "order_id": 7, "side": "buy", "price": 78000, "quantity": 100, "nonce": 1}
-    done = run(signed(1, **order), signed(2, 3, **order | {"order_id": 8}))
+    # An account's number and generation come with its deposit.
+    opened = {row["account"]: row["generation"] for row in first if "deposit" in row}
+    assert opened == {account: account << 24 for account in range(1, 11)}
+    order = {"kind": "order", "client_id": 7, "side": "buy", "price": 78000, "quantity": 100, "nonce": now}
+    done = run(
+        signed(1, **order),
+        signed(2, 3, **order),
+        signed(2, kind="withdraw", amount=10**12 + 1, nonce=now),
+        signed(2, kind="cancel", client_id=7, nonce=now - 5),
+        signed(2, kind="cancel_all", instrument=0xFFFF, nonce=now + 1),
+        signed(2, kind="appoint", agent="0x" + "11" * 20, agent_expiry=now, nonce=now + 2),
+    )
     by_seq = {row["seq"]: row for row in done if "seq" in row}
-    assert [r["kind"] for r in by_seq[1]["reports"]] == ["ack"]
-    assert by_seq[2]["refused"] == "signature"
-    assert [row["line"] for row in done if "error" in row] == [4]
+    assert sorted(by_seq) == list(range(11, 17))  # ten deposits came before
+    assert [r["kind"] for r in by_seq[11]["reports"]] == ["ack"]
+    assert by_seq[12]["refused"] == "signer" and by_seq[12]["have"] != by_seq[12]["need"]
+    told = [(by_seq[n]["refused"], by_seq[n]["detail"]) for n in range(13, 17)]
+    assert told == [("balance", 0), ("client_id_unknown", 0), ("request", 3), ("request", 9)]
+    assert (by_seq[13]["have"], by_seq[13]["need"]) == (10**12, 10**12 + 1)
+    assert [row["line"] for row in done if "error" in row] == [8]
 
     # The order rested through the restart, and trades now; then its owner takes some money out.
-    sell = order | {"order_id": 9, "side": "sell", "quantity": 40}
-    done = run(signed(2, **sell), signed(2, request="withdraw", amount=5, nonce=2))
-    reports = next(row["reports"] for row in done if row.get("order_id") == 9)
+    sell = order | {"side": "sell", "quantity": 40, "nonce": now + 10}
+    done = run(signed(2, **sell), signed(2, kind="withdraw", amount=5, nonce=now + 11))
+    reports = next(row["reports"] for row in done if row.get("client_id") == 7)
     assert [(r["kind"], r["quantity"]) for r in reports] == [("ack", 40), ("trade", 40)]
-    assert reports[1]["maker_id"] == 7
+    assert reports[1]["maker_id"] == reports[1]["client_id"] == 7
     paid = next(row for row in done if "withdrawal" in row)
     assert paid["amount"] == 5
+    due = Withdrawal(paid["withdrawal"], bytes.fromhex(paid["owner"][2:]), 0, paid["amount"])
+    among = Range(bytes.fromhex(paid["among"].pop("root")[2:]), **paid["among"])
+    proof = [Node(bytes.fromhex(hash_[2:]), (total,)) for hash_, total in paid["proof"]]
+    client.claim(dev_keys(10)[1], Claim(paid["batch"], among, due, proof))
+    assert client.claimed(due.id)
     assert [row["batch"] for row in done if "state_root" in row] == [client.batch_count()]
     os.kill(state["pid"], signal.SIGTERM)
 
@@ -190,7 +197,8 @@ def test_run_goes_on_where_it_was_stopped(tmp_path):
 def test_bad_configurations_name_the_field(tmp_path):
     config = tmp_path / "venue.toml"
     for text, field in (
-        ("[geometry]\nlevels = 1000", "levels"),
+        ("[geometry]\npool = 1000", "pool"),
+        ("[geometry]\nlevels = 1024", "levels"),
         ("", "instruments"),
         ("x =", "venue.toml"),
         ("wrong = 1", "wrong"),

@@ -1,25 +1,37 @@
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from math import ceil, floor
 
 import pytest
+from hawse.instruments import Instrument
 from hawse.risk import margin
 from hawse.risk.margin import MoneyOverflow
-from hawse.state.config import Instrument
 from hawse.wire import Side
 from hypothesis import given
 from hypothesis import strategies as st
 
-BTC = Instrument(0, "BTC/USD", 1, 100, 50_000, 200, 500, 0, 64_000)
+BTC = Instrument(
+    number=0,
+    name="BTC/USD",
+    numerator=1,
+    denominator=100,
+    initial_margin_ppm=50_000,
+    maker_fee_ppm=200,
+    taker_fee_ppm=500,
+    count=64,
+    base=0,
+    first_mark=64_000,
+)
 PRICES = st.integers(-(2**31), 2**31 - 1)
 QUANTITIES = st.integers(0, 2**32 - 1)
 INSTRUMENTS = st.builds(
-    lambda n, d, im, maker, taker: Instrument(0, "x", n, d, im, maker, taker, 0, 0),
-    st.integers(1, 50),
-    st.integers(1, 1000),
-    st.integers(1, 10**6),
-    st.integers(0, 10**6),
-    st.integers(0, 10**6),
+    partial(replace, BTC),
+    numerator=st.integers(1, 50),
+    denominator=st.integers(1, 1000),
+    initial_margin_ppm=st.integers(1, 10**6),
+    maker_fee_ppm=st.integers(0, 10**6),
+    taker_fee_ppm=st.integers(0, 10**6),
 )
 
 
@@ -88,8 +100,9 @@ def test_equity_and_free_collateral():
 def test_money_is_an_int64():
     assert margin.money(2**63 - 1, "x") == 2**63 - 1 and margin.money(-(2**63), "x") == -(2**63)
     for bad in (2**63, -(2**63) - 1):
-        with pytest.raises(MoneyOverflow, match="balance"):
+        with pytest.raises(MoneyOverflow, match="balance") as overflow:
             margin.money(bad, "balance")
+        assert overflow.value.value == bad
     with pytest.raises(OverflowError):
         margin.equity(2**63 - 1, [(BTC, 100, 0, 1)])
     with pytest.raises(MoneyOverflow, match="reservation"):

@@ -17,8 +17,8 @@ from hawse.state.config import VenueConfig
 from hawse.state.machine import Machine
 from hawse.venue import Execution, replay
 from support.faults import Witness
-from support.signed import DEPOSIT, DEPOSITS, KEYS
-from support.venue_process import GEOMETRY, OPERATOR, PERP
+from support.signed import DEPOSIT, DEPOSITS, KEYS, OPERATOR, START
+from support.venue_process import CONFIG
 
 TESTS = Path(__file__).parents[1]
 
@@ -62,10 +62,10 @@ def witness(directory):
         for done in replay(execution, journal.slots()):
             assert done.outcome.number == done.slot.number
             seen(done)
-        epoch, anchors = journal.epoch, {a.header for a in journal.anchors}
+        epoch, anchors = journal.epoch, {a.header for a in journal.anchors()}
     for line in (directory / "told").read_text().splitlines():
-        number, root = line.split()
-        assert seen.slots[int(number)][2].hex() == root  # nothing that was told has changed
+        number, digest = line.split()
+        assert seen.slots[int(number)][-1].hex() == digest  # nothing that was told has changed
     return seen, execution.machine.snapshot(), epoch, anchors
 
 
@@ -107,14 +107,14 @@ def test_a_killed_host_takes_up_its_work_long(tmp_path, round_):
 
 @pytest.fixture(scope="module")
 def chain():
-    with DevChain([OPERATOR, *KEYS]) as chain:
+    with DevChain([OPERATOR, *KEYS], start=START // 1000) as chain:
         yield chain
 
 
 def venue_on(chain):
     """A contract of its own with the flow's deposits; the client."""
-    rules = VenueConfig((PERP,), GEOMETRY, 0, bytes(20))
-    client = SettlementClient.deploy(chain.url, OPERATOR, Machine(rules).state_root(), rules.rules_hash())
+    genesis, rules = Machine(CONFIG).state_root(), CONFIG.rules_hash()
+    client = SettlementClient.deploy(chain.url, OPERATOR, genesis, rules)
     client.mint(OPERATOR, [d.owner for d in DEPOSITS], DEPOSIT)
     client.deposit_all([(key, DEPOSIT) for key in KEYS])
     assert tuple(client.deposits_since(0)) == DEPOSITS
@@ -142,9 +142,9 @@ def kill_while_anchoring(tmp_path, chain, slots, kills):
     for header in anchors:
         there = client.anchored(header.number)
         assert there.digest == client.digest(header)
-        assert there.state_root == clients[0].anchored(header.number).state_root
-        assert there.log_root == clients[0].anchored(header.number).log_root
-        assert there.exit_root == clients[0].anchored(header.number).exit_root
+        assert (
+            there.withdrawals == clients[0].anchored(header.number).withdrawals == header.withdrawals.hash()
+        )
     events = client._contract.events.Anchored().get_logs(from_block=0)
     assert sorted(e["args"]["number"] for e in events) == sorted(got.batches)
 

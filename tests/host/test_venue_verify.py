@@ -14,20 +14,27 @@ from hawse.cli import main
 from hawse.engine import Engine, SoftBackend
 from hawse.journal import Journal, Snapshots
 from hawse.journal.codec import decode_input, decode_outcome, encode_input, encode_outcome
-from hawse.journal.journal import FILE
-from hawse.keys.messages import Request
+from hawse.journal.segments import segment_path
+from hawse.keys.messages import MessageKind, split
 from hawse.keys.signing import sign
-from hawse.state.config import Instrument, VenueConfig
+from hawse.keys.store import address_of
+from hawse.state.config import VenueConfig
 from hawse.state.slot import Refusal
 from hawse.venue import Venue
-from hawse.wire import Geometry
-from support.signed import KEYS, signed_slots
+from hawse.wire import Geometry, Reason
+from support.desk import PERP
+from support.signed import KEYS, OPERATOR, generation, mark, signed_slots
 from tiny_keccak import keccak256
 
-PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
-CONFIG = VenueConfig((PERP,), Geometry(2, 1024, 64, 4), 1, bytes(range(20)))
+CONFIG = VenueConfig(
+    instruments=(PERP,),
+    geometry=Geometry(2, 1024, 64, 4),
+    operator=address_of(OPERATOR),
+    chain_id=1,
+    contract=bytes(range(20)),
+)
 BATCH = 3
-SLOTS = signed_slots(CONFIG, 11, 12, batch=BATCH)
+SLOTS = signed_slots(CONFIG, 14, 12, batch=BATCH)
 INPUT, OUTCOME = 1, 2
 
 
@@ -49,12 +56,10 @@ def trade(directory, slots, config=CONFIG):
 
 def keep_anchors(directory, headers):
     """What the contract has of ``headers``, as a run keeps it."""
-    names = ("number", "state_root", "exit_root", "log_root", "log_leaves", "log_records", "withdrawals_root")
     rows = []
     for header in headers:
-        fields = {name: getattr(header, name) for name in names}
         digest = header_digest(header, CONFIG.chain_id, CONFIG.contract)
-        anchor = AnchoredBatch(digest=digest, withdrawals_remaining=header.withdrawals_sum, **fields)
+        anchor = AnchoredBatch(header.number, digest, header.withdrawals.hash())
         rows.append({k: v.hex() if isinstance(v, bytes) else v for k, v in asdict(anchor).items()})
     (directory / "anchors.json").write_text(json.dumps(rows))
 
@@ -83,11 +88,16 @@ def refused(run):
     return " ".join(result.output[result.output.index("Error: ") :].split())
 
 
+def file_of(run):
+    return segment_path(run / "journal", 0)
+
+
 def read(run):
-    """Head of the journal's file, and (type, payload) of its records: docs/journal.md."""
-    data = (run / "journal" / FILE).read_bytes()
-    at = 16 + int.from_bytes(data[12:16], "big")
-    head, at, out = data[:at], at + 32, []
+    """The journal's file up to its segment's head, and (type, payload) of its records: docs/journal.md."""
+    data = file_of(run).read_bytes()
+    at = 16 + int.from_bytes(data[12:16], "big") + 32
+    at += 9 + int.from_bytes(data[at : at + 4], "big") + 32
+    head, out = data[:at], []
     while at < len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4]
         out.append((kind, data[at + 9 : at + 9 + length]))
@@ -97,14 +107,15 @@ def read(run):
 
 def write(run, head, rows):
     """The journal that has these records, with every CRC and every link as they should be."""
-    chain = keccak256(b"\x91" + head)
-    out = [head, chain]
+    config = 16 + int.from_bytes(head[12:16], "big")
+    chain = keccak256(b"\x91" + head[:config])
+    out = [head]
     for kind, payload in rows:
         frame = len(payload).to_bytes(4, "big") + bytes([kind])
         link = keccak256(b"\x90" + chain + bytes([kind]) + payload)
         out += frame, zlib.crc32(frame).to_bytes(4, "big"), payload, link
         chain = link if kind in (INPUT, OUTCOME) else chain
-    (run / "journal" / FILE).write_bytes(b"".join(out))
+    file_of(run).write_bytes(b"".join(out))
 
 
 def rewrite(run, kind, change, number):
@@ -122,11 +133,13 @@ def rewrite(run, kind, change, number):
     write(run, head, rows)
 
 
-def good_new(slot, outcome):
-    """Index of a NEW that reached the engine."""
-    first = 1 + sum(len(s.commands) for s in SLOTS[: slot.number])
-    bad = {seq - first for seq, _ in outcome.refusals}
-    return next(n for n, c in enumerate(slot.commands) if c["request"] == Request.NEW and n not in bad)
+def good_order(slot, outcome):
+    """Row of an ORDER that reached the engine."""
+    first = outcome.first_seq + len(slot.operations) + len(slot.deposits)
+    bad = {refusal.seq - first for refusal in outcome.refusals}
+    starts = split(slot.commands).starts.tolist()
+    kinds = slot.commands["kind"].tolist()
+    return next(r for n, r in enumerate(starts) if kinds[r] == MessageKind.ORDER and n not in bad)
 
 
 def outcomes(run):
@@ -150,7 +163,7 @@ def test_an_honest_run_is_verified(run):
 
 
 def flip_bytes(run, positions):
-    path = run / "journal" / FILE
+    path = file_of(run)
     data = path.read_bytes()
     for at in positions:
         path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
@@ -161,14 +174,14 @@ def flip_bytes(run, positions):
 
 
 def test_a_changed_byte_is_found(run):
-    size, seed = (run / "journal" / FILE).stat().st_size, random.randrange(2**32)
+    size, seed = file_of(run).stat().st_size, random.randrange(2**32)
     print(f"seed {seed}")
     flip_bytes(run, random.Random(seed).sample(range(size), 60))
 
 
 @pytest.mark.slow
 def test_a_changed_byte_is_found_everywhere(run):
-    flip_bytes(run, range(0, (run / "journal" / FILE).stat().st_size, 7))
+    flip_bytes(run, range(0, file_of(run).stat().st_size, 7))
 
 
 def test_a_missing_end_is_found(run):
@@ -185,12 +198,12 @@ def test_a_changed_input_is_found_when_every_checksum_is_recomputed(run, what, n
     outcome = outcomes(run)[number]
 
     def change(slot):
-        at = good_new(slot, outcome)
+        at = good_order(slot, outcome)
         match what:
             case "time":
                 return replace(slot, time=slot.time + 1)
             case "mark":
-                return replace(slot, marks=((0, 1490 + number),))
+                return replace(slot, operations=(mark(CONFIG, number, 0, 1490 + number),))
             case "deposit":
                 index = 1 + sum(len(s.deposits) for s in SLOTS[:number])
                 return replace(
@@ -205,29 +218,30 @@ def test_a_changed_input_is_found_when_every_checksum_is_recomputed(run, what, n
 
     rewrite(run, INPUT, change, number)
     says = refused(run)
-    assert f"slot {number}:" in says
+    # The time alone changes no leaf: it stands in the header.
+    assert f"slot {number}:" in says or (what == "time" and f"batch {number // BATCH + 1}:" in says)
     if what == "quantity":
-        assert "refusals recomputed and in the journal" in says and "SIGNATURE" in says
+        assert "refusals recomputed and in the journal" in says and "SIGNER" in says
 
 
 @pytest.mark.parametrize("number", [0, 5, 11])
-@pytest.mark.parametrize("what", ["refusals", "log_digest", "state_digest", "records"])
+@pytest.mark.parametrize("what", ["refusals", "log_digest", "digest", "records"])
 def test_a_changed_outcome_is_found_when_every_checksum_is_recomputed(run, what, number):
     def change(outcome):
         value = {
-            "refusals": (*outcome.refusals[:-1], (10**6, Refusal.MARGIN)),
+            "refusals": (Refusal(outcome.first_seq, Reason.MARGIN, 0, 1, 2),),
             "log_digest": bytes(32),
-            "state_digest": bytes(32),
+            "digest": bytes(32),
             "records": outcome.records + 1,
         }[what]
         return replace(outcome, **{what: value})
 
     rewrite(run, OUTCOME, change, number)
     says = refused(run)
-    assert f"slot {number}: {what.replace('state_digest', 'state root').replace('_', ' ')}" in says
+    assert f"slot {number}: {'slot ' * (what == 'digest')}{what.replace('_', ' ')}" in says
 
 
-@pytest.mark.parametrize("what", ["time backwards", "batch", "batch closed twice", "mark of nothing"])
+@pytest.mark.parametrize("what", ["time backwards", "batch", "batch closed twice", "mark of nothing", "mark"])
 def test_an_input_that_no_sequencer_may_send_is_found(run, what):
     def change(slot):
         match what:
@@ -238,10 +252,13 @@ def test_an_input_that_no_sequencer_may_send_is_found(run, what):
             case "batch closed twice":
                 return replace(slot, closes=1)
             case "mark of nothing":
-                return replace(slot, marks=((9, 1),))
+                return replace(slot, operations=(mark(CONFIG, 5, 9, 1),))
+            case "mark":
+                return replace(slot, operations=(mark(CONFIG, 4, 0, 1500),))
 
     rewrite(run, INPUT, change, 5)
-    assert "slot 5: StateError:" in refused(run)
+    says = refused(run)
+    assert "slot 5: StateError:" in says or (what == "time backwards" and "slot 5 at 1, before" in says)
 
 
 def forge(run, slots, config=CONFIG):
@@ -255,12 +272,12 @@ def forge(run, slots, config=CONFIG):
 @pytest.mark.parametrize("what", ["time", "mark", "quantity", "quantity and signature", "withdrawal"])
 def test_a_journal_forged_as_a_whole_does_not_lead_to_the_anchors(run, what, number):
     slot = SLOTS[number]
-    at = good_new(slot, outcomes(run)[number])
+    at = good_order(slot, outcomes(run)[number])
     match what:
         case "time":
             forged = replace(slot, time=slot.time + 1)
         case "mark":
-            forged = replace(slot, marks=((0, 1490 + number),))
+            forged = replace(slot, operations=(mark(CONFIG, number, 0, 1490 + number),))
         case "quantity":
             forged = with_quantity(slot, at)
         case "quantity and signature":
@@ -268,8 +285,8 @@ def test_a_journal_forged_as_a_whole_does_not_lead_to_the_anchors(run, what, num
         case "withdrawal":
             commands = slot.commands.copy()
             row = np.zeros(1, commands.dtype)
-            row["request"], row["account"], row["amount"] = Request.WITHDRAW, 1, 5
-            row["nonce"] = max(s.commands["nonce"].max(initial=0) for s in SLOTS) + 1
+            row["kind"], row["account"], row["amount"] = MessageKind.WITHDRAW, 1, 5
+            row["generation"], row["nonce"], row["expiry"] = generation(1), slot.time - 1, slot.time
             sign(row, CONFIG.domain, [KEYS[0]])
             forged = replace(slot, commands=np.concatenate([commands, row]))
     forge(run, [*SLOTS[:number], forged, *SLOTS[number + 1 :]])
@@ -281,7 +298,7 @@ def test_a_journal_forged_as_a_whole_does_not_lead_to_the_anchors(run, what, num
 
 def test_other_parameters_do_not_lead_to_the_anchors(run):
     forge(run, SLOTS, replace(CONFIG, instruments=(replace(PERP, taker_fee_ppm=1),)))
-    assert "batch 1: state_root" in refused(run)
+    assert "batch 1: the header that the journal leads to has the digest" in refused(run)
 
 
 def test_only_the_outcomes_epoch_changed_does_not_lead_to_the_anchors(run):
@@ -294,7 +311,7 @@ def test_only_the_outcomes_epoch_changed_does_not_lead_to_the_anchors(run):
 
 
 def test_slots_behind_the_last_batch_are_told(run):
-    slots = signed_slots(CONFIG, 11, 12, batch=BATCH)
+    slots = signed_slots(CONFIG, 14, 12, batch=BATCH)
     with Journal(run / "journal") as journal:
         snapshots = Snapshots(run / "snapshots")
         venue = Venue(CONFIG, Engine(SoftBackend(CONFIG.geometry)), journal, snapshots, lambda done: None)
@@ -306,6 +323,6 @@ def test_slots_behind_the_last_batch_are_told(run):
 
 
 def test_parameters_that_are_none_are_told(run):
-    head, rows = read(run)
-    write(run, head[:12] + (3).to_bytes(4, "big") + b"abc", rows)
+    shutil.rmtree(run / "journal")
+    Journal(run / "journal", b"abc").close()
     assert "the journal's own parameters" in refused(run)

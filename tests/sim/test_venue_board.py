@@ -7,38 +7,23 @@ import signal
 import socket
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hawse import venue as venue_module
 from hawse.engine import Engine, EngineError, LinkBackend, SoftBackend, split
-from hawse.instruments import Instrument
 from hawse.journal import Journal, Snapshots
-from hawse.state.config import VenueConfig
+from hawse.keys.store import address_of
 from hawse.venue import Halted, RecoveryFailed, Venue
 from hawse.wire import BEAT_BYTES, Geometry, Kind
 from hawse_sim.board import VirtualBoard
 from hawse_sim.rtl import RtlBackend
+from support import desk
 from support.faults import LyingBackend, Witness
-from support.signed import signed_slots
+from support.signed import OPERATOR, signed_slots
 
-MARGIN = {"initial_margin_ppm": 50_000, "maker_fee_ppm": 200, "taker_fee_ppm": 500}
-ODD_MARGIN = {"initial_margin_ppm": 100_000, "maker_fee_ppm": 0, "taker_fee_ppm": 333}
-PERP = Instrument(
-    number=0, name="perp", numerator=1, denominator=100, **MARGIN, count=1024, base=1000, first_mark=1500
-)
-ODD = Instrument(
-    number=1,
-    name="odd",
-    numerator=3,
-    denominator=7,
-    **ODD_MARGIN,
-    first=1024,
-    count=1024,
-    base=-100,
-    first_mark=40,
-)
-CONFIG = VenueConfig((PERP, ODD), Geometry(2, 2048, 64, 4), operator=bytes(range(20)))
+CONFIG = replace(desk.CONFIG, operator=address_of(OPERATOR))
 
 
 def trade(directory, backend, slots, before=lambda slot: None):

@@ -19,7 +19,7 @@ class Witness:
     """What a venue publishes. What a recovery publishes again must be what it said before.
 
     Attributes:
-        slots: (refusals, records, state root) by number.
+        slots: (first sequence number, inputs, refusals, records, digest) by number.
         batches: those header fields that do not depend on how often the engine was reset, by number.
     """
 
@@ -30,7 +30,7 @@ class Witness:
     def __call__(self, done: SlotDone) -> None:
         """To be a venue's ``publish``."""
         o = done.outcome
-        self._note(self.slots, o.number, (o.refusals, o.records, o.state_digest))
+        self._note(self.slots, o.number, (o.first_seq, o.inputs, o.refusals, o.records, o.digest))
         if done.sealed:
             # The journal's hash covers log digests, and these the epoch.
             header = replace(done.sealed.header, journal_hash=bytes(32))

@@ -3,19 +3,19 @@
 import json
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from hawse.engine import Engine, SoftBackend
 from hawse.journal import Journal, Snapshots
-from hawse.keys.store import derive
-from hawse.state.config import Instrument, VenueConfig
+from hawse.keys.store import address_of
+from hawse.state.config import VenueConfig
 from hawse.venue import Venue
 from hawse.wire import Geometry
-from support.signed import signed_slots
+from support.desk import PERP
+from support.signed import OPERATOR, signed_slots
 
-PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
-GEOMETRY = Geometry(2, 1024, 64, 4)
-OPERATOR = derive("operator of the kill tests", 0)
+CONFIG = VenueConfig(instruments=(PERP,), geometry=Geometry(2, 1024, 64, 4), operator=address_of(OPERATOR))
 
 
 def main(directory, seed, slots, rpc=None, contract=None):
@@ -24,18 +24,19 @@ def main(directory, seed, slots, rpc=None, contract=None):
         from hawse.chain.client import SettlementClient  # takes a second to import
 
         client = SettlementClient(rpc, contract, OPERATOR)
-    chain = (client.chain_id, client.address) if client else (1, bytes(20))
-    config = VenueConfig((PERP,), GEOMETRY, *chain)
+    config = CONFIG
+    if client:
+        config = replace(CONFIG, chain_id=client.chain_id, contract=client.address, token=client.token)
     inputs = signed_slots(config, seed, slots)
     print("ready", flush=True)
 
     def publish(done):
         with Path(directory, "told").open("a") as told:
-            told.write(f"{done.slot.number} {done.outcome.state_digest.hex()}\n")
+            told.write(f"{done.slot.number} {done.outcome.digest.hex()}\n")
 
     with (
         Journal(Path(directory, "journal"), config.encode()) as journal,
-        closing(Engine(SoftBackend(GEOMETRY))) as engine,
+        closing(Engine(SoftBackend(config.geometry))) as engine,
     ):
         snapshots = Snapshots(Path(directory, "journal", "snapshots"))
         venue = Venue(config, engine, journal, snapshots, publish)

@@ -2,43 +2,57 @@
 
 from typing import Any
 
+from hawse.commit.header import TYPES
 
-def _fields(**types: str) -> list[dict[str, str]]:
+
+def _fields(**types: str) -> list[dict[str, Any]]:
     return [{"name": name, "type": type_} for name, type_ in types.items()]
 
 
-_BATCH = _fields(
-    digest="bytes32",
-    state_root="bytes32",
-    exit_root="bytes32",
-    log_root="bytes32",
-    log_leaves="uint64",
-    log_records="uint64",
-    withdrawals_root="bytes32",
-    withdrawals_remaining="uint256",
-)
+def _struct(name: str, fields: list[dict[str, Any]], type_: str = "tuple") -> dict[str, Any]:
+    return {"name": name, "type": type_, "components": fields}
 
-#: The views ``batches`` and ``record_included`` of ``Settlement.vy``, as its compiler describes them.
+
+def _view(name: str, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "stateMutability": "view",
+        "type": "function",
+        "name": name,
+        "inputs": inputs,
+        "outputs": outputs,
+    }
+
+
+def _nameless(*types: str) -> list[dict[str, Any]]:
+    return [{"name": "", "type": type_} for type_ in types]
+
+
+_HEADER = _struct("header", _fields(**TYPES))
+_EXIT_NODE = _fields(hash="bytes32", positive="uint128", shortfall="uint128")
+
+#: Some views of ``Settlement.vy``, as its compiler describes them.
 READING: list[dict[str, Any]] = [
-    {
-        "stateMutability": "view",
-        "type": "function",
-        "name": "batches",
-        "inputs": _fields(arg0="uint64"),
-        "outputs": [{"name": "", "type": "tuple", "components": _BATCH}],
-    },
-    {
-        "stateMutability": "view",
-        "type": "function",
-        "name": "record_included",
-        "inputs": _fields(
-            batch="uint64",
-            record="bytes24",
-            leaf="uint64",
-            position="uint256",
-            chunk="bytes",
-            proof="bytes32[]",
-        ),
-        "outputs": [{"name": "", "type": "bool"}],
-    },
+    _view(
+        "batches",
+        _fields(arg0="uint64"),
+        [_struct("", _fields(digest="bytes32", withdrawals="bytes32"))],
+    ),
+    _view("exit_factor", [_HEADER], _nameless("uint256", "uint256")),
+    _view(
+        "exit_payout",
+        [
+            _HEADER,
+            *_fields(index="uint32", owner="address", generation="uint64", equity="int128"),
+            _struct("proof", _EXIT_NODE, "tuple[]"),
+        ],
+        _nameless("uint256"),
+    ),
+    _view(
+        "record_included",
+        [
+            _HEADER,
+            *_fields(record="bytes24", leaf="uint64", position="uint256", chunk="bytes", proof="bytes32[]"),
+        ],
+        _nameless("bool"),
+    ),
 ]

@@ -35,9 +35,12 @@ from hawse.chain.errors import (
     NotMinedError,
     RevertedError,
 )
+from hawse.commit.exits import ExitLeaf
 from hawse.commit.header import BatchHeader
 from hawse.commit.inclusion import RecordProof
-from hawse.commit.leaves import deposit_accumulator
+from hawse.commit.queues import deposit_accumulator
+from hawse.commit.trees import Node
+from hawse.commit.withdrawals import Range, Withdrawal
 from hawse.state.slot import Deposit
 
 Progress = Callable[[int, int], None]
@@ -70,32 +73,32 @@ class Transaction:
 
 @dataclass(frozen=True)
 class AnchoredBatch:
-    """What the contract keeps of a batch: hashes of 32 bytes; ``withdrawals_remaining`` in quanta."""
+    """What the contract keeps of a batch.
+
+    ``digest`` is that of its header, ``withdrawals`` the hash of what that says of withdrawals
+    (:class:`hawse.commit.withdrawals.Range`), 32 bytes each.
+    """
 
     number: int
     digest: bytes
-    state_root: bytes
-    exit_root: bytes
-    log_root: bytes
-    log_leaves: int
-    log_records: int
-    withdrawals_root: bytes
-    withdrawals_remaining: int
+    withdrawals: bytes
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A withdrawal of an anchored batch, with its proof by :func:`hawse.commit.withdrawals.proof`.
+    """A withdrawal of an anchored batch, with its proof by :func:`hawse.commit.withdrawals.tree`.
 
-    ``owner`` is 20 bytes, ``amount`` in quanta; ``path`` and ``proof`` are as in ``docs/commitments.md``.
+    Attributes:
+        batch: number of the batch.
+        among: what its header says of withdrawals.
+        withdrawal: that is to be paid.
+        proof: siblings from the leaf up, with their sums.
     """
 
     batch: int
-    id: int
-    owner: bytes
-    amount: int
-    path: int
-    proof: Sequence[bytes]
+    among: Range
+    withdrawal: Withdrawal
+    proof: Sequence[Node]
 
 
 def header_digest(header: BatchHeader, chain_id: int, settlement: bytes) -> bytes:
@@ -103,7 +106,7 @@ def header_digest(header: BatchHeader, chain_id: int, settlement: bytes) -> byte
     separator = keccak256(
         _DOMAIN_TYPE
         + keccak256(b"Hawse")
-        + keccak256(b"1")
+        + keccak256(b"2")
         + chain_id.to_bytes(32, "big")
         + settlement.rjust(32, b"\0")
     )
@@ -155,10 +158,28 @@ class SettlementReader:
             raise ChainError(f"no batch {number} is anchored")
         return AnchoredBatch(number, *batch)
 
+    def digest(self, header: BatchHeader) -> bytes:
+        """EIP-712 digest of a header for this contract, 32 bytes."""
+        return header_digest(header, self.chain_id, self.address)
+
     def record_included(self, proof: RecordProof) -> bool:
         """Whether the contract itself finds the record of ``proof`` in the log of its batch."""
-        terms = (proof.batch, proof.record, proof.leaf, proof.position, proof.chunk, list(proof.siblings))
-        return bool(self._read(self._contract.functions.record_included(*terms)))
+        terms = (proof.record, proof.leaf, proof.position, proof.chunk, list(proof.siblings))
+        return bool(self._read(self._contract.functions.record_included(astuple(proof.header), *terms)))
+
+    def exit_factor(self, header: BatchHeader) -> tuple[int, int]:
+        """Numerator and denominator of every exit's payout, were the batch of ``header`` the last."""
+        numerator, denominator = self._read(self._contract.functions.exit_factor(astuple(header)))
+        return int(numerator), int(denominator)
+
+    def exit_payout(self, header: BatchHeader, leaf: ExitLeaf, proof: Sequence[Node]) -> int:
+        """Quanta that the account of ``leaf`` would be paid, were the batch of ``header`` the last.
+
+        ``proof`` are the siblings of its leaf by :func:`hawse.commit.exits.tree`.
+        """
+        terms = (leaf.index, Web3.to_checksum_address(leaf.owner), leaf.generation, leaf.equity)
+        nodes = [(node.hash, *node.sums) for node in proof]
+        return int(self._read(self._contract.functions.exit_payout(astuple(header), *terms, nodes)))
 
     def _read(self, call: ContractFunction, block: BlockIdentifier = "latest") -> Any:
         with _translated(call.fn_name):
@@ -218,11 +239,15 @@ class SettlementClient(SettlementReader):
         rules_hash: bytes,
         token: bytes | str | None = None,
         *,
+        drift: int = 86_400,
         confirmations: int = 0,
         retries: int = 5,
         timeout: float = 120,
     ) -> Self:
-        """Deploy the contract from the operator's account, with a new test token where ``token`` is None."""
+        """Deploy the contract from the operator's account, with a new test token where ``token`` is None.
+
+        ``drift`` is by how many seconds, 60 to 86,400, a header's time may differ from its block's.
+        """
         web3 = _connect(rpc_url, retries, timeout)
         operator = Account.from_key(operator_key)
 
@@ -239,6 +264,7 @@ class SettlementClient(SettlementReader):
             operator.address,
             genesis_state_root,
             rules_hash,
+            drift,
         )
         return cls(
             rpc_url,
@@ -373,10 +399,6 @@ class SettlementClient(SettlementReader):
 
     # ---- Batches
 
-    def digest(self, header: BatchHeader) -> bytes:
-        """EIP-712 digest of a header for this contract, 32 bytes."""
-        return header_digest(header, self.chain_id, self.address)
-
     def anchor(self, header: BatchHeader) -> Transaction:
         """Anchor a batch; if this very header is anchored already, return the transaction that did.
 
@@ -449,11 +471,40 @@ class SettlementClient(SettlementReader):
         """The accumulator after the deposit of ``index``, 32 bytes; zero at index 0."""
         return bytes(self._read(self._contract.functions.deposit_accumulators(index)))
 
+    def assets_hash(self) -> bytes:
+        """Hash of the list of assets that every header must name, 32 bytes."""
+        return bytes(self._read(self._contract.functions.assets_hash()))
+
+    # ---- Time
+
+    def chain_time(self) -> int:
+        """Seconds since 1970 of the newest block."""
+        with _translated("chain time"):
+            return int(self._web3.eth.get_block("latest")["timestamp"])
+
+    def move_clock(self, to: int) -> None:
+        """Move a development chain's clock on to ``to``, seconds since 1970, by a block of that time.
+
+        Its clock goes on from there. Nothing happens where the chain is there already. An anchor needs it
+        where its batch is ahead of the clock, and where no block was made for long: a node that makes blocks
+        for transactions only estimates one in the block before it.
+
+        Raises:
+            ChainError: if the node is no development chain.
+        """
+        if self.chain_time() >= to:
+            return
+        for method, parameters in (("evm_setNextBlockTimestamp", [to]), ("evm_mine", [])):
+            with _translated(method):
+                answer = self._web3.provider.make_request(RPCEndpoint(method), parameters)
+            if "error" in answer:
+                raise ChainError(f"{method}: {answer['error']}")
+
     # ---- Withdrawals
 
     def claim(self, key: bytes, claim: Claim) -> Transaction:
         """Have a withdrawal of an anchored batch paid to its owner; ``key`` pays the gas."""
-        what = f"claim withdrawal {claim.id}"
+        what = f"claim withdrawal {claim.withdrawal.id}"
         return _transaction(self._transact(Account.from_key(key), self._claim(claim), what))
 
     def claim_all(
@@ -474,8 +525,10 @@ class SettlementClient(SettlementReader):
         return paid
 
     def _claim(self, claim: Claim) -> ContractFunction:
-        owner = Web3.to_checksum_address(claim.owner)
-        terms = (claim.batch, claim.id, owner, claim.amount, claim.path, list(claim.proof))
+        due = claim.withdrawal
+        owner = Web3.to_checksum_address(due.owner)
+        nodes = [(node.hash, *node.sums) for node in claim.proof]
+        terms = (claim.batch, astuple(claim.among), due.id, owner, due.amount, nodes)
         return self._contract.functions.claim(*terms)
 
     def claimed(self, id: int) -> bool:

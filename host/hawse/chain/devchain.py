@@ -1,7 +1,8 @@
 """A chain to develop on: an EVM in memory behind JSON-RPC, in a process of its own.
 
 ``python -m hawse.chain.devchain`` prints its URL as its first line. Every transaction makes a block at
-once, one second of chain time apart at least, so that chain time may run ahead of the clock.
+once, one second of chain time apart at least, so that chain time may run ahead of the clock. The clock begins
+where it is told to, and ``evm_setNextBlockTimestamp`` and ``evm_increaseTime`` move it on.
 """
 
 import json
@@ -41,6 +42,8 @@ from hawse.chain.errors import DevChainError
 
 #: Of every funded account, in wei.
 BALANCE = 10**24
+#: What looks at the clock; a block is made by all but the first two.
+_ON_THE_CLOCK = ("eth_call", "eth_estimateGas", "eth_sendRawTransaction", "evm_mine")
 ERROR_STRING = bytes.fromhex("08c379a0")  # selector of Error(string)
 ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -65,14 +68,24 @@ class _Backend(PyEVMBackend):  # type: ignore[misc]
     """The EVM of eth-tester, with calls as other nodes have them.
 
     It finds a transaction by the database's index where the one inherited scans blocks from the head, calls
-    are free of charge, and the data of a revert is kept.
+    are free of charge and run in the block to come, and the data of a revert is kept.
     """
+
+    @property
+    def newest(self) -> int:
+        """Time of the newest block, seconds since 1970."""
+        return int(self.chain.get_canonical_head().timestamp)
+
+    def set_time(self, seconds: int) -> None:
+        """Give the block to come its time, or the first that it may have if that is later."""
+        self.chain.set_header_timestamp(max(seconds, self.newest + 1))
 
     def call(self, transaction: dict[str, Any], block_number: Any = "latest") -> bytes:
         return bytes(self._compute(transaction, block_number).output)
 
     def _compute(self, transaction: dict[str, Any], block_number: Any) -> ComputationAPI:
-        vm = _get_vm_for_block_number(self.chain, block_number)
+        place = "pending" if block_number == "latest" else block_number
+        vm = _get_vm_for_block_number(self.chain, place)
         fields = {"gas": vm.get_header().gas_limit, **transaction}
         unsigned = self._get_normalized_and_unsigned_evm_transaction(fields, block_number)
         vm.state.set_balance(transaction["from"], 1 << 128)  # of a state that nobody keeps
@@ -111,11 +124,23 @@ class _Backend(PyEVMBackend):  # type: ignore[misc]
 class Node:
     """The chain behind its JSON-RPC methods. Not safe for threads: callers take turns."""
 
-    def __init__(self, funded: Sequence[str] = ()) -> None:
-        """Begin a chain whose genesis gives each address of ``funded`` (0x and 40 hex digits) its balance."""
+    def __init__(self, funded: Sequence[str] = (), start: int | None = None) -> None:
+        """Begin a chain.
+
+        Args:
+            funded: addresses (0x and 40 hex digits) to which the genesis gives a balance.
+            start: time of the genesis, seconds since 1970, from which its clock goes on; now if None.
+        """
+        now = int(time.time())
+        self._ahead = 0 if start is None else start - now  # of the clock, in seconds
+        self._next: int | None = None  # time of the next block, where it was told
         account = {"balance": BALANCE, "nonce": 0, "code": b"", "storage": {}}
-        backend = _Backend(genesis_state={bytes.fromhex(address[2:]): account for address in funded} or None)
+        backend = _Backend(
+            PyEVMBackend.generate_genesis_params({"timestamp": now + self._ahead}),
+            {bytes.fromhex(address[2:]): account for address in funded} or None,
+        )
         backend.account_keys = ()  # it signs for nobody
+        self._backend = backend
         provider = EthereumTesterProvider(EthereumTester(backend))
         web3 = Web3(provider, middleware=[])
         self._request = provider.request_func(web3, web3.middleware_onion)
@@ -146,9 +171,25 @@ class Node:
         if method in ("eth_call", "eth_estimateGas"):
             call = {"from": ZERO_ADDRESS, **params[0]}
             params[0] = call | {"data": call.pop("input", call.get("data", "0x"))}
+        if method == "evm_setNextBlockTimestamp":
+            return self._set_next_time(_integer(params[0]))
+        if method == "evm_increaseTime":
+            self._ahead += _integer(params[0])
+            return self._ahead
         if method == "evm_revert":
             self._logs.clear()
-        return self._call(method, params)
+        if method not in _ON_THE_CLOCK:
+            return self._call(method, params)
+        self._backend.set_time(int(time.time()) + self._ahead if self._next is None else self._next)
+        answer = self._call(method, params)
+        if method not in _ON_THE_CLOCK[:2]:
+            self._next = None
+        return answer
+
+    def _set_next_time(self, seconds: int) -> None:
+        if seconds <= self._backend.newest:
+            raise ValueError(f"timestamp: {seconds} is not behind {self._backend.newest}, the newest block's")
+        self._next, self._ahead = seconds, seconds - int(time.time())
 
     def _call(self, method: str, params: list[Any]) -> Any:
         response = self._request(RPCEndpoint(method), params)
@@ -177,6 +218,10 @@ class Node:
 
 def _block(name: str, head: int) -> int:
     return {"earliest": 0}.get(name, head) if name.isalpha() else int(name, 16)
+
+
+def _integer(value: Any) -> int:
+    return int(value, 0) if isinstance(value, str) else int(value)
 
 
 def _topics_match(wanted: list[Any], topics: list[str]) -> bool:
@@ -255,8 +300,9 @@ def _server(node: Node, host: str, port: int) -> ThreadingHTTPServer:
     type=click.File(),
     help="File of addresses, one a line, that the genesis funds; ten development accounts if none.",
 )
+@click.option("--start", type=int, help="Time of the genesis, seconds since 1970; now if not given.")
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
-def main(host: str, port: int, funded: IO[str] | None, until_eof: bool) -> None:
+def main(host: str, port: int, funded: IO[str] | None, start: int | None, until_eof: bool) -> None:
     """Serve an EVM chain in memory over JSON-RPC. The first line printed is its URL."""
     if funded is None:
         addresses = [Account.from_key(key).address for key in dev_keys(10)]
@@ -265,7 +311,7 @@ def main(host: str, port: int, funded: IO[str] | None, until_eof: bool) -> None:
         for address in addresses:
             if not re.fullmatch("0x[0-9a-fA-F]{40}", address):
                 raise click.BadParameter(f"{address!r} is not an address", param_hint="--funded")
-    server = _server(Node(addresses), host, port)
+    server = _server(Node(addresses, start), host, port)
     print(f"http://{host}:{server.server_port}", flush=True)
 
     def stop() -> None:
@@ -299,18 +345,25 @@ class DevChain:
     """
 
     def __init__(
-        self, keys: Sequence[bytes] | None = None, *, anvil: Path | None = None, keep: bool = False
+        self,
+        keys: Sequence[bytes] | None = None,
+        *,
+        start: int | None = None,
+        anvil: Path | None = None,
+        keep: bool = False,
     ) -> None:
         """Choose the chain.
 
         Args:
             keys: private keys to fund; ten development keys if none.
+            start: time of the genesis, seconds since 1970, from which the chain's clock goes on; now if None.
             anvil: the program of Foundry to run in place of the embedded chain.
             keep: leave the chain running at the end, and when this process dies.
         """
         self.keys = list(keys) if keys is not None else dev_keys(10)
         self.url = ""
         self.pid = 0
+        self._start = start
         self._anvil = anvil
         self._keep = keep
         self._process: subprocess.Popen[bytes] | None = None
@@ -326,10 +379,13 @@ class DevChain:
         with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+") as output:
             funded = Path(scratch) / "funded"
             funded.write_text("\n".join(addresses))
+            began = [] if self._start is None else [str(self._start)]
             if self._anvil:
                 command = [str(self._anvil), "--port", "0", "--accounts", "1"]
+                command += ["--timestamp", *began] if began else []
             else:
                 command = [sys.executable, "-m", "hawse.chain.devchain", "--funded", str(funded)]
+                command += ["--start", *began] if began else []
                 command += [] if self._keep else ["--until-eof"]
             try:
                 self._process = subprocess.Popen(

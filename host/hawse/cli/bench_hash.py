@@ -20,10 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from tiny_keccak import keccak256
 
-from hawse.commit import exits, merkle
-from hawse.commit.exits import Exit
-from hawse.commit.leaves import ACCOUNT_NODE
-from hawse.commit.tree import SparseTree
+from hawse.commit import exits, trees
+from hawse.commit.exits import ExitLeaf
+from hawse.commit.trees import NodeTag, Tree
 from hawse.engine import Engine, SoftBackend
 from hawse.engine.native import build
 from hawse.results import record
@@ -301,18 +300,11 @@ def _host(rng: np.random.Generator) -> dict[str, float]:
     """Seconds for the accounts tree and the exit tree of a batch over :data:`ACCOUNTS` accounts."""
     hashes = rng.bytes(32 * ACCOUNTS)
     leaves = [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
-    everywhere = rng.choice(1 << 32, ACCOUNTS, replace=False).tolist()
-    out: dict[str, float] = {}
-    for name, indices in (("accounts", range(1, ACCOUNTS + 1)), ("scattered_accounts", everywhere)):
-        changed = dict(zip(indices, leaves, strict=True))
-        out[f"{name}_tree_s"] = _seconds(partial(_update, changed))
-    owed = [Exit(n, leaf[:20], n) for n, leaf in enumerate(leaves, 1)]
-    out["exit_tree_s"] = _seconds(lambda: exits.root(owed))
-    return out
-
-
-def _update(changed: dict[int, bytes]) -> None:
-    SparseTree(ACCOUNT_NODE).update(changed)
+    owed = [ExitLeaf(n, leaf[:20], n, 0, n) for n, leaf in enumerate(leaves)]
+    return {
+        "accounts_tree_s": _seconds(lambda: Tree(NodeTag.ACCOUNTS, leaves)),
+        "exit_tree_s": _seconds(lambda: exits.tree(owed)),
+    }
 
 
 def measure(results: Path, flows: Sequence[tuple[str, str]], messages: int, cores: int) -> dict[str, Any]:
@@ -332,10 +324,10 @@ def measure(results: Path, flows: Sequence[tuple[str, str]], messages: int, core
         software_root = _merkle_root(leaves, widest)
         root_seconds = _seconds(lambda: _merkle_root(leaves, widest))
         plain = [leaf.tobytes() for leaf in leaves]
-        python_seconds = _seconds(lambda: merkle.root(plain, _NODE))
+        python_seconds = _seconds(lambda: trees.root(plain, NodeTag.LOG))
         console.print("Hashing the host's trees …")
         host = _host(rng)
-    if not hardware_root == software_root == merkle.root(plain, _NODE):
+    if not hardware_root == software_root == trees.root(plain, NodeTag.LOG):
         raise BenchmarkFailed(f"roots differ: {hardware_root.hex()}, {software_root.hex()}")
     best = max(software, key=lambda s: s.permutations_per_s)
 

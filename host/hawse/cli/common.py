@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hawse.chain.errors import ChainError
+from hawse.commit.codec import CommitError
 from hawse.commit.inclusion import ProofError
 from hawse.engine import Backend, Engine, EngineError, GoldenBackend, LinkBackend, SoftBackend
 from hawse.journal import JournalError
 from hawse.keys.store import KeyStoreError
 from hawse.state.clearing import ClearingError
-from hawse.state.machine import SnapshotError, StateError
+from hawse.state.inputs import StateError
+from hawse.state.snapshot import SnapshotError
 from hawse.venue import Halted
 from hawse.wire import Geometry
 
@@ -29,6 +31,7 @@ console = Console(stderr=True)
 _ERRORS = (
     ChainError,
     ClearingError,
+    CommitError,
     EngineError,
     Halted,
     JournalError,

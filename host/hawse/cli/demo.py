@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack, closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,28 @@ from rich.table import Table
 
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain
+from hawse.commit.trees import Node
+from hawse.commit.withdrawals import Range, Withdrawal
+from hawse.instruments import Instrument
 from hawse.journal import Journal, Snapshots
 from hawse.journal.files import replace_durably
-from hawse.keys.messages import USER_COMMAND, Request
+from hawse.keys.messages import MESSAGE, MessageKind
 from hawse.keys.signing import sign
 from hawse.keys.store import address_of, derive
 from hawse.results import record
-from hawse.state.config import Instrument, VenueConfig
+from hawse.state.config import VenueConfig
+from hawse.state.ledger import INSURANCE, TRANSFER_BITS
 from hawse.state.machine import Machine
-from hawse.state.slot import SlotInput
-from hawse.venue import SlotDone, Venue
+from hawse.state.slot import Cut, SlotInput
+from hawse.venue import Sealed, SlotDone, Venue, interim_mark
 from hawse.wire import Geometry, Kind, Opcode, Side
 from hawse.wire.dtypes import Array, kinds
 
 from .common import bar, clear_errors, console, json_option, open_engine, say
 
-GEOMETRY = Geometry(instruments=2, levels=32_768, orders=8_192)
+#: Levels of the band.
+LEVELS = 32_768
+GEOMETRY = Geometry(instruments=2, pool=LEVELS, orders=8_192)
 #: Rows of the capture behind its snapshot; about two minutes on two cores.
 ROWS = 200_000
 GENERATED = 30_000
@@ -43,14 +49,15 @@ ACCOUNTS = 240
 DEPOSIT = 10_000_000 * 10**6
 SLOT = 256
 SLOTS_PER_BATCH = 16
+#: Milliseconds that a command is good for.
 EXPIRY = 60_000
 _SEED = "hawse demo"
 _OPERATOR = derive(_SEED, 0)
-_REQUESTS = {
-    Opcode.NEW: Request.NEW,
-    Opcode.CANCEL: Request.CANCEL,
-    Opcode.REPLACE: Request.REPLACE,
-    Opcode.REDUCE: Request.REDUCE,
+_KINDS = {
+    Opcode.NEW: MessageKind.ORDER,
+    Opcode.CANCEL: MessageKind.CANCEL,
+    Opcode.REPLACE: MessageKind.REPLACE,
+    Opcode.REDUCE: MessageKind.REDUCE,
 }
 
 
@@ -60,46 +67,51 @@ def _keys(accounts: int) -> list[bytes]:
 
 
 def assign_accounts(flow: Flow, count: int) -> Array:
-    """The flow's commands as user commands, each order given to an account by a fixed rule, unsigned.
+    """The flow's commands as signed messages, each order given to an account by a fixed rule, unsigned yet.
 
     Buyers are the first half of ``count`` accounts, sellers the other, so that nobody ever meets himself.
+    A nonce is the command's time, or the next that its account has not used.
     """
-    rows = np.zeros(len(flow), USER_COMMAND)
+    rows = np.zeros(len(flow), MESSAGE)
     orders = flow.orders
-    request = np.zeros(16, np.uint8)
-    for opcode, value in _REQUESTS.items():
-        request[opcode] = value
-    rows["request"] = request[orders["opcode"]]
+    kind = np.zeros(16, np.uint8)
+    for opcode, value in _KINDS.items():
+        kind[opcode] = value
+    rows["kind"] = kind[orders["opcode"]]
     new = orders["opcode"] == Opcode.NEW
     rows["side"] = np.where(new, orders["flags"] & 1, 0)
     rows["time_in_force"] = np.where(new, orders["flags"] >> 1 & 3, 0)
     rows["price"], rows["quantity"] = orders["price"], orders["quantity"]
-    rows["order_id"] = orders["order_id"]
+    rows["client_id"] = orders["order_id"]
     rows["expiry"] = flow.times + EXPIRY
     owners: dict[int, int] = {}
     nonces = Counter[int]()
     accounts, used = [], []
-    for order_id, is_new, side in zip(
-        orders["order_id"].tolist(), new.tolist(), rows["side"].tolist(), strict=True
+    for order_id, is_new, side, at in zip(
+        *(c.tolist() for c in (orders["order_id"], new, rows["side"], flow.times)), strict=True
     ):
         if is_new:
             spread = (order_id * 0x9E37_79B9_7F4A_7C15 % 2**64 >> 32) % (count // 2)
             owners[order_id] = 1 + spread + (count // 2 if side == Side.SELL else 0)
         account = owners[order_id]
-        nonces[account] += 1
+        nonces[account] = max(nonces[account] + 1, at)
         accounts.append(account)
         used.append(nonces[account])
     rows["account"], rows["nonce"] = accounts, used
+    # Account n is opened by deposit n.
+    rows["generation"] = rows["account"].astype(np.uint64) << np.uint64(TRANSFER_BITS)
     return rows
 
 
 def withdrawals(machine: Machine) -> Array:
-    """A request from every account for all its free collateral, unsigned."""
-    rows = np.zeros(len(machine.accounts), USER_COMMAND)
-    for row, account in zip(rows, machine.accounts, strict=True):
-        row["request"], row["account"] = Request.WITHDRAW, account.index
-        row["amount"] = max(0, min(machine.free_collateral(account), account.collateral))
-        row["nonce"], row["expiry"] = account.nonce + 1, machine.time + EXPIRY
+    """A message from every account that withdraws all its free collateral, unsigned."""
+    users = machine.accounts[INSURANCE + 1 :]
+    rows = np.zeros(len(users), MESSAGE)
+    for row, account in zip(rows, users, strict=True):
+        row["kind"], row["account"] = MessageKind.WITHDRAW, account.index
+        row["generation"], row["amount"] = account.generation, machine.withdrawable(account)
+        row["nonce"] = max([machine.time, *(nonce + 1 for nonce in account.nonces.used[-1:])])
+        row["expiry"] = machine.time + EXPIRY
     return rows[rows["amount"] > 0]
 
 
@@ -117,17 +129,18 @@ class Run:
     rpc: str
     contract: str
     accounts: int
+    own_chain: bool
 
     def __post_init__(self) -> None:
         self.batches = self._read("batches.jsonl", "number")
         self.trades = self._read("trades.jsonl", "slot")
         self.keys = _keys(self.accounts)
         self.client = SettlementClient(self.rpc, self.contract, _OPERATOR)
-        self.config = VenueConfig(
-            instruments=(_instrument(self.flow),),
-            geometry=GEOMETRY,
+        self.config = replace(
+            rules(self.flow),
             chain_id=self.client.chain_id,
             contract=self.client.address,
+            token=self.client.token,
         )
 
     def _read(self, name: str, key: str) -> dict[int, dict[str, Any]]:
@@ -150,38 +163,22 @@ class Run:
         if not len(trades):
             return
         selling = trades["kind"] >> 4 & 1
-        buyer = np.where(selling, trades["maker_id"], trades["order_id"]).tolist()
-        seller = np.where(selling, trades["order_id"], trades["maker_id"]).tolist()
+        taker, maker = (ids[kinds(events) == Kind.TRADE] for ids in (done.orders, done.makers))
+        buyer = np.where(selling, maker, taker).tolist()
+        seller = np.where(selling, taker, maker).tolist()
         columns = (buyer, seller, trades["price"].tolist(), trades["quantity"].tolist())
         row = {"slot": done.slot.number, "trades": list(zip(*columns, strict=True))}
         self.trades[done.slot.number] = row
         self._append("trades.jsonl", row)
 
     def anchor(self, venue: Venue) -> None:
-        """Anchor what is sealed."""
+        """Anchor what is sealed; the embedded chain's clock follows the capture's."""
         for number, sealed in sorted(venue.pending.items()):
+            if self.own_chain:
+                self.client.move_clock(sealed.header.time // 1000)
             sent = self.client.anchor(sealed.header)
-            proofs = zip(sealed.state.withdrawals, sealed.state.withdrawal_proofs(), strict=True)
-            row = {
-                "number": number,
-                "log_root_hardware": sealed.engine_root.hex(),
-                "log_root_host": sealed.header.log_root.hex(),
-                "state_root": sealed.header.state_root.hex(),
-                "records": sealed.header.log_records,
-                "cycles": sealed.busy_cycles,
-                "gas": sent.gas_used,
-                "transaction": sent.hash.hex(),
-                "withdrawals": [
-                    {
-                        "id": w.id,
-                        "owner": w.owner.hex(),
-                        "amount": w.amount,
-                        "path": path,
-                        "proof": [p.hex() for p in proof],
-                    }
-                    for w, (path, proof) in proofs
-                ],
-            }
+            row = _batch_row(sealed) | {"gas": sent.gas_used, "transaction": sent.hash.hex()}
+            row["digest"] = self.client.digest(sealed.header).hex()
             self.batches[number] = row
             self._append("batches.jsonl", row)
             venue.anchored(number, sent.hash)
@@ -190,8 +187,16 @@ class Run:
         machine, number = venue.machine, venue.next_slot
         closes = last or number % SLOTS_PER_BATCH == SLOTS_PER_BATCH - 1
         deposits = tuple(self.client.deposits_since(machine.deposit_index)) if number == 0 else ()
-        marks = ((0, mark),) if machine.marks[0] != mark else ()
-        return SlotInput(number, time, marks, deposits, commands, machine.batch if closes else None)
+        moved = machine.markets[0].mark != mark
+        return SlotInput(
+            number,
+            time,
+            Cut.BATCH if closes else Cut.COUNT,
+            machine.batch if closes else None,
+            operations=(interim_mark(self.config.domain, _OPERATOR, number, 0, mark),) if moved else (),
+            deposits=deposits,
+            commands=commands,
+        )
 
     def trade(self, venue: Venue) -> None:
         """Deposits first, then the flow from where the journal ends."""
@@ -201,7 +206,8 @@ class Run:
             slot = self._slot(venue, times[0], self.flow.first_mark, commands[:0])
             venue.run_slot(slot)
         with bar("Trading") as progress:
-            for first in range(venue.machine.last_seq, len(commands), SLOT):
+            # Slot 0 holds the deposits; each behind it the next SLOT commands.
+            for first in range((venue.next_slot - 1) * SLOT, len(commands), SLOT):
                 some = commands[first : first + SLOT]
                 sign(some, self.config.domain, [self.keys[a - 1] for a in some["account"].tolist()])
                 last = first + len(some) - 1
@@ -215,15 +221,18 @@ class Run:
         some = withdrawals(machine)
         if len(some):
             sign(some, self.config.domain, [self.keys[a - 1] for a in some["account"].tolist()])
-            venue.run_slot(self._slot(venue, machine.time + 1, machine.marks[0], some, last=True))
+            mark = machine.markets[0].mark
+            venue.run_slot(self._slot(venue, machine.time + 1, mark, some, last=True))
             self.anchor(venue)
         wanted = []
         for number, batch in sorted(self.batches.items()):
+            among = Range(bytes.fromhex(batch["withdrawals_root"]), *batch["withdrawals_range"])
             for w in batch["withdrawals"]:
-                owner, proof = bytes.fromhex(w["owner"]), [bytes.fromhex(p) for p in w["proof"]]
-                account = machine.account_of(owner)
-                if account and not self.client.claimed(w["id"]):
-                    claim = Claim(number, w["id"], owner, w["amount"], w["path"], proof)
+                due = Withdrawal(w["id"], bytes.fromhex(w["owner"]), 0, w["amount"])
+                proof = [Node(bytes.fromhex(hash_), (total,)) for hash_, total in w["proof"]]
+                account = machine.account_of(due.owner)
+                if account and not self.client.claimed(due.id):
+                    claim = Claim(number, among, due, proof)
                     wanted.append((self.keys[account.index - 1], claim))
         with bar("Claims with proofs", len(wanted)) as progress:
             self.client.claim_all(wanted, progress)
@@ -240,13 +249,11 @@ class Run:
             "log_roots_hardware": [b["log_root_hardware"] for b in batches],
             "log_roots_host": [b["log_root_host"] for b in batches],
             "state_roots": [b["state_root"] for b in batches],
-            "state_roots_onchain": [
-                self.client.anchored(n).state_root.hex() for n in range(1, self.client.batch_count() + 1)
-            ],
+            "state_roots_onchain": [self._vouched(n) for n in range(1, self.client.batch_count() + 1)],
             "batches_anchored": self.client.batch_count(),
             "records": sum(b["records"] for b in batches),
             "gas_anchors": sum(b["gas"] for b in batches),
-            "accounts": len(venue.machine.accounts),
+            "accounts": len(venue.machine.accounts) - 1,
             "deposits": self.client.deposit_count(),
             "deposited": venue.machine.deposited,
             "withdrawals_claimed": len(paid),
@@ -256,6 +263,13 @@ class Run:
             "fees": venue.machine.fees,
         }
 
+    def _vouched(self, number: int) -> str | None:
+        """State root of the header whose digest the contract holds for a batch; None if it is another's."""
+        row = self.batches.get(number)
+        if row is None or self.client.anchored(number).digest.hex() != row["digest"]:
+            return None
+        return str(row["state_root"])
+
     def keep_anchors(self) -> None:
         """What the contract has of each batch, read back from the chain, for ``hawse verify``."""
         count = self.client.batch_count()
@@ -264,9 +278,37 @@ class Run:
         (self.out / "anchors.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def _instrument(flow: Flow) -> Instrument:
-    """BTC/USD, a tick of one dollar, a lot of 1e-8 BTC: a tick times a lot is a hundredth of a quantum."""
-    return Instrument(
+def _batch_row(sealed: Sealed) -> dict[str, Any]:
+    """What ``batches.jsonl`` has of a batch, but what the chain adds."""
+    header, state = sealed.header, sealed.state
+    paid = zip(state.withdrawals, state.withdrawal_proofs(), strict=True)
+    return {
+        "number": header.number,
+        "log_root_hardware": sealed.engine_root.hex(),
+        "log_root_host": header.log_root.hex(),
+        "state_root": header.state_root.hex(),
+        "records": header.log_records,
+        "cycles": sealed.busy_cycles,
+        "withdrawals_root": header.withdrawals_root.hex(),
+        "withdrawals_range": [header.withdrawals_first, header.withdrawals_count, header.withdrawals_sum],
+        "withdrawals": [
+            {
+                "id": w.id,
+                "owner": w.owner.hex(),
+                "amount": w.amount,
+                "proof": [[node.hash.hex(), *node.sums] for node in proof],
+            }
+            for w, proof in paid
+        ],
+    }
+
+
+def rules(flow: Flow) -> VenueConfig:
+    """The venue, without its chain: BTC/USD, a tick of one dollar, a lot of 1e-8 BTC.
+
+    A tick times a lot is a hundredth of a quantum.
+    """
+    instrument = Instrument(
         number=0,
         name="BTC/USD",
         numerator=1,
@@ -274,9 +316,11 @@ def _instrument(flow: Flow) -> Instrument:
         initial_margin_ppm=50_000,
         maker_fee_ppm=0,
         taker_fee_ppm=100,
+        count=LEVELS,
         base=flow.base,
         first_mark=flow.first_mark,
     )
+    return VenueConfig(instruments=(instrument,), geometry=GEOMETRY, operator=address_of(_OPERATOR))
 
 
 def compare_with_tape(trades: list[tuple[int, int, int, int]], until: int) -> dict[str, int]:
@@ -305,13 +349,17 @@ def _load_flow(full: bool, rows: int | None, generated: bool) -> tuple[Flow, dic
 
 
 def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> dict[str, Any]:
-    """A chain with the contract and everybody's tokens; ``run.json`` says where, for a run taken up again."""
-    keys, chain = _keys(accounts), None
+    """A chain with the contract and everybody's tokens; ``run.json`` says where, for a run taken up again.
+
+    The embedded chain's clock begins so long before the flow that its blocks until then, a second each at
+    least, fit in; on another chain the flow's times are moved to that chain's.
+    """
+    keys, chain, config = _keys(accounts), None, rules(flow)
     if rpc is None:
-        chain = DevChain([_OPERATOR, *keys], keep=True).start()
+        start = int(flow.times[0]) // 1000 - 2 * accounts - 60
+        chain = DevChain([_OPERATOR, *keys], keep=True, start=start).start()
         rpc = chain.url
     try:
-        config = VenueConfig((_instrument(flow),), GEOMETRY, 0, bytes(20))
         client = SettlementClient.deploy(rpc, _OPERATOR, Machine(config).state_root(), config.rules_hash())
         client.mint(_OPERATOR, [address_of(key) for key in keys], DEPOSIT)
     except BaseException:
@@ -320,6 +368,7 @@ def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> dict[str, A
         raise
     run = {"rpc": rpc, "contract": client.address.hex(), "pid": chain.pid if chain else None}
     run["accounts"] = accounts
+    run["shift"] = 0 if chain else client.chain_time() * 1000 - int(flow.times[0])
     replace_durably(out / "run.json", json.dumps(run, indent=2).encode())
     return run
 
@@ -430,7 +479,9 @@ def demo(
         state = json.loads((out / "run.json").read_text())
     else:
         raise click.UsageError(f"{out} holds no run to resume")
-    run = Run(out, flow, engine, state["rpc"], state["contract"], state["accounts"])
+    flow = replace(flow, times=(flow.times.astype(np.int64) + state["shift"]).astype(np.uint64))
+    own_chain = state["pid"] is not None
+    run = Run(out, flow, engine, state["rpc"], state["contract"], state["accounts"], own_chain)
     _deposit(run.client, run.keys)
     with ExitStack() as stack:
         name = engine

@@ -94,4 +94,4 @@ def sign(name: str, commands: TextIO, chain_id: int, contract: str, password: st
         except lines.LineError as error:
             raise click.ClickException(f"line {number}: {error}") from error
         sign_rows(row, domain, [key])
-        click.echo(json.dumps(lines.unparse(row[0])))
+        click.echo(json.dumps(lines.unparse(row)))

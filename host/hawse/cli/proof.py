@@ -19,7 +19,7 @@ from .common import bar, clear_errors, console, json_option, open_engine, say
 
 def _prove(directory: Path, batch: int, number: int) -> RecordProof:
     with Journal(directory, readonly=True) as journal:
-        headers = {anchor.header.number: anchor.header for anchor in journal.anchors}
+        headers = {anchor.header.number: anchor.header for anchor in journal.anchors()}
         if batch not in headers:
             known = f"batches 1 to {max(headers)}" if headers else "none"
             raise ProofError(f"batch {batch} is not anchored; the journal knows of {known}")
@@ -38,13 +38,7 @@ def _prove(directory: Path, batch: int, number: int) -> RecordProof:
                     slots.append(records(done.burst.events))
                 if done.slot.number == anchored.journal_last:
                     break
-    proof = make_proof(config.chain_id, config.contract, batch, slots, number)
-    if proof.log_root != anchored.log_root:
-        raise ProofError(
-            f"batch {batch}: the journal leads to the log root {proof.log_root.hex()}, "
-            f"but {anchored.log_root.hex()} was anchored"
-        )
-    return proof
+    return make_proof(config.chain_id, config.contract, anchored, slots, number)
 
 
 @click.command()
@@ -95,23 +89,23 @@ def check_proof(file: Path, rpc: str, contract: str | None, as_json: bool) -> No
         raise NotIncluded(f"it is of the contract {proof.contract.hex()}, not {client.address.hex()}")
     if client.chain_id != proof.chain_id:
         raise NotIncluded(f"it is of the chain {proof.chain_id}, but {rpc} is of {client.chain_id}")
-    anchored = client.anchored(proof.batch)
-    for field in ("log_root", "log_leaves", "log_records"):
-        ours, theirs = getattr(proof, field), getattr(anchored, field)
-        if ours != theirs:
-            ours, theirs = (v.hex() if isinstance(v, bytes) else v for v in (ours, theirs))
-            raise NotIncluded(f"batch {proof.batch}: {field} is {ours}, but {theirs} was anchored")
+    number = proof.header.number
+    ours, theirs = client.digest(proof.header), client.anchored(number).digest
+    if ours != theirs:
+        raise NotIncluded(
+            f"batch {number}: the proof's header has the digest {ours.hex()}, but {theirs.hex()} was anchored"
+        )
     if not client.record_included(proof):
         raise NotIncluded("the contract's own view does not find it, though its root is that of the proof")
     if as_json:
         result = {"included": True, "chain_id": proof.chain_id, "contract": "0x" + proof.contract.hex()}
-        result |= {"batch": proof.batch, "number": proof.number, "log_root": "0x" + proof.log_root.hex()}
+        result |= {"batch": number, "number": proof.number, "log_root": "0x" + proof.header.log_root.hex()}
         say(result | {"record": "0x" + proof.record.hex(), "fields": decode(proof.record)})
         return
     for name, value in decode(proof.record).items():
         click.echo(f"{name:12} {value}")
     console.print(
-        f"Included: record {proof.number} of batch {proof.batch}, leaf {proof.leaf} of {proof.log_leaves}, "
-        f"under the root {proof.log_root.hex()} that contract {proof.contract.hex()} on chain "
+        f"Included: record {proof.number} of batch {number}, leaf {proof.leaf} of {proof.header.log_leaves}, "
+        f"under the root {proof.header.log_root.hex()} that contract {proof.contract.hex()} on chain "
         f"{proof.chain_id} holds; its own view agrees."
     )

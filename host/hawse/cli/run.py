@@ -16,14 +16,15 @@ import numpy as np
 
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
+from hawse.instruments import Instrument
 from hawse.journal import Journal, Snapshots
 from hawse.keys import lines
-from hawse.keys.messages import USER_COMMAND
+from hawse.keys.messages import MESSAGE, MessageKind, split
 from hawse.keys.store import KeyStore, address_of, derive
-from hawse.state.config import Instrument, VenueConfig
+from hawse.state.config import VenueConfig
 from hawse.state.machine import Machine
-from hawse.state.slot import Deposit, SlotInput
-from hawse.venue import SlotDone, Venue
+from hawse.state.slot import Cut, Deposit, Refusal, SlotInput
+from hawse.venue import Sealed, SlotDone, Venue, interim_mark
 from hawse.wire import Geometry, Kind, Reason
 from hawse.wire.dtypes import Array, kinds
 
@@ -37,8 +38,13 @@ _OPERATOR = derive("hawse run", 0)
 _DEFAULT = Path(__file__).with_name("venue.toml")
 
 
-def load_config(path: Path, chain_id: int, contract: bytes) -> VenueConfig:
+def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
     """A venue's parameters from a TOML file of ``[geometry]`` and ``[[instruments]]``.
+
+    Args:
+        path: of the file.
+        operator: the operator's address, 20 bytes.
+        chain: ``chain_id``, ``contract`` and ``token``, once they are known.
 
     Raises:
         click.BadParameter: a field is missing, unknown or out of range; says which.
@@ -47,7 +53,7 @@ def load_config(path: Path, chain_id: int, contract: bytes) -> VenueConfig:
         text = tomllib.loads(path.read_text())
         instruments = tuple(Instrument(**i) for i in text.pop("instruments", []))
         geometry = Geometry(**text.pop("geometry", {}))
-        return VenueConfig(instruments, geometry, chain_id, contract, **text)
+        return VenueConfig(instruments=instruments, geometry=geometry, operator=operator, **chain, **text)
     except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
         raise click.BadParameter(f"{path}: {error}", param_hint="--config") from error
 
@@ -84,7 +90,7 @@ class _Incoming:
                 self.ended = True
             else:
                 rows.append(row)
-        return np.concatenate(rows) if rows else np.zeros(0, USER_COMMAND)
+        return np.concatenate(rows) if rows else np.zeros(0, MESSAGE)
 
 
 def say(row: dict[str, Any]) -> None:
@@ -93,34 +99,54 @@ def say(row: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def outcomes(done: SlotDone, first_seq: int) -> list[dict[str, Any]]:
-    """What became of each command of a slot: refused by the host with a reason, or the engine's reports."""
-    refused = dict(done.outcome.refusals)
+def outcomes(done: SlotDone, machine: Machine) -> list[dict[str, Any]]:
+    """What became of each deposit and command of a slot: refused by the host, or the engine's reports.
+
+    A refusal has its reason, which field or limit it concerns, and the two numbers behind it.
+    """
+    refused = {r.seq: _refusal(r) for r in done.outcome.refusals}
+    first = done.outcome.first_seq + len(done.slot.operations)
     rows: dict[int, dict[str, Any]] = {}
-    for seq, command in enumerate(done.slot.commands, first_seq):
-        row: dict[str, Any] = {"slot": done.slot.number, "seq": seq}
-        row |= {k: v for k, v in lines.unparse(command).items() if k in ("request", "account", "order_id")}
-        if seq in refused:
-            row["refused"] = refused[seq].name.lower()
-        else:
-            row["reports"] = []
-        rows[seq] = row
-    events = done.burst.events
-    for kind, event in zip(kinds(events).tolist(), events, strict=True):
-        report: dict[str, Any] = {"kind": Kind(kind).name.lower(), "order_id": int(event["order_id"])}
+    for seq, deposit in enumerate(done.slot.deposits, first):
+        row: dict[str, Any] = {"slot": done.slot.number, "seq": seq, "deposit": deposit.index}
+        row |= {"owner": "0x" + deposit.owner.hex(), "amount": deposit.amount}
+        account = machine.account_of(deposit.owner)
+        if account is not None:
+            row |= {"account": account.index, "generation": account.generation}
+        rows[seq] = row | refused.get(seq, {})
+    commands = done.slot.commands
+    starts = split(commands).starts
+    for seq, head in enumerate(commands[starts], first + len(rows)):
+        row = {"slot": done.slot.number, "seq": seq, "kind": MessageKind(int(head["kind"])).name.lower()}
+        row |= {name: int(head[name]) for name in ("account", "client_id", "nonce")}
+        rows[seq] = row | refused.get(seq, {"reports": []})
+    _reports(done, rows)
+    return list(rows.values())
+
+
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    numbers = {name: getattr(refusal, name) for name in ("detail", "have", "need")}
+    return {"refused": refusal.reason.name.lower()} | numbers
+
+
+def _reports(done: SlotDone, rows: dict[int, dict[str, Any]]) -> None:
+    """The engine's reports, each to the row of its command."""
+    events, first = done.burst.events, done.outcome.first_seq
+    columns = zip(kinds(events).tolist(), events, done.orders.tolist(), done.makers.tolist(), strict=True)
+    for kind, event, client_id, maker_id in columns:
+        report: dict[str, Any] = {"kind": Kind(kind).name.lower(), "client_id": client_id}
         report |= {"price": int(event["price"]), "quantity": int(event["quantity"])}
         if event["reason"]:
             report["reason"] = Reason(int(event["reason"])).name.lower()
         if kind == Kind.TRADE:
-            report["maker_id"] = int(event["maker_id"])
+            report["maker_id"] = maker_id
         # A record carries the low half of its sequence number.
-        rows[first_seq + (int(event["seq"]) - first_seq) % 2**32]["reports"].append(report)
-    return list(rows.values())
+        rows[first + (int(event["seq"]) - first) % 2**32]["reports"].append(report)
 
 
 def _embedded(config: Path) -> dict[str, Any]:
     """A chain of its own process, the contract on it, and deposits of its ten accounts."""
-    machine = Machine(load_config(config, 0, bytes(20)))
+    machine = Machine(load_config(config, address_of(_OPERATOR)))
     chain = DevChain([_OPERATOR, *dev_keys(10)], keep=True).start()
     try:
         rules = machine.config.rules_hash()
@@ -138,10 +164,10 @@ class _Host:
     """Cuts slots out of what arrives, and tells what became of it."""
 
     def __init__(
-        self, directory: Path, engine_name: str, client: SettlementClient, config: VenueConfig
+        self, directory: Path, engine_name: str, client: SettlementClient, config: VenueConfig, key: bytes
     ) -> None:
         self._stack = ExitStack()
-        self._client = client
+        self._client, self._config, self._key = client, config, key
         self._marks: dict[int, int] = {}
         self._look_again = 0.0
         journal = self._stack.enter_context(Journal(directory / "journal", config.encode()))
@@ -155,22 +181,31 @@ class _Host:
         for event in done.burst.events[kinds(done.burst.events) == Kind.TRADE]:
             self._marks[int(event["instrument"])] = int(event["price"])
 
-    def slot(self, commands: Array, closes: bool) -> bool:
+    def slot(self, commands: Array, cut: Cut) -> bool:
         """Carry out one slot of live input; False if there was nothing to do."""
-        machine = self._venue.machine
+        machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
         deposits: tuple[Deposit, ...] = ()
         if closes or time.monotonic() >= self._look_again:
             deposits = tuple(self._client.deposits_since(machine.deposit_index))
             self._look_again = time.monotonic() + DEPOSIT_SECONDS
         if not (len(commands) or deposits or (closes and self._venue.next_slot > self._first_of_batch)):
             return False
-        marks = tuple((i, m) for i, m in sorted(self._marks.items()) if machine.marks[i] != m)
-        now = max(machine.time, time.time_ns() // 1_000_000)
-        first = machine.last_seq + 1
-        number = machine.batch if closes else None
-        slot = SlotInput(self._venue.next_slot, now, marks, deposits, commands, number)
+        number, terms = self._venue.next_slot, (self._config.domain, self._key, self._venue.next_slot)
+        slot = SlotInput(
+            number,
+            max(machine.time, time.time_ns() // 1_000_000),
+            cut,
+            machine.batch if closes else None,
+            operations=tuple(
+                interim_mark(*terms, instrument, mark)
+                for instrument, mark in sorted(self._marks.items())
+                if machine.markets[instrument].mark != mark
+            ),
+            deposits=deposits,
+            commands=commands,
+        )
         done = self._venue.run_slot(slot)
-        for row in outcomes(done, first):
+        for row in outcomes(done, self._venue.machine):
             say(row)
         self.anchor()
         if closes:
@@ -182,24 +217,32 @@ class _Host:
         for number, sealed in sorted(self._venue.pending.items()):
             sent = self._client.anchor(sealed.header)
             self._venue.anchored(number, sent.hash)
-            proofs = zip(sealed.state.withdrawals, sealed.state.withdrawal_proofs(), strict=True)
-            for withdrawal, (path, proof) in proofs:
-                say(
-                    {
-                        "withdrawal": withdrawal.id,
-                        "batch": number,
-                        "owner": "0x" + withdrawal.owner.hex(),
-                        "amount": withdrawal.amount,
-                        "path": path,
-                        "proof": ["0x" + p.hex() for p in proof],
-                    }
-                )
+            for row in _withdrawals(sealed):
+                say(row)
             root = sealed.header.state_root.hex()
             say({"batch": number, "state_root": root, "transaction": "0x" + sent.hash.hex()})
 
     def close(self) -> None:
         """Give engine and journal back."""
         self._stack.close()
+
+
+def _withdrawals(sealed: Sealed) -> list[dict[str, Any]]:
+    """What each owner needs for his claim: the withdrawal, its range of ids, its siblings with their sums."""
+    header, state = sealed.header, sealed.state
+    among = {"root": "0x" + header.withdrawals_root.hex(), "first": header.withdrawals_first}
+    among |= {"count": header.withdrawals_count, "sum": header.withdrawals_sum}
+    return [
+        {
+            "withdrawal": withdrawal.id,
+            "batch": header.number,
+            "owner": "0x" + withdrawal.owner.hex(),
+            "amount": withdrawal.amount,
+            "among": among,
+            "proof": [["0x" + node.hash.hex(), *node.sums] for node in proof],
+        }
+        for withdrawal, proof in zip(state.withdrawals, state.withdrawal_proofs(), strict=True)
+    ]
 
 
 @click.command()
@@ -215,7 +258,7 @@ class _Host:
 @click.option("--password", envvar="HAWSE_PASSWORD", help="Of that key; or in HAWSE_PASSWORD.")
 @click.option("--token", help="Quote token for a contract that is deployed; a test token without it.")
 @click.option(
-    "--slot", "most", type=click.IntRange(1), default=256, show_default=True, help="Commands a slot."
+    "--slot", "most", type=click.IntRange(1, 512), default=256, show_default=True, help="Commands a slot."
 )
 @click.option("--slot-ms", type=click.IntRange(1), default=20, show_default=True, help="Or milliseconds.")
 @click.option(
@@ -257,29 +300,33 @@ def run(
     else:
         key = _operator(operator, password)
         if contract is None:
-            machine = Machine(load_config(config, 0, bytes(20)))
+            machine = Machine(load_config(config, address_of(key)))
             rules = machine.config.rules_hash()
             contract = SettlementClient.deploy(rpc, key, machine.state_root(), rules, token).address.hex()
         state = {"rpc": rpc, "contract": contract, "pid": None}
     known.write_text(json.dumps(state, indent=2))
     client = SettlementClient(state["rpc"], state["contract"], key)
-    venue = load_config(config, client.chain_id, client.address)
-    host = _Host(directory, engine, client, venue)
-    incoming = _Incoming(commands)
+    chain = {"chain_id": client.chain_id, "contract": client.address, "token": client.token}
+    host = _Host(directory, engine, client, load_config(config, address_of(key), **chain), key)
+    console.print(f"Chain {client.chain_id} at {state['rpc']}, contract 0x{client.address.hex()}")
+    _serve(host, _Incoming(commands), most, slot_ms, batch_seconds)
+
+
+def _serve(host: _Host, incoming: _Incoming, most: int, slot_ms: int, batch_seconds: float) -> None:
+    """Slots of what arrives, until it ends or an interrupt comes; the last one closes the batch."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    console.print(f"Chain {client.chain_id} at {state['rpc']}, contract 0x{client.address.hex()}")
     with closing(host):
         host.anchor()
         due = time.monotonic() + batch_seconds
         while not (incoming.ended or stopped.is_set()):
             rows = incoming.burst(most, slot_ms / 1000)
             closes = time.monotonic() >= due
-            host.slot(rows, closes)
+            host.slot(rows, Cut.BATCH if closes else Cut.TIME if len(rows) < most else Cut.COUNT)
             if closes:
                 due = time.monotonic() + batch_seconds
-        host.slot(incoming.burst(0, 0), closes=True)
+        host.slot(incoming.burst(0, 0), Cut.STOP)
 
 
 def _operator(name: str | None, password: str | None) -> bytes:

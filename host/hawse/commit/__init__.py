@@ -1,1 +1,1 @@
-"""What is committed: report log, state tree, exit tree, withdrawals, batch header."""
+"""What is committed: leaves and roots of the state, inputs, exits, withdrawals, report log, batch header."""

@@ -1,141 +1,128 @@
-"""What every account would be owed if trading stopped now: a Merkle-sum tree over the payouts.
+"""What every account would be owed if trading stopped now.
 
-The haircut spreads a shortfall that insurance does not cover over all who are owed something: with P the
-sum of positive equity, S of shortfall, I the insurance, payout = equity × (P − max(0, S − I)) / P, rounded
-down.
+One leaf for each account index, in a tree that sums positive equity P and shortfall S. With I the insurance
+account's equity, X = max(0, S − I) is what nobody covers, and payout = equity × max(0, P − X) / P, rounded
+down. The contract computes the same at the claim.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
-from tiny_keccak import keccak256
-
-from .merkle import EMPTY
-
-_SUM_LIMIT = 1 << 256
-
-#: Hash of a node, and the sum of payouts below it.
-Node = tuple[bytes, int]
+from . import trees
+from .codec import I64, I128, U8, U16, U32, U64, Address, Leaf, prefix, unsigned
+from .trees import Node, NodeTag, SumTree
 
 
-class ExitOverflow(OverflowError):
-    """A sum of payouts does not fit into uint256."""
+@dataclass(frozen=True, slots=True)
+class ExitLeaf(Leaf):
+    """Signed equity of an account at the exit marks, in quanta.
 
+    An index that nobody has, and that of the insurance account, has owner zero, generation 0 and equity 0.
+    """
 
-@dataclass(frozen=True)
-class Exit:
-    """One account's payout in quanta. ``owner`` is 20 bytes."""
+    PREFIX: ClassVar[bytes] = prefix(0x20)
 
-    account: int
-    owner: bytes
-    payout: int
+    index: U32
+    owner: Address
+    generation: U64
+    asset: Annotated[int, unsigned(2, below=1)]
+    equity: I128
+
+    def check(self) -> None:
+        """Nobody owns nothing."""
+        if not any(self.owner) and self.equity:
+            raise self.refuse("equity", "0, as an owner of zero has")
 
     def node(self) -> Node:
-        """keccak256(0x20 ‖ u32 account ‖ owner ‖ u256 payout), and the payout."""
-        body = self.account.to_bytes(4, "big") + self.owner + _word(self.payout)
-        return bytes(keccak256(b"\x20" + body)), self.payout
+        """Its hash, and its part of P and of S."""
+        return Node(self.hash(), (max(self.equity, 0), max(-self.equity, 0)))
 
 
-@dataclass(frozen=True)
-class Haircut:
-    """Factor of payouts, and what of insurance, fees and dust is left behind the shortfall.
+@dataclass(frozen=True, slots=True)
+class ExitMark(Leaf):
+    """Prices at which exits are valued.
 
-    Insurance pays first, then the exits are cut, then fees, then dust.
+    Attributes:
+        instrument: number.
+        long, short: marks in ticks for positions on either side.
+        funding: index.
+        numerator, denominator: quanta of a tick·lot.
+        kind: of the instrument.
     """
 
-    numerator: int
-    denominator: int
+    PREFIX: ClassVar[bytes] = prefix(0x22)
+
+    instrument: U16
+    long: I64
+    short: I64
+    funding: I128
+    numerator: U32
+    denominator: U32
+    kind: U8
+
+    def check(self) -> None:
+        """Nothing is divided by zero."""
+        if not self.denominator:
+            raise self.refuse("denominator", "anything but zero")
+
+
+def tree(leaves: Sequence[ExitLeaf]) -> SumTree:
+    """The tree over the leaves of all account indices, from 0; its root's sums are P and S.
+
+    Raises:
+        SumError: a sum is not a uint128.
+    """
+    return SumTree(NodeTag.EXITS, [leaf.node() for leaf in leaves], 2)
+
+
+def verify(leaf: ExitLeaf, count: int, siblings: Sequence[Node], expected: Node) -> bool:
+    """Whether ``leaf`` is the one of its index among ``count`` accounts, under this root, P and S.
+
+    Raises:
+        NoSuchLeaf: the index is not below ``count``.
+        SumError: a sum on the way is not a uint128.
+    """
+    return trees.verify_sum(leaf.node(), leaf.index, count, siblings, expected, NodeTag.EXITS)
+
+
+def marks_root(marks: Sequence[ExitMark]) -> bytes:
+    """Root over the exit marks, by instrument."""
+    return trees.root([mark.hash() for mark in marks], NodeTag.EXIT_MARKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Haircut:
+    """By how much exits are cut, from the numbers of a batch header, in quanta.
+
+    Attributes:
+        positive: P, the sum of positive equity.
+        shortfall: S, the sum of shortfall, not negative.
+        insurance: I, signed.
+    """
+
+    positive: int
+    shortfall: int
     insurance: int
-    fees: int
-    dust: int
+
+    @property
+    def uncovered(self) -> int:
+        """X: the shortfall that insurance does not cover."""
+        return max(0, self.shortfall - self.insurance)
+
+    @property
+    def exits(self) -> int:
+        """max(0, P − X): what all exits together are paid at most."""
+        return max(0, self.positive - self.uncovered)
 
     def payout(self, equity: int) -> int:
-        """Payout of an account, in quanta, rounded down; nothing for a shortfall."""
-        return max(equity, 0) * self.numerator // self.denominator
+        """Payout of an account, rounded down; nothing for a shortfall."""
+        return equity * self.exits // self.positive if equity > 0 else 0
 
+    def owed(self, fees: int, dust: int) -> int:
+        """What the contract must hold beside unclaimed withdrawals and unconsumed deposits.
 
-def haircut(equities: Iterable[int], insurance: int, fees: int = 0, dust: int = 0) -> Haircut:
-    """The factor for these equities, 1/1 when none is needed.
-
-    All in quanta; a negative equity is a shortfall, nothing else is negative.
-    """
-    owed = short = 0
-    for equity in equities:
-        if equity > 0:
-            owed += equity
-        else:
-            short -= equity
-    uncovered = max(0, short - insurance)
-    beyond_exits = max(0, uncovered - owed)
-    beyond_fees = max(0, beyond_exits - fees)
-    cut = uncovered > 0 and owed > 0
-    return Haircut(
-        numerator=max(0, owed - uncovered) if cut else 1,
-        denominator=owed if cut else 1,
-        insurance=max(0, insurance - short),
-        fees=max(0, fees - beyond_exits),
-        dust=max(0, dust - beyond_fees),
-    )
-
-
-def _word(value: int) -> bytes:
-    if not 0 <= value < _SUM_LIMIT:
-        raise ExitOverflow(f"{value} is not a uint256")
-    return value.to_bytes(32, "big")
-
-
-def _join(left: Node, right: Node) -> Node:
-    body = left[0] + _word(left[1]) + right[0] + _word(right[1])
-    total = left[1] + right[1]
-    _word(total)
-    return bytes(keccak256(b"\x21" + body)), total
-
-
-def _up(level: list[Node]) -> list[Node]:
-    above = [_join(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-    return above + level[len(level) & ~1 :]
-
-
-def root(exits: Sequence[Exit]) -> Node:
-    """Root and sum, in the shape of RFC 6962.
-
-    Raises:
-        ExitOverflow: a payout or a sum is not a uint256.
-    """
-    level = [e.node() for e in exits]
-    while len(level) > 1:
-        level = _up(level)
-    return level[0] if level else (EMPTY, 0)
-
-
-def proof(exits: Sequence[Exit], index: int) -> tuple[int, tuple[Node, ...]]:
-    """Path from leaf ``index`` as of :func:`hawse.commit.merkle.proof`; siblings come with their sums.
-
-    Raises:
-        IndexError: no such leaf.
-    """
-    if not 0 <= index < len(exits):
-        raise IndexError(f"leaf {index} of {len(exits)}")
-    level = [e.node() for e in exits]
-    bits = 0
-    siblings: list[Node] = []
-    while len(level) > 1:
-        if index ^ 1 < len(level):
-            bits |= (index & 1) << len(siblings)
-            siblings.append(level[index ^ 1])
-        level, index = _up(level), index >> 1
-    return bits, tuple(siblings)
-
-
-def verify(leaf: Exit, bits: int, siblings: Sequence[Node], expected: Node) -> bool:
-    """Whether the path leads from ``leaf`` to the root and sum ``expected``.
-
-    Raises:
-        ExitOverflow: a sum on the way is not a uint256.
-    """
-    if bits >> len(siblings):
-        return False
-    node = leaf.node()
-    for k, sibling in enumerate(siblings):
-        node = _join(sibling, node) if bits >> k & 1 else _join(node, sibling)
-    return node == expected
+        max(0, P − X) + max(0, I − S) + max(0, fees + dust − max(0, X − P))
+        """
+        beyond = max(0, self.uncovered - self.positive)
+        return self.exits + max(0, self.insurance - self.shortfall) + max(0, fees + dust - beyond)

@@ -1,6 +1,7 @@
 """Proof that one record stands in the report log of an anchored batch: made, written down, and checked."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
@@ -12,20 +13,23 @@ from tiny_keccak import keccak256
 from hawse.wire import RECORD_BYTES, Kind, Reason, Side
 from hawse.wire.dtypes import REPORT
 
-from . import merkle
+from . import trees
+from .codec import CommitError
+from .header import BatchHeader, HeaderError
 from .reportlog import CHUNK_RECORDS
+from .trees import NodeTag, Tree
 
 #: Says what a file is, and of which version.
-FORMAT = "hawse record proof 1"
+FORMAT = "hawse record proof 2"
 
-_LEAF, _NODE = b"\x00", 0x01
+_LEAF = b"\x00"
 _CHUNK = CHUNK_RECORDS * RECORD_BYTES
-_HEXADECIMAL = {"contract": 20, "log_root": 32, "record": RECORD_BYTES}
+_HEXADECIMAL = {"contract": 20, "record": RECORD_BYTES}
 #: Fields of a record, without kind, flags and sideband.
 _NAMES = ("instrument", "handle", "maker", "price", "quantity", "seq")
 
 
-class ProofError(Exception):
+class ProofError(CommitError):
     """Something is wrong with a proof, or it cannot be made."""
 
 
@@ -38,7 +42,7 @@ class DamagedProof(ProofError):
 
 
 class NotIncluded(ProofError):
-    """A proof that does not lead to what was anchored."""
+    """A proof that does not lead to what was anchored, or records that do not."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,7 @@ class RecordProof:
     Attributes:
         chain_id: of the chain with the contract.
         contract: the settlement contract, 20 bytes.
-        batch: number of the batch.
-        log_root: root of its report log, 32 bytes.
-        log_leaves: leaves of the log.
-        log_records: records of the log.
+        header: of the batch; the contract holds its digest.
         number: of the record within the log, from 0.
         record: its 24 committed bytes.
         leaf: index of its leaf, from 0.
@@ -65,10 +66,7 @@ class RecordProof:
 
     chain_id: int
     contract: bytes
-    batch: int
-    log_root: bytes
-    log_leaves: int
-    log_records: int
+    header: BatchHeader
     number: int
     record: bytes
     leaf: int
@@ -77,14 +75,15 @@ class RecordProof:
     siblings: tuple[bytes, ...]
 
     def check(self) -> None:
-        """Walk from the record to ``log_root``.
+        """Walk from the record to the header's ``log_root``.
 
         Raises:
             DamagedProof: the fields contradict each other.
-            NotIncluded: the way does not end at ``log_root``.
+            NotIncluded: the way does not end there.
         """
-        _expect(self.leaf < self.log_leaves, "leaf", f"{self.leaf} of {self.log_leaves} leaves")
-        _expect(self.number < self.log_records, "number", f"{self.number} of {self.log_records} records")
+        leaves, count = self.header.log_leaves, self.header.log_records
+        _expect(self.leaf < leaves, "leaf", f"{self.leaf} of {leaves} leaves")
+        _expect(self.number < count, "number", f"{self.number} of {count} records")
         size, odd = divmod(len(self.chunk), RECORD_BYTES)
         whole = 0 < size <= CHUNK_RECORDS and not odd
         _expect(whole, "chunk", f"{len(self.chunk)} bytes are not 1 to {CHUNK_RECORDS} records")
@@ -95,12 +94,12 @@ class RecordProof:
         first = self.number - self.position
         possible = self.leaf <= first <= self.leaf * CHUNK_RECORDS
         _expect(possible, "number", f"leaf {self.leaf} cannot begin with record {first}")
-        bits, length = merkle.path(self.leaf, self.log_leaves)
-        what = f"{len(self.siblings)}, but leaf {self.leaf} of {self.log_leaves} has {length}"
+        length = sum(1 for _ in trees.path(self.leaf, leaves))
+        what = f"{len(self.siblings)}, but leaf {self.leaf} of {leaves} has {length}"
         _expect(len(self.siblings) == length, "siblings", what)
-        leaf = bytes(keccak256(_LEAF + self.chunk))
-        if not merkle.verify(leaf, bits, self.siblings, self.log_root, _NODE):
-            raise NotIncluded(f"the path does not lead from the record to the root {self.log_root.hex()}")
+        leaf, log_root = bytes(keccak256(_LEAF + self.chunk)), self.header.log_root
+        if not trees.verify(leaf, self.leaf, leaves, self.siblings, log_root, NodeTag.LOG):
+            raise NotIncluded(f"the path does not lead from the record to the root {log_root.hex()}")
 
     def encode(self) -> str:
         """The proof as JSON, with the record's fields in words; ``docs/commitments.md`` explains it."""
@@ -114,7 +113,7 @@ class RecordProof:
             DamagedProof: a field is missing, unknown, or none that a proof may have.
         """
         # The decoder recurses, as deep as whatever limit other libraries have set, and beyond the stack.
-        _expect(text.count("[") + text.count("{") <= 3, "format", f"nested as no {FORMAT!r} is")
+        _expect(text.count("[") + text.count("{") <= 4, "format", f"nested as no {FORMAT!r} is")
         try:
             given = json.loads(text)
         except ValueError as error:
@@ -130,46 +129,48 @@ class RecordProof:
         return proof
 
 
-def prove(chain_id: int, contract: bytes, batch: int, slots: Iterable[bytes], number: int) -> RecordProof:
+def prove(
+    chain_id: int, contract: bytes, header: BatchHeader, slots: Iterable[bytes], number: int
+) -> RecordProof:
     """Proof of one record, from all records of its batch's log.
 
     Args:
-        chain_id, contract, batch: where the log is anchored.
+        chain_id, contract, header: where the log is anchored, and as what.
         slots: the records of each slot of the batch, one after another; a fence ends each.
         number: of the record, from 0.
 
     Raises:
+        NotIncluded: these records are not those of the header's log.
         NoSuchRecord: the batch has fewer.
     """
     chunks: list[bytes] = []
+    firsts: list[int] = []
     count = 0
-    place = None
     for records in slots:
         for start in range(0, len(records), _CHUNK):
-            chunk = records[start : start + _CHUNK]
-            size = len(chunk) // RECORD_BYTES
-            if count <= number < count + size:
-                place = len(chunks), number - count
-            chunks.append(chunk)
-            count += size
-    if place is None:
-        raise NoSuchRecord(f"record {number} of batch {batch}, which has {count}, numbered from 0")
-    leaves = [bytes(keccak256(_LEAF + chunk)) for chunk in chunks]
-    leaf, position = place
-    chunk = chunks[leaf]
+            chunks.append(records[start : start + _CHUNK])
+            firsts.append(count)
+            count += len(chunks[-1]) // RECORD_BYTES
+    tree = Tree(NodeTag.LOG, [bytes(keccak256(_LEAF + chunk)) for chunk in chunks])
+    for field, ours in (("log_records", count), ("log_leaves", len(tree)), ("log_root", tree.root)):
+        theirs = getattr(header, field)
+        if ours != theirs:
+            what = f"the records have {_shown(ours)}, the header {_shown(theirs)}"
+            raise NotIncluded(f"batch {header.number}: {field}: {what}")
+    if not 0 <= number < count:
+        raise NoSuchRecord(f"record {number} of batch {header.number}, which has {count}, numbered from 0")
+    leaf = bisect_right(firsts, number) - 1
+    position = number - firsts[leaf]
     return RecordProof(
         chain_id=chain_id,
         contract=contract,
-        batch=batch,
-        log_root=merkle.root(leaves, _NODE),
-        log_leaves=len(leaves),
-        log_records=count,
+        header=header,
         number=number,
-        record=chunk[position * RECORD_BYTES :][:RECORD_BYTES],
+        record=chunks[leaf][position * RECORD_BYTES :][:RECORD_BYTES],
         leaf=leaf,
         position=position,
-        chunk=chunk,
-        siblings=merkle.proof(leaves, leaf, _NODE)[1],
+        chunk=chunks[leaf],
+        siblings=tree.proof(leaf),
     )
 
 
@@ -197,12 +198,18 @@ def _expect(good: bool, field: str, what: str) -> None:
 
 
 def _jsonable(proof: RecordProof) -> dict[str, Any]:
-    values = asdict(proof)
-    values = {name: "0x" + v.hex() if isinstance(v, bytes) else v for name, v in values.items()}
-    return values | {"siblings": ["0x" + sibling.hex() for sibling in proof.siblings]}
+    values = {f.name: _shown(getattr(proof, f.name)) for f in fields(proof)}
+    header = {name: _shown(value) for name, value in asdict(proof.header).items()}
+    return values | {"header": header, "siblings": [_shown(sibling) for sibling in proof.siblings]}
+
+
+def _shown(value: Any) -> Any:
+    return "0x" + value.hex() if isinstance(value, bytes) else value
 
 
 def _value(name: str, given: Any) -> Any:
+    if name == "header":
+        return _header(given)
     if name == "siblings":
         _expect(isinstance(given, list), name, "not a list")
         return tuple(_bytes(f"{name}[{n}]", sibling, 32) for n, sibling in enumerate(given))
@@ -210,6 +217,22 @@ def _value(name: str, given: Any) -> Any:
         return _bytes(name, given, _HEXADECIMAL.get(name))
     _expect(type(given) is int and 0 <= given < 1 << 64, name, f"{given!r} is not a uint64")
     return given
+
+
+def _header(given: Any) -> BatchHeader:
+    _expect(isinstance(given, dict), "header", "no object of fields")
+    names = [f.name for f in fields(BatchHeader)]
+    for name in sorted({*names} ^ given.keys()):
+        raise DamagedProof(f"header.{name}: {'missing' if name in names else 'a header has no such field'}")
+    values: dict[str, Any] = {}
+    for name in names:
+        value = given[name]
+        _expect(type(value) in (int, str), f"header.{name}", f"{value!r} is neither a number nor bytes")
+        values[name] = value if type(value) is int else _bytes(f"header.{name}", value, 32)
+    try:
+        return BatchHeader(**values)
+    except HeaderError as error:
+        raise DamagedProof(f"header.{error}") from error
 
 
 def _bytes(name: str, given: Any, size: int | None) -> bytes:

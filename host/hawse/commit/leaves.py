@@ -1,48 +1,380 @@
-"""Byte encodings of the state's leaves, of outcomes and of the deposit queue. Big-endian."""
+"""Leaves of the state: what accounts, orders, instruments and the rest are at the end of a slot."""
 
-import struct
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, ClassVar
 
-from tiny_keccak import keccak256
+from .codec import (
+    I32,
+    I64,
+    I128,
+    U8,
+    U16,
+    U32,
+    U48,
+    U64,
+    U128,
+    Address,
+    Bool,
+    Counted,
+    Hash,
+    Leaf,
+    LeafError,
+    Packed,
+    Time,
+    prefix,
+    unsigned,
+)
 
-from . import merkle
-
-ACCOUNT_NODE = 0x11
-RESTING_NODE = 0x51
-OUTCOME_NODE = 0x81
-
-_ACCOUNT = struct.Struct(">BBI20sQ16sBH")
-_POSITION = struct.Struct(">Hq16s16x")
-_RESTING = struct.Struct(">BBII")
-#: Order id, handle, instrument, flags, price, remaining, seq of its place in the queue, reservation.
-RESTING_ORDER = struct.Struct(">QIHBiIQQ")
+#: In ``only`` of an account: it may trade every instrument.
+ANY_INSTRUMENT = 0xFFFF
 
 
-def account_leaf(
-    index: int, owner: bytes, nonce: int, collateral: int, positions: Sequence[tuple[int, int, int]]
-) -> bytes:
-    """Leaf of an account; ``positions`` are (instrument, size, entry value) in ascending order of instrument.
+@dataclass(frozen=True, slots=True)
+class Position(Packed):
+    """Lots held of an instrument (negative: short), their value at entry in tick·lots, the funding index."""
 
-    Flags and funding indices, which nothing sets yet, are zero.
+    instrument: U16
+    lots: I64
+    entry: I128
+    funding: I128 = 0
+
+    def check(self) -> None:
+        """A flat position has no place in a leaf."""
+        if not self.lots:
+            raise self.refuse("lots", "anything but zero")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLeaf(Leaf):
+    """What exits need of an account. Index 0 is the venue's own: its collateral is the insurance.
+
+    Attributes:
+        index: of the account, and of the leaf.
+        owner: 20 bytes.
+        subaccount: its number with the owner.
+        generation: index of the deposit that opened it ‖ 24 bits of the transfer that did.
+        asset: of the collateral; 0 is the only one.
+        collateral: in quanta.
+        mode: margin, 0 cross, 1 portfolio.
+        only: the one instrument it may trade, or :data:`ANY_INSTRUMENT`.
+        flags: operator, affiliate, allowed, rules; jurisdiction in the upper 16 bits.
+        positions: by instrument, ascending.
     """
-    wide = collateral.to_bytes(16, "big", signed=True)
-    parts = [_ACCOUNT.pack(0x10, 1, index, owner, nonce, wide, 0, len(positions))]
-    parts += [_POSITION.pack(i, size, entry.to_bytes(16, "big", signed=True)) for i, size, entry in positions]
-    return bytes(keccak256(b"".join(parts)))
+
+    PREFIX: ClassVar[bytes] = prefix(0x10)
+
+    index: U32
+    owner: Address
+    subaccount: U16
+    generation: U64
+    asset: Annotated[int, unsigned(2, below=1)]
+    collateral: I64
+    mode: Annotated[int, unsigned(1, below=2)]
+    only: U16
+    flags: U32
+    positions: Annotated[tuple[Position, ...], Counted(32)]
+
+    def check(self) -> None:
+        """Positions are in order, none twice."""
+        _ascending(self, "positions", [p.instrument for p in self.positions])
 
 
-def resting_leaf(account: int, orders: Sequence[bytes]) -> bytes:
-    """Leaf of an account's resting orders, each packed by :data:`RESTING_ORDER`, by ascending id."""
-    return bytes(keccak256(_RESTING.pack(0x50, 1, account, len(orders)) + b"".join(orders)))
+@dataclass(frozen=True, slots=True)
+class Signer(Packed):
+    """Who may sign for an account: its owner, or an agent.
+
+    Attributes:
+        address: 20 bytes.
+        expiry: until when, in milliseconds; the owner's is 0.
+        appointed: sequence number of the appointment; the owner's is 0.
+        max_life: of a command, in milliseconds; 0 the usual.
+        floor: nonces below it are refused.
+        nonces: the highest that were used, ascending.
+    """
+
+    address: Address
+    expiry: Time
+    appointed: U64
+    max_life: U32
+    floor: U48
+    nonces: Annotated[tuple[U48, ...], Counted(64)]
+
+    def check(self) -> None:
+        """Nonces are in order, none twice."""
+        _ascending(self, "nonces", self.nonces)
 
 
-def outcomes_root(refusals: Iterable[tuple[int, int]]) -> bytes:
-    """Root over the (seq, reason) of the commands that the host refused in a batch, in the order of seq."""
-    leaves = [keccak256(b"\x80" + seq.to_bytes(8, "big") + bytes([reason])) for seq, reason in refusals]
-    return merkle.root(leaves, OUTCOME_NODE)
+@dataclass(frozen=True, slots=True)
+class ControlLeaf(Leaf):
+    """What changes of an account with every command: who may sign, and what they have signed.
+
+    Attributes:
+        index: of the account, and of the leaf.
+        transfers: made so far; the number of the next is one more.
+        timer: when all its orders are cancelled, 0 never.
+        signers: the owner, then agents as they were appointed.
+    """
+
+    PREFIX: ClassVar[bytes] = prefix(0x12)
+
+    index: U32
+    transfers: Annotated[int, unsigned(4, below=1 << 24)]
+    timer: Time
+    signers: Annotated[tuple[Signer, ...], Counted(5)]
 
 
-def deposit_accumulator(previous: bytes, index: int, owner: bytes, amount: int) -> bytes:
-    """keccak256(0x40 ‖ previous ‖ u64 index ‖ owner ‖ u256 amount); it begins as 32 zero bytes."""
-    body = index.to_bytes(8, "big") + owner + amount.to_bytes(32, "big")
-    return bytes(keccak256(b"\x40" + previous + body))
+@dataclass(frozen=True, slots=True)
+class OrderLeaf(Leaf):
+    """A resting order; one that ended has no lots, and is in the slot digest alone.
+
+    Attributes:
+        instrument, side, price: where it rests; price in ticks.
+        queue: sequence number at which it took its place in its level.
+        handle: in the engine.
+        account: index.
+        client_id: its owner's number for it.
+        lots: that remain.
+        flags: self-trade mode in bits 0–1, reduce-only bit 2, class in bits 5–7.
+    """
+
+    PREFIX: ClassVar[bytes] = prefix(0x50)
+
+    instrument: U16
+    side: Annotated[int, unsigned(1, below=2)]
+    price: I32
+    queue: U64
+    handle: U32
+    account: U32
+    client_id: U64
+    lots: U32
+    flags: U8
+
+    def check(self) -> None:
+        """Flags are defined ones."""
+        if self.flags & 3 == 3 or self.flags & 0x18 or self.flags >> 5 > 4:
+            raise self.refuse("flags", "self-trade below 3, bits 3 and 4 clear, class below 5")
+
+    def place(self) -> tuple[int, int, int, int]:
+        """Sorts orders as their tree has them: instrument, side, best price, queue."""
+        return self.instrument, self.side, self.price if self.side else -self.price, self.queue
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket(Packed):
+    """Sum of weighted marks in one part of the exit window, and the weight."""
+
+    sum: I128 = 0
+    weight: U32 = 0
+
+
+#: Parts of the exit window.
+BUCKETS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstrumentLeaf(Leaf):
+    """An instrument: what it is, the engine's window, its marks and integrals.
+
+    Attributes:
+        number, kind, underlying, template, state: what it is.
+        expiry, strike: of futures and options; strike in ticks.
+        first, count, base: window of the price axis in the engine.
+        mark, mark_time, last_trade: in ticks.
+        basis: average of mark over index.
+        impact, premium, integral_time: what the funding rate is made of.
+        funding: index per lot.
+        settlement, settlement_time: integral towards the settlement price.
+        buckets: the exit window's.
+        open_interest: lots held long.
+        dust: remainders in 1/denominator quanta, one for each rounding site.
+    """
+
+    PREFIX: ClassVar[bytes] = prefix(0x62)
+
+    number: U16
+    kind: U8
+    underlying: U16 = 0
+    template: U16 = 0
+    state: Annotated[int, unsigned(1, below=4)]
+    expiry: Time = 0
+    strike: I64 = 0
+    first: U32 = 0
+    count: U32 = 0
+    base: I32 = 0
+    mark: I64
+    mark_time: Time = 0
+    last_trade: I64 = 0
+    basis: I128 = 0
+    impact: I128 = 0
+    premium: I128 = 0
+    integral_time: Time = 0
+    funding: I128 = 0
+    settlement: I128 = 0
+    settlement_time: Time = 0
+    buckets: Annotated[tuple[Bucket, ...], Counted(BUCKETS, fixed=True)] = (Bucket(),) * BUCKETS
+    open_interest: U64 = 0
+    dust: Annotated[tuple[U128, ...], Counted(255)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Packed):
+    """The last that a publisher said of an underlying; ``surface`` is the hash of its volatilities."""
+
+    publisher: U8
+    value: I64
+    time: Time
+    number: U64
+    surface: Hash = bytes(32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnderlyingLeaf(Leaf):
+    """An index and what is known of it.
+
+    Attributes:
+        number: of the underlying.
+        index, time, quorum: the price, when, and how many publishers stood behind it.
+        variance, grid_time: Q48, and when it was last sampled.
+        fraction, fraction_time: maintenance fraction in force, parts per million.
+        surface, surface_time: hash of the volatilities in force.
+        sources: by publisher, ascending.
+    """
+
+    PREFIX: ClassVar[bytes] = prefix(0x63)
+
+    number: U16
+    index: I64
+    time: Time
+    quorum: U8
+    variance: U128 = 0
+    grid_time: Time = 0
+    fraction: U32 = 0
+    fraction_time: Time = 0
+    surface: Hash = bytes(32)
+    surface_time: Time = 0
+    sources: Annotated[tuple[Source, ...], Counted(16)] = ()
+
+    def check(self) -> None:
+        """Sources are in order, none twice."""
+        _ascending(self, "sources", [s.publisher for s in self.sources])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagLeaf(Leaf):
+    """An owner's number at the engine, his limits there, and what is used of them."""
+
+    PREFIX: ClassVar[bytes] = prefix(0x64)
+
+    tag: Annotated[int, unsigned(2)]
+    owner: Address
+    order_size: U64
+    open_orders: U64
+    open_buy: U64
+    open_sell: U64
+    commands: U64
+    killed: Bool
+    credit: U64
+    orders: U32
+    buy: U64
+    sell: U64
+    sent: U32
+
+    def check(self) -> None:
+        """Tag 0 is nobody's."""
+        if not self.tag:
+            raise self.refuse("tag", "1 to 65535")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyLeaf(Leaf):
+    """A registered strategy: the Register message's members, when it acts next, and what it has done."""
+
+    PREFIX: ClassVar[bytes] = prefix(0x65)
+
+    account: U32
+    generation: U64
+    client_id: U64
+    strategy: U8
+    instrument: U16
+    side: Annotated[int, unsigned(1, below=2)]
+    trigger: U8
+    trigger_price: I32
+    limit_price: I32
+    offset: U32
+    quantity: U32
+    every: U32
+    low: I64
+    high: I64
+    until: Time
+    next: Time
+    done: U32
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingWithdrawal(Leaf):
+    """What of a withdrawal is owed yet: ``amount`` quanta to ``owner``, since a slot time."""
+
+    PREFIX: ClassVar[bytes] = prefix(0x66) + b"\x00"
+
+    id: U64
+    owner: Address
+    asset: Annotated[int, unsigned(2, below=1)]
+    amount: U128
+    since: Time
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLegs(Leaf):
+    """A multi-leg order that runs in the next slot."""
+
+    PREFIX: ClassVar[bytes] = prefix(0x66) + b"\x01"
+
+    seq: U64
+    struct_hash: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedIndex(Leaf):
+    """The index of an emptied account, and from which batch on it is given again."""
+
+    PREFIX: ClassVar[bytes] = prefix(0x66) + b"\x02"
+
+    index: U32
+    until_batch: U64
+
+
+#: What waits, in the order of its section: by kind, then by first field.
+Waiting = WaitingWithdrawal | WaitingLegs | QuarantinedIndex
+
+
+def decode_waiting(data: bytes) -> Waiting:
+    """The waiting leaf of these bytes.
+
+    Raises:
+        LeafError: they are none.
+    """
+    kinds: dict[bytes, type[Waiting]] = {
+        kind.PREFIX: kind for kind in (WaitingWithdrawal, WaitingLegs, QuarantinedIndex)
+    }
+    kind = kinds.get(data[:3])
+    if kind is None:
+        raise LeafError("Waiting", "tag, version and kind", data[:3], "660200, 660201 or 660202")
+    return kind.decode(data)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSetLeaf(Leaf):
+    """A version of the admission rules, and from which slot on it holds."""
+
+    PREFIX: ClassVar[bytes] = prefix(0x67)
+
+    number: U32
+    from_slot: U64
+    rules: Hash
+
+
+def _ascending(record: Packed, field: str, keys: "tuple[int, ...] | list[int]") -> None:
+    for before, key in pairwise(keys):
+        if key <= before:
+            raise LeafError(type(record).__name__, field, f"{key} behind {before}", "in ascending order")

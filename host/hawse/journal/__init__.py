@@ -1,17 +1,21 @@
 """The durable log of slots, and snapshots of the state."""
 
-from .codec import JournalCorrupt, JournalError
-from .journal import Anchor, Journal, JournaledSlot, JournalLocked, JournalOrder
+from .errors import JournalCorrupt, JournalError, JournalLocked, JournalOrder, SegmentError
+from .journal import Journal, JournaledSlot
+from .records import Anchor, BoardCommand, Receipts
 from .snapshots import Snapshot, Snapshots
 
 __all__ = [
     "Anchor",
+    "BoardCommand",
     "Journal",
     "JournalCorrupt",
     "JournalError",
     "JournalLocked",
     "JournalOrder",
     "JournaledSlot",
+    "Receipts",
+    "SegmentError",
     "Snapshot",
     "Snapshots",
 ]

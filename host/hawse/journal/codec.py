@@ -1,112 +1,204 @@
 """Canonical bytes of what the journal holds. ``docs/journal.md`` shows them field by field; big-endian."""
 
+from collections.abc import Callable
 from dataclasses import fields
+from typing import Any
 
-import numpy as np
+from hawse.commit.header import BatchHeader, HeaderError
+from hawse.keys.messages import AUTHORISATIONS
+from hawse.keys.structs import MOST_NODES
+from hawse.state.slot import (
+    Block,
+    Cut,
+    Deposit,
+    Event,
+    Observation,
+    Omission,
+    Operation,
+    OperationKind,
+    Refusal,
+    Request,
+    RequestKind,
+    SlotInput,
+    SlotOutcome,
+    Surface,
+)
+from hawse.wire import Reason
 
-from hawse.commit.header import BatchHeader
-from hawse.keys.messages import USER_COMMAND
-from hawse.state.slot import Deposit, Refusal, SlotInput, SlotOutcome
-from hawse.wire.dtypes import Array
+from .errors import JournalCorrupt
+from .fields import Choice, Field, Group, Integer, Many, Optional, Raw, Reader, Rows, Sized
 
-VERSION = 1
+VERSION = 2
 
-
-class JournalError(Exception):
-    """The journal cannot do what it was asked to."""
-
-
-class JournalCorrupt(JournalError):
-    """Bytes of a journal are not what was written.
-
-    Attributes:
-        offset: of the damage, in bytes from where the reader was told that its data begin: in a journal,
-            from the start of the file.
-        field: what should have been there.
-    """
-
-    def __init__(self, offset: int, field: str, problem: str) -> None:
-        super().__init__(f"{field} at byte {offset}: {problem}")
-        self.offset = offset
-        self.field = field
-
-
-class _Reader:
-    """Takes fields off the front of a record and knows where it is."""
-
-    def __init__(self, data: bytes, base: int) -> None:
-        self.data, self.base, self.at = data, base, 0
-
-    def corrupt(self, field: str, problem: str, back: int = 0) -> JournalCorrupt:
-        return JournalCorrupt(self.base + self.at - back, field, problem)
-
-    def raw(self, field: str, size: int) -> bytes:
-        if size > len(self.data) - self.at:
-            raise self.corrupt(field, f"{size} bytes needed, {len(self.data) - self.at} left")
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def integer(self, field: str, size: int, signed: bool = False) -> int:
-        return int.from_bytes(self.raw(field, size), "big", signed=signed)
-
-    def count(self, field: str, each: int) -> int:
-        """Number of elements that follow; so many must fit, so that damage cannot ask for memory."""
-        count = self.integer(field, 4)
-        if count * each > len(self.data) - self.at:
-            raise self.corrupt(field, f"{count} of {each} bytes do not fit", back=4)
-        return count
-
-    def version(self) -> None:
-        version = self.integer("version", 1)
-        if version != VERSION:
-            raise self.corrupt("version", f"{version}, not {VERSION}", back=1)
-
-    def end(self) -> None:
-        if self.at != len(self.data):
-            raise self.corrupt("end", f"{len(self.data) - self.at} bytes too many")
+#: Slot times, in milliseconds, stay below it.
+TIME_LIMIT = 1 << 48
+OBSERVATIONS_MOST = 256
+SURFACES_MOST = 16
+OPERATIONS_MOST = 64
+#: Rows of commands, and of authorisations.
+ROWS_MOST = 1024
+_HASH = 32
+_ADDRESS = 20
+_SIGNATURE = 64
 
 
-def _int(field: str, value: int, size: int, signed: bool = False) -> bytes:
-    try:
-        return value.to_bytes(size, "big", signed=signed)
-    except OverflowError:
-        raise ValueError(f"{field}: {value} is not within {'i' if signed else 'u'}{8 * size}") from None
+def _time(name: str) -> Integer:
+    return Integer(name, 8, high=TIME_LIMIT - 1)
 
 
-def _fixed(field: str, value: bytes, size: int) -> bytes:
-    if len(value) != size:
-        raise ValueError(f"{field}: {len(value)} bytes, not {size}")
-    return bytes(value)
+def _signed128(name: str) -> Integer:
+    return Integer(name, 16, signed=True)
+
+
+def _consecutive(before: Any, value: Any) -> str | None:
+    return None if value.index == before.index + 1 else f"index {value.index} behind {before.index}"
+
+
+def _ascending(*names: str) -> Callable[[Any, Any], str | None]:
+    """That these attributes, taken together, rise."""
+
+    def follows(before: Any, value: Any) -> str | None:
+        one, two = (tuple(getattr(v, name) for name in names) for v in (before, value))
+        return None if one < two else f"{', '.join(names)} {two} behind {one}"
+
+    return follows
+
+
+def _price(reason: int) -> bool:
+    return Reason.PUBLISHER <= reason < Reason.MARGIN_LOST
+
+
+def _machine(reason: int) -> bool:
+    return reason >= Reason.MARGIN_LOST
+
+
+def _refusal(reason: int) -> bool:
+    return Reason.NONE < reason < Reason.MARGIN_LOST
+
+
+_OBSERVATION = Group(
+    "observation",
+    Observation,
+    publisher=Integer("observation publisher", 1),
+    feed=Integer("observation feed", 2),
+    value=Integer("observation value", 8, 1, signed=True),
+    time=_time("observation time"),
+    number=Integer("observation number", 8),
+    signature=Raw("observation signature", _SIGNATURE),
+)
+_OMISSION = Group(
+    "omission",
+    Omission,
+    publisher=Integer("omission publisher", 1),
+    feed=Integer("omission feed", 2),
+    number=Integer("omission number", 8),
+    reason=Choice("omission reason", Reason, _price),
+)
+_SURFACE = Group(
+    "surface",
+    Surface,
+    publisher=Integer("surface publisher", 1),
+    underlying=Integer("surface underlying", 2),
+    grid=Integer("surface grid", 4),
+    time=_time("surface time"),
+    number=Integer("surface number", 8),
+    nodes=Many("surface nodes", Integer("surface node", 4), 1, MOST_NODES),
+    signature=Raw("surface signature", _SIGNATURE),
+)
+_OPERATION = Group(
+    "operation",
+    Operation,
+    kind=Choice("operation kind", OperationKind),
+    body=Sized("operation body"),
+    signature=Raw("operation signature", _SIGNATURE),
+)
+_DEPOSIT = Group(
+    "deposit",
+    Deposit,
+    index=Integer("deposit index", 8, 1),
+    owner=Raw("deposit owner", _ADDRESS),
+    amount=Integer("deposit amount", 8),
+)
+_REQUEST = Group(
+    "request",
+    Request,
+    index=Integer("request index", 8, 1),
+    kind=Choice("request kind", RequestKind),
+    owner=Raw("request owner", _ADDRESS),
+    account=Integer("request account", 4),
+    generation=Integer("request generation", 8),
+    amount=Integer("request amount", 8),
+    agent=Raw("request agent", _ADDRESS),
+    expiry=Integer("request expiry", 8),
+    time=Integer("request time", 8),
+)
+_BLOCK = Group("block", Block, number=Integer("block number", 8), hash=Raw("block hash", _HASH))
+_INPUT_FIELDS: dict[str, Field] = {
+    "number": Integer("number", 8),
+    "time": _time("time"),
+    "cut": Choice("cut", Cut),
+    "closes": Optional(Integer("closes", 8)),
+    "block": _BLOCK,
+    "observations": Many(
+        "observations", _OBSERVATION, 2, OBSERVATIONS_MOST, _ascending("publisher", "feed", "number")
+    ),
+    "omissions": Many("omissions", _OMISSION, 2, OBSERVATIONS_MOST),
+    "surfaces": Many("surfaces", _SURFACE, 1, SURFACES_MOST, _ascending("publisher", "underlying", "number")),
+    "operations": Many("operations", _OPERATION, 1, OPERATIONS_MOST),
+    "deposits": Many("deposits", _DEPOSIT, 2, follows=_consecutive),
+    "requests": Many("requests", _REQUEST, 2, follows=_consecutive),
+    "authorisations": Rows("authorisations", ROWS_MOST, AUTHORISATIONS),
+    "commands": Rows("commands", ROWS_MOST),
+}
+_REFUSAL = Group(
+    "refusal",
+    Refusal,
+    seq=Integer("refusal seq", 8),
+    reason=Choice("refusal reason", Reason, _refusal),
+    detail=Integer("refusal detail", 1),
+    have=_signed128("refusal have"),
+    need=_signed128("refusal need"),
+)
+_EVENT = Group(
+    "event",
+    Event,
+    reason=Choice("event reason", Reason, _machine),
+    account=Integer("event account", 4),
+    instrument=Integer("event instrument", 2),
+    first=_signed128("event first"),
+    second=_signed128("event second"),
+)
+_OUTCOME_FIELDS: dict[str, Field] = {
+    "number": Integer("number", 8),
+    "epoch": Integer("epoch", 4),
+    "records": Integer("records", 8),
+    "log_digest": Raw("log digest", _HASH),
+    "first_seq": Integer("first seq", 8, 1),
+    "inputs": Integer("inputs", 4),
+    "refusals": Many("refusals", _REFUSAL, 4, follows=_ascending("seq")),
+    "events": Many("events", _EVENT, 4),
+    "digest": Raw("digest", _HASH),
+}
+assert [*_INPUT_FIELDS] == [f.name for f in fields(SlotInput)]
+assert [*_OUTCOME_FIELDS] == [f.name for f in fields(SlotOutcome)]
+_INPUT = Group("input", SlotInput, **_INPUT_FIELDS)
+_OUTCOME = Group("outcome", SlotOutcome, **_OUTCOME_FIELDS)
+#: Offsets in an OUTCOME.
+_INPUTS_AT, _REFUSALS_AT, _REFUSAL_BYTES = 61, 69, 42
+_VERSION = Integer("version", 1, VERSION, VERSION)
 
 
 def encode_input(slot: SlotInput) -> bytes:
     """Payload of an INPUT record.
 
     Raises:
-        ValueError: a field that its width cannot hold, or commands of another type than USER_COMMAND.
+        ValueError: a field that is out of bounds; the message begins with its name.
     """
-    if slot.commands.dtype != USER_COMMAND or slot.commands.ndim != 1:
-        raise ValueError(f"commands: {slot.commands.ndim} dimensions of {slot.commands.dtype}")
-    out = [_int("version", VERSION, 1), _int("number", slot.number, 8), _int("time", slot.time, 8)]
-    out.append(b"\0" if slot.closes is None else b"\1" + _int("closes", slot.closes, 8))
-    out.append(_int("marks", len(slot.marks), 4))
-    for instrument, price in slot.marks:
-        out += _int("mark instrument", instrument, 2), _int("mark price", price, 8, signed=True)
-    out.append(_int("deposits", len(slot.deposits), 4))
-    for deposit in slot.deposits:
-        out += _int("deposit index", deposit.index, 8), _fixed("deposit owner", deposit.owner, 20)
-        out.append(_int("deposit amount", deposit.amount, 32))
-    out += _int("commands", len(slot.commands), 4), slot.commands.tobytes()
-    return b"".join(out)
-
-
-def _deposit(read: _Reader) -> Deposit:
-    index, owner = read.integer("deposit index", 8), read.raw("deposit owner", 20)
-    return Deposit(index, owner, read.integer("deposit amount", 32))
+    return _VERSION.pack(VERSION) + _INPUT.pack(slot)
 
 
 def decode_input(payload: bytes, base: int = 0) -> SlotInput:
-    """The slot of an INPUT record; ``commands`` is read-only.
+    """The slot of an INPUT record; its rows are read-only.
 
     Args:
         payload: of the record.
@@ -115,45 +207,35 @@ def decode_input(payload: bytes, base: int = 0) -> SlotInput:
     Raises:
         JournalCorrupt: not the encoding of a slot.
     """
-    read = _Reader(payload, base)
-    read.version()
-    number, time = read.integer("number", 8), read.integer("time", 8)
-    flag = read.integer("closes", 1)
-    if flag > 1:
-        raise read.corrupt("closes", f"flag {flag}, not 0 or 1", back=1)
-    closes = read.integer("closes", 8) if flag else None
-    marks = tuple(
-        (read.integer("mark instrument", 2), read.integer("mark price", 8, signed=True))
-        for _ in range(read.count("marks", 10))
-    )
-    deposits = tuple(_deposit(read) for _ in range(read.count("deposits", 60)))
-    count = read.count("commands", USER_COMMAND.itemsize)
-    commands: Array = np.frombuffer(read.raw("commands", count * USER_COMMAND.itemsize), USER_COMMAND)
-    read.end()
-    return SlotInput(number, time, marks, deposits, commands, closes)
+    reader = Reader(payload, base)
+    _VERSION.read(reader)
+    slot: SlotInput = _INPUT.read(reader)
+    reader.end()
+    return slot
+
+
+def _outcome_problem(outcome: SlotOutcome) -> tuple[int, str, str] | None:
+    """What is wrong with the numbers of an outcome, taken together: offset, field and problem."""
+    end = outcome.first_seq + outcome.inputs
+    if end > 1 << 64:
+        return _INPUTS_AT, "inputs", f"{outcome.inputs} from sequence number {outcome.first_seq} on leave u64"
+    for at in (0, len(outcome.refusals) - 1) if outcome.refusals else ():  # they ascend
+        seq = outcome.refusals[at].seq
+        if not outcome.first_seq <= seq < end:
+            problem = f"{seq} is not among the {outcome.inputs} from {outcome.first_seq} on"
+            return _REFUSALS_AT + at * _REFUSAL_BYTES, "refusal seq", problem
+    return None
 
 
 def encode_outcome(outcome: SlotOutcome) -> bytes:
     """Payload of an OUTCOME record.
 
     Raises:
-        ValueError: a field that its width cannot hold.
+        ValueError: a field that is out of bounds; the message begins with its name.
     """
-    out = [_int("version", VERSION, 1), _int("number", outcome.number, 8), _int("epoch", outcome.epoch, 4)]
-    out += _int("records", outcome.records, 8), _fixed("log digest", outcome.log_digest, 32)
-    out.append(_int("refusals", len(outcome.refusals), 4))
-    for seq, reason in outcome.refusals:
-        out += _int("refusal seq", seq, 8), _int("refusal reason", Refusal(reason), 1)
-    out.append(_fixed("state digest", outcome.state_digest, 32))
-    return b"".join(out)
-
-
-def _refusal(read: _Reader) -> tuple[int, Refusal]:
-    seq, reason = read.integer("refusal seq", 8), read.integer("refusal reason", 1)
-    try:
-        return seq, Refusal(reason)
-    except ValueError:
-        raise read.corrupt("refusal reason", f"{reason} is none", back=1) from None
+    if problem := _outcome_problem(outcome):
+        raise ValueError(": ".join(problem[1:]))
+    return _VERSION.pack(VERSION) + _OUTCOME.pack(outcome)
 
 
 def decode_outcome(payload: bytes, base: int = 0) -> SlotOutcome:
@@ -166,40 +248,50 @@ def decode_outcome(payload: bytes, base: int = 0) -> SlotOutcome:
     Raises:
         JournalCorrupt: not the encoding of an outcome.
     """
-    read = _Reader(payload, base)
-    read.version()
-    number, epoch, records = read.integer("number", 8), read.integer("epoch", 4), read.integer("records", 8)
-    digest = read.raw("log digest", 32)
-    refusals = tuple(_refusal(read) for _ in range(read.count("refusals", 9)))
-    outcome = SlotOutcome(number, epoch, records, digest, refusals, read.raw("state digest", 32))
-    read.end()
+    reader = Reader(payload, base)
+    _VERSION.read(reader)
+    outcome: SlotOutcome = _OUTCOME.read(reader)
+    reader.end()
+    if problem := _outcome_problem(outcome):
+        raise JournalCorrupt(base + problem[0], *problem[1:])
     return outcome
 
 
 def decode_header(words: bytes, base: int = 0) -> BatchHeader:
-    """The batch header of which ``words`` is the ABI encoding, inverse of ``BatchHeader.encode``.
+    """The batch header of which ``words`` is the ABI encoding.
 
     Raises:
         JournalCorrupt: not the encoding of a header.
     """
-    read = _Reader(words, base)
-    values = [
-        read.raw(field.name, 32) if field.type is bytes else read.integer(field.name, 32)
-        for field in fields(BatchHeader)
-    ]
-    read.end()
     try:
-        return BatchHeader(*values)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise JournalCorrupt(base, "header", str(error)) from None
+        return BatchHeader.decode(words)
+    except HeaderError as error:
+        names = [field.name for field in fields(BatchHeader)]
+        at = 32 * names.index(error.field) if error.field in names else 0
+        raise JournalCorrupt(base + at, error.field, str(error)) from error
 
 
-def slot_number(payload: bytes, base: int = 0) -> int:
-    """Number of the slot of an INPUT or OUTCOME record, without decoding the rest.
+def slot_of_input(payload: bytes, base: int = 0) -> tuple[int, int]:
+    """Number and time of an INPUT record's slot, without decoding the rest.
 
     Raises:
-        JournalCorrupt: another version, or too short.
+        JournalCorrupt: another version, too short, or a time out of bounds.
     """
-    read = _Reader(payload, base)
-    read.version()
-    return read.integer("number", 8)
+    reader = Reader(payload, base)
+    _VERSION.read(reader)
+    return _INPUT_FIELDS["number"].read(reader), _INPUT_FIELDS["time"].read(reader)
+
+
+def slot_of_outcome(payload: bytes, base: int = 0) -> tuple[int, int, int]:
+    """Slot, first sequence number and number of inputs of an OUTCOME record, without decoding the rest.
+
+    Raises:
+        JournalCorrupt: another version, too short, or a number out of bounds.
+    """
+    reader = Reader(payload, base)
+    _VERSION.read(reader)
+    number, _, _, _, first_seq, inputs = (
+        _OUTCOME_FIELDS[name].read(reader)
+        for name in ("number", "epoch", "records", "log_digest", "first_seq", "inputs")
+    )
+    return number, first_seq, inputs

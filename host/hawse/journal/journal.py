@@ -1,4 +1,4 @@
-"""The journal: an append-only file in which every slot stands, before and after it was carried out.
+"""The journal: an append-only log in which every slot stands, before and after it was carried out.
 
 ``docs/journal.md`` gives the format byte by byte.
 """
@@ -6,60 +6,46 @@
 import fcntl
 import logging
 import os
-import struct
-import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import IntEnum
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import NamedTuple, Self
-
-from tiny_keccak import keccak256
 
 from hawse.commit.header import BatchHeader
 from hawse.state.slot import SlotInput, SlotOutcome
 
-from .codec import (
-    JournalCorrupt,
-    JournalError,
-    decode_header,
-    decode_input,
-    decode_outcome,
-    encode_input,
-    encode_outcome,
-    slot_number,
+from .codec import decode_input, decode_outcome, encode_input, encode_outcome, slot_of_input
+from .errors import JournalError, JournalLocked
+from .files import File, OsFile, sync_directory
+from .position import Position
+from .records import (
+    Anchor,
+    BoardCommand,
+    Receipts,
+    Record,
+    RecordType,
+    SegmentHead,
+    decode_anchor,
+    decode_board,
+    decode_receipts,
+    encode_anchor,
+    encode_board,
+    encode_epoch,
+    encode_receipts,
+    frame,
+    link,
+    origin,
 )
-from .files import File, OsFile, replace_durably, sync_directory
+from .segments import Segment, file_header, segment_path, segment_paths, write_segment
 
-FILE = "journal"
+#: Bytes behind which a segment is ended, at the next slot.
+SEGMENT_BYTES = 64 << 20
 _LOCK = "lock"
-_MAGIC = b"HAWSEJNL"
-_VERSION = 1
-#: Magic, version, length of the configuration.
-_HEADER = struct.Struct(">8sII")
-#: Length of the payload, type; the CRC of both follows.
-_FRAME = struct.Struct(">IB")
-_FRAME_SIZE = _FRAME.size + 4
-_HASH_SIZE = 32
 _log = logging.getLogger(__name__)
-
-
-class JournalLocked(JournalError):
-    """Another host has this journal open."""
-
-
-class JournalOrder(JournalError):
-    """A record that may not follow those that are there."""
-
-
-class RecordType(IntEnum):
-    """What a record of the journal is. The hash chain covers INPUT and OUTCOME."""
-
-    INPUT = 1
-    OUTCOME = 2
-    ANCHOR = 3
-    EPOCH = 4
 
 
 class JournaledSlot(NamedTuple):
@@ -68,56 +54,22 @@ class JournaledSlot(NamedTuple):
     Attributes:
         slot: what went in.
         outcome: what came out; None if the host died before it was durable.
-        chain: value of the hash chain behind the outcome, or behind the input if there is no outcome.
+        chain: value of the hash chain behind the outcome, or behind the last record if there is no outcome.
+        board: what the board's supervisor did by itself meanwhile.
     """
 
     slot: SlotInput
     outcome: SlotOutcome | None
     chain: bytes
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """A batch header as it was sent to the chain, and the hash (32 bytes) of the transaction."""
-
-    header: BatchHeader
-    transaction: bytes
-
-
-class _Record(NamedTuple):
-    offset: int
-    type: RecordType
-    payload: bytes
-    chain: bytes
-    """Value of the hash chain behind this record."""
-
-    @property
-    def payload_offset(self) -> int:
-        return self.offset + _FRAME_SIZE
-
-    @property
-    def end(self) -> int:
-        return self.payload_offset + len(self.payload) + _HASH_SIZE
-
-
-def _frame(type_: RecordType, payload: bytes) -> bytes:
-    head = _FRAME.pack(len(payload), type_)
-    return head + zlib.crc32(head).to_bytes(4, "big")
-
-
-def _link(chain: bytes, type_: RecordType, payload: bytes) -> bytes:
-    return bytes(keccak256(b"\x90" + chain + bytes([type_]) + payload))
-
-
-def _after(chain: bytes, type_: RecordType, link: bytes) -> bytes:
-    return link if type_ in (RecordType.INPUT, RecordType.OUTCOME) else chain
+    board: tuple[BoardCommand, ...] = ()
 
 
 class Journal:
     """The journal in ``directory``, open for appending, or for reading while its host appends.
 
-    Opening reads all of it and checks every hash. What a power loss left of a record that was never synced
-    is cut off, logged, and counted in ``dropped``.
+    Opening reads the last segment and checks every hash in it; of the others only the heads, and that each
+    has the length and the last hash that the next one names. They are checked when they are read. What a
+    power loss left of a record that was never synced is cut off, logged, and counted in ``dropped``.
 
     Args:
         directory: of the journal; made if missing.
@@ -125,19 +77,17 @@ class Journal:
             Compared with that of an existing journal, unless None.
         readonly: take no lock, change nothing; records that are appended later are seen by iteration only
             after opening again.
+        verify: read and check all segments.
+        segment_bytes: behind which a segment is ended, at the next slot.
         open_file: opens the file layer.
 
     Attributes:
         config: of the journal.
-        chain: value of the hash chain, 32 bytes.
-        next_slot: number of the next INPUT.
-        pending: whether the last INPUT still lacks its OUTCOME.
-        epoch: highest epoch ever announced, 0 if none.
-        anchors: in order.
         dropped: bytes cut off when it was opened.
 
     Raises:
         JournalCorrupt: a byte of it is not what was written.
+        SegmentError: a segment is missing, doubled, out of its order, or of another journal.
         JournalLocked: another host has it open.
         JournalError: there is none and ``config`` is None, or its configuration differs from ``config``.
     """
@@ -148,28 +98,30 @@ class Journal:
         config: bytes | None = None,
         *,
         readonly: bool = False,
+        verify: bool = False,
+        segment_bytes: int = SEGMENT_BYTES,
         open_file: Callable[[Path, bool], File] = OsFile,
     ) -> None:
         self.directory = Path(directory)
-        self._readonly = readonly
+        self._readonly, self._segment_bytes, self._open_file = readonly, segment_bytes, open_file
         self._broken = False
-        self._file: File | None = None
         self._lock: int | None = None
-        path = self.directory / FILE
+        self._last: Segment | None = None
+        # Files whose segment has ended while somebody still read them, and how many read.
+        self._retired: list[File] = []
+        self._readers = 0
+        #: Held while the last segment's file is synced or changed for another.
+        self._swap = Lock()
         if not readonly and config is not None and not self.directory.exists():
             self.directory.mkdir(parents=True)
             sync_directory(self.directory.parent)
-        if not path.exists() and (readonly or config is None):
-            raise JournalError(f"{path} does not exist")
         try:
-            if not readonly:
+            if not readonly and self.directory.exists():
                 self._lock = self._take_lock()
-            if not path.exists():
-                assert config is not None
-                head = _HEADER.pack(_MAGIC, _VERSION, len(config)) + config
-                replace_durably(path, head + keccak256(b"\x91" + head))
-            self._file = open_file(path, readonly)
             self._open(config)
+            if verify:
+                for _ in self._records(0):
+                    pass
         except BaseException:
             self.close()
             raise
@@ -183,135 +135,147 @@ class Journal:
             raise JournalLocked(f"{self.directory} is open in another host") from None
         return lock
 
-    def _open(self, config: bytes | None) -> None:
-        file = self._opened()
-        size = file.size()
-        head = file.read(0, _HEADER.size)
-        if len(head) < _HEADER.size or head[: len(_MAGIC)] != _MAGIC:
-            raise JournalCorrupt(0, "magic", "not a journal")
-        _, version, length = _HEADER.unpack(head)
-        if version != _VERSION:
-            raise JournalCorrupt(8, "version", f"{version}, not {_VERSION}")
-        self.config = file.read(_HEADER.size, min(length, size))
-        self._start = _HEADER.size + length + _HASH_SIZE
-        self._origin = bytes(keccak256(b"\x91" + head + self.config))
-        if file.read(self._start - _HASH_SIZE, _HASH_SIZE) != self._origin:
-            raise JournalCorrupt(0, "file header", "does not fit its hash")
-        if config is not None and config != self.config:
-            raise JournalError(f"{self.directory / FILE}: it was begun with another configuration")
+    # ---- Opening
 
-        self.chain = self._origin
-        self.next_slot, self.pending, self.epoch = 0, False, 0
-        self.anchors: list[Anchor] = []
-        self._end = self._start
-        for record in self._scan(size):
-            try:
-                self._apply(record.type, record.payload, record.payload_offset)
-            except JournalOrder as error:
-                raise JournalCorrupt(record.offset, record.type.name, str(error)) from error
-            self.chain, self._end = record.chain, record.end
+    def _open(self, config: bytes | None) -> None:
+        paths = segment_paths(self.directory)
+        if not paths:
+            if self._readonly or config is None:
+                raise JournalError(f"{segment_path(self.directory, 0)} does not exist")
+            first = origin(file_header(config))
+            paths = [write_segment(self.directory, config, SegmentHead(0, 0, first, first))]
+        self._first_slots = self._check_order(paths)
+        last = self._last = Segment(paths[-1], self._open_file(paths[-1], self._readonly))
+        self.config = last.config
+        if config is not None and config != self.config:
+            raise JournalError(f"{last.name}: it was begun with another configuration")
+        self._position, self._end, size = Position(last.head), last.start, last.file.size()
+        for record in last.follow(self._position, size):
+            self._end = record.end
         self.dropped = size - self._end
         if self.dropped and not self._readonly:
-            _log.warning("%s: %d bytes of a torn record cut off", self.directory / FILE, self.dropped)
-            file.truncate(self._end)
-            file.sync()
+            _log.warning("%s: %d bytes of a torn record cut off", self.directory / last.name, self.dropped)
+            last.file.truncate(self._end)
+            last.file.sync()
 
-    def _opened(self) -> File:
-        if self._file is None:
-            raise JournalError(f"{self.directory / FILE} is closed")
-        return self._file
-
-    def _zeros(self, first: int, last: int) -> bool:
-        """Whether nothing but zeros stands there: space that a file system gave, but never wrote."""
-        file = self._opened()
-        return not any(any(file.read(at, min(1 << 20, last - at))) for at in range(first, last, 1 << 20))
-
-    def _scan(self, size: int) -> Iterator[_Record]:
-        """Every record within the first ``size`` bytes, up to a torn one.
-
-        Raises:
-            JournalCorrupt: a bad record that a power loss cannot explain.
-        """
-        file, at, chain = self._opened(), self._start, self._origin
-        while size - at >= _FRAME_SIZE:
-            head = file.read(at, _FRAME_SIZE)
-            length, kind = _FRAME.unpack_from(head)
-            body = at + _FRAME_SIZE
-            # Without a check of its own, a damaged length in the middle would look like a torn end.
-            if zlib.crc32(head[: _FRAME.size]).to_bytes(4, "big") != head[_FRAME.size :]:
-                if self._zeros(body, size):
-                    return
-                raise JournalCorrupt(at, "record head", "does not fit its CRC")
-            if body + length + _HASH_SIZE > size:
-                return
-            payload = file.read(body, length)
+    def _check_order(self, paths: list[Path]) -> list[int]:
+        """Hold the heads of all segments against each other; the number of each one's first slot."""
+        first_slots: list[int] = []
+        before: tuple[Segment, int, bytes] | None = None
+        for index, path in enumerate(paths):
+            file = self._open_file(path, True)
             try:
-                type_ = RecordType(kind)
-            except ValueError:
-                raise JournalCorrupt(at + 4, "record type", f"{kind} is none") from None
-            link = _link(chain, type_, payload)
-            if file.read(body + length, _HASH_SIZE) != link:
-                if self._zeros(body + length + _HASH_SIZE, size):
-                    return
-                raise JournalCorrupt(at, type_.name, "does not fit its hash")
-            chain = _after(chain, type_, link)
-            record = _Record(at, type_, payload, chain)
-            yield record
-            at = record.end
+                segment, size = Segment(path, file), file.size()
+                segment.check_name(index)
+                if before is not None:
+                    segment.check_follows(*before)
+                before = segment, size, segment.last_link(size)
+            finally:
+                file.close()
+            first_slots.append(segment.head.first_slot)
+        return first_slots
 
-    def _apply(self, type_: RecordType, payload: bytes, at: int) -> None:
-        """Follow one record; refuses what may not come next, before anything changes."""
-        match type_:
-            case RecordType.INPUT:
-                number = slot_number(payload, at)
-                if self.pending:
-                    raise JournalOrder(f"slot {self.next_slot - 1} has no outcome yet")
-                if number != self.next_slot:
-                    raise JournalOrder(f"slot {number}, not {self.next_slot}")
-                self.next_slot, self.pending = number + 1, True
-            case RecordType.OUTCOME:
-                number = slot_number(payload, at)
-                if not self.pending or number != self.next_slot - 1:
-                    raise JournalOrder(f"outcome of slot {number}, which does not wait for one")
-                self.pending = False
-            case RecordType.ANCHOR:
-                if len(payload) < _HASH_SIZE:
-                    raise JournalCorrupt(at, "transaction", f"{len(payload)} bytes, not {_HASH_SIZE}")
-                header = decode_header(payload[:-_HASH_SIZE], at)
-                self.anchors.append(Anchor(header, payload[-_HASH_SIZE:]))
-            case RecordType.EPOCH:
-                if len(payload) != 4:
-                    raise JournalCorrupt(at, "epoch", f"{len(payload)} bytes, not 4")
-                epoch = int.from_bytes(payload, "big")
-                if epoch <= self.epoch:
-                    raise JournalOrder(f"epoch {epoch}, not above {self.epoch}")
-                self.epoch = epoch
+    # ---- What it says of itself
+
+    @property
+    def chain(self) -> bytes:
+        """Value of the hash chain, 32 bytes."""
+        return self._position.chain
+
+    @property
+    def next_slot(self) -> int:
+        """Number of the next INPUT."""
+        return self._position.next_slot
+
+    @property
+    def pending(self) -> bool:
+        """Whether the last INPUT still lacks its OUTCOME."""
+        return self._position.pending
+
+    @property
+    def time(self) -> int:
+        """Time of the last slot, in milliseconds; the next may not be earlier. 0 if there is none."""
+        return self._position.time
+
+    @property
+    def next_seq(self) -> int:
+        """Sequence number of the first input behind the last OUTCOME."""
+        return self._position.next_seq
+
+    @property
+    def epoch(self) -> int:
+        """Highest epoch ever announced, 0 if none."""
+        return self._position.epoch
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """The last anchor, None if there is none."""
+        return decode_anchor(self._position.anchor) if self._position.anchor else None
+
+    @property
+    def segments(self) -> int:
+        """How many files it has."""
+        return len(self._first_slots)
+
+    # ---- Appending
+
+    def _opened(self) -> Segment:
+        if self._last is None:
+            raise JournalError(f"{self.directory} is closed")
+        return self._last
+
+    def _writable(self) -> Segment:
+        segment = self._opened()
+        if self._broken:
+            raise JournalError(f"{self.directory}: an earlier write failed; open it again")
+        return segment
 
     def _append(self, type_: RecordType, payload: bytes, sync: bool) -> None:
-        file = self._opened()
+        segment = self._writable()
         if self._readonly:
-            raise JournalError(f"{self.directory / FILE} is open for reading only")
-        if self._broken:
-            raise JournalError(f"{self.directory / FILE}: an earlier write failed; open it again")
-        self._apply(type_, payload, self._end + _FRAME_SIZE)
-        link = _link(self.chain, type_, payload)
-        record = _frame(type_, payload) + payload + link
+            raise JournalError(f"{self.directory} is open for reading only")
+        value = link(self._position.chain, type_, payload)
+        record = frame(type_, payload) + payload + value
+        ends = type_ is RecordType.INPUT and self._end >= self._segment_bytes
+        # What is refused must not end a segment: the position goes first, and gives the head that it leaves.
+        head = self._position.head(segment.head, self._end, b"") if ends else None
+        self._position.apply(type_, payload, self._end, value)
         try:
-            file.append(record)
+            if head is not None and head.first_slot > segment.head.first_slot:
+                segment = self._begin_segment(segment, head)
+            segment.file.append(record)
             if sync:
-                file.sync()
+                segment.file.sync()
         except BaseException:
             # Nobody knows now what is on the disk: only a new scan can tell.
             self._broken = True
             raise
-        self.chain, self._end = _after(self.chain, type_, link), self._end + len(record)
+        self._end += len(record)
+
+    def _begin_segment(self, ended: Segment, head: SegmentHead) -> Segment:
+        """End the last segment, durably, and begin the one of ``head``."""
+        with self._swap:
+            ended.file.sync()
+            head = replace(head, link=ended.last_link(self._end))
+            path = write_segment(self.directory, self.config, head)
+            segment = Segment(path, self._open_file(path, False))
+            if self._readers:
+                self._retired.append(ended.file)
+            else:
+                ended.file.close()
+            self._last, self._end = segment, segment.start
+            self._first_slots.append(head.first_slot)
+        return segment
 
     def append_input(self, slot: SlotInput, sync: bool = True) -> None:
         """Append the INPUT of the next slot; durable on return, or with ``sync=False`` after :meth:`sync`.
 
+        Begins a new segment if the last one is full.
+
         Raises:
-            JournalOrder: not the next slot, or the last one has no outcome yet.
-            ValueError: a field that its width cannot hold.
+            JournalOrder: not the next slot, one that is earlier than the last, or the last one has no outcome
+                yet.
+            ValueError: a field that is out of bounds.
             OSError: of the disk; the journal then has to be opened again.
         """
         self._append(RecordType.INPUT, encode_input(slot), sync)
@@ -320,11 +284,31 @@ class Journal:
         """Append the OUTCOME of the last slot; durable on return, or with ``sync=False`` after :meth:`sync`.
 
         Raises:
-            JournalOrder: the last slot is another, or has its outcome.
-            ValueError: a field that its width cannot hold.
+            JournalOrder: the last slot is another, or has its outcome, or began with another sequence number.
+            ValueError: a field that is out of bounds.
             OSError: of the disk; the journal then has to be opened again.
         """
         self._append(RecordType.OUTCOME, encode_outcome(outcome), sync)
+
+    def append_board(self, command: BoardCommand, sync: bool = True) -> None:
+        """Append what the board's supervisor did by itself in the slot whose INPUT is the last.
+
+        Raises:
+            JournalOrder: the last slot is another, or has its outcome; or its count does not follow.
+            ValueError: a field that is out of bounds.
+            OSError: of the disk; the journal then has to be opened again.
+        """
+        self._append(RecordType.BOARD, encode_board(command), sync)
+
+    def append_receipts(self, receipts: Receipts, sync: bool = True) -> None:
+        """Append the operator's receipts for a slot, one that has none, nor any slot behind it.
+
+        Raises:
+            JournalOrder: it has, or is not in the journal.
+            ValueError: a field that is out of bounds.
+            OSError: of the disk; the journal then has to be opened again.
+        """
+        self._append(RecordType.RECEIPTS, encode_receipts(receipts), sync)
 
     def append_anchor(self, header: BatchHeader, transaction: bytes) -> None:
         """Note, durably, that ``header`` was sent in ``transaction`` (32 bytes).
@@ -332,20 +316,16 @@ class Journal:
         Raises:
             ValueError: not 32 bytes.
         """
-        if len(transaction) != _HASH_SIZE:
-            raise ValueError(f"transaction: {len(transaction)} bytes, not {_HASH_SIZE}")
-        self._append(RecordType.ANCHOR, header.encode() + transaction, sync=True)
+        self._append(RecordType.ANCHOR, encode_anchor(Anchor(header, transaction)), sync=True)
 
     def append_epoch(self, epoch: int) -> None:
         """Note, durably, that ``epoch`` is about to be used; to be called before the reset that adopts it.
 
         Raises:
             JournalOrder: not above every epoch announced before.
-            ValueError: not a u32.
+            ValueError: not a u32 above 0.
         """
-        if not 0 < epoch < 1 << 32:
-            raise ValueError(f"epoch: {epoch} is not within 1..2**32 - 1")
-        self._append(RecordType.EPOCH, epoch.to_bytes(4, "big"), sync=True)
+        self._append(RecordType.EPOCH, encode_epoch(epoch), sync=True)
 
     def sync(self) -> None:
         """Make everything appended so far durable: one wait for a group of records.
@@ -355,36 +335,117 @@ class Journal:
         Raises:
             OSError: of the disk; the journal then has to be opened again.
         """
-        if self._broken:
-            raise JournalError(f"{self.directory / FILE}: an earlier write failed; open it again")
+        with self._swap:
+            segment = self._writable()
+            try:
+                segment.file.sync()
+            except BaseException:
+                self._broken = True
+                raise
+
+    # ---- Reading
+
+    def _records(self, first: int) -> Iterator[tuple[Segment, Record]]:
+        """Every record from segment ``first`` on, all of them checked, and so is what joins the segments.
+
+        Raises:
+            JournalCorrupt, SegmentError: what is there is not what was written.
+        """
+        last, end, count = self._opened(), self._end, len(self._first_slots)
+        expected: SegmentHead | None = None
+        with self._reading():
+            for index in range(first, count):
+                path = segment_path(self.directory, index)
+                segment = last if index == count - 1 else Segment(path, self._open_file(path, True))
+                try:
+                    if expected is not None:
+                        segment.check_continues(expected)
+                    position, at = Position(segment.head), segment.start
+                    size = end if segment is last else segment.file.size()
+                    for record in segment.follow(position, size):
+                        at = record.end
+                        yield segment, record
+                    if segment is not last:
+                        if at != size or position.pending:
+                            raise segment.corrupt(at, "end", "is not that of a slot, but a segment follows")
+                        expected = position.head(segment.head, size, segment.last_link(size))
+                finally:
+                    if segment is not last:
+                        segment.file.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Keep the file of the last segment open, even if another takes its place."""
+        with self._swap:
+            self._readers += 1
         try:
-            self._opened().sync()
-        except BaseException:
-            self._broken = True
-            raise
+            yield
+        finally:
+            with self._swap:
+                self._readers -= 1
+                while not self._readers and self._retired:
+                    self._retired.pop().close()
+
+    def _segment_of(self, slot: int) -> int:
+        return max(0, bisect_right(self._first_slots, slot) - 1)
 
     def slots(self, first: int = 0) -> Iterator[JournaledSlot]:
         """The slots from number ``first`` on; only the last can lack its outcome.
 
-        Records appended meanwhile are not seen.
+        Begins with the segment that has the first. Records appended meanwhile are not seen.
+
+        Raises:
+            JournalCorrupt, SegmentError: a segment, the last apart, is not what was written.
         """
         waiting: SlotInput | None = None
-        chain = self._origin
-        for record in self._scan(self._end):
+        board: list[BoardCommand] = []
+        chain = b""
+        for segment, record in self._records(self._segment_of(first)):
             chain = record.chain
-            if record.type is RecordType.INPUT and slot_number(record.payload) >= first:
-                waiting = decode_input(record.payload, record.payload_offset)
-            elif record.type is RecordType.OUTCOME and waiting is not None:
-                yield JournaledSlot(waiting, decode_outcome(record.payload, record.payload_offset), chain)
-                waiting = None
+            with segment.named():
+                if record.type is RecordType.INPUT and slot_of_input(record.payload)[0] >= first:
+                    waiting, board = decode_input(record.payload, record.payload_offset), []
+                elif record.type is RecordType.BOARD and waiting is not None:
+                    board.append(decode_board(record.payload))
+                elif record.type is RecordType.OUTCOME and waiting is not None:
+                    outcome = decode_outcome(record.payload, record.payload_offset)
+                    found, waiting = JournaledSlot(waiting, outcome, chain, tuple(board)), None
+                    yield found
         if waiting is not None:
-            yield JournaledSlot(waiting, None, chain)
+            yield JournaledSlot(waiting, None, chain, tuple(board))
+
+    def anchors(self) -> Iterator[Anchor]:
+        """All anchors, in order; reads all segments.
+
+        Raises:
+            JournalCorrupt, SegmentError: a segment, the last apart, is not what was written.
+        """
+        for _, record in self._records(0):
+            if record.type is RecordType.ANCHOR:
+                yield decode_anchor(record.payload)
+
+    def receipts(self, first: int = 0) -> Iterator[Receipts]:
+        """The receipts of the slots from number ``first`` on.
+
+        Raises:
+            JournalCorrupt, SegmentError: a segment, the last apart, is not what was written.
+        """
+        for _, record in self._records(self._segment_of(first)):
+            if (
+                record.type is RecordType.RECEIPTS
+                and (found := decode_receipts(record.payload)).slot >= first
+            ):
+                yield found
+
+    # ---- Closing
 
     def close(self) -> None:
-        """Close the file and let others open it. Nothing is synced."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the files and let others open them. Nothing is synced."""
+        with self._swap:
+            files = [*self._retired, *([self._last.file] if self._last is not None else [])]
+            self._last, self._retired = None, []
+            for file in files:
+                file.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

@@ -11,7 +11,7 @@ from tiny_keccak import keccak256
 from .files import replace_durably, sync_directory
 
 _MAGIC = b"HAWSESNP"
-_VERSION = 1
+_VERSION = 2
 #: Magic, version, slot, chain.
 _HEADER = struct.Struct(">8sIQ32s")
 _NAME = re.compile(r"snapshot-(\d{20})")

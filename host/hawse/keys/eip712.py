@@ -1,4 +1,4 @@
-"""EIP-712 digests of user commands, for whole arrays at once."""
+"""EIP-712 digests of signed messages, for whole arrays at once."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,56 +9,18 @@ from tiny_keccak import keccak256
 
 from hawse.wire.dtypes import Array
 
-from .messages import USER_COMMAND, Request
+from .members import MEMBERS, TYPES
+from .messages import BODIES, MESSAGE, NO_INSTRUMENT, ROW_BYTES, MarginMode, MessageKind, Split, split
 
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-
-#: Solidity type and name of each signed field.
-_FIELDS = {
-    "account": "uint32 account",
-    "order_id": "uint64 orderId",
-    "instrument": "uint16 instrument",
-    "side": "uint8 side",
-    "time_in_force": "uint8 timeInForce",
-    "self_trade": "uint8 selfTrade",
-    "price": "int32 price",
-    "quantity": "uint32 quantity",
-    "amount": "uint64 amount",
-    "nonce": "uint64 nonce",
-    "expiry": "uint64 expiry",
-}
-
-#: Fields of a row that each request signs, in the order of its EIP-712 type. All others must be zero.
-MEMBERS = {
-    Request.NEW: (
-        "account",
-        "order_id",
-        "instrument",
-        "side",
-        "time_in_force",
-        "self_trade",
-        "price",
-        "quantity",
-        "nonce",
-        "expiry",
-    ),
-    Request.CANCEL: ("account", "order_id", "nonce", "expiry"),
-    Request.REPLACE: ("account", "order_id", "price", "quantity", "nonce", "expiry"),
-    Request.REDUCE: ("account", "order_id", "quantity", "nonce", "expiry"),
-    Request.WITHDRAW: ("account", "amount", "nonce", "expiry"),
-}
-
-#: EIP-712 type string of each request.
-TYPES = {
-    request: f"{request.name.capitalize()}({','.join(_FIELDS[m] for m in members)})"
-    for request, members in MEMBERS.items()
-}
-_TYPE_HASHES = {request: bytes(keccak256(text.encode())) for request, text in TYPES.items()}
+_TYPE_HASHES = {kind: bytes(keccak256(text.encode())) for kind, text in TYPES.items()}
+#: What stands for the struct of a message that is none.
+NO_STRUCT = bytes(32)
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What a signature is good for: name "Hawse", version "1", one chain and one settlement contract.
+    """What a signature is good for: name "Hawse", version "2", one chain and one settlement contract.
 
     Raises:
         ValueError: ``chain_id`` is not a uint256, or ``contract`` is not 20 bytes.
@@ -76,7 +38,7 @@ class Domain:
     @cached_property
     def separator(self) -> bytes:
         """The domain separator, 32 bytes."""
-        words = [keccak256(text.encode()) for text in (_DOMAIN_TYPE, "Hawse", "1")]
+        words = [keccak256(text.encode()) for text in (_DOMAIN_TYPE, "Hawse", "2")]
         words += [self.chain_id.to_bytes(32, "big"), self.contract.rjust(32, b"\0")]
         return bytes(keccak256(b"".join(words)))
 
@@ -85,74 +47,181 @@ class Domain:
         return bytes(keccak256(b"\x19\x01" + self.separator + struct_hash))
 
 
-def _must_be_zero() -> NDArray[np.uint8]:
-    """For every value of ``request`` a mask of the row's bits that a canonical row leaves zero."""
-    masks = np.full((256, USER_COMMAND.itemsize), 0xFF, np.uint8)
-    rows = masks.view(USER_COMMAND)[:, 0]
-    for request, members in MEMBERS.items():
-        for name in ("request", "signature", *members):
-            rows[name][request] = 0
-    return masks
+def _must_be_zero() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """For every kind a mask of the bits that a canonical first row, and second row, leaves zero.
+
+    Both are (256, 16): a row as 64-bit words is tested four times as fast as one of bytes.
+    """
+    heads = np.full((256, ROW_BYTES), 0xFF, np.uint8)
+    bodies = heads.copy()
+    for kind, members in MEMBERS.items():
+        for name in ("kind", "signature", *(m.column for m in members if not m.body)):
+            heads.view(MESSAGE)[name][kind] = 0
+        for name in {m.column for m in members if m.body}:
+            bodies.view(BODIES[kind])[name][kind] = np.zeros((), BODIES[kind][name])
+    return heads.view(np.uint64), bodies.view(np.uint64)
 
 
-_MUST_BE_ZERO = _must_be_zero()
+def _modes() -> NDArray[np.bool_]:
+    """For every kind which values of ``mode`` are defined."""
+    out = np.zeros((256, 256), np.bool_)
+    out[:, 0] = True
+    out[MessageKind.ORDER, [0, 1, 2, 4, 5, 6]] = True
+    out[MessageKind.MARGIN_MODE, list(MarginMode)] = True
+    return out
+
+
+_ZERO_HEAD, _ZERO_BODY = _must_be_zero()
+_MODES = _modes()
 _KNOWN = np.array([value in MEMBERS for value in range(256)])
 
 
-def canonical(commands: Array) -> NDArray[np.bool_]:
-    """Which rows are the one encoding of what they mean: a known request, its unused fields zero.
+def _gather(rows: Array, indices: NDArray[np.intp]) -> Array:
+    """Contiguous rows of ascending ``indices``; no copy if that is all of them."""
+    return np.ascontiguousarray(rows if len(indices) == len(rows) else rows[indices])
+
+
+def _stray(rows: Array, zero: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    return np.asarray((rows.view(np.uint64).reshape(len(rows), ROW_BYTES // 8) & zero).any(axis=1))
+
+
+def _good_bodies(kinds: NDArray[np.uint8], bodies: Array) -> NDArray[np.bool_]:
+    good = ~_stray(bodies, _ZERO_BODY[kinds])
+    many = np.flatnonzero(kinds == MessageKind.MULTI_LEG)
+    legs = bodies[many].view(BODIES[MessageKind.MULTI_LEG])["legs"]
+    unused = legs["instrument"] == NO_INSTRUMENT
+    empty = unused & (legs["ratio"] == 0) & (legs["price"] == 0)
+    good[many] &= (np.logical_or.accumulate(unused, axis=1) == empty).all(axis=1)
+    return np.asarray(good)
+
+
+def _canonical(rows: Array, at: Split) -> NDArray[np.bool_]:
+    heads = _gather(rows, at.starts)
+    kinds = heads["kind"]
+    good = _KNOWN[kinds] & ~_stray(heads, _ZERO_HEAD[kinds])
+    good &= (heads["side"] <= 1) & (heads["time_in_force"] <= 3) & _MODES[kinds, heads["mode"]]
+    good &= (kinds != MessageKind.CANCEL_ALL) | (heads["amount"] <= heads["nonce"])
+    wide = np.flatnonzero(at.bodies >= 0)
+    if len(wide):
+        good[wide] &= _good_bodies(kinds[wide], _gather(rows, at.bodies[wide]))
+    return np.asarray(good)
+
+
+def canonical(rows: Array) -> NDArray[np.bool_]:
+    """Which messages are the one encoding of what they mean.
+
+    That is: a known kind, fields that it does not have zero, side, time in force and modes defined, unused
+    legs last and empty, a nonce floor not above the nonce.
 
     Args:
-        commands: n rows of :data:`~hawse.keys.messages.USER_COMMAND`.
+        rows: of m messages (see :func:`~hawse.keys.messages.split`).
 
     Returns:
-        n booleans.
+        m booleans.
+
+    Raises:
+        ValueError: half of the last message is missing.
     """
-    rows = np.ascontiguousarray(commands)
-    raw = rows.view(np.uint8).reshape(len(rows), USER_COMMAND.itemsize)
-    stray = raw & _MUST_BE_ZERO[rows["request"]]
-    return np.asarray(_KNOWN[rows["request"]] & ~stray.any(axis=1))
+    return _canonical(rows, split(rows))
 
 
-def _structs(commands: Array, request: Request) -> bytes:
-    """Type hash and members of each row, as EIP-712 encodes them: one 32-byte word each, big-endian."""
-    members = MEMBERS[request]
-    words = np.zeros((len(commands), 1 + len(members), 32), np.uint8)
-    words[:, 0] = np.frombuffer(_TYPE_HASHES[request], np.uint8)
-    for at, name in enumerate(members, 1):
-        values = commands[name]
+def _structs(heads: Array, bodies: Array, kind: MessageKind) -> bytes:
+    """Type hash and members of each message, as EIP-712 encodes them: one 32-byte word each, big-endian."""
+    members = MEMBERS[kind]
+    words = np.zeros((len(heads), 1 + len(members), 32), np.uint8)
+    words[:, 0] = np.frombuffer(_TYPE_HASHES[kind], np.uint8)
+    for at, member in enumerate(members, 1):
+        values = member.values(heads, bodies)
+        if values.ndim == 2:  # an address
+            words[:, at, 12:] = values
+            continue
         size = values.dtype.itemsize
-        big_endian = values.astype(values.dtype.newbyteorder(">"))
-        words[:, at, 32 - size :] = big_endian.view(np.uint8).reshape(-1, size)
+        words[:, at, 32 - size :] = values.byteswap().view(np.uint8).reshape(-1, size)
         if values.dtype.kind == "i":
             words[values < 0, at, : 32 - size] = 0xFF
     return words.tobytes()
 
 
-def digests(commands: Array, domain: Domain) -> list[bytes]:
-    """EIP-712 digest of each command.
+def _struct_hashes(rows: Array, at: Split, chosen: NDArray[np.intp]) -> list[bytes]:
+    """Of the messages ``chosen``, all of them canonical."""
+    heads = _gather(rows, at.starts[chosen])
+    kinds = heads["kind"]
+    out = [NO_STRUCT] * len(chosen)
+    for kind, members in MEMBERS.items():
+        mine = np.flatnonzero(kinds == kind)
+        if not len(mine):
+            continue
+        bodies = rows[:0]
+        if kind in BODIES:
+            bodies = _gather(rows, at.bodies[chosen[mine]]).view(BODIES[kind])
+        structs = _structs(heads[mine], bodies, kind)
+        size = 32 * (1 + len(members))
+        hashes = [keccak256(structs[start : start + size]) for start in range(0, len(structs), size)]
+        if len(mine) == len(chosen):
+            return hashes
+        for place, value in zip(mine.tolist(), hashes, strict=True):
+            out[place] = value
+    return out
+
+
+def struct_hashes(rows: Array) -> list[bytes]:
+    """EIP-712 hashStruct of each message.
 
     Args:
-        commands: n rows of :data:`~hawse.keys.messages.USER_COMMAND`; signatures and unused fields are not
-            looked at.
+        rows: of m messages; signatures are not looked at.
+
+    Returns:
+        m times 32 bytes; zeros for a message that is not canonical, which is the encoding of no struct.
+
+    Raises:
+        ValueError: half of the last message is missing.
+    """
+    at = split(rows)
+    good = np.flatnonzero(_canonical(rows, at))
+    found = _struct_hashes(rows, at, good)
+    if len(good) == len(at.starts):
+        return found
+    out = [NO_STRUCT] * len(at.starts)
+    for place, value in zip(good.tolist(), found, strict=True):
+        out[place] = value
+    return out
+
+
+def good_digests(rows: Array, domain: Domain) -> tuple[Split, NDArray[np.intp], list[bytes]]:
+    """Where the messages are, which of them are canonical, and the digest of each of these.
+
+    Raises:
+        ValueError: half of the last message is missing.
+    """
+    at = split(rows)
+    good = np.flatnonzero(_canonical(rows, at))
+    prefix = b"\x19\x01" + domain.separator
+    return at, good, [keccak256(prefix + struct) for struct in _struct_hashes(rows, at, good)]
+
+
+def bad_message(rows: Array, at: Split, good: NDArray[np.intp]) -> str:
+    """What is wrong with the first message that is not among ``good``."""
+    row = int(np.delete(at.starts, good)[0])
+    kind = int(rows["kind"][row])
+    if not _KNOWN[kind]:
+        return f"kind: {kind} in row {row} is not within 1..{max(MessageKind)}"
+    return f"rows: the {MessageKind(kind).name} of row {row} is not canonical"
+
+
+def digests(rows: Array, domain: Domain) -> list[bytes]:
+    """EIP-712 digest of each message.
+
+    Args:
+        rows: of m messages; signatures are not looked at.
         domain: of the venue.
 
     Returns:
-        n digests of 32 bytes.
+        m digests of 32 bytes.
 
     Raises:
-        ValueError: a row's request is not one of :class:`~hawse.keys.messages.Request`.
+        ValueError: a message is not canonical, or half of the last is missing.
     """
-    unknown = np.flatnonzero(~_KNOWN[commands["request"]])
-    if len(unknown):
-        value = commands["request"][unknown[0]]
-        raise ValueError(f"request: {value} in row {unknown[0]} is not one of {[int(r) for r in Request]}")
-    out = [b""] * len(commands)
-    prefix = b"\x19\x01" + domain.separator
-    for request, members in MEMBERS.items():
-        rows = np.flatnonzero(commands["request"] == request)
-        structs = _structs(commands[rows], request)
-        size = 32 * (1 + len(members))
-        for at, row in enumerate(rows.tolist()):
-            out[row] = keccak256(prefix + keccak256(structs[at * size : (at + 1) * size]))
+    at, good, out = good_digests(rows, domain)
+    if len(good) != len(at.starts):
+        raise ValueError(bad_message(rows, at, good))
     return out

@@ -1,4 +1,4 @@
-"""Signatures of user commands: secp256k1, recoverable, low-s."""
+"""Signatures of messages: secp256k1, recoverable, low s, compact as EIP-2098 has them."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +12,9 @@ from tiny_keccak import keccak256
 
 from hawse.wire.dtypes import Array
 
-from .eip712 import Domain, canonical, digests
+from .eip712 import Domain, bad_message, good_digests
 
+SIGNATURE_BYTES = 64
 _HALF_ORDER = (GROUP_ORDER_INT // 2).to_bytes(32, "big")
 #: Below this many signatures a thread costs more than it saves.
 _CHUNK = 16
@@ -24,12 +25,9 @@ def address(key: PublicKey) -> bytes:
     return bytes(keccak256(key.format(compressed=False)[1:])[12:])
 
 
-def recover(digest: bytes, signature: bytes) -> bytes | None:
-    """Address whose key made ``signature`` (r ‖ s ‖ v, v 0 or 1, 65 bytes), or None if it is not one.
-
-    A high s is not a signature here, so that nobody can turn one signature into another.
-    """
-    if len(signature) != 65 or signature[64] > 1 or signature[32:64] > _HALF_ORDER:
+def _recover(digest: bytes, signature: bytes) -> bytes | None:
+    """As :func:`recover_digest`, of r ‖ s ‖ parity."""
+    if signature[32:64] > _HALF_ORDER:
         return None
     try:
         return address(PublicKey.from_signature_and_message(signature, digest, None))
@@ -37,88 +35,140 @@ def recover(digest: bytes, signature: bytes) -> bytes | None:
         return None
 
 
+def recover_digest(digest: bytes, signature: bytes) -> bytes | None:
+    """Address whose key made ``signature`` (64 bytes, EIP-2098), or None if it is not one.
+
+    A high s is not a signature here, so that nobody can turn one signature into another.
+    """
+    if len(signature) != SIGNATURE_BYTES:
+        return None
+    parity, high = divmod(signature[32], 0x80)
+    return _recover(digest, signature[:32] + bytes([high]) + signature[33:] + bytes([parity]))
+
+
+def _compact(signature: bytes) -> bytes:
+    """EIP-2098 of r ‖ s ‖ parity."""
+    return signature[:32] + bytes([signature[32] | signature[64] << 7]) + signature[33:64]
+
+
+def sign_digest(digest: bytes, private_key: bytes) -> bytes:
+    """Signature of a digest, 64 bytes, deterministic (RFC 6979).
+
+    Raises:
+        ValueError: the digest is not 32 bytes, or the key is not one.
+    """
+    if len(private_key) != 32:
+        raise ValueError(f"private_key: {len(private_key)} bytes, not 32")
+    return _compact(PrivateKey(private_key).sign_recoverable(digest, None))
+
+
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "signatures")
 
 
-def _owners(owners: NDArray[np.uint8] | Iterable[bytes]) -> list[bytes]:
-    if not isinstance(owners, np.ndarray):
-        return [bytes(owner) for owner in owners]
-    if owners.dtype != np.uint8 or owners.ndim != 2 or owners.shape[1] != 20:
-        raise ValueError(f"owners: {owners.dtype} of shape {owners.shape}, not uint8 of shape (n, 20)")
-    raw = owners.tobytes()
-    return [raw[at : at + 20] for at in range(0, len(raw), 20)]
+def recover(rows: Array, domain: Domain, workers: int = 2) -> list[bytes | None]:
+    """Who signed each message.
 
-
-def verify(
-    commands: Array, owners: NDArray[np.uint8] | Iterable[bytes], domain: Domain, workers: int = 2
-) -> NDArray[np.bool_]:
-    """Which commands are signed by their owners.
-
-    A row counts only if it is canonical (see :func:`hawse.keys.eip712.canonical`), its s is low, its v is 0
-    or 1 and the key recovered from it has the owner's address. Nothing that a row holds raises.
+    Nothing that a row holds raises, half a message apart.
 
     Args:
-        commands: n rows of :data:`~hawse.keys.messages.USER_COMMAND`.
-        owners: address of the owner of each row's account: (n, 20) uint8, or n times 20 bytes. An owner of
-            any other length (b"" for an unknown account) matches no signature.
+        rows: of m messages (see :func:`~hawse.keys.messages.split`).
         domain: of the venue.
         workers: threads; libsecp256k1 runs without the interpreter's lock.
 
     Returns:
-        n booleans.
+        m addresses of 20 bytes; None where the message is not canonical (see
+        :func:`~hawse.keys.eip712.canonical`), its s is high, or no key fits the signature.
 
     Raises:
-        ValueError: not n owners, or an array of another shape.
+        ValueError: half of the last message is missing.
     """
-    expected = _owners(owners)
-    if len(expected) != len(commands):
-        raise ValueError(f"owners: {len(expected)} for {len(commands)} commands")
-    out = np.zeros(len(commands), np.bool_)
-    rows = np.flatnonzero(canonical(commands))
-    chosen = commands[rows]
-    hashes, raw = digests(chosen, domain), chosen["signature"].tobytes()
+    at, good, hashes = good_digests(rows, domain)
+    out: list[bytes | None] = [None] * len(at.starts)
+    signatures = np.zeros((len(good), SIGNATURE_BYTES + 1), np.uint8)
+    signatures[:, :-1] = rows["signature"][at.starts[good]]
+    signatures[:, -1] = signatures[:, 32] >> 7
+    signatures[:, 32] &= 0x7F
+    raw, size = signatures.tobytes(), SIGNATURE_BYTES + 1
 
-    def check(first: int, last: int) -> list[bool]:
+    def check(first: int, last: int) -> list[bytes | None]:
         return [
-            recover(hashes[i], raw[65 * i : 65 * (i + 1)]) == expected[row]
-            for i, row in enumerate(rows[first:last].tolist(), first)
+            _recover(digest, raw[size * i : size * (i + 1)])
+            for i, digest in enumerate(hashes[first:last], first)
         ]
 
     # Several chunks a thread: one that is held up delays the others less.
-    chunk = max(_CHUNK, -(-len(rows) // (4 * workers)))
-    if workers == 1 or len(rows) <= chunk:
-        out[rows] = check(0, len(rows))
+    chunk = max(_CHUNK, -(-len(good) // (4 * workers)))
+    if workers == 1 or len(good) <= chunk:
+        found = check(0, len(good))
     else:
-        starts = range(0, len(rows), chunk)
+        starts = range(0, len(good), chunk)
         parts = _pool(workers).map(check, starts, [first + chunk for first in starts])
-        out[rows] = [good for part in parts for good in part]
+        found = [signer for part in parts for signer in part]
+    for place, signer in zip(good.tolist(), found, strict=True):
+        out[place] = signer
     return out
 
 
-def sign(commands: Array, domain: Domain, private_keys: Sequence[bytes]) -> None:
-    """Fill in the signature of each command, deterministically (RFC 6979).
+def _expected(signers: NDArray[np.uint8] | Iterable[bytes]) -> list[bytes]:
+    if not isinstance(signers, np.ndarray):
+        return [bytes(signer) for signer in signers]
+    if signers.dtype != np.uint8 or signers.ndim != 2 or signers.shape[1] != 20:
+        raise ValueError(f"signers: {signers.dtype} of shape {signers.shape}, not uint8 of shape (m, 20)")
+    raw = signers.tobytes()
+    return [raw[at : at + 20] for at in range(0, len(raw), 20)]
+
+
+def verify(
+    rows: Array, signers: NDArray[np.uint8] | Iterable[bytes], domain: Domain, workers: int = 2
+) -> NDArray[np.bool_]:
+    """Which messages are signed by whom they should be.
 
     Args:
-        commands: n rows of :data:`~hawse.keys.messages.USER_COMMAND`, changed in place.
+        rows: of m messages (see :func:`~hawse.keys.messages.split`).
+        signers: address that each should be signed by: (m, 20) uint8, or m times 20 bytes. A signer of any
+            other length (b"" for an unknown account) matches no signature.
         domain: of the venue.
-        private_keys: n times 32 bytes; the same object may stand in many places.
+        workers: threads.
+
+    Returns:
+        m booleans: whether :func:`recover` gives that address.
 
     Raises:
-        ValueError: not n keys, a key that is not one, or a row that is not canonical.
+        ValueError: not m signers, an array of another shape, or half of the last message is missing.
     """
-    if len(private_keys) != len(commands):
-        raise ValueError(f"private_keys: {len(private_keys)} for {len(commands)} commands")
+    expected = _expected(signers)
+    found = recover(rows, domain, workers)
+    if len(expected) != len(found):
+        raise ValueError(f"signers: {len(expected)} for {len(found)} messages")
+    pairs = zip(found, expected, strict=True)
+    return np.fromiter((signer == wanted for signer, wanted in pairs), np.bool_, len(found))
+
+
+def sign(rows: Array, domain: Domain, private_keys: Sequence[bytes]) -> None:
+    """Fill in the signature of each message, deterministically (RFC 6979).
+
+    Args:
+        rows: of m messages (see :func:`~hawse.keys.messages.split`), changed in place.
+        domain: of the venue.
+        private_keys: m times 32 bytes; the same object may stand in many places.
+
+    Raises:
+        ValueError: not m keys, a key that is not one, a message that is not canonical, or half of the last
+            is missing.
+    """
+    at, good, hashes = good_digests(rows, domain)
+    if len(private_keys) != len(at.starts):
+        raise ValueError(f"private_keys: {len(private_keys)} for {len(at.starts)} messages")
     for secret in set(private_keys):
         if len(secret) != 32:
             raise ValueError(f"private_keys: one has {len(secret)} bytes, not 32")
-    stray = np.flatnonzero(~canonical(commands))
-    if len(stray):
-        raise ValueError(f"commands: row {stray[0]} has an unknown request, or an unused field that is not 0")
+    if len(good) != len(at.starts):
+        raise ValueError(bad_message(rows, at, good))
     keys = {secret: PrivateKey(secret) for secret in set(private_keys)}
     signatures = [
-        keys[secret].sign_recoverable(digest, None)
-        for digest, secret in zip(digests(commands, domain), private_keys, strict=True)
+        _compact(keys[secret].sign_recoverable(digest, None))
+        for digest, secret in zip(hashes, private_keys, strict=True)
     ]
-    commands["signature"] = np.frombuffer(b"".join(signatures), np.uint8).reshape(-1, 65)
+    rows["signature"][at.starts] = np.frombuffer(b"".join(signatures), np.uint8).reshape(-1, SIGNATURE_BYTES)

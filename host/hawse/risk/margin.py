@@ -6,7 +6,7 @@ to a whole quantum. Money that leaves int64 raises :class:`MoneyOverflow`.
 
 from collections.abc import Iterable
 
-from hawse.state.config import PPM, Instrument
+from hawse.instruments import PPM, Instrument
 from hawse.wire import Side
 
 MONEY_MAX = 2**63 - 1
@@ -14,7 +14,15 @@ MONEY_MIN = -(2**63)
 
 
 class MoneyOverflow(OverflowError):
-    """An amount of quanta does not fit into int64."""
+    """An amount that does not fit into int64.
+
+    Attributes:
+        value: the amount.
+    """
+
+    def __init__(self, what: str, value: int, unit: str = "quanta") -> None:
+        super().__init__(f"{what}: {value} {unit} do not fit into int64")
+        self.value = value
 
 
 def money(value: int, what: str) -> int:
@@ -25,7 +33,7 @@ def money(value: int, what: str) -> int:
     """
     if MONEY_MIN <= value <= MONEY_MAX:
         return value
-    raise MoneyOverflow(f"{what}: {value} quanta do not fit into int64")
+    raise MoneyOverflow(what, value)
 
 
 def notional(instrument: Instrument, price: int, quantity: int) -> int:

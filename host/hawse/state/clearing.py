@@ -65,26 +65,19 @@ def _command(ledger: Ledger, sent: Sent, rows: Sequence[_Row]) -> None:
     order, opcode = sent.order, sent.opcode
     _, kind, reason, instrument, handle, _, price, quantity, order_id, _ = rows[0]
     kind &= 15
-    if order_id != sent.order_id or instrument != sent.instrument:
-        raise ClearingError(f"report of order {order_id} of instrument {instrument}, not {sent.order_id}")
-    arrives = kind != Kind.REJECTED and opcode in (Opcode.NEW, Opcode.REPLACE)
-    if len(rows) > 1 and not arrives:
+    if order_id != order.handle or instrument != order.instrument:
+        raise ClearingError(f"report of handle {order_id} of instrument {instrument}, not {order.handle}")
+    if len(rows) > 1 and (kind == Kind.REJECTED or opcode not in (Opcode.NEW, Opcode.REPLACE)):
         raise ClearingError(f"{len(rows)} reports, not one")
     if kind == Kind.REJECTED:
-        if order is not None and opcode == Opcode.NEW:
-            ledger.end(order)
-        elif order is not None and order.resting and reason == Reason.NOT_RESTING:
-            raise ClearingError(f"order {order_id} is rejected as not resting, but rests")
+        _rejected(ledger, sent, reason)
         return
-    if order is None:
-        raise ClearingError(f"order {order_id} is unknown, but not rejected")
     if handle != order.handle:
-        raise ClearingError(f"handle {handle} of order {order_id}, not {order.handle}")
+        raise ClearingError(f"handle {handle}, not {order.handle}")
     if opcode != Opcode.NEW and not order.resting:
         raise ClearingError(f"order {order_id} does not rest, but is not rejected")
-
     if opcode == Opcode.CANCEL:
-        if kind != Kind.CANCELLED or reason != Reason.USER or quantity != order.remaining:
+        if kind != Kind.CANCELLED or reason != Reason.COMMAND or quantity != order.remaining:
             raise ClearingError(f"{rows[0]} does not cancel {order.remaining} lots")
         ledger.end(order)
         return
@@ -101,76 +94,114 @@ def _command(ledger: Ledger, sent: Sent, rows: Sequence[_Row]) -> None:
         ledger.unrest(order)
         order.price, order.remaining, order.reserved = price, quantity, sent.reserved
         order.queue, order.time_in_force = sent.seq, TimeInForce.GTC
-    _arrival(ledger, order, rows)
+    _arrival(ledger, sent, rows)
 
 
-def _arrival(ledger: Ledger, taker: Order, rows: Sequence[_Row]) -> None:
+def _rejected(ledger: Ledger, sent: Sent, reason: int) -> None:
+    order = sent.order
+    sent.reason, sent.have, sent.need = reason, *_numbers(ledger, sent, reason)
+    if sent.opcode == Opcode.NEW:
+        ledger.end(order)
+    elif order.resting and reason == Reason.NOT_RESTING:
+        raise ClearingError(f"order {order.handle} is rejected as not resting, but rests")
+
+
+def _numbers(ledger: Ledger, sent: Sent, reason: int) -> tuple[int, int]:
+    """What the command had, and what it should have had, when the engine rejected it."""
+    if reason == Reason.PRICE:
+        terms = ledger.markets[sent.order.instrument].terms
+        return sent.price, max(terms.base, min(sent.price, terms.base + terms.count - 1))
+    if reason == Reason.QUANTITY:
+        return sent.quantity, sent.order.remaining - 1 if sent.opcode == Opcode.REDUCE else 1
+    return 0, 1
+
+
+def _arrival(ledger: Ledger, sent: Sent, rows: Sequence[_Row]) -> None:
     """What an arriving order did: trades, self-trade prevention, and its own end or rest."""
-    instrument = ledger.instruments[taker.instrument]
+    taker = sent.order
     done = False
     for row in rows[1:]:
-        _, kind, reason, number, handle, maker_handle, price, quantity, order_id, maker_id = row
+        kind, number, order_id = row[1] & 15, row[3], row[8]
         if done or number != taker.instrument:
             raise ClearingError(f"{row} behind the end of its order, or of another instrument")
-        if kind & 15 == Kind.TRADE:
-            maker = ledger.orders.get(maker_id)
-            if maker is None or not maker.resting or maker.handle != maker_handle:
-                raise ClearingError(f"trade with order {maker_id}, which does not rest at {maker_handle}")
-            if order_id != taker.id or handle != taker.handle:
-                raise ClearingError(f"trade of order {order_id}, not {taker.id}")
-            if not 0 < quantity <= min(taker.remaining, maker.remaining):
-                raise ClearingError(
-                    f"trade of {quantity} lots, when {taker.remaining} and {maker.remaining} remain"
-                )
-            if (
-                price != maker.price
-                or (price > taker.price if taker.side == Side.BUY else price < taker.price)
-                or maker.side == taker.side
-                or maker.instrument != number
-                or maker.account is taker.account
-                or taker.time_in_force == TimeInForce.POST_ONLY
-                or kind >> 4 != taker.side | (quantity == maker.remaining) << 1
-            ):
-                raise ClearingError(f"{row} is no trade of orders {taker.id} and {maker_id}")
-            bought = quantity if taker.side == Side.BUY else -quantity
-            ledger.fill(taker.account, instrument, bought, price, instrument.taker_fee_ppm)
-            ledger.fill(maker.account, instrument, -bought, price, instrument.maker_fee_ppm)
-            ledger.shrink(taker, taker.remaining - quantity)
-            if quantity == maker.remaining:
-                ledger.end(maker)
-            else:
-                ledger.shrink(maker, maker.remaining - quantity)
-        elif kind & 15 != Kind.CANCELLED:
+        if kind == Kind.TRADE:
+            _trade(ledger, sent, row)
+        elif kind != Kind.CANCELLED:
             raise ClearingError(f"{row} is neither a trade nor a cancellation")
-        elif order_id == taker.id:
-            if (
-                reason not in _ENDS[taker.time_in_force]
-                or (reason in (Reason.FOK, Reason.POST_ONLY) and len(rows) != 2)
-                or (reason == Reason.SELF and taker.self_trade == SelfTrade.CANCEL_OLDEST)
-                or handle != taker.handle
-                or quantity != taker.remaining
-                or not quantity
-            ):
-                raise ClearingError(f"{row} does not end order {taker.id}")
+        elif order_id == taker.handle:
+            _cancelled(sent, row, len(rows) == 2)
             done = True
         else:
-            maker = ledger.orders.get(order_id)
-            if (
-                maker is None
-                or not maker.resting
-                or reason != Reason.SELF
-                or taker.self_trade == SelfTrade.CANCEL_NEWEST
-                or maker.account is not taker.account
-                or maker.side == taker.side
-                or maker.instrument != number
-                or maker.handle != handle
-                or maker.remaining != quantity
-            ):
-                raise ClearingError(f"{row} does not keep {taker.id} from a trade with itself")
-            ledger.end(maker)
+            _maker_cancelled(ledger, taker, row)
     if done or not taker.remaining:
         ledger.end(taker)
     elif taker.time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
-        raise ClearingError(f"{taker.remaining} lots of order {taker.id} remain, but may not rest")
+        raise ClearingError(f"{taker.remaining} lots of order {taker.handle} remain, but may not rest")
     else:
         ledger.rest(taker)
+
+
+def _trade(ledger: Ledger, sent: Sent, row: _Row) -> None:
+    _, kind, _, number, handle, maker_handle, price, quantity, order_id, maker_id = row
+    taker, maker = sent.order, ledger.orders.get(maker_id)
+    if maker is None or not maker.resting or maker.handle != maker_handle:
+        raise ClearingError(f"trade with order {maker_id}, which does not rest at {maker_handle}")
+    if order_id != taker.handle or handle != taker.handle:
+        raise ClearingError(f"trade of order {order_id}, not {taker.handle}")
+    if not 0 < quantity <= min(taker.remaining, maker.remaining):
+        raise ClearingError(f"trade of {quantity} lots, when {taker.remaining} and {maker.remaining} remain")
+    if (
+        price != maker.price
+        or (price > taker.price if taker.side == Side.BUY else price < taker.price)
+        or maker.side == taker.side
+        or maker.instrument != number
+        or maker.account is taker.account
+        or taker.time_in_force == TimeInForce.POST_ONLY
+        or kind >> 4 != taker.side | (quantity == maker.remaining) << 1
+    ):
+        raise ClearingError(f"{row} is no trade of orders {taker.handle} and {maker_id}")
+    market = ledger.markets[number]
+    bought = quantity if taker.side == Side.BUY else -quantity
+    sent.fee += ledger.fill(taker.account, market, bought, price, market.terms.taker_fee_ppm)
+    ledger.fill(maker.account, market, -bought, price, market.terms.maker_fee_ppm)
+    sent.filled += quantity
+    sent.value += bought * price
+    ledger.shrink(taker, taker.remaining - quantity)
+    if quantity == maker.remaining:
+        ledger.end(maker)
+    else:
+        ledger.shrink(maker, maker.remaining - quantity)
+
+
+def _cancelled(sent: Sent, row: _Row, alone: bool) -> None:
+    """What remains of an arriving order is cancelled; ``alone``: it did nothing before."""
+    _, _, reason, _, handle, _, _, quantity, _, _ = row
+    taker = sent.order
+    if (
+        reason not in _ENDS[taker.time_in_force]
+        or (reason in (Reason.FOK, Reason.POST_ONLY) and not alone)
+        or (reason == Reason.SELF and taker.self_trade == SelfTrade.CANCEL_OLDEST)
+        or handle != taker.handle
+        or quantity != taker.remaining
+        or not quantity
+    ):
+        raise ClearingError(f"{row} does not end order {taker.handle}")
+    sent.reason, sent.have, sent.need = reason, sent.filled, sent.quantity
+
+
+def _maker_cancelled(ledger: Ledger, taker: Order, row: _Row) -> None:
+    _, _, reason, number, handle, _, _, quantity, order_id, _ = row
+    maker = ledger.orders.get(order_id)
+    if (
+        maker is None
+        or not maker.resting
+        or reason != Reason.SELF
+        or taker.self_trade == SelfTrade.CANCEL_NEWEST
+        or maker.account is not taker.account
+        or maker.side == taker.side
+        or maker.instrument != number
+        or maker.handle != handle
+        or maker.remaining != quantity
+    ):
+        raise ClearingError(f"{row} does not keep {taker.handle} from a trade with itself")
+    ledger.end(maker)

@@ -7,68 +7,41 @@ from typing import Self
 
 from tiny_keccak import keccak256
 
+from hawse.instruments import PPM, Instrument
 from hawse.keys.eip712 import Domain
 from hawse.wire import Geometry
 
-#: Parts per million in one.
-PPM = 1_000_000
-VERSION = 1
+VERSION = 2
 RULES_TAG = b"\x61"
+#: Version and geometry.
+_HEAD = struct.Struct(">BHIIB")
+#: Chain id, contract, token, operator, insurance_ppm, number of instruments.
+_VENUE = struct.Struct(">32s20s20s20sIH")
+#: All of an instrument but its number and name.
+_TERMS = struct.Struct(">IIIIIIIii")
+_TERM_NAMES = (
+    "numerator",
+    "denominator",
+    "initial_margin_ppm",
+    "maker_fee_ppm",
+    "taker_fee_ppm",
+    "first",
+    "count",
+    "base",
+    "first_mark",
+)
 
 
-@dataclass(frozen=True)
-class Instrument:
-    """A linear perpetual, margined and settled in quanta.
-
-    Attributes:
-        number: order book of the engine.
-        name: for people, at most 255 bytes of UTF-8.
-        numerator, denominator: quanta that one tick·lot is worth. For a tick of 1 USD, a lot of 1e-8 BTC and
-            quanta of 1e-6 USD: 1/100.
-        initial_margin_ppm: of the notional, 1 to 1,000,000.
-        maker_fee_ppm, taker_fee_ppm: of the notional, 0 to 1,000,000.
-        base: lowest price of the band, in ticks; the band has ``geometry.levels`` ticks.
-        first_mark: mark price in ticks until the first slot brings one.
-
-    Raises:
-        ValueError: a value out of range, with the field named.
-    """
-
-    number: int
-    name: str
-    numerator: int
-    denominator: int
-    initial_margin_ppm: int
-    maker_fee_ppm: int
-    taker_fee_ppm: int
-    base: int
-    first_mark: int
-
-    def __post_init__(self) -> None:
-        for field, low, high in (
-            ("number", 0, 0xFFFE),
-            ("numerator", 1, 2**32 - 1),
-            ("denominator", 1, 2**32 - 1),
-            ("initial_margin_ppm", 1, PPM),
-            ("maker_fee_ppm", 0, PPM),
-            ("taker_fee_ppm", 0, PPM),
-            ("base", -(2**31), 2**31 - 1),
-            ("first_mark", -(2**31), 2**31 - 1),
-        ):
-            if not low <= getattr(self, field) <= high:
-                raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
-        if len(self.name.encode()) > 255:
-            raise ValueError(f"name: {self.name!r} is longer than 255 bytes")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VenueConfig:
     """What a venue is: its instruments, the size of its engine, and what its signatures are good for.
 
     Attributes:
-        instruments: each below ``geometry.instruments``, in ascending order of their number.
+        instruments: each below ``geometry.instruments``, in ascending order of their number, with windows
+            that share no level.
         geometry: of the engine.
-        chain_id, contract: of the settlement contract, ``contract`` as 20 bytes.
+        operator: address whose signature an operator's input has, 20 bytes.
+        chain_id, contract, token: of the settlement contract and what it holds, the latter two 20 bytes.
         insurance_ppm: part of each slot's fees that goes to insurance.
 
     Raises:
@@ -77,8 +50,10 @@ class VenueConfig:
 
     instruments: tuple[Instrument, ...]
     geometry: Geometry
-    chain_id: int
-    contract: bytes
+    operator: bytes
+    chain_id: int = 0
+    contract: bytes = bytes(20)
+    token: bytes = bytes(20)
     insurance_ppm: int = 0
 
     def __post_init__(self) -> None:
@@ -87,9 +62,24 @@ class VenueConfig:
             raise ValueError(
                 f"instruments: numbers {numbers} are not ascending below {self.geometry.instruments}"
             )
+        self._check_windows()
         if not 0 <= self.insurance_ppm <= PPM:
             raise ValueError(f"insurance_ppm: {self.insurance_ppm} is not within 0..{PPM}")
+        for field in ("operator", "token"):
+            if len(getattr(self, field)) != 20:
+                raise ValueError(f"{field}: {len(getattr(self, field))} bytes, not 20")
         Domain(self.chain_id, self.contract)
+
+    def _check_windows(self) -> None:
+        end, before = 0, 0
+        for i in sorted(self.instruments, key=lambda i: i.first):
+            if i.first < end:
+                raise ValueError(f"first: {i.first} of instrument {i.number} is within that of {before}")
+            end, before = i.first + i.count, i.number
+        if end > self.geometry.pool:
+            raise ValueError(
+                f"count: instrument {before} ends at level {end} of a pool of {self.geometry.pool}"
+            )
 
     @cached_property
     def domain(self) -> Domain:
@@ -98,28 +88,16 @@ class VenueConfig:
 
     def encode(self) -> bytes:
         """Canonical bytes of all of it, big-endian."""
-        g = self.geometry
+        g, chain_id = self.geometry, self.chain_id.to_bytes(32, "big")
+        ours = (chain_id, self.contract, self.token, self.operator)
         out = [
-            struct.pack(">BHIIB", VERSION, g.instruments, g.levels, g.orders, g.account_bits),
-            self.chain_id.to_bytes(32, "big"),
-            self.contract,
-            struct.pack(">IH", self.insurance_ppm, len(self.instruments)),
+            _HEAD.pack(VERSION, g.instruments, g.pool, g.orders, g.tag_bits),
+            _VENUE.pack(*ours, self.insurance_ppm, len(self.instruments)),
         ]
         for i in self.instruments:
             name = i.name.encode()
             out.append(struct.pack(">HB", i.number, len(name)) + name)
-            out.append(
-                struct.pack(
-                    ">IIIIIii",
-                    i.numerator,
-                    i.denominator,
-                    i.initial_margin_ppm,
-                    i.maker_fee_ppm,
-                    i.taker_fee_ppm,
-                    i.base,
-                    i.first_mark,
-                )
-            )
+            out.append(_TERMS.pack(*(getattr(i, term) for term in _TERM_NAMES)))
         return b"".join(out)
 
     @classmethod
@@ -130,29 +108,41 @@ class VenueConfig:
             ValueError: not such bytes.
         """
         try:
-            version, instruments, levels, orders, account_bits = struct.unpack_from(">BHIIB", data)
-            if version != VERSION:
-                raise ValueError(f"version: {version}, not {VERSION}")
-            chain_id, contract = int.from_bytes(data[12:44], "big"), data[44:64]
-            insurance_ppm, count = struct.unpack_from(">IH", data, 64)
-            at, found = 70, []
-            for _ in range(count):
-                number, length = struct.unpack_from(">HB", data, at)
-                name = data[at + 3 : at + 3 + length].decode()
-                found.append(Instrument(number, name, *struct.unpack_from(">IIIIIii", data, at + 3 + length)))
-                at += 3 + length + 28
-            geometry = Geometry(instruments, levels, orders, account_bits)
-            config = cls(tuple(found), geometry, chain_id, contract, insurance_ppm)
+            config = cls._decode(data)
         except struct.error as error:
             raise ValueError(f"configuration: {error}") from error
         if config.encode() != data:
             raise ValueError("configuration: not in canonical form")
         return config
 
-    def rules_hash(self) -> bytes:
-        """keccak256(0x61 ‖ encoding, with chain and contract zero), 32 bytes; the batch header carries it.
+    @classmethod
+    def _decode(cls, data: bytes) -> Self:
+        version, *sizes = _HEAD.unpack_from(data)
+        if version != VERSION:
+            raise ValueError(f"version: {version}, not {VERSION}")
+        chain_id, contract, token, operator, insurance_ppm, count = _VENUE.unpack_from(data, _HEAD.size)
+        at, found = _HEAD.size + _VENUE.size, []
+        for _ in range(count):
+            number, length = struct.unpack_from(">HB", data, at)
+            name, at = data[at + 3 : at + 3 + length].decode(), at + 3 + length
+            terms = dict(zip(_TERM_NAMES, _TERMS.unpack_from(data, at), strict=True))
+            found.append(Instrument(number=number, name=name, **terms))
+            at += _TERMS.size
+        return cls(
+            instruments=tuple(found),
+            geometry=Geometry(*sizes),
+            operator=operator,
+            chain_id=int.from_bytes(chain_id, "big"),
+            contract=contract,
+            token=token,
+            insurance_ppm=insurance_ppm,
+        )
 
-        The contract is deployed with the rules it enforces, so they cannot name it; EIP-712 binds both.
+    def rules_hash(self) -> bytes:
+        """keccak256(0x61 ‖ encoding, with chain, contract and token zero), 32 bytes; the header carries it.
+
+        The contract is deployed with the rules it enforces, so they cannot name it; EIP-712 binds both, and
+        the header's hash of the assets the token.
         """
-        rules = replace(self, chain_id=0, contract=bytes(20))
+        rules = replace(self, chain_id=0, contract=bytes(20), token=bytes(20))
         return bytes(keccak256(RULES_TAG + rules.encode()))

@@ -10,6 +10,17 @@ refuse: public(bool)
 fee: public(uint256)
 reenter: public(address)
 payload: Bytes[1024]
+decimals: public(uint8)
+
+
+@deploy
+def __init__():
+    self.decimals = 6
+
+
+@external
+def measure(decimals: uint8):
+    self.decimals = decimals
 
 
 @external

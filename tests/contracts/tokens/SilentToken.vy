@@ -4,6 +4,7 @@
 """
 
 balanceOf: public(HashMap[address, uint256])
+decimals: public(constant(uint8)) = 6
 
 
 @external

@@ -1,0 +1,61 @@
+"""Terms of an instrument: what margin, state and command line share."""
+
+from dataclasses import dataclass
+
+from hawse.wire.schema import LEAST_WINDOW
+
+#: Parts per million in one.
+PPM = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """A linear perpetual, margined and settled in quanta.
+
+    Attributes:
+        number: order book of the engine.
+        name: for people, at most 255 bytes of UTF-8.
+        numerator, denominator: quanta that one tick·lot is worth. For a tick of 1 USD, a lot of 1e-8 BTC and
+            quanta of 1e-6 USD: 1/100.
+        initial_margin_ppm: of the notional, 1 to 1,000,000.
+        maker_fee_ppm, taker_fee_ppm: of the notional, 0 to 1,000,000.
+        first, count: window of the engine's levels; count a power of two from 64 on, first a multiple of it.
+        base: lowest price of the band, in ticks; the band has ``count`` ticks.
+        first_mark: mark price in ticks until the first slot brings one.
+
+    Raises:
+        ValueError: a value out of range, with the field named.
+    """
+
+    number: int
+    name: str
+    numerator: int
+    denominator: int
+    initial_margin_ppm: int
+    maker_fee_ppm: int
+    taker_fee_ppm: int
+    first: int = 0
+    count: int
+    base: int
+    first_mark: int
+
+    def __post_init__(self) -> None:
+        if self.count < LEAST_WINDOW or self.count & (self.count - 1):
+            raise ValueError(f"count: {self.count} is not a power of two from {LEAST_WINDOW} on")
+        for field, low, high in (
+            ("number", 0, 0xFFFE),
+            ("numerator", 1, 2**32 - 1),
+            ("denominator", 1, 2**32 - 1),
+            ("initial_margin_ppm", 1, PPM),
+            ("maker_fee_ppm", 0, PPM),
+            ("taker_fee_ppm", 0, PPM),
+            ("first", 0, 2**32 - self.count),
+            ("base", -(2**31), 2**31 - self.count),
+            ("first_mark", -(2**31), 2**31 - 1),
+        ):
+            if not low <= getattr(self, field) <= high:
+                raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
+        if self.first % self.count:
+            raise ValueError(f"first: {self.first} is not a multiple of count, {self.count}")
+        if len(self.name.encode()) > 255:
+            raise ValueError(f"name: {self.name!r} is longer than 255 bytes")

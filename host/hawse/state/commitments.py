@@ -1,0 +1,190 @@
+"""The leaves of the state as they stand at a slot's end, the chain of slot digests, and the roots above them.
+
+Orders and control leaves change with every command, so they are packed here by hand;
+``hawse.commit.leaves`` says what stands where.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+
+from hawse.commit import roots
+from hawse.commit.leaves import ANY_INSTRUMENT, AccountLeaf, InstrumentLeaf, Position
+from hawse.commit.roots import Section
+from hawse.commit.trees import NodeTag, Tree
+from hawse.wire import InstrumentState
+
+from .hashing import hash_many, tree_root
+from .ledger import INSURANCE, Account, Ledger, Market, Order
+
+#: Tag, version, instrument, side, price, queue, handle, account, client id, lots, flags.
+_ORDER = struct.Struct(">BBHBiQIIQIB")
+#: Tag, version, index, transfers, timer, number of signers.
+_CONTROL = struct.Struct(">BBIIQB")
+#: Address, expiry, appointed, longest life.
+_SIGNER = struct.Struct(">20sQQI")
+
+
+class Commitments:
+    """What the state has committed to, behind the last slot.
+
+    Attributes:
+        digest: chain over the leaves that each slot changed, 32 bytes.
+    """
+
+    def __init__(self, ledger: Ledger, digest: bytes = roots.FIRST_DIGEST) -> None:
+        """The leaves of ``ledger`` as they are; nothing of it counts as changed afterwards."""
+        self.digest = digest
+        self._ledger = ledger
+        self._accounts = _Indexed(NodeTag.ACCOUNTS)
+        self._control = _Indexed(NodeTag.CONTROL)
+        self._instruments: dict[int, bytes] = {}
+        self._changes()
+
+    def end_slot(self, slot: int) -> bytes:
+        """Take in what a slot has changed; returns the digest behind it, 32 bytes."""
+        self.digest = roots.slot_digest(self.digest, slot, self._changes())
+        return self.digest
+
+    def _changes(self) -> list[bytes]:
+        """Hashes of the leaves that are others than at the slot's beginning, by tag, then by key."""
+        ledger = self._ledger
+        accounts = ledger.accounts
+        out = self._accounts.changes([(i, account_leaf(accounts[i])) for i in sorted(ledger.changed)])
+        out += self._control.changes([(i, control_leaf(accounts[i])) for i in sorted(ledger.signed)])
+        out += _moved([ledger.moved[handle] for handle in sorted(ledger.moved)])
+        for number in sorted(ledger.priced):
+            leaf = instrument_leaf(ledger.markets[number])
+            if self._instruments.get(number) != leaf:
+                self._instruments[number] = leaf
+                out.append(leaf)
+        ledger.changed.clear()
+        ledger.signed.clear()
+        ledger.moved.clear()
+        ledger.priced.clear()
+        return out
+
+    # Roots
+
+    def accounts(self) -> Tree:
+        """The tree over the account leaves, by index."""
+        return self._accounts.tree()
+
+    def control_root(self) -> bytes:
+        """Root over the control leaves, by index."""
+        return self._control.tree().root
+
+    def orders_root(self) -> bytes:
+        """Root over the resting orders: by instrument, side, best price, then queue."""
+        return tree_root([order.leaf or b"" for order in self._resting()], NodeTag.ORDERS)
+
+    def _resting(self) -> Iterator[Order]:
+        return iter(sorted(self._ledger.orders.values(), key=Order.place))
+
+    def sections(self) -> tuple[Section, ...]:
+        """Instruments; and five that have no leaves yet."""
+        leaves = [self._instruments[number] for number in sorted(self._instruments)]
+        return Section(len(leaves), tree_root(leaves, NodeTag.SECTION)), *[Section()] * 5
+
+
+class _Indexed:
+    """Leaves of one kind by account index, and the tree over them, which is made when it is asked for."""
+
+    def __init__(self, tag: NodeTag) -> None:
+        self._tree = Tree(tag)
+        self._leaves: list[bytes] = []
+        self._behind: dict[int, bytes] = {}
+
+    def changes(self, leaves: Sequence[tuple[int, bytes]]) -> list[bytes]:
+        """Take in encoded leaves, ascending by index; hashes of those that are others than before."""
+        out = []
+        known = self._leaves
+        hashes = hash_many([leaf for _, leaf in leaves])
+        for (index, _), leaf in zip(leaves, hashes, strict=True):
+            if index == len(known):
+                known.append(leaf)
+            elif known[index] == leaf:
+                continue
+            else:
+                known[index] = leaf
+            self._behind[index] = leaf
+            out.append(leaf)
+        return out
+
+    def tree(self) -> Tree:
+        self._tree.update(self._behind)
+        self._behind.clear()
+        return self._tree
+
+
+def _moved(orders: Iterable[Order]) -> list[bytes]:
+    """Hashes of the orders that are others than at the slot's beginning; one that has ended has no lots.
+
+    One that came and went within the slot never had a leaf.
+    """
+    mine = [order for order in orders if order.remaining or order.leaf is not None]
+    out = []
+    for order, leaf in zip(mine, hash_many([order_leaf(order) for order in mine]), strict=True):
+        if order.leaf != leaf:
+            order.leaf = leaf
+            out.append(leaf)
+    return out
+
+
+def account_leaf(account: Account) -> bytes:
+    """Bytes of an account's leaf."""
+    positions = [Position(n, p.size, p.entry) for n, p in sorted(account.positions.items())]
+    return AccountLeaf(
+        index=account.index,
+        owner=account.owner,
+        subaccount=0,
+        generation=account.generation,
+        asset=0,
+        collateral=account.collateral,
+        mode=0,
+        only=ANY_INSTRUMENT,
+        flags=0,
+        positions=tuple(positions),
+    ).encode()
+
+
+def control_leaf(account: Account) -> bytes:
+    """Bytes of an account's control leaf: its owner, and what he has signed."""
+    if account.index == INSURANCE:
+        return _CONTROL.pack(0x12, 2, INSURANCE, 0, 0, 0)
+    nonces = account.nonces
+    head = _CONTROL.pack(0x12, 2, account.index, 0, 0, 1) + _SIGNER.pack(account.owner, 0, 0, 0)
+    return head + nonces.floor.to_bytes(6, "big") + bytes([len(nonces.used)]) + nonces.encoded
+
+
+def order_leaf(order: Order) -> bytes:
+    """Bytes of an order's leaf."""
+    return _ORDER.pack(
+        0x50,
+        2,
+        order.instrument,
+        order.side,
+        order.price,
+        order.queue,
+        order.handle,
+        order.account.index,
+        order.client_id,
+        order.remaining,
+        order.self_trade,
+    )
+
+
+def instrument_leaf(market: Market) -> bytes:
+    """Hash of an instrument's leaf."""
+    terms = market.terms
+    return InstrumentLeaf(
+        number=terms.number,
+        kind=0,
+        state=InstrumentState.OPEN,
+        first=terms.first,
+        count=terms.count,
+        base=terms.base,
+        mark=market.mark,
+        mark_time=market.mark_time,
+        open_interest=market.open_interest,
+        dust=(market.dust,),
+    ).hash()

@@ -1,0 +1,76 @@
+"""What a sequencer may put into a slot: all that does not depend on accounts and orders."""
+
+import struct
+from collections.abc import Collection, Sequence
+
+from hawse.keys.messages import MESSAGE, split
+from hawse.wire.dtypes import Array
+
+from .outcomes import Signers
+from .slot import OperationKind, SlotInput
+
+#: Body of an INTERIM_MARK: instrument, mark in ticks.
+MARK = struct.Struct(">Hq")
+#: Slot times, in milliseconds, stay below it.
+TIME_LIMIT = 1 << 48
+#: What a slot may not hold yet.
+_NOT_YET = ("observations", "omissions", "surfaces", "requests", "authorisations")
+
+
+class StateError(Exception):
+    """A call that does not fit the machine's place between slots, or an input that no sequencer may send."""
+
+
+def check_inputs(slot: SlotInput, signers: Signers, operator: bytes, instruments: Collection[int]) -> None:
+    """Refuse what no slot may hold.
+
+    Args:
+        slot: to be carried out.
+        signers: who signed what of it.
+        operator: address that must have signed the operations.
+        instruments: numbers of those that are listed.
+
+    Raises:
+        StateError: an input that is none, that the operator did not sign, or that comes before its rules.
+    """
+    for name in _NOT_YET:
+        if len(getattr(slot, name)):
+            raise StateError(f"{name}: {len(getattr(slot, name))}, but not before there are rules for them")
+    _check_operations(slot, signers.operations, operator, instruments)
+    for deposit in slot.deposits:
+        if len(deposit.owner) != 20 or not 0 < deposit.amount < 1 << 64:
+            raise StateError(f"deposits: {deposit}: an owner has 20 bytes, an amount is a u64 above 0")
+    _check_commands(slot.commands, signers)
+
+
+def _check_operations(
+    slot: SlotInput, signers: Sequence[bytes | None], operator: bytes, instruments: Collection[int]
+) -> None:
+    if len(signers) != len(slot.operations):
+        raise StateError(f"operations: {len(slot.operations)}, with {len(signers)} signers")
+    for operation, signer in zip(slot.operations, signers, strict=True):
+        if operation.kind != OperationKind.INTERIM_MARK:
+            name = OperationKind(operation.kind).name
+            raise StateError(f"operations: a {name}, but not before there are rules for it")
+        if signer != operator:
+            shown = signer.hex() if signer else "nobody"
+            raise StateError(f"operations: signed for slot {slot.number} by {shown}, not {operator.hex()}")
+        if len(operation.body) != MARK.size:
+            raise StateError(f"operations: a mark of {len(operation.body)} bytes, not {MARK.size}")
+        number, mark = MARK.unpack(operation.body)
+        if number not in instruments:
+            raise StateError(f"operations: a mark of instrument {number}, not of {[*instruments]}")
+        if not -(2**31) <= mark < 2**31:
+            raise StateError(f"operations: a mark of {mark} of instrument {number} is not an i32")
+
+
+def _check_commands(commands: Array, signers: Signers) -> None:
+    if commands.dtype != MESSAGE or commands.ndim != 1:
+        raise StateError(f"commands: {commands.dtype}, not rows of MESSAGE")
+    try:
+        count = len(split(commands).starts)
+    except ValueError as error:
+        raise StateError(f"commands: {error}") from None
+    if not count == len(signers.commands) == len(signers.structs):
+        given = f"{len(signers.commands)} signers and {len(signers.structs)} struct hashes"
+        raise StateError(f"commands: {count} messages, with {given}")

@@ -1,0 +1,99 @@
+"""Inputs of a slot and what became of them: the leaves of two trees, index for index."""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hawse.commit.inputs import operation_body
+from hawse.keys.messages import split
+from hawse.wire import NULL_HANDLE
+from hawse.wire.dtypes import Array
+
+from .admission import Sent
+from .hashing import hash_rows
+from .slot import InputClass, Refusal, SlotInput
+
+#: Input leaf, 135 bytes, field for field; and outcome leaf, 110 bytes. ``hawse.commit.inputs`` explains them.
+_INPUT = struct.Struct(">BBQB20sQ32s64s")
+_OUTCOME = struct.Struct(">BBQBB16s16sII16sq")
+_ZERO = bytes(16)
+_NOBODY = bytes(20)
+
+
+@dataclass(frozen=True)
+class Signers:
+    """What the signatures of a slot say, found before the slot is carried out.
+
+    Attributes:
+        operations: address that signed each operation for this slot, None where none did.
+        commands: address that signed each message among the commands, None where none did.
+        structs: EIP-712 hashStruct of each message, zeros where it is none.
+    """
+
+    operations: Sequence[bytes | None]
+    commands: Sequence[bytes | None]
+    structs: Sequence[bytes]
+
+
+def input_leaves(slot: SlotInput, first: int, signers: Signers, accumulators: Iterable[bytes]) -> list[bytes]:
+    """Hash of each input's leaf: operations, deposits, commands.
+
+    Args:
+        slot: whose inputs they are.
+        first: sequence number of the first.
+        signers: of the slot.
+        accumulators: of the deposits' queue behind each deposit.
+    """
+    rows = []
+    for signer, operation in zip(signers.operations, slot.operations, strict=True):
+        body = operation_body(operation.kind, operation.body)
+        rows.append((InputClass.OPERATOR, signer or _NOBODY, 0, body, operation.signature))
+    for deposit, accumulator in zip(slot.deposits, accumulators, strict=True):
+        rows.append((InputClass.DEPOSIT, deposit.owner, deposit.index, accumulator, bytes(64)))
+    packed = [_INPUT.pack(0xA0, 2, seq, *row) for seq, row in enumerate(rows, first)]
+    return hash_rows(b"".join(packed) + _commands(slot.commands, first + len(rows), signers), _INPUT.size)
+
+
+def _commands(rows: Array, first: int, signers: Signers) -> bytes:
+    """Leaves of class USER."""
+    count = len(signers.commands)
+    leaves = np.zeros((count, _INPUT.size), np.uint8)
+    leaves[:, 0], leaves[:, 1] = 0xA0, 2
+    seqs = np.arange(first, first + count, dtype=">u8")
+    leaves[:, 2:10] = seqs.view(np.uint8).reshape(-1, 8)
+    addresses = b"".join([signer or _NOBODY for signer in signers.commands])
+    leaves[:, 11:31] = np.frombuffer(addresses, np.uint8).reshape(-1, 20)
+    leaves[:, 39:71] = np.frombuffer(b"".join(signers.structs), np.uint8).reshape(-1, 32)
+    leaves[:, 71:] = rows["signature"][split(rows).starts]
+    return leaves.tobytes()
+
+
+def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: Sequence[Sent]) -> list[bytes]:
+    """Hash of each input's outcome leaf.
+
+    Args:
+        first: sequence number of the slot's first input.
+        inputs: how many there are.
+        refusals: those that were refused.
+        sent: those that went to the engine, which has answered; all others did what they asked for.
+    """
+    pack, done = _OUTCOME.pack, {}
+    for r in refusals:
+        numbers = _wide(r.have), _wide(r.need)
+        done[r.seq] = pack(0x80, 2, r.seq, r.reason, r.detail, *numbers, NULL_HANDLE, 0, _ZERO, 0)
+    for s in sent:
+        have, need, value, handle = _ZERO, _ZERO, _ZERO, s.order.handle
+        if s.reason or s.value:
+            have, need, value = _wide(s.have), _wide(s.need), _wide(s.value)
+        done[s.seq] = pack(0x80, 2, s.seq, s.reason, 0, have, need, handle, s.filled, value, s.fee)
+    leaves = [
+        done.get(seq) or pack(0x80, 2, seq, 0, 0, _ZERO, _ZERO, NULL_HANDLE, 0, _ZERO, 0)
+        for seq in range(first, first + inputs)
+    ]
+    return hash_rows(b"".join(leaves), _OUTCOME.size)
+
+
+def _wide(value: int) -> bytes:
+    return value.to_bytes(16, "big", signed=True) if value else _ZERO

@@ -1,0 +1,92 @@
+"""Whatever users do, money is conserved, and the state is the engine's."""
+
+from hawse.commit.exits import Haircut
+from hawse.keys.messages import MessageKind
+from hawse.state.admission import CARRIED
+from hawse.state.machine import Machine
+from hawse.wire import SelfTrade, TimeInForce
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.desk import CONFIG, Desk, owner
+from support.naive import leaves_of, naive_digest, naive_root
+
+ACTIONS = st.tuples(
+    st.sampled_from([MessageKind.ORDER] * 5 + list(CARRIED)),
+    st.integers(1, 5),  # account, the last of which does not exist
+    st.integers(1, 24),  # client id
+    st.integers(0, 1),  # side
+    st.sampled_from(TimeInForce),
+    st.sampled_from(SelfTrade),
+    st.integers(0, 1),  # instrument
+    st.integers(-4, 4),  # price, from the mark
+    st.sampled_from([0, 1, 2, 3, 7, 500, 100_000]),  # quantity
+    st.integers(1, 40_000),  # amount
+)
+SLOTS = st.lists(
+    st.tuples(st.lists(ACTIONS, max_size=14), st.integers(-3, 3), st.integers(0, 5)), min_size=1, max_size=8
+)
+
+
+def row_of(desk, action):
+    request, account, client_id, side, tif, stp, instrument, offset, quantity, amount = action
+    price = desk.machine.markets[instrument].mark + offset
+    match request:
+        case MessageKind.ORDER:
+            extra = {"time_in_force": tif, "mode": stp, "instrument": instrument}
+            return desk.new(account, client_id, side, price, quantity, **extra)
+        case MessageKind.CANCEL:
+            return desk.row(request, account, client_id=client_id)
+        case MessageKind.REPLACE:
+            return desk.row(request, account, client_id=client_id, price=price, quantity=quantity)
+        case MessageKind.REDUCE:
+            return desk.row(request, account, client_id=client_id, quantity=quantity)
+        case MessageKind.WITHDRAW:
+            return desk.row(request, account, amount=amount)
+
+
+def check(desk):
+    machine = desk.machine
+    assert machine.sum_of_balances() == machine.deposited - machine.withdrawn
+    for n in (0, 1):
+        sizes = [a.positions[n].size for a in machine.accounts if n in a.positions]
+        assert sum(sizes) == 0 and machine.markets[n].open_interest == sum(max(s, 0) for s in sizes)
+    for a in machine.accounts:
+        mine = [o for o in machine.orders.values() if o.account is a]
+        assert a.reserved == sum(o.reserved for o in mine) and set(a.orders) == {o.client_id for o in mine}
+        assert all(o.resting and o.remaining > 0 and o.peak == o.reserved >= 0 for o in mine)
+        assert all(p.size for p in a.positions.values())
+    taken = [o.handle for o in machine.orders.values()]
+    assert sorted(taken + machine._ledger.handles) == list(range(machine.config.geometry.orders))
+    loads = machine.resting_orders()
+    for n in (0, 1):
+        ours, theirs = loads[loads["instrument"] == n], desk.engine.dump(n)
+        for name in ("handle", "tag", "price", "quantity", "flags"):
+            assert ours[name].tolist() == theirs[name].tolist()
+
+
+@settings(max_examples=80, deadline=None)
+@given(SLOTS)
+def test_money_is_conserved_and_the_state_is_the_engine_s(slots):
+    desk = Desk(amount=60_000)
+    for number, (actions, drift, deposit) in enumerate(slots):
+        before = {a.index: desk.machine.free_collateral(a) for a in desk.machine.accounts}
+        marks = [(n, desk.machine.markets[n].mark + drift) for n in (0, 1)]
+        deposits = [(owner(deposit), 50_000)] if deposit else []
+        closes = desk.machine.batch if number % 3 == 2 else None
+        rows = [row_of(desk, action) for action in actions]
+        leaves, digest, slot = leaves_of(desk.machine), desk.machine.digest, desk.machine.next_slot
+        desk.slot(rows, marks=marks if number % 2 else [], deposits=deposits, closes=closes)
+        check(desk)
+        if number % 2 == 0:
+            for a in desk.machine.accounts:
+                # Each fill rounds its fee and its profit against the user by less than a quantum.
+                assert desk.machine.free_collateral(a) >= min(0, before.get(a.index, 0)) - 4 * 14 * 24
+        assert desk.machine.state_root() == naive_root(desk.machine)
+        assert desk.machine.digest == naive_digest(leaves, desk.machine, slot, digest)[0]
+        again = Machine.restore(CONFIG, desk.machine.snapshot())
+        assert again.snapshot() == desk.machine.snapshot()
+        if closes:
+            header = desk.machine.seal_batch().header_fields()
+            cut = Haircut(header["exit_positive"], header["exit_shortfall"], header["insurance"])
+            owed = cut.owed(header["fees"], header["dust"])
+            assert owed <= desk.machine.deposited - desk.machine.withdrawn

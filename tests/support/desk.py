@@ -1,0 +1,126 @@
+"""A machine and the golden engine, driven slot by slot, with users who keep count of their nonces."""
+
+import numpy as np
+from hawse.engine import Engine, GoldenBackend
+from hawse.instruments import Instrument
+from hawse.keys.eip712 import struct_hashes
+from hawse.keys.messages import MESSAGE, MessageKind
+from hawse.state.config import VenueConfig
+from hawse.state.inputs import MARK
+from hawse.state.ledger import TRANSFER_BITS
+from hawse.state.machine import Machine
+from hawse.state.outcomes import Signers
+from hawse.state.slot import Deposit, Operation, OperationKind, SlotInput
+from hawse.wire import Geometry
+
+TERMS = {"numerator": 1, "denominator": 100, "initial_margin_ppm": 50_000}
+PERP = Instrument(
+    number=0,
+    name="perp",
+    **TERMS,
+    maker_fee_ppm=200,
+    taker_fee_ppm=500,
+    first=0,
+    count=1024,
+    base=1000,
+    first_mark=1500,
+)
+ODD = Instrument(
+    number=1,
+    name="odd",
+    numerator=3,
+    denominator=7,
+    initial_margin_ppm=100_000,
+    maker_fee_ppm=0,
+    taker_fee_ppm=333,
+    first=1024,
+    count=512,
+    base=-100,
+    first_mark=40,
+)
+OPERATOR = b"\xee" * 20
+CONFIG = VenueConfig(
+    instruments=(PERP, ODD),
+    geometry=Geometry(2, 2048, 64, 4),
+    operator=OPERATOR,
+    chain_id=1,
+    contract=bytes(range(20)),
+    insurance_ppm=250_000,
+)
+RICH = 10**9
+
+
+def owner(account):
+    return bytes([account]) * 20
+
+
+def mark_of(instrument, mark):
+    """An INTERIM_MARK; who signed it is said beside it."""
+    return Operation(OperationKind.INTERIM_MARK, MARK.pack(instrument, mark), bytes(64))
+
+
+class Desk:
+    """A machine, an engine, and the nonces of its users. ``refusals`` are those of the last slot."""
+
+    def __init__(self, accounts=4, amount=RICH, config=CONFIG):
+        self.machine = Machine(config)
+        self.engine = Engine(GoldenBackend(config.geometry))
+        self.engine.reset(1)
+        for i in config.instruments:
+            self.engine.open(i.number, i.base, first=i.first, count=i.count)
+        self.nonces = {}
+        self.time = 1000
+        self.refusals = ()
+        if accounts:
+            self.slot(deposits=[(owner(a), amount) for a in range(1, accounts + 1)])
+
+    def row(self, kind, account, **fields):
+        self.nonces[account] = self.nonces.get(account, 0) + 1
+        row = np.zeros(1, MESSAGE)
+        row["kind"], row["account"], row["nonce"] = kind, account, self.nonces[account]
+        row["generation"], row["expiry"] = account << TRANSFER_BITS, self.time + 1000
+        for name, value in fields.items():
+            row[name] = value
+        return row
+
+    def new(self, account, client_id, side, price, quantity, **fields):
+        fields = {"side": side, "price": price, "quantity": quantity, "client_id": client_id} | fields
+        return self.row(MessageKind.ORDER, account, **fields)
+
+    def input(self, rows=(), *, deposits=(), marks=(), closes=None):
+        """The next slot."""
+        first = self.machine.deposit_index + 1
+        return SlotInput(
+            self.machine.next_slot,
+            self.time,
+            closes=closes,
+            operations=tuple(mark_of(*mark) for mark in marks),
+            deposits=tuple(Deposit(first + i, *d) for i, d in enumerate(deposits)),
+            commands=np.concatenate(rows) if rows else np.zeros(0, MESSAGE),
+        )
+
+    def signers(self, slot, signed=None):
+        """Every message by the owner of the account that it names, or by those given."""
+        owners = [owner(account) for account in slot.commands["account"].tolist()]
+        commands = owners if signed is None else signed
+        return Signers([OPERATOR] * len(slot.operations), commands, struct_hashes(slot.commands))
+
+    def open(self, rows=(), *, signed=None, **inputs):
+        self.time += 1
+        slot = self.input(rows, **inputs)
+        return self.machine.open_slot(slot, self.signers(slot, signed))
+
+    def slot(self, rows=(), **inputs):
+        """One whole slot; returns what was refused, as reasons in the order of the inputs."""
+        admission = self.open(rows, **inputs)
+        burst = self.engine.run(admission.orders)
+        assert not burst.refused
+        self.machine.clear_slot(burst.events)
+        self.refusals = admission.refusals
+        return [refusal.reason for refusal in admission.refusals]
+
+    def account(self, index):
+        return self.machine.accounts[index]
+
+    def order(self, account, client_id):
+        return self.account(account).orders.get(client_id)

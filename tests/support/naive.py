@@ -1,0 +1,86 @@
+"""Leaves, root and slot digest of a machine as the pages define them, in the plainest way."""
+
+from fractions import Fraction
+from itertools import groupby
+
+from tiny_keccak import keccak256
+
+EMPTY = keccak256(b"")
+
+
+def be(value, size):
+    return value.to_bytes(size, "big", signed=value < 0)
+
+
+def naive_tree(leaves, tag):
+    """As RFC 6962 has it."""
+    if len(leaves) <= 1:
+        return leaves[0] if leaves else EMPTY
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    return keccak256(tag + naive_tree(leaves[:half], tag) + naive_tree(leaves[half:], tag))
+
+
+def leaves_of(machine):
+    """Bytes of every leaf by (tag, key), from the pages that define them."""
+    out = {}
+    for a in machine.accounts:
+        leaf = b"\x10\x02" + be(a.index, 4) + a.owner + be(0, 2) + be(a.generation, 8) + be(0, 2)
+        leaf += be(a.collateral, 8) + b"\0" + b"\xff\xff" + be(0, 4) + be(len(a.positions), 1)
+        for n, p in sorted(a.positions.items()):
+            leaf += be(n, 2) + be(p.size, 8) + be(p.entry, 16) + bytes(16)
+        out[0x10, a.index] = leaf
+        leaf = b"\x12\x02" + be(a.index, 4) + bytes(4) + bytes(8)
+        if a.index:
+            leaf += b"\1" + a.owner + bytes(8 + 8 + 4 + 6) + be(len(a.nonces.used), 1)
+            leaf += b"".join(be(n, 6) for n in a.nonces.used)
+        out[0x12, a.index] = leaf + (b"" if a.index else b"\0")
+    for o in machine.orders.values():
+        leaf = b"\x50\x02" + be(o.instrument, 2) + be(o.side, 1) + be(o.price, 4) + be(o.queue, 8)
+        leaf += be(o.handle, 4) + be(o.account.index, 4) + be(o.client_id, 8) + be(o.remaining, 4)
+        out[0x50, o.handle] = leaf + be(o.self_trade, 1)
+    for n, m in machine.markets.items():
+        t = m.terms
+        leaf = b"\x62\x02" + be(n, 2) + b"\0" + bytes(4) + b"\1" + bytes(16) + be(t.first, 4) + be(t.count, 4)
+        leaf += be(t.base, 4) + be(m.mark, 8) + be(m.mark_time, 8) + bytes(8) + 3 * bytes(16) + bytes(8)
+        leaf += 2 * bytes(16) + bytes(8) + 8 * bytes(20) + be(m.open_interest, 8) + b"\1" + be(m.dust, 16)
+        out[0x62, n] = leaf
+    return out
+
+
+def naive_root(machine):
+    leaves = {key: keccak256(leaf) for key, leaf in leaves_of(machine).items()}
+    by_tag = {
+        tag: [leaves[key] for key in keys]
+        for tag, keys in groupby(sorted(key for key in leaves if key[0] != 0x50), key=lambda key: key[0])
+    }
+    best = sorted(
+        machine.orders.values(),
+        key=lambda o: (o.instrument, o.side, o.price if o.side else -o.price, o.queue),
+    )
+    m = machine
+    venue = b"\x60\x02" + m.config.rules_hash()
+    for v in (m.next_slot, m.time, m.last_seq, m.batch, m._next_withdrawal, m.deposit_index):
+        venue += be(v, 8)
+    dust = int(sum(Fraction(x.dust, x.terms.denominator) for x in m.markets.values()))
+    venue += m.deposit_accumulator + bytes(8) + bytes(32)
+    venue += b"".join(be(v, 16) for v in (m.deposited, m.withdrawn, m.fees, m.insurance, dust))
+    venue += naive_tree(by_tag[0x12], b"\x13")
+    venue += be(len(by_tag[0x62]), 4) + naive_tree(by_tag[0x62], b"\x6f") + 5 * (bytes(4) + EMPTY)
+    orders = naive_tree([leaves[0x50, o.handle] for o in best], b"\x51")
+    return keccak256(b"\x70" + naive_tree(by_tag[0x10], b"\x11") + orders + keccak256(venue))
+
+
+def naive_digest(before, machine, slot, previous):
+    """Behind ``slot``, from all leaves before it and after it."""
+    after = leaves_of(machine)
+    changed = {key: leaf for key, leaf in after.items() if before.get(key) != leaf}
+    for key in before.keys() - after.keys():
+        changed[key] = None  # an order that ended
+    hashes = []
+    for key in sorted(changed):
+        leaf = changed[key]
+        if leaf is None:
+            old = before[key]
+            leaf = old[:-5] + bytes(4) + old[-1:]
+        hashes.append(keccak256(leaf))
+    return keccak256(b"\x71" + previous + be(slot, 8) + b"".join(hashes)), len(hashes)
