@@ -65,7 +65,10 @@ def caption(found: dict[str, Any]) -> str:
         what = "No routed result: cycles only."
     else:
         size = f", {geometry['orders']:,} orders and {geometry['pool']:,} levels" if geometry else ""
-        what = f"Cycles are simulated; the clock is that of {clock['of']}{size}."
+        what = (
+            f"Cycles are simulated; the clock is that of {clock['of']}{size}: {clock['mhz']:.1f} MHz. A size "
+            "that is not routed has none of its own, and borrows it."
+        )
     ends = f"The link's endpoint takes a command every {link['endpoint_cycles_per_command']} cycles at best."
     ours = (
         f"Software: thread time of one core (pinned to {soft['pinned_to_core']}, load average "
@@ -103,7 +106,6 @@ SHORT = [
     "simulated, orders × levels",
     "routed",
     "cycles a command",
-    "clock, MHz",
     "core alone, M/s",
     "through any link, M/s at most",
     "through the UART, /s",

@@ -57,17 +57,18 @@ class Session {
     }
 
     bool best(unsigned side, int32_t &price) {
-        const auto first = std::find_if(book().begin(), book().end(), on(side));
-        if (first == book_.end())
-            return false;
-        price = first->price;
-        return true;
+        for (const hawse_resting &order : book())
+            if ((order.flags & 1) == side) {
+                price = order.price;
+                return true;
+            }
+        return false;
     }
 
     uint64_t depth(unsigned side, int64_t price) {
         uint64_t sum = 0;
         for (const hawse_resting &order : book())
-            if (on(side)(order) && order.price == price)
+            if ((order.flags & 1) == side && order.price == price)
                 sum += order.quantity;
         return sum;
     }
@@ -93,10 +94,6 @@ class Session {
         uint8_t opcode;
         bool beyond; // its price is beyond 32 bits
     };
-
-    static auto on(unsigned side) {
-        return [side](const hawse_resting &order) { return (order.flags & 1) == side; };
-    }
 
     // What no command can carry is told to the engine without a quantity, for which it is rejected in its turn.
     void enter(hawse_order &order, int64_t price, uint32_t quantity, uint64_t sequence_number) {

@@ -27,14 +27,19 @@ struct Refused {
 
 // Throws std::invalid_argument unless the last order, and no other, is FENCE or CLOSE, and none is HELLO.
 inline void check_burst(const hawse_order *orders, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-        const bool ends = orders[i].opcode == HAWSE_OPCODE_FENCE || orders[i].opcode == HAWSE_OPCODE_CLOSE;
-        if (ends != (i + 1 == count) || orders[i].opcode == HAWSE_OPCODE_HELLO)
-            throw std::invalid_argument("order " + std::to_string(i) +
-                                        ": a burst ends with its only FENCE or CLOSE, and holds no HELLO");
-    }
+    const auto ends = [](uint8_t opcode) { return (opcode == HAWSE_OPCODE_FENCE) | (opcode == HAWSE_OPCODE_CLOSE); };
     if (!count)
         throw std::invalid_argument("orders: none; a burst ends with FENCE or CLOSE");
+    bool good = ends(orders[count - 1].opcode);
+    for (size_t i = 0; i + 1 < count; ++i)
+        good &= !ends(orders[i].opcode) & (orders[i].opcode != HAWSE_OPCODE_HELLO);
+    if (good)
+        return;
+    size_t i = 0;
+    while (i + 1 < count && !ends(orders[i].opcode) && orders[i].opcode != HAWSE_OPCODE_HELLO)
+        ++i;
+    throw std::invalid_argument("order " + std::to_string(i) +
+                                ": a burst ends with its only FENCE or CLOSE, and holds no HELLO");
 }
 
 } // namespace hawse

@@ -86,7 +86,7 @@ bool Driver::offer(const hawse_order &order) {
 }
 
 // Whether the order was taken, or refused; if not to `insist`, one that a fence might help is neither.
-bool Driver::place(const hawse_order &order, bool insist) {
+HAWSE_INLINE bool Driver::place(const hawse_order &order, bool insist) {
     if (stage_ != Stage::REPORTS || complete_)
         throw DriverError("an order outside of a burst");
     switch (order.opcode) {
@@ -143,7 +143,7 @@ void Driver::place_other(const hawse_order &order) {
     send(order, 0, 0);
 }
 
-void Driver::send(const hawse_order &order, uint32_t handle, uint64_t order_id) {
+HAWSE_INLINE void Driver::send(const hawse_order &order, uint32_t handle, uint64_t order_id) {
     commands_.reserve_more(1);
     order_ids_.reserve_more(1);
     hawse_command &command = commands_.add();
@@ -340,7 +340,7 @@ void Driver::pass_silent(const hawse_report *report) {
 }
 
 // The command that `report` is the first, or only, answer to: next_.
-const hawse_command &Driver::answered(const hawse_report &report) {
+HAWSE_INLINE const hawse_command &Driver::answered(const hawse_report &report) {
     if (next_ < commands_.size() &&
         (commands_[next_].opcode == HAWSE_OPCODE_LOAD || commands_[next_].opcode == HAWSE_OPCODE_DUMP))
         pass_silent(&report);
@@ -349,14 +349,14 @@ const hawse_command &Driver::answered(const hawse_report &report) {
     return commands_[next_];
 }
 
-Driver::Order &Driver::order_at(uint32_t handle) {
+HAWSE_INLINE Driver::Order &Driver::order_at(uint32_t handle) {
     if (handle >= geometry_.orders || !orders_[handle].resting)
         throw DriverError("a report of handle " + std::to_string(handle) + ", where no order is");
     return orders_[handle];
 }
 
 // The order of a NEW that was acknowledged, or of a LOAD, takes its place.
-void Driver::rest(const hawse_command &command) {
+HAWSE_INLINE void Driver::rest(const hawse_command &command) {
     if (command.handle >= geometry_.orders)
         throw DriverError("handle " + std::to_string(command.handle) + " is out of range and was accepted");
     Order &order = orders_[command.handle];
@@ -370,7 +370,7 @@ void Driver::rest(const hawse_command &command) {
     order.resting = true;
 }
 
-void Driver::end(uint32_t handle) {
+HAWSE_INLINE void Driver::end(uint32_t handle) {
     orders_[handle].resting = false;
     --resting_count_;
     handles_.end(handle);
@@ -386,7 +386,7 @@ void Driver::sweep(uint16_t instrument) {
         }
 }
 
-void Driver::fill(uint32_t handle, uint32_t quantity) {
+HAWSE_INLINE void Driver::fill(uint32_t handle, uint32_t quantity) {
     Order &order = order_at(handle);
     if (quantity > order.quantity)
         throw DriverError("handle " + std::to_string(handle) + " traded more than it had");
@@ -395,7 +395,7 @@ void Driver::fill(uint32_t handle, uint32_t quantity) {
         end(handle);
 }
 
-void Driver::record(const hawse_report &report) {
+HAWSE_INLINE void Driver::record(const hawse_report &report) {
     hawse_event &event = events_.add();
     std::memcpy(&event, &report, sizeof report);
     event.maker_id = 0;

@@ -15,9 +15,6 @@
 
 namespace hawse {
 
-// The common cases, one after another without a call between them.
-#define HAWSE_INLINE inline __attribute__((always_inline))
-
 namespace rules {
 
 constexpr uint8_t MAKER_DONE = 1 << 5;

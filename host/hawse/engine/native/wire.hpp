@@ -4,6 +4,9 @@
 
 #include "hawse_wire.h"
 
+// The common cases, one after another without a call between them.
+#define HAWSE_INLINE inline __attribute__((always_inline))
+
 namespace hawse {
 
 // As hawse.wire.Geometry, which checks the sizes.
