@@ -74,7 +74,7 @@ def test_one_flow_through_three_engines(found):
 def test_the_table_says_of_each_figure_what_it_is_a_figure_of(found):
     (row,) = engine_report.rows(found)
     assert row["simulated, orders × levels"] == "65,536 × 65,536" and row["routed"] == "no"
-    assert row["clock, MHz"] == "120.0, of the smaller design"
+    assert row["clock, MHz"] == "120.0, borrowed"
     assert float(row["through any link, M/s at most"]) == 10.0 < float(row["core alone, M/s"])
     assert row["through the UART, /s"] == "2,930"
     caption = engine_report.caption(found)

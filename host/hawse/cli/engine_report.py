@@ -4,7 +4,8 @@ Nothing here says more than the JSON does: each figure stands beside what it is 
 """
 
 from pathlib import Path
-from typing import Any
+from textwrap import fill
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -29,7 +30,7 @@ def rows(found: dict[str, Any]) -> list[Row]:
     out = []
     for name, flow in found["flows"].items():
         rtl, soft, geometry = flow["rtl"], flow["soft"], flow["geometry"]
-        own = "its own" if flow["routed"] else "of the smaller design"
+        own = "its own" if flow["routed"] else "borrowed"
         out.append(
             {
                 "flow": name,
@@ -84,7 +85,8 @@ def show(found: dict[str, Any]) -> None:
     out = Table(title="Matching engines on the flows of a public benchmark", caption=caption(found))
     told = rows(found)
     for title in told[0]:
-        out.add_column(title, justify="left" if title in ("flow", "routed") else "right", overflow="fold")
+        justify: Literal["left", "right"] = "left" if title in ("flow", "routed") else "right"
+        out.add_column(fill(title, 13), justify=justify, no_wrap=True)
     for row in told:
         out.add_row(*row.values())
     console = Console()
@@ -168,7 +170,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
         axes.set_xticks(nines, ["0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"])
         axes.set_xlabel("percentile")
         axes.set_ylabel(label)
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, fontsize=7, loc="upper left")
     times.set_title("messages in which the system took the core away are left out", fontsize=8)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
@@ -202,4 +204,4 @@ def _rates(axes: Any, found: dict[str, Any]) -> None:
         axes.axhline(limit / 1e6, color="#b03020", lw=1, label="what the link's endpoint takes at best")
     axes.set_xticks(range(len(flows)), list(found["flows"]), rotation=45, ha="right", fontsize=8)
     axes.set_ylabel("million commands a second")
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(frameon=False, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1))

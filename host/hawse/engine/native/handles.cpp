@@ -28,6 +28,9 @@ Handles::Handles(uint32_t count) : count_(count) {
 void Handles::clear() {
     entries_ = Zeroed<Entry>(count_);
     heads_ = Zeroed<uint32_t>(power_of_two(size_t(2) * count_));
+    const uint32_t usual = std::min(count_, USUAL_ORDERS);
+    entries_.touch(0, usual);
+    heads_.touch(0, std::min<size_t>(heads_.size(), size_t(2) * usual));
     buckets_ = FEWEST_BUCKETS;
     mask_ = buckets_ - 1;
     listed_ = 0;
@@ -95,11 +98,12 @@ void Handles::split() {
         mask_ = 2 * mask_ + 1;
     uint32_t *link = &heads_[bucket(uint32_t(buckets_))], *moved = &heads_[buckets_];
     const size_t to = buckets_++;
-    while (const uint32_t at = *link) {
+    while (leads(*link)) {
+        const uint32_t at = *link;
         Entry &entry = entries_[at - 1];
         if (bucket(entry.hash) == to) {
             *link = entry.next;
-            entry.next = *moved;
+            entry.next = *moved ? *moved : LAST;
             *moved = at;
         } else {
             link = &entry.next;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "wire.hpp"
 #include "zeroed.hpp"
 
 namespace hawse {
@@ -82,10 +83,11 @@ class Handles {
 
     struct Entry {
         uint64_t id;
-        uint32_t next; // in its bucket: handle + 1, 0 behind the last; UNLISTED if it is in none
+        uint32_t next; // in its bucket: handle + 1, LAST behind the last; 0 if it is in none
         uint32_t hash;
     };
-    static constexpr uint32_t UNLISTED = NONE;
+    static constexpr uint32_t LAST = 0xFFFFFFFF;
+    static bool leads(uint32_t link) { return link - 1 < LAST - 1; } // neither 0 nor LAST
 
     // Who does not know the seed can choose no ids that meet in a bucket; 16 ids in a row share a line of the cache,
     // and never a bucket.
@@ -103,7 +105,7 @@ class Handles {
 
     // Whoever has the id in the map, known or not.
     uint32_t lookup(uint32_t hash, uint64_t id) const {
-        for (uint32_t link = heads_[bucket(hash)]; link; link = entries_[link - 1].next)
+        for (uint32_t link = heads_[bucket(hash)]; leads(link); link = entries_[link - 1].next)
             if (entries_[link - 1].id == id)
                 return link - 1;
         return NONE;
@@ -122,14 +124,12 @@ class Handles {
         if (__builtin_expect(old != NONE, 0))
             unlist(old);
         Entry &entry = entries_[handle];
-        if (handle < never_used_) {
-            if (entry.next != UNLISTED)
-                unlist(handle);
-        } else {
+        if (entry.next)
+            unlist(handle);
+        if (handle >= never_used_)
             never_used_ = handle + 1;
-        }
         uint32_t &head = heads_[bucket(hash)];
-        entry = {id, head, hash};
+        entry = {id, head ? head : LAST, hash};
         head = handle + 1;
         if (__builtin_expect(2 * ++listed_ > buckets_, 0))
             split();
@@ -146,7 +146,7 @@ class Handles {
         while (*link != handle + 1)
             link = &entries_[*link - 1].next;
         *link = entry.next;
-        entry.next = UNLISTED;
+        entry.next = 0;
         --listed_;
     }
 
@@ -158,7 +158,7 @@ class Handles {
     uint32_t count_;
     uint64_t seed_[2];
     Zeroed<Entry> entries_; // by handle
-    Zeroed<uint32_t> heads_; // by bucket: handle + 1, 0 if it is empty
+    Zeroed<uint32_t> heads_; // by bucket: handle + 1, 0 or LAST if it is empty
     size_t buckets_ = 0, mask_ = 0, listed_ = 0; // mask_ + 1: the power of two at or above buckets_
     std::vector<Zeroed<Word>> words_; // the bitmap of handles, and above each word a bit
     Word *low_ = nullptr; // the first of them

@@ -12,7 +12,10 @@ namespace {
 
 // Without a band: levels of the window, which goes where most orders are.
 constexpr uint32_t OWN = HAWSE_OWN_LEVELS;
-// Orders that rest outside before the window may move: moving takes time for each occupied level.
+// On both sides of the middle, where the first order comes to rest: levels whose memory is at hand.
+constexpr uint32_t NEAR = OWN < (1 << 16) ? OWN / 2 : 1 << 15;
+// Orders that rest outside before the window may move, at least: moving takes time for each occupied level, so that
+// there are eight orders for each.
 constexpr uint32_t PATIENCE = HAWSE_PATIENCE;
 
 } // namespace
@@ -48,6 +51,7 @@ void Ladder::take_any() {
     *this = Ladder();
     own_ = std::make_unique<Levels>(OWN);
     levels_ = own_.get();
+    levels_->touch(OWN / 2 - NEAR, OWN / 2 + NEAR);
 }
 
 uint64_t Ladder::first_inside() const {
@@ -56,11 +60,12 @@ uint64_t Ladder::first_inside() const {
 }
 
 uint32_t Ladder::append_outside(uint32_t key, uint32_t handle) {
-    if (empty() || (++outside_ > PATIENCE && outside_ > within_)) {
+    ++outside_;
+    if (empty() || (outside_ > patience_ && outside_ > within_)) {
         move_window(key);
         return append_inside(key, handle);
     }
-    if (outside_ > PATIENCE)
+    if (outside_ > patience_)
         outside_ = within_ = 0;
     const auto [level, fresh] = sparse_.try_emplace(key, Queue{handle, handle});
     best_ = std::min<uint64_t>(best_, key);
@@ -74,11 +79,13 @@ uint32_t Ladder::append_outside(uint32_t key, uint32_t handle) {
 // Have `key` in the middle of the window.
 void Ladder::move_window(uint32_t key) {
     outside_ = within_ = 0;
+    uint32_t moved = 0;
     if (count_)
         for (uint64_t at = first_inside(); at != NO_KEY;) {
             const uint32_t level = uint32_t(at) - offset_;
             sparse_.emplace(uint32_t(at), (*levels_)[level]);
             levels_->unmark(level);
+            ++moved;
             at = from_level(levels_->after(level, end_));
         }
     start_ = std::clamp<uint32_t>(key, OWN / 2, 0u - OWN / 2) - OWN / 2;
@@ -88,7 +95,9 @@ void Ladder::move_window(uint32_t key) {
         const uint32_t level = it->first - offset_;
         (*levels_)[level] = it->second;
         levels_->mark(level);
+        ++moved;
     }
+    patience_ = std::max(PATIENCE, 8 * moved);
 }
 
 } // namespace hawse

@@ -32,6 +32,7 @@ class Levels {
     void clear();
 
     Queue &operator[](uint32_t level) { return queues_[level]; }
+    void touch(uint32_t first, uint32_t last) { queues_.touch(first, last); }
     bool occupied(uint32_t level) const { return words_[level >> 6] >> (level & 63) & 1; }
 
     void mark(uint32_t level) {
@@ -154,6 +155,7 @@ class Ladder {
     uint32_t offset_ = 0; // key of a level less its number, modulo 2^32
     uint32_t end_ = 0; // level where the window ends
     uint32_t within_ = 0, outside_ = 0; // orders that rested since the window was last thought about
+    uint32_t patience_ = 0; // orders that may rest outside before it is thought about again
     std::unique_ptr<Levels> own_; // without a band
     std::map<uint32_t, Queue> sparse_;
 };

@@ -64,6 +64,7 @@ template <class Out> class Matching {
             levels.clear();
         books_ = std::vector<Book>(geometry_.instruments);
         orders_ = Zeroed<Order>(geometry_.orders);
+        orders_.touch(0, std::min(geometry_.orders, USUAL_ORDERS));
         resting_ = Zeroed<uint64_t>((geometry_.orders + 63) / 64);
         resting_count_ = handles_ = 0;
     }

@@ -9,6 +9,9 @@
 
 namespace hawse {
 
+// Memory of so many orders is at hand from the beginning; that of more is taken as they come.
+constexpr uint32_t USUAL_ORDERS = 1 << 16;
+
 // As hawse.wire.Geometry, which checks the sizes.
 struct Geometry {
     uint32_t instruments, pool, orders, tag_bits;

@@ -30,6 +30,14 @@ template <class T> class Zeroed {
     const T &operator[](size_t i) const { return items_[i]; }
     size_t size() const { return count_; }
 
+    // Have the memory of some items at hand, so that no first touch of a page is waited for later.
+    void touch(size_t first, size_t last) {
+        constexpr size_t PAGE = 4096;
+        auto *at = reinterpret_cast<volatile char *>(items_ + first);
+        for (size_t i = 0; i < (last - first) * sizeof(T); i += PAGE)
+            at[i] = 0;
+    }
+
   private:
     static constexpr size_t LINE = 64; // a line of the cache, where the first item begins
 
