@@ -15,13 +15,17 @@ REPORT = np.dtype(
     }
 )
 ORDER_ACK, TRADE, CANCEL_ACK, MODIFY_ACK, CANCEL_REJECT, MODIFY_REJECT = range(6)
-GEOMETRY = Geometry(1, 65536, 65536, 12)
+LEVELS = 1 << 18
+GEOMETRY = Geometry(1, LEVELS, 1 << 16, 12)
 HELLO = make(COMMAND, opcode=Opcode.HELLO)
 
 
 class Reference:
-    def __init__(self):
-        self.engine = GoldenBackend(GEOMETRY)
+    """What the Verilated core must say, or the software engine, which has no band."""
+
+    def __init__(self, no_band=False):
+        self.no_band = no_band
+        self.engine = GoldenBackend(GEOMETRY, no_band=no_band)
         self.base = 0
         self.handles = {}  # id of a resting order -> handle
         self.ids = {}
@@ -35,7 +39,8 @@ class Reference:
         return split(beats).records
 
     def band(self, base):
-        self.command(opcode=Opcode.STATE, quantity=InstrumentState.LOADING, token=65536, price=base)
+        levels = 0 if self.no_band else LEVELS
+        self.command(opcode=Opcode.STATE, quantity=InstrumentState.LOADING, token=levels, price=base)
         for i, (side, price, quantity) in self.resting.items():
             order = {"flags": flags(side), "price": price, "quantity": quantity}
             assert len(self.command(opcode=Opcode.LOAD, handle=self.handles[i], **order)) == 0
@@ -44,12 +49,12 @@ class Reference:
 
     def follow(self, price, quantity):
         """Move the band if the price is outside, and it and all resting orders fit one."""
-        if self.base <= price < self.base + 65536 or not quantity:
+        if self.no_band or self.base <= price < self.base + LEVELS or not quantity:
             return
         prices = [p for _, p, _ in self.resting.values()] + [price]
-        spare = 65535 - (max(prices) - min(prices))
+        spare = LEVELS - 1 - (max(prices) - min(prices))
         if spare >= 0:
-            self.band(min(max(min(prices) - spare // 2, -(2**31)), 2**31 - 65536))
+            self.band(min(max(min(prices) - spare // 2, -(2**31)), 2**31 - LEVELS))
 
     def say(self, type, seq, order_id, side=0, price=0, quantity=0, maker=0, taker=0):
         self.reports.append((type, side, seq, order_id, price, quantity, maker, taker))
@@ -75,7 +80,7 @@ class Reference:
                 return None
             self.follow(price, quantity)
             while self.unused in self.ids:
-                self.unused = (self.unused + 1) % 65536
+                self.unused = (self.unused + 1) % GEOMETRY.orders
             handle, tif = self.unused, TimeInForce.IOC if ioc else TimeInForce.GTC
             order = {"flags": flags(side, tif), "price": price, "quantity": quantity}
             records = self.command(opcode=Opcode.NEW, handle=handle, **order)

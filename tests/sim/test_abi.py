@@ -13,6 +13,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 from hawse.engine.native import build
 from hawse_sim import abi
+from hawse_sim.abi.timing import Library
 from hawse_sim.flow.benchmark import CANCEL, MESSAGE, MODIFY, NEW, SCENARIOS, VARIANTS, generate
 
 _spec = importlib.util.spec_from_file_location("abi_reference", Path(__file__).with_name("abi_reference.py"))
@@ -88,8 +89,13 @@ class Session:
 
 
 @pytest.fixture(scope="module", params=["soft", "rtl"])
-def library(request):
-    return load(getattr(abi, f"{request.param}_library")())
+def engine(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def library(engine):
+    return load(getattr(abi, f"{engine}_library")())
 
 
 @pytest.fixture
@@ -161,14 +167,34 @@ def test_a_crossed_flow(session):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_report_of_a_longer_flow(sinks, scenario, variant):
     flow = generate(scenario, variant, 20_000)
-    reports = []
+    reports = both(sinks, flow)
+    same(*reports)
+    same(reports[0], expected(flow)[0])
+
+
+def both(sinks, flow):
+    """Reports of the software, and of the gateware, which has to lose nothing."""
+    out = []
     for path in (abi.soft_library(), abi.rtl_library()):
         session = Session(load(path), sinks)
         session.batch(flow)
-        reports.append(session.reports())
+        out.append(session.reports())
         session.close()
-    same(*reports)
-    same(reports[0], expected(flow)[0])
+    return out
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_both_say_the_same_of_other_seeds(sinks, scenario, variant):
+    same(*both(sinks, generate(scenario, variant, 500, 1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_both_say_the_same_of_a_hundred_seeds(sinks, scenario, variant):
+    for seed in range(100):
+        same(*both(sinks, generate(scenario, variant, 20_000, 10_000 + seed)))
 
 
 def test_batch_is_one_at_a_time(library, sinks):
@@ -241,48 +267,136 @@ def test_what_is_refused(session):
     same(session.reports(), reports)
 
 
-def test_prices_far_away(session):
-    flow = messages(
-        (NEW, 1, 33_504, 10, 0),
-        (NEW, 2, 98_000, 10, 1),  # with the first: the band moves
-        (NEW, 3, 200_000, 10, 1),  # not with these
-        (MODIFY, 2, 200_000, 9),  # nor this
-        (MODIFY, 1, 99_000, 4),  # crosses
-        (CANCEL, 2),
-        (NEW, 4, 200_000, 8, 1),  # alone
-        (NEW, 5, 140_000, 8, 0),
-        (NEW, 6, 200_000, 3, 0),
-        (CANCEL, 5),
-        (CANCEL, 4),
-        (NEW, 7, -100_000, 3, 0),
-        (NEW, 8, (1 << 31) - 1, 3, 0),
-        (MODIFY, 7, -140_000, 3),
-        (CANCEL, 7),
-        (NEW, 9, (1 << 31) - 1, 3, 0),
-        (NEW, 10, (1 << 31) - 2, 3, 1),
-    )
-    reports, model = expected(flow)
-    session.send(flow)
+FAR = messages(
+    (NEW, 1, 1_000, 10, 0),
+    (NEW, 2, 70_000, 10, 1),
+    (NEW, 3, 70_000, 4, 0, 1),  # trades
+    (NEW, 4, 262_000, 10, 1),
+    (NEW, 5, 270_000, 10, 1),  # with the first: beyond 2^18 levels
+    (MODIFY, 2, 270_000, 9),
+    (MODIFY, 1, 262_000, 4),  # crosses
+    (NEW, 6, 270_000, 3, 0, 1),
+    *((CANCEL, i) for i in (1, 2, 4, 5)),
+    (NEW, 7, 2_000_000, 8, 1),  # alone
+    (NEW, 8, -2_000_000, 8, 0),
+    (NEW, 9, (1 << 31) - 1, 3, 0),
+    (CANCEL, 7),
+    (CANCEL, 8),
+    (NEW, 10, (1 << 31) - 1, 3, 0),
+    (NEW, 11, (1 << 31) - 2, 3, 1),
+)
+
+
+def test_prices_far_away(session, engine):
+    model = Reference(no_band=engine == "soft")
+    reports, _ = expected(FAR, model)
+    session.send(FAR)
     assert session.queries([((1 << 31) - 1, 0)]) == (model.best(0), model.best(1), [0])
     same(session.reports(), reports)
-    assert reports["order_id"].tolist() == [1, 2, 2, 1, 1, 2, 4, 5, 6, 6, 5, 4, 7, 7, 7, 9, 10, 10]
+    assert reports["type"].tolist()[:4] == [reference.ORDER_ACK] * 3 + [reference.TRADE]
 
 
-def test_more_orders_than_handles(library, sinks):
-    """Handles are used again, also when a full store is asked for more."""
-    n = 70_000
+def stats(session, monkeypatch, tmp_path):
+    """What a session writes when it ends."""
+    monkeypatch.setenv("HAWSE_ABI_STATS", str(tmp_path / "stats.json"))
+    session.close()
+    return json.loads((tmp_path / "stats.json").read_text())
+
+
+def test_what_is_beyond_the_band_is_counted_and_told(library, engine, sinks, monkeypatch, tmp_path, capfd):
+    session = Session(library, sinks)
+    session.send(FAR)
+    session.send(messages((NEW, 77, 1 << 40, 1, 0), (NEW, 78, 5, 0, 0), (NEW, 10, 5, 1, 0)))
+    lost = stats(session, monkeypatch, tmp_path)["lost"]
+    beyond = 0 if engine == "soft" else 3
+    assert lost == {
+        "duplicate_id": 0,
+        "no_quantity": 1,
+        "beyond_32_bits": 1,
+        "store_full": 0,
+        "beyond_band": beyond,
+    }
+    told = capfd.readouterr().err
+    assert ("fits no band" in told, "beyond 32 bits" in told) == (beyond > 0, True)
+    assert len(told.splitlines()) == 1 + (beyond > 0)
+
+
+def test_queries_ask_the_engine_at_any_time(session, engine):
+    model = Reference(no_band=engine == "soft")
+    flow = generate("swing-25", "interleaved", 60)
+    for n, row in enumerate(flow.tolist()):
+        session.send(flow[n : n + 1])
+        model(row)
+        levels = sorted({(p, s) for s, p, _ in model.resting.values()})[:3]
+        assert session.queries(levels) == (model.best(0), model.best(1), [model.depth(*x) for x in levels])
+
+
+def many_orders(n):
     flow = np.zeros(n, MESSAGE)
     flow["order_id"] = flow["sequence_number"] = np.arange(n)
     flow["price_ticks"], flow["quantity"] = 33_000 + np.arange(n) % 50, 1
-    first, second = flow[:65_536], flow[65_536:65_540]
-    cancel = flow[:3].copy()
-    cancel["type"], cancel["price_ticks"], cancel["quantity"] = CANCEL, 0, 0
+    return flow
+
+
+def cancels(flow):
+    out = flow.copy()
+    out["type"], out["price_ticks"], out["quantity"] = CANCEL, 0, 0
+    return out
+
+
+def test_more_orders_than_the_gateware_has_handles(library, engine, sinks, monkeypatch, tmp_path, capfd):
+    """Handles are used again, also when a full store is asked for more; software has more."""
+    flow = many_orders(65_540)
+    first, second = flow[:65_536], flow[65_536:]
     session = Session(library, sinks)
-    for part, acks in ((first, 65_536), (second, 0), (cancel, 3), (second, 3), (cancel, 3)):
+    room = engine == "soft"
+    for part, acks in ((first, 65_536), (second, 4 * room), (cancels(flow[:3]), 3), (second, 3 * (not room))):
         session.batch(part)
-        reports = session.reports()
-        assert len(reports) == acks or part is cancel
-    assert reports["type"].tolist() == [reference.CANCEL_REJECT] * 3
+        assert len(session.reports()) == acks or part["type"][0] == CANCEL
+    told = stats(session, monkeypatch, tmp_path)
+    assert told["lost"]["store_full"] == (0 if room else 5)
+    assert told["peak_resting"] == (65_540 if room else 65_536)
+    assert ("no handle is free" in capfd.readouterr().err) == (not room)
+
+
+def test_a_million_orders_rest(sinks, monkeypatch, tmp_path):
+    """In software; none is lost, and each is found again."""
+    n = 1_000_000
+    flow = many_orders(n)
+    flow["order_id"] = np.random.default_rng(3).permutation(n).astype(np.uint64) << np.uint64(9)
+    session = Session(load(abi.soft_library()), sinks)
+    session.batch(flow)
+    assert len(session.reports()) == n
+    session.batch(cancels(flow[::-1].copy()))
+    reports = session.reports()
+    assert (reports["type"] == reference.CANCEL_ACK).all()
+    assert reports["order_id"].tolist() == flow["order_id"][::-1].tolist()
+    told = stats(session, monkeypatch, tmp_path)
+    assert (told["peak_resting"], sum(told["lost"].values())) == (n, 0)
+
+
+def spread_flow(seed, n, ticks):
+    """Orders of few prices within ``ticks``, kinds at random."""
+    rng = np.random.default_rng(seed)
+    flow = np.zeros(n, MESSAGE)
+    flow["type"] = rng.choice([NEW, CANCEL, MODIFY], n, p=[0.6, 0.25, 0.15])
+    flow["order_id"] = rng.integers(0, 400, n)
+    flow["sequence_number"] = np.arange(n)
+    brings = flow["type"] != CANCEL
+    places = np.concatenate([rng.integers(-ticks // 2, ticks // 2, 200), np.arange(33_500, 33_510)])
+    flow["price_ticks"][brings] = rng.choice(places, n)[brings]
+    flow["quantity"][brings] = rng.integers(1, 30, n)[brings]
+    flow["side"][brings] = rng.integers(0, 2, n)[brings]
+    flow["ioc"] = (flow["type"] == NEW) & (rng.random(n) < 0.2)
+    return flow
+
+
+@pytest.mark.parametrize("ticks", [1 << 20, 1 << 32])
+def test_prices_spread_widely_in_software(sinks, ticks):
+    flow = spread_flow(ticks, 3000, ticks)
+    session = Session(load(abi.soft_library()), sinks)
+    session.batch(flow)
+    same(session.reports(), expected(flow, Reference(no_band=True))[0])
     session.close()
 
 
@@ -351,8 +465,8 @@ def test_the_command_writes_both(tmp_path):
 class FaultyBook(wiring.Component):
     """A book whose time in force has lost its wire for IOC."""
 
-    def __init__(self, geometry):
-        self.book = hawse_hdl.book.Book(geometry)
+    def __init__(self, geometry, **more):
+        self.book = hawse_hdl.book.Book(geometry, **more)
         super().__init__(self.book.signature)
 
     def elaborate(self, platform):
@@ -380,3 +494,37 @@ def test_a_fault_in_the_gateware_shows(sinks, monkeypatch):
     session.close()
     with pytest.raises(AssertionError):
         same(reports, expected(flow)[0])
+
+
+def colliding(n):
+    """Ids of one place in a map whose multiplier is known: one of those that many programs use."""
+    product = np.arange(n, dtype=np.uint64) * np.uint64(pow(0x9E37_79B9_7F4A_7C15, -1, 1 << 64))
+    return product ^ (product >> np.uint64(32))
+
+
+def test_ids_chosen_to_collide_cost_no_more_than_random_ones():
+    n, rounds = 8_192, 5
+    rng = np.random.default_rng(1)
+    chosen = {
+        "random": rng.integers(0, 1 << 64, n, dtype=np.uint64),
+        "one place of a map with a known multiplier": colliding(n),
+        "equal low bits": np.arange(n, dtype=np.uint64) << np.uint64(44),
+        "equal but for two": np.arange(n, dtype=np.uint64) << np.uint64(4),
+    }
+    library = Library(abi.soft_library())
+    flows = {}
+    for name, ids in chosen.items():
+        rest, touch = many_orders(n), many_orders(4 * n)
+        rest["order_id"] = ids
+        touch["order_id"] = np.tile(ids, 4)
+        touch["type"], touch["price_ticks"] = MODIFY, touch["price_ticks"] + 7
+        flows[name] = np.zeros(5 * n, MESSAGE)
+        flows[name][:n], flows[name][n:] = rest, touch
+    took = {name: [] for name in flows}
+    for _ in range(rounds):
+        for name, flow in flows.items():
+            nanoseconds, reports = library.time(flow, 256)
+            assert reports == len(flow)
+            took[name].append(nanoseconds)
+    fastest = {name: min(times) for name, times in took.items()}
+    assert max(fastest.values()) < 2 * fastest["random"], fastest

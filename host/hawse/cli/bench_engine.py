@@ -1,5 +1,6 @@
 """``hawse bench engine``: the matching engines on the published workload, side by side."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,20 +10,24 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from hawse.engine import Engine, EngineError, GoldenBackend, SoftBackend, split
-from hawse.engine.native.bindings import Soft
+from hawse.engine.native.bindings import Driver, Soft
 from hawse.results import record
-from hawse.wire import Geometry, Opcode, Reason
+from hawse.wire import Geometry, InstrumentState, Opcode, Reason
 from hawse.wire.dtypes import COMMAND, ORDER, Array, make, records
 
+from . import engine_report
 from .common import Routed, bar, clear_errors, fastest_routed, json_option, say
 
 _GOLDEN = 10_000  # commands at most for the golden engine, which takes some 30 us for each
 _ALONE = 300  # commands at most that meet an empty pipe
-_REPEAT = 3  # timings of the software engine, of which the fastest counts
+_ROUNDS = 5  # interleaved timings of each form of the software, of which the fastest counts
+_BATCH = 256  # messages in one call of the C interface
+_BAUD = 1_000_000  # of the appliance's UART
+_FRAME = 8 * 32 + 12 + 4 + 1  # bytes on the line of eight commands, without escapes
+#: Clock cycles from command to command at best, as ``hawse_hdl.link.endpoint`` says; a test holds it to that.
+ENDPOINT_CYCLES = 12
 
 
 def _percentiles(values: NDArray[Any]) -> dict[str, int]:
@@ -62,7 +67,7 @@ class _Place:
     burst: int
 
 
-def _places(routed: Routed | None) -> list[_Place]:
+def _places(routed: Geometry | None) -> list[_Place]:
     """Where flows may run, the best first: what is routed, and what holds every flow.
 
     Handles are free again behind a FENCE only, so a small store needs more of them.
@@ -72,8 +77,16 @@ def _places(routed: Routed | None) -> list[_Place]:
     whole = _Place(benchmark.GEOMETRY, 0, 16_384)
     if routed is None:
         return [whole]
-    geometry = routed.geometry
-    return [_Place(geometry, benchmark.START - geometry.pool // 2, geometry.orders // 2), whole]
+    return [_Place(routed, benchmark.START - routed.pool // 2, routed.orders // 2), whole]
+
+
+def _opening(place: _Place) -> Array:
+    """ORDERs that open instrument 0, with the whole pool as its window."""
+    rows = np.zeros(3, ORDER)
+    rows["opcode"] = Opcode.STATE, Opcode.STATE, Opcode.CLOSE
+    rows["quantity"] = InstrumentState.LOADING, InstrumentState.OPEN, 0
+    rows["token"][0], rows["price"][0] = place.geometry.pool, place.base
+    return rows
 
 
 def _fits(rows: Array, place: _Place) -> bool:
@@ -159,30 +172,66 @@ def _rtl(
     return figures, recorder.commands, b"".join(records(events) for events in said)
 
 
-def _soft(geometry: Geometry, bursts: Sequence[Array]) -> tuple[dict[str, Any], bytes]:
-    """The software engine's figures, and its records, of the bursts that the RTL was given."""
-    soft = Soft(geometry)
-    messages = sum(len(burst) - 1 for burst in bursts[1:])
+def _soft(
+    place: _Place, bursts: Sequence[Array], orders: Sequence[Array], messages: Array
+) -> tuple[Any, bytes]:
+    """The software's figures, in every form that it has, and the engine's records.
 
-    def rate(hashing: bool) -> float:
+    Args:
+        place: where the RTL ran.
+        bursts: the commands that the RTL was given; the first opens the instrument.
+        orders: the same as the driver was given them.
+        messages: the whole flow, for the C interface.
+    """
+    from hawse_sim import abi  # noqa: PLC0415
+    from hawse_sim.abi.timing import Library  # noqa: PLC0415
+
+    soft, library = Soft(place.geometry), Library(abi.soft_library())
+    count = sum(len(burst) - 1 for burst in bursts[1:])
+    soft.reset(1)
+    beats = [np.ascontiguousarray(soft.exchange(burst)) for burst in bursts]
+    said = b"".join(records(split(part).records) for part in beats)
+    driver = Driver(place.geometry)
+    driver.set_recentring(False)
+
+    def engine(hashing: bool) -> float:
         soft.set_hashing(hashing)
-        times = []
-        for _ in range(_REPEAT):
-            soft.reset(1)
-            soft.time(bursts[0])
-            times.append(sum(soft.time(burst) for burst in bursts[1:]))
-        return round(messages * 1e9 / min(times))
+        soft.reset(1)
+        soft.time(bursts[0])
+        return sum(soft.time(burst) for burst in bursts[1:]) / count
 
-    figures: dict[str, Any] = {"commands_per_s": rate(False), "hashing_commands_per_s": rate(True)}
-    soft.set_hashing(False)
-    soft.reset(1)
-    soft.time(bursts[0])
-    each = np.concatenate([soft.time_each(burst)[:-1] for burst in bursts[1:]])
-    figures |= {"ns": _percentiles(each), "distribution": _distribution(each)}
-    soft.reset(1)
-    said = b"".join(records(split(soft.exchange(burst)).records) for burst in bursts)
+    def mapping() -> float:
+        driver.reset()
+        driver.time(orders[0], beats[0])
+        return sum(driver.time(*both) for both in zip(orders[1:], beats[1:], strict=True)) / count
+
+    forms: dict[str, Callable[[], float]] = {
+        "engine": lambda: engine(False),
+        "engine_hashing": lambda: engine(True),
+        "interface": lambda: library.time(messages, _BATCH)[0] / len(messages),
+        "interface_single_calls": lambda: library.time(messages)[0] / len(messages),
+        "driver": mapping,
+    }
+    taken = {name: min(times) for name, times in _interleaved(forms).items()}
+    each, stalls = library.time_each(messages)
     soft.close()
+    driver.close()
+    figures: dict[str, Any] = {
+        f"{name}_per_s": round(1e9 / ns) for name, ns in taken.items() if name != "driver"
+    }
+    figures["driver_ns"] = round(taken["driver"], 1)
+    figures |= {"interface_ns": _percentiles(each), "interface_stalls": stalls}
+    figures["interface_distribution"] = _distribution(each)
     return figures, said
+
+
+def _interleaved(forms: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Times of each form, taken in turn."""
+    out: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(_ROUNDS):
+        for name, form in forms.items():
+            out[name].append(form())
+    return out
 
 
 def _golden(geometry: Geometry, bursts: Sequence[Array]) -> tuple[dict[str, Any], bytes]:
@@ -201,15 +250,43 @@ def _golden(geometry: Geometry, bursts: Sequence[Array]) -> tuple[dict[str, Any]
     return {"commands": carried, "commands_per_s": round(carried / seconds)}, b"".join(said)
 
 
+@dataclass(frozen=True)
+class _Clock:
+    """What turns cycles into seconds.
+
+    Attributes:
+        mhz: None: nothing is known.
+        of: which design has it.
+        geometry: that it has; None: not known, or of gateware that is no more.
+    """
+
+    mhz: float | None
+    of: str
+    geometry: Geometry | None
+
+    @property
+    def endpoint_per_s(self) -> int | None:
+        """Commands a second that the link's endpoint takes at best, on whatever link."""
+        return None if self.mhz is None else round(self.mhz * 1e6 / ENDPOINT_CYCLES)
+
+
+def _clock(routed: Routed | None, assumed: float | None, of: str | None) -> _Clock:
+    if assumed is not None:
+        return _Clock(assumed, f"{of or 'an assumption'}, no routed result", None)
+    if routed is None:
+        return _Clock(None, "", None)
+    return _Clock(routed.fmax_mhz, f"the appliance on {routed.device}, {routed.file}", routed.geometry)
+
+
 def measure(
     scenario: str,
     variant: str,
     messages: int,
     seed: int | None,
-    routed: Routed | None,
+    clock: _Clock,
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
-    """One flow through all three engines, at the geometry of ``routed`` if it fits there.
+    """One flow through all three engines, at the geometry of ``clock`` if it fits there.
 
     Raises:
         EngineError: their records differ.
@@ -219,108 +296,45 @@ def measure(
     orders = max(1, messages * 1000 // 1997)
     flow = benchmark.generate(scenario, variant, orders, seed)
     rows = benchmark.wire_orders(flow)
-    *small, whole = _places(routed)
+    *small, whole = _places(clock.geometry)
     place = next((place for place in small if _fits(rows, place)), whole)
     single = min(_ALONE, len(rows) // 4)
     fence = make(ORDER, opcode=Opcode.FENCE)
     bulk, alone = rows[: len(rows) - single], rows[len(rows) - single :]
-    rtl, bursts, from_rtl = _rtl(
-        place,
-        benchmark.bursts(bulk, place.burst),
-        [np.concatenate([alone[i : i + 1], fence]) for i in range(single)],
-        progress,
-    )
-    soft, from_soft = _soft(place.geometry, bursts)
+    given = benchmark.bursts(bulk, place.burst)
+    one_by_one = [np.concatenate([alone[i : i + 1], fence]) for i in range(single)]
+    rtl, bursts, from_rtl = _rtl(place, given, one_by_one, progress)
+    soft, from_soft = _soft(place, bursts, [_opening(place), *given, *one_by_one], flow)
     golden, from_golden = _golden(place.geometry, bursts)
     if from_rtl != from_soft or not from_rtl.startswith(from_golden):
         raise EngineError(f"{scenario}: the engines' reports differ")
+    if clock.mhz is not None:
+        rtl["commands_per_s"] = round(clock.mhz * 1e6 / rtl["cycles_per_command"])
     used = benchmark.SCENARIOS[scenario].seed if seed is None else seed
-    told = {"seed": used, "orders": orders, "messages": len(flow)}
+    told = {"scenario": scenario, "variant": variant, "seed": used, "orders": orders, "messages": len(flow)}
     where = {"geometry": asdict(place.geometry), "routed": place is not whole}
     return {**told, **where, "rtl": rtl, "soft": soft, "golden": golden}
 
 
-def _plot(found: dict[str, Any], path: Path) -> None:
-    try:
-        import matplotlib  # noqa: PLC0415
-    except ImportError as error:
-        raise click.ClickException(f"--plot needs the extra bench: {error}") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    names = list(found["flows"])
-    at = np.arange(len(names))
-    fmax = found["fmax_mhz"]
-    soft = [found["flows"][name]["soft"]["commands_per_s"] / 1e6 for name in names]
-    left.bar(at - 0.2, soft, 0.4, label="software, one core", color="#8a8a8a")
-    if fmax:
-        rtl = [found["flows"][name]["rtl"]["commands_per_s"] / 1e6 for name in names]
-        left.bar(at + 0.2, rtl, 0.4, label=f"RTL at {fmax:.0f} MHz", color="#1f6f8b")
-    left.set_xticks(at, names, rotation=20)
-    left.set_ylabel("million commands a second")
-    left.legend(frameon=False)
-    for name in names:
-        for engine, key, colour in (
-            ("soft", "distribution", "#8a8a8a"),
-            ("rtl", "first_report_distribution", "#1f6f8b"),
-        ):
-            points = [p for p in found["flows"][name][engine][key] if p[0] < 100]
-            if engine == "rtl" and not fmax:
-                continue
-            scale = 1000 / fmax if engine == "rtl" else 1
-            share = [1 / (1 - q / 100) for q, _ in points]
-            right.plot(share, [value * scale for _, value in points], color=colour, lw=1)
-    right.set_xscale("log")
-    right.set_yscale("log")
-    nines = [1, 10, 100, 1000, 10_000, 100_000]
-    right.set_xticks(nines, ["0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"])
-    right.set_xlabel("percentile")
-    right.set_ylabel("ns to the first report (RTL), a command (software)")
-    figure.suptitle(f"{found['variant']} flows")
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
-
-
-def _table(found: dict[str, Any]) -> Table:
-    fmax = found["fmax_mhz"]
-    where = f" at {fmax:.1f} MHz ({found['device']})" if fmax else ", no routed result: cycles only"
-    table = Table(title=f"{found['variant']} flows; RTL{where}")
-    table.add_column("flow")
-    for title in ("messages", "cycles/cmd", "first report, cycles", "empty pipe", "RTL M/s", "soft M/s"):
-        table.add_column(title, justify="right")
-    for title in ("soft hashing M/s", "soft ns", "golden k/s", "RTL : soft"):
-        table.add_column(title, justify="right")
-
-    def spread(p: dict[str, int] | None) -> str:
-        return "–" if p is None else f"{p['p50']} / {p['p99']} / {p['p999']} / {p['max']}"
-
-    for name, flow in found["flows"].items():
-        rtl, soft = flow["rtl"], flow["soft"]
-        table.add_row(
-            name if flow["routed"] else f"{name} *",
-            f"{flow['messages']:,}",
-            f"{rtl['cycles_per_command']:.3f}",
-            spread(rtl["first_report_cycles"]),
-            spread(rtl["first_report_cycles_empty"]),
-            f"{rtl['commands_per_s'] / 1e6:.1f}" if fmax else "–",
-            f"{soft['commands_per_s'] / 1e6:.1f}",
-            f"{soft['hashing_commands_per_s'] / 1e6:.1f}",
-            spread(soft["ns"]),
-            f"{flow['golden']['commands_per_s'] / 1e3:.1f}",
-            f"{flow['ratio']:.2f}" if fmax else "–",
-        )
-    whole = next((flow["geometry"] for flow in found["flows"].values() if not flow["routed"]), None)
-    table.caption = "spreads: p50 / p99 / p99.9 / max"
-    if whole:
-        table.caption += f"; *: simulated with {whole['orders']:,} orders and {whole['pool']:,} levels"
-    return table
+def _pin() -> int | None:
+    """Stay on one core from now on; its number, None where the system has no such call."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    return core
 
 
 @click.command()
 @click.option("--messages", default=100_000, show_default=True, metavar="N", help="In each flow, about.")
 @click.option("--scenario", "scenarios", multiple=True, metavar="NAME", help="Only this; may be repeated.")
-@click.option("--variant", type=click.Choice(["serial", "interleaved"]), default="serial", show_default=True)
+@click.option(
+    "--variant",
+    "variants",
+    type=click.Choice(["serial", "interleaved"]),
+    multiple=True,
+    help="Only this; else both.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Another than each scenario's own.")
 @click.option(
     "--results",
@@ -329,61 +343,91 @@ def _table(found: dict[str, Any]) -> Table:
     show_default=True,
     help="Where route-*.json tell the routed Fmax.",
 )
+@click.option("--clock-mhz", type=click.FloatRange(min=1), help="A clock that no routed result tells.")
+@click.option("--clock-of", metavar="TEXT", help="Which design has that clock.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the result here.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="PNG to draw.")
+@click.option(
+    "--docs",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Checkout whose README.md and docs/benchmark.md get the tables.",
+)
 @json_option
 @clear_errors
 def engine(
     messages: int,
     scenarios: tuple[str, ...],
-    variant: str,
+    variants: tuple[str, ...],
     seed: int | None,
     results: Path,
+    clock_mhz: float | None,
+    clock_of: str | None,
     out: Path | None,
     plot: Path | None,
+    docs: Path | None,
     as_json: bool,
 ) -> None:
-    """The five benchmark flows through RTL, native software and golden model.
+    """The ten benchmark flows through RTL, native software and golden model.
 
     Cycles are those of the Verilated core, from the first command to the last answer, at the routed geometry
-    if the flow fits there, else at one that holds every flow; the RTL's throughput is the routed Fmax over
-    them. The software engine is timed on one core. RTL and software have to report the same, and the golden
-    model, which gets the first 10,000 commands.
+    if the flow fits there, else at one that holds every flow; the core's throughput is the routed Fmax over
+    them, which no link carries. The software is timed on one core, in thread time, in every form that it has.
+    RTL and software have to report the same, and the golden model, which gets the first 10,000 commands.
     """
     try:
-        from hawse_sim.flow.benchmark import SCENARIOS  # noqa: PLC0415 - extras that the host can do without
+        from hawse_sim.flow.benchmark import SCENARIOS, VARIANTS  # noqa: PLC0415 - extras not all have
     except ImportError as error:
         raise click.ClickException(f"the flows need the extras hdl and sim: {error}") from error
     if unknown := [name for name in scenarios if name not in SCENARIOS]:
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(SCENARIOS)}", param_hint="--scenario")
     if messages < 8:
         raise click.BadParameter("at least 8", param_hint="--messages")
-    routed = fastest_routed(results, "appliance")
-    device, fmax = (routed.device, routed.fmax_mhz) if routed else (None, None)
-    found: dict[str, Any] = {"variant": variant, "device": device, "fmax_mhz": fmax, "flows": {}}
-    for name in scenarios or SCENARIOS:
-        with bar(name, messages) as update:
-            done = 0
+    routed = None if clock_mhz else fastest_routed(results, "appliance")
+    clock = _clock(routed, clock_mhz, clock_of)
+    core, load = _pin(), os.getloadavg()[0]
+    flows = {}
+    for variant in variants or VARIANTS:
+        for scenario in scenarios or SCENARIOS:
+            name = f"{scenario} {variant}"
+            with bar(name, messages) as update:
+                done = 0
 
-            def progress(more: int) -> None:
-                nonlocal done
-                done += more
-                update(done, messages)
+                def progress(more: int) -> None:
+                    nonlocal done
+                    done += more
+                    update(done, messages)
 
-            flow = measure(name, variant, messages, seed, routed, progress)
-        cycles = flow["rtl"]["cycles_per_command"]
-        flow["rtl"]["commands_per_s"] = round(fmax * 1e6 / cycles) if fmax else None
-        flow["ratio"] = (
-            round(flow["rtl"]["commands_per_s"] / flow["soft"]["commands_per_s"], 4) if fmax else None
-        )
-        found["flows"][name] = flow
+                flows[name] = measure(scenario, variant, messages, seed, clock, progress)
+    found: dict[str, Any] = {
+        "clock": {
+            "mhz": clock.mhz,
+            "of": clock.of,
+            "geometry": asdict(clock.geometry) if clock.geometry else None,
+        },
+        "link": {
+            "endpoint_cycles_per_command": ENDPOINT_CYCLES,
+            "endpoint_commands_per_s": clock.endpoint_per_s,
+            "uart_commands_per_s": _BAUD // 10 * 8 // _FRAME,
+        },
+        "software": {
+            "pinned_to_core": core,
+            "load_average": [round(load, 1), round(os.getloadavg()[0], 1)],
+            "rounds": _ROUNDS,
+            "messages_a_call": _BATCH,
+        },
+        "flows": flows,
+    }
     if out:
-        command = f"hawse bench engine --messages {messages} --variant {variant} --out {out}"
-        chosen = "".join(f" --scenario {name}" for name in scenarios)
-        record(out, command + chosen + ("" if seed is None else f" --seed {seed}"), found)
+        options = "".join(f" --scenario {name}" for name in scenarios)
+        options += "".join(f" --variant {name}" for name in variants)
+        options += "" if seed is None else f" --seed {seed}"
+        options += "" if clock_mhz is None else f" --clock-mhz {clock_mhz} --clock-of {clock_of!r}"
+        record(out, f"hawse bench engine --messages {messages}{options} --out {out}", found)
     if plot:
-        _plot(found, plot)
+        engine_report.plot(found, plot)
+    if docs:
+        engine_report.write_docs(found, docs)
     if as_json:
         say(found)
     else:
-        Console().print(_table(found))
+        engine_report.show(found)

@@ -42,6 +42,7 @@ class Band:
         count: levels, a power of two of at least 64; 0: no window, as after a reset.
         base: price of the first level, in ticks.
         state: of the instrument.
+        no_band: it holds any price, if the engine has that feature; first, count and base are 0.
     """
 
     instrument: int
@@ -49,6 +50,7 @@ class Band:
     count: int
     base: int
     state: InstrumentState = InstrumentState.OPEN
+    no_band: bool = False
 
 
 def even_window(geometry: Geometry, instrument: int) -> tuple[int, int]:
@@ -148,7 +150,7 @@ class Engine:
         for band in bands:
             loading = InstrumentState.LOADING
             where = {"opcode": Opcode.STATE, "instrument": band.instrument}
-            if band.count:
+            if band.count or band.no_band:
                 window = {"handle": band.first, "token": band.count, "price": band.base}
                 parts.append(make(ORDER, **where, **window, quantity=loading))
             parts.append(ranked[ranked["instrument"] == band.instrument])
@@ -215,8 +217,8 @@ class Engine:
         Raises:
             EngineError: there is no such instrument.
         """
-        first, count, base, state = self._driver.instrument(instrument)
-        return Band(instrument, first, count, base, InstrumentState(state))
+        first, count, base, state, no_band = self._driver.instrument(instrument)
+        return Band(instrument, first, count, base, InstrumentState(state), no_band)
 
     def hello(self) -> Array:
         """Geometry, version, epoch, sequence number applied last: array of one HELLO.

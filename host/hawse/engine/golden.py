@@ -9,11 +9,11 @@ from hawse.commit.reportlog import ReportLog
 from hawse.wire import (
     ALL_INSTRUMENTS,
     ANONYMOUS,
-    BEAT_BYTES,
     LEAST_WINDOW,
     NULL_HANDLE,
     RECORD_BYTES,
     VERSION,
+    Feature,
     Geometry,
     InstrumentState,
     Kind,
@@ -32,6 +32,7 @@ _RECORD = struct.Struct("<BBHIIiII8x")
 _FENCE = struct.Struct("<B3xIQQI4x")
 _RESTING = struct.Struct("<BBHIIiI12x")
 _HELLO = struct.Struct("<BBHIIBBHIIQ")
+_BUILD = struct.Struct("<16xI12x")
 
 _SIDE_BIT = 4
 _MAKER_DONE_BIT = 5
@@ -155,26 +156,36 @@ class Ladder:
 
 @dataclass(slots=True)
 class Book:
-    """One instrument: its window of the pool, the band of prices that the window stands for, its orders."""
+    """One instrument: its window of the pool, the band of prices that the window stands for, its orders.
+
+    With ``no_band`` it has no window and holds any price.
+    """
 
     state: InstrumentState = InstrumentState.CLOSED
     first: int = 0
     count: int = 0
     base: int = 0
+    no_band: bool = False
     sides: tuple[Ladder, Ladder] = field(default_factory=lambda: (Ladder(Side.BUY), Ladder(Side.SELL)))
 
     def inside(self, price: int) -> bool:
-        """Whether ``price`` has a level; without a window none has."""
-        return self.base <= price < self.base + self.count
+        """Whether ``price`` has a level; without a window, but with a band, none has."""
+        return self.no_band or self.base <= price < self.base + self.count
 
 
 class GoldenBackend:
-    """The matching rules, to be read. Slow, and right by definition; sideband is zero."""
+    """The matching rules, to be read. Slow, and right by definition; sideband is zero.
+
+    Args:
+        geometry: the default one, if none is given.
+        no_band: has that feature: STATE(loading) with a count of zero is taken.
+    """
 
     name = "golden"
 
-    def __init__(self, geometry: Geometry | None = None) -> None:
+    def __init__(self, geometry: Geometry | None = None, *, no_band: bool = False) -> None:
         self.geometry = geometry or Geometry()
+        self.features = Feature.NO_BAND if no_band else Feature(0)
         self.reset(0)
 
     def reset(self, epoch: int) -> None:
@@ -251,6 +262,8 @@ class GoldenBackend:
     def _grants(self, c: Command) -> bool:
         """Whether the instrument of ``c`` may have the window that ``c`` names."""
         first, count = c.handle, c.token
+        if count == 0 and Feature.NO_BAND in self.features:
+            return True
         return (
             count >= LEAST_WINDOW
             and count & (count - 1) == 0
@@ -406,7 +419,8 @@ class GoldenBackend:
         if c.loads:
             for order in [*book.sides[Side.BUY], *book.sides[Side.SELL]]:
                 self._remove(order)
-            book.first, book.count, book.base = c.handle, c.token, c.price
+            book.no_band = c.token == 0
+            book.first, book.count, book.base = (0, 0, 0) if book.no_band else (c.handle, c.token, c.price)
         self._emit(
             Kind.ACK,
             c,
@@ -512,4 +526,4 @@ class GoldenBackend:
             0,
             self._last_seq,
         )
-        self._out += bytes(BEAT_BYTES)  # BUILD: made of nothing that has a hash, without a clock
+        self._out += _BUILD.pack(self.features)  # made of nothing that has a hash, without a clock

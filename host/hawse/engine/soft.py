@@ -10,6 +10,11 @@ from .native.bindings import Soft
 class SoftBackend:
     """The native matching engine; the library is compiled on first use. Sideband is zero.
 
+    Args:
+        geometry: the default one, if none is given.
+        no_band: has that feature: STATE(loading) with a count of zero is taken, and the instrument then holds
+            any price. Without it the engine says what gateware says.
+
     Raises:
         BuildError: there is no working C++ compiler.
         EngineError: not enough memory for the geometry.
@@ -17,9 +22,9 @@ class SoftBackend:
 
     name = "soft"
 
-    def __init__(self, geometry: Geometry | None = None) -> None:
+    def __init__(self, geometry: Geometry | None = None, *, no_band: bool = False) -> None:
         self.geometry = geometry or Geometry()
-        self._engine = Soft(self.geometry)
+        self._engine = Soft(self.geometry, no_band)
 
     def reset(self, epoch: int) -> None:
         """See :class:`~hawse.engine.backend.Backend`."""

@@ -1,7 +1,7 @@
 """Two engines behind the C interface of a public benchmark, as shared libraries.
 
-``abi.h`` is the interface. Both libraries hold the driver, and either the Verilated Core or the software
-engine; neither needs Python to run. ``python -m hawse_sim.abi`` builds them.
+``abi.h`` is the interface. One library holds the driver and the Verilated Core, the other driver and
+software engine in one; neither needs Python to run. ``python -m hawse_sim.abi`` builds them.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from hawse_hdl.core import Core
 
 from hawse_sim.verilate import announce_build, build_library
 
-#: Of both engines, as ``abi.cpp`` says.
-GEOMETRY = Geometry(instruments=1, pool=65536, orders=65536, tag_bits=12)
+#: Of the Verilated Core, as ``rtl_session.hpp`` says: the largest there is.
+GEOMETRY = Geometry(instruments=1, pool=1 << 18, orders=1 << 16, tag_bits=12)
 
 _HERE = Path(__file__).parent
 _SOURCE = _HERE / "abi.cpp"
@@ -27,7 +27,8 @@ def soft_library() -> Path:
     Raises:
         BuildError: it cannot be built.
     """
-    return build.compile_library("abi-soft", (_SOURCE, *build.source_files()), includes=(_HERE,))
+    sources = (path for path in build.source_files() if path.stem != "driver")
+    return build.compile_library("abi-soft", (_SOURCE, *sources), includes=(_HERE,))
 
 
 def rtl_library(
@@ -45,12 +46,12 @@ def rtl_library(
     Raises:
         ToolError: it cannot be built.
     """
-    driver = build.HERE / "driver.cpp"
+    driver = (build.HERE / "driver.cpp", build.HERE / "handles.cpp")
     return build_library(
         make,
         "core",
         parameters=parameters,
         announce=announce,
-        driven_by=(_SOURCE, driver),
+        driven_by=(_SOURCE, *driver),
         flags=("-DHAWSE_ABI_RTL", "-DNDEBUG"),
     )

@@ -13,12 +13,7 @@ namespace hawse {
 
 class Port {
   public:
-    static constexpr const char *NAME = "rtl";
-    // Each FENCE is waited for, which costs some hundred cycles.
-    static constexpr size_t BURST = 16384;
-    static constexpr bool IMMEDIATE = false;
-
-    Port(const Geometry &, uint32_t epoch) : model_(nullptr, 0, 0) {
+    explicit Port(uint32_t epoch) : model_(nullptr, 0, 0) {
         model_.top.commands___05Fvalid = 0;
         model_.top.beats___05Fready = 1;
         model_.top.epoch = epoch;

@@ -210,3 +210,18 @@ def bursts(rng: Generator, geometry: Geometry, count: int, size: int) -> Iterato
         out["seq"] = np.arange(seq, seq + n)
         seq += n
         yield out
+
+
+def without_band(rng: Generator, rows: Array, ticks: int = 1 << 32) -> Array:
+    """COMMANDs or ORDERs whose instruments mostly have no band, for engines with the feature NO_BAND.
+
+    Some prices are spread over ``ticks`` around zero.
+    """
+    out = rows.copy()
+    loading = (out["opcode"] == Opcode.STATE) & (out["quantity"] == InstrumentState.LOADING)
+    out["token"][loading & _often(rng, len(out), 0.9)] = 0
+    spread = (out["opcode"] != Opcode.STATE) & _often(rng, len(out), 0.3)
+    # Few of them, so that orders meet.
+    places = rng.integers(-(ticks // 2), ticks // 2, 12)
+    out["price"][spread] = rng.choice(places, spread.sum())
+    return out

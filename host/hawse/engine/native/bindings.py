@@ -17,7 +17,9 @@ from . import build
 #: A resting order of the driver's mirror: RESTING and the user's order id.
 MIRROR = np.dtype([("resting", RESTING), ("order_id", "<u8")])
 
-_INSTRUMENT = np.dtype([("first", "<u4"), ("count", "<u4"), ("base", "<i4"), ("state", "<u4")])
+_INSTRUMENT = np.dtype(
+    [("first", "<u4"), ("count", "<u4"), ("base", "<i4"), ("state", "<u4"), ("no_band", "<u4")]
+)
 _INVALID = -1
 _SIZES = (c_uint32,) * 4
 _POINTER = POINTER(c_void_p)
@@ -28,11 +30,11 @@ def _library() -> ctypes.CDLL:
     native = ctypes.CDLL(str(build.native_library()))
     signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "hawse_error": (ctypes.c_char_p, ()),
-        "hawse_soft_new": (c_void_p, _SIZES),
+        "hawse_soft_new": (c_void_p, (*_SIZES, c_int)),
         "hawse_soft_free": (None, (c_void_p,)),
         "hawse_soft_reset": (None, (c_void_p, c_uint32)),
         "hawse_soft_hashing": (None, (c_void_p, c_int)),
-        "hawse_soft_time": (c_int64, (c_void_p, c_void_p, c_size_t, c_void_p)),
+        "hawse_soft_time": (c_int64, (c_void_p, c_void_p, c_size_t)),
         "hawse_soft_exchange": (c_int64, (c_void_p, c_void_p, c_size_t, _POINTER)),
         "hawse_driver_new": (c_void_p, _SIZES),
         "hawse_driver_free": (None, (c_void_p,)),
@@ -47,6 +49,20 @@ def _library() -> ctypes.CDLL:
             (c_void_p, c_void_p, c_size_t, _POINTER, _POINTER, POINTER(c_size_t)),
         ),
         "hawse_driver_done": (c_int, (c_void_p,) * 5),
+        "hawse_driver_time": (c_int64, (c_void_p, c_void_p, c_size_t, c_void_p, c_size_t)),
+        "hawse_fused_new": (c_void_p, (*_SIZES, c_int)),
+        "hawse_fused_free": (None, (c_void_p,)),
+        "hawse_fused_reset": (None, (c_void_p, c_uint32)),
+        "hawse_fused_run": (
+            c_int64,
+            (
+                c_void_p,
+                c_void_p,
+                c_size_t,
+                *(_POINTER, _POINTER, POINTER(c_size_t), _POINTER, POINTER(c_size_t)),
+            ),
+        ),
+        "hawse_fused_done": (c_int, (c_void_p,) * 5),
         "hawse_driver_resting": (c_int64, (c_void_p, c_void_p, c_size_t)),
         "hawse_keccak256": (c_int, (c_void_p, c_size_t, c_size_t, c_void_p)),
         "hawse_driver_instrument": (c_int, (c_void_p, c_uint32, c_void_p)),
@@ -87,13 +103,35 @@ def keccak256_rows(messages: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return hashes
 
 
+def _refusals(pointer: "c_void_p", count: int) -> list[tuple[int, int]]:
+    """Pairs of (index of the order, reason)."""
+    pairs = _copy(pointer, 2 * count, np.dtype("<u4")).reshape(-1, 2)
+    return [(int(i), int(reason)) for i, reason in pairs]
+
+
+def _done(ask: Any, it: int) -> tuple[Fence, Batch | None] | None:
+    """What ended a burst."""
+    fence, batch = np.zeros(1, FENCE), np.zeros(1, BATCH)
+    digest, root = np.zeros(32, np.uint8), np.zeros(32, np.uint8)
+    ended = ask(it, *(a.ctypes.data for a in (fence, digest, batch, root)))
+    if not ended:
+        return None
+    f, b = fence[0], batch[0]
+    return (
+        Fence(int(f["token"]), int(f["commands"]), int(f["records"]), int(f["epoch"]), digest.tobytes()),
+        Batch(int(b["token"]), int(b["leaves"]), int(b["records"]), int(b["epoch"]), root.tobytes())
+        if ended == 2
+        else None,
+    )
+
+
 class _Object:
     """A C object that lives until :meth:`close`, or as long as this one."""
 
-    def __init__(self, kind: str, geometry: Geometry) -> None:
+    def __init__(self, kind: str, geometry: Geometry, *more: int) -> None:
         self._native = _library()
         self._free = getattr(self._native, f"hawse_{kind}_free")
-        self._it: int | None = getattr(self._native, f"hawse_{kind}_new")(*_sizes(geometry))
+        self._it: int | None = getattr(self._native, f"hawse_{kind}_new")(*_sizes(geometry), *more)
         if self._it is None:
             raise EngineError(f"{geometry}: {self._native.hawse_error().decode()}")
 
@@ -113,10 +151,10 @@ class _Object:
 
 
 class Soft(_Object):
-    """The software matching engine."""
+    """The software matching engine; with ``no_band`` it has that feature."""
 
-    def __init__(self, geometry: Geometry) -> None:
-        super().__init__("soft", geometry)
+    def __init__(self, geometry: Geometry, no_band: bool = False) -> None:
+        super().__init__("soft", geometry, no_band)
 
     def reset(self, epoch: int) -> None:
         """As after power-up, with this epoch."""
@@ -127,17 +165,8 @@ class Soft(_Object):
         self._native.hawse_soft_hashing(self._alive(), on)
 
     def time(self, commands: Array) -> int:
-        """Nanoseconds that it takes to carry out ``commands``, a contiguous array of COMMAND."""
-        return _checked(
-            self._native.hawse_soft_time(self._alive(), commands.ctypes.data, len(commands), None)
-        )
-
-    def time_each(self, commands: Array) -> NDArray[np.uint32]:
-        """Nanoseconds that each of ``commands`` takes when they come one by one, with a look at the clock."""
-        out = np.zeros(len(commands), np.uint32)
-        at = out.ctypes.data
-        _checked(self._native.hawse_soft_time(self._alive(), commands.ctypes.data, len(commands), at))
-        return out
+        """Nanoseconds of thread time to carry out ``commands``, a contiguous array of COMMAND."""
+        return _checked(self._native.hawse_soft_time(self._alive(), commands.ctypes.data, len(commands)))
 
     def exchange(self, commands: Array) -> Array:
         """Beats that answer ``commands``, a contiguous array of COMMAND."""
@@ -181,8 +210,7 @@ class Driver(_Object):
             self._alive(), orders.ctypes.data, len(orders), byref(commands), byref(refused), byref(refusals)
         )
         _checked(count)
-        pairs = _copy(refused, 2 * refusals.value, np.dtype("<u4")).reshape(-1, 2)
-        return _copy(commands, count, COMMAND), [(int(i), int(reason)) for i, reason in pairs]
+        return _copy(commands, count, COMMAND), _refusals(refused, refusals.value)
 
     def absorb(self, beats: Array) -> tuple[Array, Array]:
         """Events, and RESTING reports of a DUMP, of the next beats that answer the burst.
@@ -199,20 +227,21 @@ class Driver(_Object):
 
     def done(self) -> tuple[Fence, Batch | None] | None:
         """What ended the last burst, once it is absorbed."""
-        fence, batch = np.zeros(1, FENCE), np.zeros(1, BATCH)
-        digest, root = np.zeros(32, np.uint8), np.zeros(32, np.uint8)
-        ended = self._native.hawse_driver_done(
-            self._alive(), *(a.ctypes.data for a in (fence, digest, batch, root))
-        )
-        if not ended:
-            return None
-        f, b = fence[0], batch[0]
-        return (
-            Fence(int(f["token"]), int(f["commands"]), int(f["records"]), int(f["epoch"]), digest.tobytes()),
-            Batch(int(b["token"]), int(b["leaves"]), int(b["records"]), int(b["epoch"]), root.tobytes())
-            if ended == 2
-            else None,
-        )
+        return _done(self._native.hawse_driver_done, self._alive())
+
+    def time(self, orders: Array, beats: Array) -> int:
+        """Nanoseconds of thread time for a burst whose answer is at hand.
+
+        Args:
+            orders: contiguous array of ORDER, as :meth:`prepare` takes it.
+            beats: contiguous array of BEAT, all that answers them.
+
+        Raises:
+            ValueError: no burst.
+            EngineError: the beats do not answer the orders.
+        """
+        at = orders.ctypes.data, len(orders), beats.ctypes.data, len(beats)
+        return _checked(self._native.hawse_driver_time(self._alive(), *at))
 
     def resting(self) -> Array:
         """Resting orders as MIRROR rows: by instrument, bids before asks, best price first, then time."""
@@ -221,13 +250,43 @@ class Driver(_Object):
         self._native.hawse_driver_resting(self._alive(), out.ctypes.data, count)
         return out
 
-    def instrument(self, instrument: int) -> tuple[int, int, int, int]:
-        """First level and number of levels of an instrument's window, base of its band, state.
+    def instrument(self, instrument: int) -> tuple[int, int, int, int, bool]:
+        """First level and levels of an instrument's window, base of its band, state, whether it has none.
 
         Raises:
             EngineError: there is no such instrument.
         """
         out = np.zeros(1, _INSTRUMENT)
         _checked(self._native.hawse_driver_instrument(self._alive(), instrument, out.ctypes.data))
-        first, count, base, state = out[0].tolist()
-        return first, count, base, state
+        first, count, base, state, no_band = out[0].tolist()
+        return first, count, base, state, bool(no_band)
+
+
+class Fused(_Object):
+    """Driver and software engine in one, without commands and beats between; it moves no band.
+
+    What it says of a burst is what a :class:`Driver` in front of a :class:`Soft` says.
+    """
+
+    def __init__(self, geometry: Geometry, no_band: bool = False) -> None:
+        super().__init__("fused", geometry, no_band)
+
+    def reset(self, epoch: int) -> None:
+        """As after power-up, with this epoch."""
+        self._native.hawse_fused_reset(self._alive(), epoch)
+
+    def run(self, orders: Array) -> tuple[Array, Array, list[tuple[int, int]], Fence, Batch | None]:
+        """Events, RESTING reports of DUMPs, refusals, and what ended the burst (array of ORDER).
+
+        Raises:
+            ValueError: not exactly one FENCE or CLOSE, at the end, or a HELLO among the orders.
+        """
+        orders = np.ascontiguousarray(orders)
+        events, dumped, refused = c_void_p(), c_void_p(), c_void_p()
+        dumps, refusals = c_size_t(), c_size_t()
+        told = byref(events), byref(dumped), byref(dumps), byref(refused), byref(refusals)
+        count = self._native.hawse_fused_run(self._alive(), orders.ctypes.data, len(orders), *told)
+        out = _copy(events, _checked(count), EVENT), _copy(dumped, dumps.value, RESTING)
+        ended = _done(self._native.hawse_fused_done, self._alive())
+        assert ended is not None, "a burst that was run has ended"
+        return *out, _refusals(refused, refusals.value), *ended

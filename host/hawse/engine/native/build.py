@@ -22,6 +22,8 @@ HERE = Path(__file__).resolve().parent
 
 FLAGS = ("-std=c++17", "-O3", "-DNDEBUG", "-Wall", "-Wextra", "-fvisibility=hidden")
 
+_SOURCES = ("driver", "handles", "keccak", "ladder", "reportlog", "soft")
+
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
 
@@ -61,7 +63,7 @@ def compiler() -> tuple[str, ...]:
 
 def source_files() -> tuple[Path, ...]:
     """Sources of the software engine and the driver, without the C interface."""
-    return tuple(HERE / f"{name}.cpp" for name in ("driver", "keccak", "reportlog", "soft"))
+    return tuple(HERE / f"{name}.cpp" for name in _SOURCES)
 
 
 def include_dirs() -> tuple[Path, ...]:

@@ -1,11 +1,12 @@
 #include "c_api.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <exception>
 
 #include "driver.hpp"
+#include "fused_bursts.hpp"
 #include "keccak.hpp"
 #include "soft.hpp"
 
@@ -17,6 +18,10 @@ struct hawse_soft : SoftEngine {
 
 struct hawse_driver : Driver {
     using Driver::Driver;
+};
+
+struct hawse_fused : FusedBursts {
+    using FusedBursts::FusedBursts;
 };
 
 static_assert(sizeof(MirrorOrder) == 40, "as hawse.engine.native.bindings reads it");
@@ -40,21 +45,27 @@ template <class Body> auto guarded(Body body) -> decltype(body()) {
     }
 }
 
-template <class T> T *make(const Geometry &geometry) {
+template <class T, class... More> T *make(const Geometry &geometry, More... more) {
     try {
-        return new T(geometry);
+        return new T(geometry, more...);
     } catch (const std::exception &e) {
         error = e.what();
         return nullptr;
     }
 }
 
+int64_t thread_ns() {
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return int64_t(now.tv_sec) * 1000000000 + now.tv_nsec;
+}
+
 } // namespace
 
 const char *hawse_error(void) { return error.c_str(); }
 
-hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits) {
-    return make<hawse_soft>({instruments, pool, orders, tag_bits});
+hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits, int no_band) {
+    return make<hawse_soft>({instruments, pool, orders, tag_bits}, no_band != 0);
 }
 
 void hawse_soft_free(hawse_soft *engine) { delete engine; }
@@ -63,27 +74,13 @@ void hawse_soft_reset(hawse_soft *engine, uint32_t epoch) { engine->reset(epoch)
 
 void hawse_soft_hashing(hawse_soft *engine, int on) { engine->set_hashing(on); }
 
-int64_t hawse_soft_time(hawse_soft *engine, const hawse_command *commands, size_t count, uint32_t *each) {
+int64_t hawse_soft_time(hawse_soft *engine, const hawse_command *commands, size_t count) {
     return guarded([&]() -> int64_t {
-        using Clock = std::chrono::steady_clock;
-        const auto between = [](Clock::time_point from, Clock::time_point to) {
-            return std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
-        };
-        const auto begun = Clock::now();
-        if (!each) {
-            constexpr size_t PORTION = 256; // as a caller would that wants the beats in its cache
-            for (size_t i = 0; i < count; i += PORTION)
-                engine->exchange(commands + i, std::min(PORTION, count - i));
-            return between(begun, Clock::now());
-        }
-        auto last = begun;
-        for (size_t i = 0; i < count; ++i) {
-            engine->exchange(commands + i, 1);
-            const auto now = Clock::now();
-            each[i] = uint32_t(between(last, now));
-            last = now;
-        }
-        return between(begun, last);
+        constexpr size_t PORTION = 256; // as a caller would that wants the beats in its cache
+        const int64_t begun = thread_ns();
+        for (size_t i = 0; i < count; i += PORTION)
+            engine->exchange(commands + i, std::min(PORTION, count - i));
+        return thread_ns() - begun;
     });
 }
 
@@ -127,17 +124,61 @@ int64_t hawse_driver_absorb(hawse_driver *driver, const void *beats, size_t coun
     });
 }
 
+namespace {
+
+template <class Driven>
+int tell_done(const Driven &driven, hawse_fence *fence, uint8_t *digest, hawse_batch *batch, uint8_t *root) {
+    *fence = driven.fence();
+    std::memcpy(digest, &driven.digest(), sizeof(Beat));
+    if (!driven.closed())
+        return 1;
+    *batch = driven.batch();
+    std::memcpy(root, &driven.root(), sizeof(Beat));
+    return 2;
+}
+
+} // namespace
+
 int hawse_driver_done(const hawse_driver *driver, hawse_fence *fence, uint8_t *digest, hawse_batch *batch,
                       uint8_t *root) {
-    if (!driver->done())
-        return 0;
-    *fence = driver->fence();
-    std::memcpy(digest, &driver->digest(), sizeof(Beat));
-    if (!driver->closed())
-        return 1;
-    *batch = driver->batch();
-    std::memcpy(root, &driver->root(), sizeof(Beat));
-    return 2;
+    return driver->done() ? tell_done(*driver, fence, digest, batch, root) : 0;
+}
+
+int64_t hawse_driver_time(hawse_driver *driver, const hawse_order *orders, size_t count, const void *beats,
+                          size_t beat_count) {
+    return guarded([&]() -> int64_t {
+        const int64_t begun = thread_ns();
+        driver->prepare(orders, count);
+        driver->absorb(static_cast<const Beat *>(beats), beat_count);
+        return thread_ns() - begun;
+    });
+}
+
+hawse_fused *hawse_fused_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits, int no_band) {
+    return make<hawse_fused>({instruments, pool, orders, tag_bits}, no_band != 0);
+}
+
+void hawse_fused_free(hawse_fused *engine) { delete engine; }
+
+void hawse_fused_reset(hawse_fused *engine, uint32_t epoch) { engine->reset(epoch); }
+
+int64_t hawse_fused_run(hawse_fused *engine, const hawse_order *orders, size_t count, const hawse_event **events,
+                        const hawse_resting **dumped, size_t *dumped_count, const uint32_t **refused,
+                        size_t *refused_count) {
+    return guarded([&]() -> int64_t {
+        engine->run(orders, count);
+        *events = engine->events().data();
+        *dumped = engine->dumped().data();
+        *dumped_count = engine->dumped().size();
+        *refused = reinterpret_cast<const uint32_t *>(engine->refused().data());
+        *refused_count = engine->refused().size();
+        return int64_t(engine->events().size());
+    });
+}
+
+int hawse_fused_done(const hawse_fused *engine, hawse_fence *fence, uint8_t *digest, hawse_batch *batch,
+                     uint8_t *root) {
+    return tell_done(*engine, fence, digest, batch, root);
 }
 
 int64_t hawse_driver_resting(const hawse_driver *driver, void *out, size_t capacity) {
@@ -152,7 +193,7 @@ int64_t hawse_driver_resting(const hawse_driver *driver, void *out, size_t capac
 int hawse_driver_instrument(const hawse_driver *driver, uint32_t instrument, hawse_instrument *out) {
     return guarded([&]() -> int {
         const auto &mirror = driver->instrument(instrument);
-        *out = {mirror.first, mirror.count, mirror.base, mirror.state};
+        *out = {mirror.first, mirror.count, mirror.base, mirror.state, mirror.no_band};
         return 0;
     });
 }

@@ -15,11 +15,12 @@ extern "C" {
 
 typedef struct hawse_soft hawse_soft;
 typedef struct hawse_driver hawse_driver;
+typedef struct hawse_fused hawse_fused;
 
 typedef struct {
     uint32_t first, count;
     int32_t base;
-    uint32_t state;
+    uint32_t state, no_band;
 } hawse_instrument;
 
 #define HAWSE_INVALID (-1)  /* the caller's argument is wrong; nothing has changed */
@@ -27,14 +28,15 @@ typedef struct {
 
 HAWSE_API const char *hawse_error(void);
 
-HAWSE_API hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits);
+/* no_band: whether it takes STATE(loading) with a count of zero, for an instrument that holds any price. */
+HAWSE_API hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits,
+                                     int no_band);
 HAWSE_API void hawse_soft_free(hawse_soft *);
 HAWSE_API void hawse_soft_reset(hawse_soft *, uint32_t epoch);
 /* Whether reports are hashed from the next reset on; at first they are. */
 HAWSE_API void hawse_soft_hashing(hawse_soft *, int on);
-/* Nanoseconds that the commands take, without handing out beats; if `each` is not null, carried out one at a time, and
- * there stands what each took, with one reading of the clock. */
-HAWSE_API int64_t hawse_soft_time(hawse_soft *, const hawse_command *, size_t count, uint32_t *each);
+/* Nanoseconds of thread time that the commands take, without handing out beats. */
+HAWSE_API int64_t hawse_soft_time(hawse_soft *, const hawse_command *, size_t count);
 /* Number of beats, HAWSE_BEAT_BYTES each, at *beats. */
 HAWSE_API int64_t hawse_soft_exchange(hawse_soft *, const hawse_command *, size_t count, const void **beats);
 
@@ -56,6 +58,22 @@ HAWSE_API int hawse_driver_done(const hawse_driver *, hawse_fence *, uint8_t *di
 HAWSE_API int64_t hawse_driver_resting(const hawse_driver *, void *out, size_t capacity);
 /* Its window in the pool, the band's base and its state, as the engine last acknowledged them. */
 HAWSE_API int hawse_driver_instrument(const hawse_driver *, uint32_t instrument, hawse_instrument *out);
+
+/* Nanoseconds of thread time that a burst takes, from the orders to the events, when its beats are at hand. */
+HAWSE_API int64_t hawse_driver_time(hawse_driver *, const hawse_order *, size_t count, const void *beats,
+                                    size_t beat_count);
+
+/* Driver and software engine in one; it moves no band. */
+HAWSE_API hawse_fused *hawse_fused_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits,
+                                       int no_band);
+HAWSE_API void hawse_fused_free(hawse_fused *);
+HAWSE_API void hawse_fused_reset(hawse_fused *, uint32_t epoch);
+/* Number of events at *events, with what else a driver in front of an engine says of a burst. */
+HAWSE_API int64_t hawse_fused_run(hawse_fused *, const hawse_order *, size_t count, const hawse_event **events,
+                                  const hawse_resting **dumped, size_t *dumped_count, const uint32_t **refused,
+                                  size_t *refused_count);
+/* As hawse_driver_done. */
+HAWSE_API int hawse_fused_done(const hawse_fused *, hawse_fence *, uint8_t *digest, hawse_batch *, uint8_t *root);
 
 /* How many messages hawse_keccak256 hashes side by side on this processor. */
 HAWSE_API size_t hawse_keccak256_width(void);

@@ -29,35 +29,20 @@ template <class T> T as(const Beat &beat) {
 
 } // namespace
 
-Driver::IdMap::IdMap(uint32_t orders) : slots(size_t(4) * orders, NO_HANDLE), shift(64) {
-    for (size_t size = slots.size(); size > 1; size >>= 1)
-        --shift;
-}
-
-size_t Driver::IdMap::home(uint64_t id) const {
-    id ^= id >> 32; // ids that differ only in high bits must not share a slot
-    return size_t(id * 0x9E3779B97F4A7C15u >> shift);
-}
-
 Driver::Driver(const Geometry &geometry)
-    : geometry_(geometry), orders_(geometry.orders), instruments_(geometry.instruments), ids_(geometry.orders),
-      free_(geometry.orders / 64), free_summary_((geometry.orders / 64 + 63) / 64) {
+    : geometry_(geometry), handles_(geometry.orders), orders_(geometry.orders), instruments_(geometry.instruments) {
     reset();
 }
 
 void Driver::reset() {
+    handles_.clear();
     std::fill(orders_.begin(), orders_.end(), Order{});
     std::fill(instruments_.begin(), instruments_.end(), InstrumentMirror{});
     sent_ = instruments_;
-    std::fill(ids_.slots.begin(), ids_.slots.end(), NO_HANDLE);
-    std::fill(free_.begin(), free_.end(), ~uint64_t(0));
-    std::fill(free_summary_.begin(), free_summary_.end(), 0);
-    for (size_t i = 0; i < free_.size(); ++i)
-        free_summary_[i >> 6] |= uint64_t(1) << (i & 63);
     commands_.clear();
     order_ids_.clear();
     refused_.clear();
-    ended_.clear();
+    swept_.clear();
     events_.clear();
     dumped_.clear();
     stage_ = Stage::IDLE;
@@ -65,74 +50,17 @@ void Driver::reset() {
     complete_ = false;
     rank_ = records_ = 0;
     resting_count_ = 0;
-    added_ = used_ = 0;
+    added_ = 0;
     next_ = 0;
 }
 
-uint32_t Driver::find(uint64_t order_id) const {
-    const size_t mask = ids_.slots.size() - 1;
-    for (size_t i = ids_.home(order_id);; i = (i + 1) & mask) {
-        const uint32_t handle = ids_.slots[i];
-        if (handle == NO_HANDLE || orders_[handle].order_id == order_id)
-            return handle;
-    }
-}
-
-// Take `handle` for an order of an unknown id.
-void Driver::learn(uint32_t handle, uint64_t order_id) {
-    orders_[handle] = Order{};
-    orders_[handle].order_id = order_id;
-    orders_[handle].known = true;
-    used_ = std::max(used_, handle + 1);
-    const size_t mask = ids_.slots.size() - 1;
-    size_t i = ids_.home(order_id);
-    while (ids_.slots[i] != NO_HANDLE)
-        i = (i + 1) & mask;
-    ids_.slots[i] = handle;
-    if (!(free_[handle >> 6] &= ~(uint64_t(1) << (handle & 63))))
-        free_summary_[handle >> 12] &= ~(uint64_t(1) << (handle >> 6 & 63));
-}
-
-// Give `handle` back, and close the gap that its id leaves in the map.
-void Driver::forget(uint32_t handle) {
-    const size_t mask = ids_.slots.size() - 1;
-    size_t gap = ids_.home(orders_[handle].order_id);
-    while (ids_.slots[gap] != handle)
-        gap = (gap + 1) & mask;
-    for (size_t i = (gap + 1) & mask; ids_.slots[i] != NO_HANDLE; i = (i + 1) & mask) {
-        const size_t home = ids_.home(orders_[ids_.slots[i]].order_id);
-        if (((i - home) & mask) >= ((i - gap) & mask)) {
-            ids_.slots[gap] = ids_.slots[i];
-            gap = i;
-        }
-    }
-    ids_.slots[gap] = NO_HANDLE;
-    orders_[handle].known = false;
-    free_[handle >> 6] |= uint64_t(1) << (handle & 63);
-    free_summary_[handle >> 12] |= uint64_t(1) << (handle >> 6 & 63);
-}
-
-uint32_t Driver::lowest_free() const {
-    for (size_t i = 0; i < free_summary_.size(); ++i)
-        if (free_summary_[i]) {
-            const size_t word = i << 6 | size_t(__builtin_ctzll(free_summary_[i]));
-            return uint32_t(word << 6 | size_t(__builtin_ctzll(free_[word])));
-        }
-    return NO_HANDLE;
-}
-
 void Driver::prepare(const hawse_order *orders, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-        const bool ends = orders[i].opcode == HAWSE_OPCODE_FENCE || orders[i].opcode == HAWSE_OPCODE_CLOSE;
-        if (ends != (i + 1 == count) || orders[i].opcode == HAWSE_OPCODE_HELLO)
-            throw std::invalid_argument("order " + std::to_string(i) +
-                                        ": a burst ends with its only FENCE or CLOSE, and holds no HELLO");
-    }
-    if (!count)
-        throw std::invalid_argument("orders: none; a burst ends with FENCE or CLOSE");
+    check_burst(orders, count);
     begin(orders, count);
+    commands_.reserve_more(count);
+    order_ids_.reserve_more(count);
     for (size_t i = 0; i < count; ++i)
-        add(orders[i]);
+        place(orders[i], true);
 }
 
 void Driver::begin(const hawse_order *orders, size_t count) {
@@ -150,80 +78,92 @@ void Driver::begin(const hawse_order *orders, size_t count) {
     stage_ = Stage::REPORTS;
 }
 
-void Driver::add(const hawse_order &order) {
+void Driver::add(const hawse_order &order) { place(order, true); }
+
+bool Driver::offer(const hawse_order &order) {
+    const bool insist = !added_;
+    return (insist || !recentring_ || !outside(order)) && place(order, insist);
+}
+
+// Whether the order was taken, or refused; if not to `insist`, one that a fence might help is neither.
+HAWSE_INLINE bool Driver::place(const hawse_order &order, bool insist) {
     if (stage_ != Stage::REPORTS || complete_)
         throw DriverError("an order outside of a burst");
-    const uint32_t index = added_++;
     switch (order.opcode) {
     case HAWSE_OPCODE_NEW: {
-        const uint32_t handle = lowest_free();
-        if (find(order.order_id) != NO_HANDLE) {
-            refuse(index, Refusal::DUPLICATE_ORDER_ID);
-        } else if (handle == NO_HANDLE) {
-            refuse(index, Refusal::STORE_FULL);
-        } else {
-            learn(handle, order.order_id);
+        bool known;
+        const uint32_t handle = handles_.take_lowest(order.order_id, known);
+        if (handle != NO_HANDLE)
             send(order, handle, order.order_id);
-        }
+        else if (insist)
+            refuse(known ? Refusal::DUPLICATE_ORDER_ID : Refusal::STORE_FULL);
+        else
+            return false;
         break;
     }
-    case HAWSE_OPCODE_LOAD:
-        if (find(order.order_id) != NO_HANDLE) {
-            refuse(index, Refusal::DUPLICATE_ORDER_ID);
-        } else if (order.handle < geometry_.orders && orders_[order.handle].known) {
-            refuse(index, Refusal::HANDLE_IN_USE);
-        } else {
-            if (order.handle < geometry_.orders)
-                learn(order.handle, order.order_id);
-            send(order, order.handle, order.order_id); // out of range: the engine rejects it
-        }
-        break;
     case HAWSE_OPCODE_CANCEL:
     case HAWSE_OPCODE_REPLACE:
     case HAWSE_OPCODE_REDUCE:
-        send(order, find(order.order_id), order.order_id);
+        send(order, handles_.find(order.order_id), order.order_id);
         break;
+    default:
+        place_other(order);
+    }
+    ++added_;
+    return true;
+}
+
+// An order that comes seldom.
+void Driver::place_other(const hawse_order &order) {
+    switch (order.opcode) {
+    case HAWSE_OPCODE_LOAD:
+        if (handles_.find(order.order_id) != NO_HANDLE)
+            return refuse(Refusal::DUPLICATE_ORDER_ID);
+        if (order.handle < geometry_.orders) {
+            if (handles_.known(order.handle))
+                return refuse(Refusal::HANDLE_IN_USE);
+            handles_.take(order.handle, order.order_id);
+        }
+        return send(order, order.handle, order.order_id); // out of range: the engine rejects it
     case HAWSE_OPCODE_RECENTRE:
-        recentre(order, index);
-        break;
+        return recentre(order);
     case HAWSE_OPCODE_STATE:
         if (order.instrument < geometry_.instruments) {
             InstrumentMirror &sent = sent_[order.instrument];
             sent.state = order.quantity;
             if (order.quantity == HAWSE_INSTRUMENT_STATE_LOADING)
-                sent = {order.handle, order.token, order.price, order.quantity};
+                sent = {order.handle, order.token, order.price, order.quantity, !order.token};
         }
-        send(order, order.handle, 0); // the window's first level
-        break;
-    default:
-        send(order, 0, 0);
-    }
-    if (order.opcode == HAWSE_OPCODE_FENCE || order.opcode == HAWSE_OPCODE_CLOSE) {
+        return send(order, order.handle, 0); // the window's first level
+    case HAWSE_OPCODE_FENCE:
+    case HAWSE_OPCODE_CLOSE:
         complete_ = true;
         closing_ = order.opcode == HAWSE_OPCODE_CLOSE;
     }
+    send(order, 0, 0);
 }
 
-void Driver::send(const hawse_order &order, uint32_t handle, uint64_t order_id) {
-    hawse_command command;
-    std::memcpy(&command, &order, sizeof command); // an order begins as a command does
+HAWSE_INLINE void Driver::send(const hawse_order &order, uint32_t handle, uint64_t order_id) {
+    commands_.reserve_more(1);
+    order_ids_.reserve_more(1);
+    hawse_command &command = commands_.add();
+    std::memcpy(static_cast<void *>(&command), &order, sizeof command); // an order begins as a command does
     command.handle = handle;
-    commands_.push_back(command);
-    order_ids_.push_back(order_id);
+    order_ids_.add() = order_id;
 }
 
-void Driver::recentre(const hawse_order &order, uint32_t index) {
-    if (index)
-        return refuse(index, Refusal::RECENTRE_NOT_FIRST);
+void Driver::recentre(const hawse_order &order) {
+    if (added_)
+        return refuse(Refusal::RECENTRE_NOT_FIRST);
     if (order.instrument >= geometry_.instruments || !instruments_[order.instrument].count)
-        return refuse(index, Refusal::RECENTRE_INSTRUMENT);
+        return refuse(Refusal::RECENTRE_INSTRUMENT);
     const InstrumentMirror moved{0, instruments_[order.instrument].count, order.price};
     if (order.price > last_base(moved.count))
-        return refuse(index, Refusal::RECENTRE_BAND);
-    for (uint32_t handle = 0; handle < used_; ++handle) {
+        return refuse(Refusal::RECENTRE_BAND);
+    for (uint32_t handle = 0; handle < handles_.never_used(); ++handle) {
         const Order &resting = orders_[handle];
         if (resting.resting && resting.instrument == order.instrument && !moved.inside(resting.price))
-            return refuse(index, Refusal::RECENTRE_BAND);
+            return refuse(Refusal::RECENTRE_BAND);
     }
     move_band(order.instrument, order.price, order.seq);
 }
@@ -249,7 +189,7 @@ void Driver::move_band(uint32_t instrument, int32_t base, uint64_t seq) {
         load.price = resting.price;
         load.quantity = resting.quantity;
         load.seq = seq;
-        send(load, handle, resting.order_id);
+        send(load, handle, handles_.id(handle));
     }
     sent_[instrument].base = base;
     step.handle = step.token = 0;
@@ -269,7 +209,7 @@ bool Driver::outside(const hawse_order &order) const {
         return false;
     if (order.opcode == HAWSE_OPCODE_NEW)
         return true;
-    const uint32_t handle = find(order.order_id);
+    const uint32_t handle = handles_.find(order.order_id);
     return handle != NO_HANDLE && orders_[handle].instrument == order.instrument && orders_[handle].tag == order.tag;
 }
 
@@ -280,7 +220,7 @@ void Driver::follow(const hawse_order *orders, size_t count) {
     for (size_t i = 0; i < count; ++i) {
         const hawse_order &order = orders[i];
         const uint32_t instrument = order.instrument;
-        if (!outside(order) || (order.opcode == HAWSE_OPCODE_REPLACE && !orders_[find(order.order_id)].resting))
+        if (!outside(order) || (order.opcode == HAWSE_OPCODE_REPLACE && !orders_[handles_.find(order.order_id)].resting))
             continue;
         settled.resize(geometry_.instruments);
         if (settled[instrument])
@@ -302,7 +242,7 @@ void Driver::follow(const hawse_order *orders, size_t count) {
             } else if (opcode == HAWSE_OPCODE_STATE || opcode == HAWSE_OPCODE_LOAD || opcode == HAWSE_OPCODE_RECENTRE)
                 free = false;
         }
-        for (uint32_t handle = 0; handle < used_; ++handle)
+        for (uint32_t handle = 0; handle < handles_.never_used(); ++handle)
             if (orders_[handle].resting && orders_[handle].instrument == instrument)
                 include(orders_[handle].price);
         const uint32_t count = instruments_[instrument].count;
@@ -314,72 +254,72 @@ void Driver::follow(const hawse_order *orders, size_t count) {
     }
 }
 
-bool Driver::wants_fence(const hawse_order &order) const {
-    if (stage_ != Stage::REPORTS || !added_)
-        return false;
-    if (order.opcode == HAWSE_OPCODE_NEW && (find(order.order_id) != NO_HANDLE || lowest_free() == NO_HANDLE))
-        return true;
-    return recentring_ && outside(order);
-}
-
 void Driver::absorb(const Beat *beats, size_t count) {
     events_.clear();
+    events_.reserve_more(count);
     dumped_.clear();
     for (size_t i = 0; i < count; ++i) {
-        const Beat &beat = beats[i];
-        switch (stage_) {
-        case Stage::IDLE:
-            throw DriverError("a beat of kind " + std::to_string(kind_of(beat)) + " that answers nothing");
-        case Stage::REPORTS:
-            switch (kind_of(beat)) {
-            case HAWSE_KIND_RESTING:
-                dumped_.push_back(as<hawse_resting>(beat));
-                break;
-            case HAWSE_KIND_FENCE: {
-                const auto report = as<hawse_report>(beat);
-                pass_silent(nullptr);
-                if (!complete_ || next_ + 1 != commands_.size())
-                    fail("command " + std::to_string(next_) + " has no answer", report);
-                fence_ = as<hawse_fence>(beat);
-                if (fence_.token != commands_.back().token)
-                    fail("the fence has another token than its command", report);
-                if (fence_.records != records_)
-                    throw DriverError("the fence counts " + std::to_string(fence_.records) + " records, but " +
-                                      std::to_string(records_) + " came");
-                stage_ = Stage::DIGEST;
-                break;
-            }
-            default:
-                record(as<hawse_report>(beat));
-            }
-            break;
-        case Stage::DIGEST:
-            digest_ = beat;
-            if (closing_)
-                stage_ = Stage::BATCH;
-            else
-                finish();
-            break;
-        case Stage::BATCH:
-            batch_ = as<hawse_batch>(beat);
-            if (kind_of(beat) != HAWSE_KIND_BATCH || batch_.token != commands_.back().token)
-                fail("no BATCH of this CLOSE", as<hawse_report>(beat));
-            stage_ = Stage::ROOT;
-            break;
-        case Stage::ROOT:
-            root_ = beat;
-            records_ = 0;
-            finish();
-            break;
-        }
+        if (stage_ == Stage::REPORTS && kind_of(beats[i]) <= HAWSE_KIND_REJECTED)
+            record(as<hawse_report>(beats[i]));
+        else
+            other_beat(beats[i]);
     }
 }
 
+// A beat that is no record.
+void Driver::other_beat(const Beat &beat) {
+    switch (stage_) {
+    case Stage::IDLE:
+        throw DriverError("a beat of kind " + std::to_string(kind_of(beat)) + " that answers nothing");
+    case Stage::REPORTS:
+        if (kind_of(beat) == HAWSE_KIND_RESTING)
+            dumped_.push_back(as<hawse_resting>(beat));
+        else if (kind_of(beat) == HAWSE_KIND_FENCE)
+            fenced(beat);
+        else
+            fail("unexpected kind", as<hawse_report>(beat));
+        break;
+    case Stage::DIGEST:
+        digest_ = beat;
+        if (closing_)
+            stage_ = Stage::BATCH;
+        else
+            finish();
+        break;
+    case Stage::BATCH:
+        batch_ = as<hawse_batch>(beat);
+        if (kind_of(beat) != HAWSE_KIND_BATCH || batch_.token != commands_.back().token)
+            fail("no BATCH of this CLOSE", as<hawse_report>(beat));
+        stage_ = Stage::ROOT;
+        break;
+    case Stage::ROOT:
+        root_ = beat;
+        records_ = 0;
+        finish();
+        break;
+    }
+}
+
+void Driver::fenced(const Beat &beat) {
+    const auto report = as<hawse_report>(beat);
+    pass_silent(nullptr);
+    if (!complete_ || next_ + 1 != commands_.size())
+        fail("command " + std::to_string(next_) + " has no answer", report);
+    fence_ = as<hawse_fence>(beat);
+    if (fence_.token != commands_.back().token)
+        fail("the fence has another token than its command", report);
+    if (fence_.records != records_)
+        throw DriverError("the fence counts " + std::to_string(fence_.records) + " records, but " +
+                          std::to_string(records_) + " came");
+    stage_ = Stage::DIGEST;
+}
+
 void Driver::finish() {
-    for (const uint32_t handle : ended_)
-        if (orders_[handle].known && !orders_[handle].resting)
-            forget(handle);
-    ended_.clear();
+    for (const uint32_t handle : swept_)
+        if (!orders_[handle].resting)
+            handles_.end(handle);
+    swept_.clear();
+    handles_.fence();
     sent_ = instruments_;
     stage_ = Stage::IDLE;
 }
@@ -399,24 +339,24 @@ void Driver::pass_silent(const hawse_report *report) {
     }
 }
 
-// The command that `report` is the first, or only, answer to.
-size_t Driver::answered(const hawse_report &report, bool consume) {
-    pass_silent(&report);
-    if (next_ == commands_.size() || commands_[next_].seq % (uint64_t(1) << 32) != report.seq)
+// The command that `report` is the first, or only, answer to: next_.
+HAWSE_INLINE const hawse_command &Driver::answered(const hawse_report &report) {
+    if (next_ < commands_.size() &&
+        (commands_[next_].opcode == HAWSE_OPCODE_LOAD || commands_[next_].opcode == HAWSE_OPCODE_DUMP))
+        pass_silent(&report);
+    if (next_ == commands_.size() || uint32_t(commands_[next_].seq) != report.seq)
         fail("no command for a report", report);
-    const size_t index = next_;
-    next_ += consume;
-    return index;
+    return commands_[next_];
 }
 
-Driver::Order &Driver::order_at(uint32_t handle) {
+HAWSE_INLINE Driver::Order &Driver::order_at(uint32_t handle) {
     if (handle >= geometry_.orders || !orders_[handle].resting)
         throw DriverError("a report of handle " + std::to_string(handle) + ", where no order is");
     return orders_[handle];
 }
 
 // The order of a NEW that was acknowledged, or of a LOAD, takes its place.
-void Driver::rest(const hawse_command &command) {
+HAWSE_INLINE void Driver::rest(const hawse_command &command) {
     if (command.handle >= geometry_.orders)
         throw DriverError("handle " + std::to_string(command.handle) + " is out of range and was accepted");
     Order &order = orders_[command.handle];
@@ -430,13 +370,23 @@ void Driver::rest(const hawse_command &command) {
     order.resting = true;
 }
 
-void Driver::end(uint32_t handle) {
+HAWSE_INLINE void Driver::end(uint32_t handle) {
     orders_[handle].resting = false;
     --resting_count_;
-    ended_.push_back(handle);
+    handles_.end(handle);
 }
 
-void Driver::fill(uint32_t handle, uint32_t quantity) {
+// STATE(loading) has removed what rested; what a LOAD brings back in the same burst keeps its handle.
+void Driver::sweep(uint16_t instrument) {
+    for (uint32_t handle = 0; handle < handles_.never_used(); ++handle)
+        if (orders_[handle].resting && orders_[handle].instrument == instrument) {
+            orders_[handle].resting = false;
+            --resting_count_;
+            swept_.push_back(handle);
+        }
+}
+
+HAWSE_INLINE void Driver::fill(uint32_t handle, uint32_t quantity) {
     Order &order = order_at(handle);
     if (quantity > order.quantity)
         throw DriverError("handle " + std::to_string(handle) + " traded more than it had");
@@ -445,82 +395,84 @@ void Driver::fill(uint32_t handle, uint32_t quantity) {
         end(handle);
 }
 
-void Driver::record(const hawse_report &report) {
-    hawse_event event{};
+HAWSE_INLINE void Driver::record(const hawse_report &report) {
+    hawse_event &event = events_.add();
     std::memcpy(&event, &report, sizeof report);
+    event.maker_id = 0;
+    ++records_;
     switch (report.kind & 0x0F) {
     case HAWSE_KIND_ACK: {
-        const size_t index = answered(report, true);
-        const hawse_command &command = commands_[index];
-        event.order_id = order_ids_[index];
-        if (command.opcode == HAWSE_OPCODE_NEW) {
+        const hawse_command &command = answered(report);
+        event.order_id = order_ids_[next_++];
+        if (command.opcode == HAWSE_OPCODE_NEW)
             rest(command);
-        } else if (command.opcode == HAWSE_OPCODE_STATE && command.instrument < geometry_.instruments) {
-            instruments_[command.instrument] = {report.handle, report.maker, report.price, command.quantity};
-            if (command.quantity == HAWSE_INSTRUMENT_STATE_LOADING)
-                for (uint32_t handle = 0; handle < used_; ++handle)
-                    if (orders_[handle].resting && orders_[handle].instrument == command.instrument)
-                        end(handle);
-        } else if (command.opcode != HAWSE_OPCODE_MASS_CANCEL) {
-            fail("command " + std::to_string(index) + " is not answered by an ACK", report);
-        }
-        break;
-    }
-    case HAWSE_KIND_REJECTED: {
-        const size_t index = answered(report, true);
-        const hawse_command &command = commands_[index];
-        event.order_id = order_ids_[index];
-        const bool brought = command.opcode == HAWSE_OPCODE_NEW || command.opcode == HAWSE_OPCODE_LOAD;
-        if (brought && command.handle < geometry_.orders && !orders_[command.handle].resting)
-            ended_.push_back(command.handle);
-        break;
-    }
-    case HAWSE_KIND_REPLACED: {
-        const size_t index = answered(report, true);
-        const hawse_command &command = commands_[index];
-        Order &order = order_at(report.handle);
-        event.order_id = order.order_id;
-        if (command.handle != report.handle)
-            fail("command " + std::to_string(index) + " is of another order", report);
-        if (command.opcode == HAWSE_OPCODE_REPLACE) {
-            order.rank = rank_++;
-            order.price = command.price;
-        } else if (command.opcode != HAWSE_OPCODE_REDUCE) {
-            fail("command " + std::to_string(index) + " replaces nothing", report);
-        }
-        order.quantity = command.quantity;
-        break;
-    }
-    case HAWSE_KIND_CANCELLED: {
-        event.order_id = order_at(report.handle).order_id;
-        uint8_t opcode = 0;
-        if (report.reason == HAWSE_REASON_COMMAND)
-            opcode = HAWSE_OPCODE_CANCEL;
-        else if (report.reason == HAWSE_REASON_MASS)
-            opcode = HAWSE_OPCODE_MASS_CANCEL; // its ACK is to come
-        if (opcode && commands_[answered(report, opcode == HAWSE_OPCODE_CANCEL)].opcode != opcode)
-            fail("no command that cancels this order", report);
-        end(report.handle);
+        else
+            acknowledged(report, command);
         break;
     }
     case HAWSE_KIND_TRADE:
-        event.order_id = order_at(report.handle).order_id;
-        event.maker_id = order_at(report.maker).order_id;
+        order_at(report.handle), order_at(report.maker);
+        event.order_id = handles_.id(report.handle);
+        event.maker_id = handles_.id(report.maker);
         if (!next_ || commands_[next_ - 1].handle != report.handle)
             fail("no command of this taker", report);
         fill(report.handle, report.quantity);
         fill(report.maker, report.quantity);
         break;
-    default:
-        fail("unexpected kind", report);
+    case HAWSE_KIND_CANCELLED:
+        order_at(report.handle);
+        event.order_id = handles_.id(report.handle);
+        if (report.reason == HAWSE_REASON_COMMAND || report.reason == HAWSE_REASON_MASS) {
+            const bool mass = report.reason == HAWSE_REASON_MASS; // its ACK is to come
+            if (answered(report).opcode != (mass ? HAWSE_OPCODE_MASS_CANCEL : HAWSE_OPCODE_CANCEL))
+                fail("no command that cancels this order", report);
+            next_ += !mass;
+        }
+        end(report.handle);
+        break;
+    case HAWSE_KIND_REPLACED:
+        replaced(report, answered(report));
+        event.order_id = order_ids_[next_++];
+        break;
+    default: { // REJECTED: absorb() lets nothing else come here
+        const hawse_command &command = answered(report);
+        event.order_id = order_ids_[next_++];
+        const bool brought = command.opcode == HAWSE_OPCODE_NEW || command.opcode == HAWSE_OPCODE_LOAD;
+        if (brought && command.handle < geometry_.orders && !orders_[command.handle].resting)
+            handles_.end(command.handle);
     }
-    events_.push_back(event);
-    ++records_;
+    }
+}
+
+// The ACK of anything but a NEW.
+void Driver::acknowledged(const hawse_report &report, const hawse_command &command) {
+    if (command.opcode == HAWSE_OPCODE_STATE && command.instrument < geometry_.instruments) {
+        InstrumentMirror &mirror = instruments_[command.instrument];
+        const bool loading = command.quantity == HAWSE_INSTRUMENT_STATE_LOADING;
+        mirror = {report.handle, report.maker, report.price, command.quantity, loading ? !report.maker : mirror.no_band};
+        if (loading)
+            sweep(command.instrument);
+    } else if (command.opcode != HAWSE_OPCODE_MASS_CANCEL) {
+        fail("command " + std::to_string(next_ - 1) + " is not answered by an ACK", report);
+    }
+}
+
+void Driver::replaced(const hawse_report &report, const hawse_command &command) {
+    Order &order = order_at(report.handle);
+    if (command.handle != report.handle)
+        fail("command " + std::to_string(next_) + " is of another order", report);
+    if (command.opcode == HAWSE_OPCODE_REPLACE) {
+        order.rank = rank_++;
+        order.price = command.price;
+    } else if (command.opcode != HAWSE_OPCODE_REDUCE) {
+        fail("command " + std::to_string(next_) + " replaces nothing", report);
+    }
+    order.quantity = command.quantity;
 }
 
 std::vector<uint32_t> Driver::by_priority(int instrument) const {
     std::vector<uint32_t> handles;
-    for (uint32_t handle = 0; handle < used_; ++handle)
+    for (uint32_t handle = 0; handle < handles_.never_used(); ++handle)
         if (orders_[handle].resting && (instrument < 0 || orders_[handle].instrument == instrument))
             handles.push_back(handle);
     std::sort(handles.begin(), handles.end(), [this](uint32_t left, uint32_t right) {
@@ -536,29 +488,6 @@ std::vector<uint32_t> Driver::by_priority(int instrument) const {
     return handles;
 }
 
-bool Driver::best(uint32_t instrument, unsigned side, int32_t &price) const {
-    bool found = false;
-    for (uint32_t handle = 0; handle < used_; ++handle) {
-        const Order &order = orders_[handle];
-        if (!order.resting || order.instrument != instrument || (order.flags & 1) != side)
-            continue;
-        if (!found || (side == HAWSE_SIDE_BUY ? order.price > price : order.price < price))
-            price = order.price;
-        found = true;
-    }
-    return found;
-}
-
-uint64_t Driver::depth(uint32_t instrument, unsigned side, int64_t price) const {
-    uint64_t sum = 0;
-    for (uint32_t handle = 0; handle < used_; ++handle) {
-        const Order &order = orders_[handle];
-        if (order.resting && order.instrument == instrument && (order.flags & 1) == side && order.price == price)
-            sum += order.quantity;
-    }
-    return sum;
-}
-
 std::vector<MirrorOrder> Driver::resting() const {
     std::vector<MirrorOrder> out;
     for (const uint32_t handle : by_priority(-1)) {
@@ -571,7 +500,7 @@ std::vector<MirrorOrder> Driver::resting() const {
         mirror.resting.tag = order.tag;
         mirror.resting.price = order.price;
         mirror.resting.quantity = order.quantity;
-        mirror.order_id = order.order_id;
+        mirror.order_id = handles_.id(handle);
         out.push_back(mirror);
     }
     return out;

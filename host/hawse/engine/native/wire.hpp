@@ -4,7 +4,13 @@
 
 #include "hawse_wire.h"
 
+// The common cases, one after another without a call between them.
+#define HAWSE_INLINE inline __attribute__((always_inline))
+
 namespace hawse {
+
+// Memory of so many orders is at hand from the beginning; that of more is taken as they come.
+constexpr uint32_t USUAL_ORDERS = 1 << 16;
 
 // As hawse.wire.Geometry, which checks the sizes.
 struct Geometry {
