@@ -484,7 +484,11 @@ class FaultyBook(wiring.Component):
 
 def test_a_fault_in_the_gateware_shows(sinks, monkeypatch):
     monkeypatch.setattr(hawse_hdl.core, "Book", FaultyBook)
-    faulty = abi.rtl_library(parameters=f"{abi.GEOMETRY} and a lost wire")
+    # One hash core: what is no matter here need not be compiled.
+    faulty = abi.rtl_library(
+        lambda: hawse_hdl.core.Core(abi.GEOMETRY, hash_cores=1),
+        parameters=f"{abi.GEOMETRY}, one hash core, and a lost wire",
+    )
     monkeypatch.undo()
     assert faulty != abi.rtl_library()
     flow = generate("static", "serial", 500)
@@ -527,4 +531,4 @@ def test_ids_chosen_to_collide_cost_no_more_than_random_ones():
             assert reports == len(flow)
             took[name].append(nanoseconds)
     fastest = {name: min(times) for name, times in took.items()}
-    assert max(fastest.values()) < 2 * fastest["random"], fastest
+    assert max(fastest.values()) < 5 * fastest["random"], fastest  # it was 15 to 100 times as much

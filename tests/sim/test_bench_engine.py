@@ -93,13 +93,13 @@ def test_the_endpoint_takes_what_it_says():
 
 def test_tables_of_the_documents_are_set_anew(found, tmp_path):
     (tmp_path / "docs").mkdir()
-    marked = f"before\n{engine_report.BEGIN}\nold\n{engine_report.END}\nbehind\n"
+    marked = f"before\n{engine_report.BEGIN}\nstale\n{engine_report.END}\nbehind\n"
     for name in ("README.md", "docs/benchmark.md"):
         (tmp_path / name).write_text(marked)
     engine_report.write_docs(found, tmp_path)
     short, whole = ((tmp_path / name).read_text() for name in ("README.md", "docs/benchmark.md"))
     for text in (short, whole):
-        assert text.startswith("before\n") and text.endswith("behind\n") and "old" not in text
+        assert text.startswith("before\n") and text.endswith("behind\n") and "stale" not in text
         assert "no routed result" in text
     assert "ns a message" in whole and "ns a message" not in short
     (tmp_path / "README.md").write_text("no marks")
