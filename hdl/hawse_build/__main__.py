@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         _paths(o)
         return
     try:
-        geometry = Geometry(o.instruments, o.levels, o.orders, o.account_bits)
+        geometry = Geometry(o.instruments, o.pool, o.orders, o.tag_bits)
     except ValueError as error:
         parser.error(str(error))
     if o.command == "route":

@@ -18,6 +18,8 @@ class Appliance(wiring.Component):
         geometry: of the book.
         hash_cores: of the log.
         timeout: clock cycles without progress after which unacknowledged frames are sent again.
+        build: what it is made of, and the frequency of its clock, as :class:`Book` has them.
+        clock_khz: likewise.
 
     Latency: the link's plus the core's.  Initiation interval: the link's.
     Ordering: answers leave in the order of their commands.
@@ -34,16 +36,28 @@ class Appliance(wiring.Component):
     #: The host has not acknowledged everything: the time-out is running.
     unacked: Out(1)
 
-    def __init__(self, geometry: Geometry, *, hash_cores: int = CORES, timeout: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        hash_cores: int = CORES,
+        timeout: int = 1 << 20,
+        build: int = 0,
+        clock_khz: int = 0,
+    ) -> None:
         self.geometry = geometry
         self.hash_cores = hash_cores
         self.timeout = timeout
+        self.build = build
+        self.clock_khz = clock_khz
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.link = link = Endpoint(timeout=self.timeout)
-        m.submodules.core = core = Core(self.geometry, hash_cores=self.hash_cores)
+        m.submodules.core = core = Core(
+            self.geometry, hash_cores=self.hash_cores, build=self.build, clock_khz=self.clock_khz
+        )
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, link.commands, core.commands)
@@ -68,6 +82,7 @@ class Board(wiring.Component):
         clock_hz: frequency of ``sync``.
         baudrate: bits a second on the wires.
         timeout: seconds without progress after which unacknowledged frames are sent again.
+        build: what it is made of, as :class:`Book` has it.
 
     Raises:
         ValueError: the clock cannot make that rate within 2 %.
@@ -88,20 +103,27 @@ class Board(wiring.Component):
         clock_hz: float = 50e6,
         baudrate: int = 1_000_000,
         timeout: float = 0.25,
+        build: int = 0,
     ) -> None:
         self.divisor = round(clock_hz / baudrate)
         if self.divisor < 4 or abs(clock_hz / self.divisor / baudrate - 1) > 0.02:
             raise ValueError(f"baudrate: {baudrate} is not within 2 % of {clock_hz:g} Hz / n, n at least 4")
         self.geometry = geometry
         self.hash_cores = hash_cores
+        self.clock_khz = round(clock_hz / 1000)
         self.timeout = max(1, round(timeout * clock_hz))
+        self.build = build
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.uart = uart = UART(self.divisor)
         m.submodules.appliance = appliance = Appliance(
-            self.geometry, hash_cores=self.hash_cores, timeout=self.timeout
+            self.geometry,
+            hash_cores=self.hash_cores,
+            timeout=self.timeout,
+            build=self.build,
+            clock_khz=self.clock_khz,
         )
         connect(m, uart.rx, appliance.rx)
         connect(m, appliance.tx, uart.tx)

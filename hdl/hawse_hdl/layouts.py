@@ -23,5 +23,6 @@ FENCE = layout(schema.FENCE)
 BATCH = layout(schema.BATCH)
 RESTING = layout(schema.RESTING)
 HELLO = layout(schema.HELLO)
+BUILD = layout(schema.BUILD)
 #: A report beat of whatever kind.
 BEAT = unsigned(8 * BEAT_BYTES)

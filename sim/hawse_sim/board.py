@@ -420,7 +420,7 @@ def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -
         threading.Thread(target=stop, daemon=True).start()
     try:
         serve(
-            Geometry(o.instruments, o.levels, o.orders, o.account_bits),
+            Geometry(o.instruments, o.pool, o.orders, o.tag_bits),
             tcp=o.tcp,
             host=o.host,
             link=o.link,

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from hawse.engine import Backend, Burst, Engine
+from hawse.engine.backend import TWO_BEATS
 from hawse.wire import BEAT_BYTES, RECORD_BYTES, Kind
-from hawse.wire.dtypes import BEAT, HELLO, REPORT, Array
+from hawse.wire.dtypes import BEAT, BUILD, HELLO, REPORT, Array
 from numpy.typing import NDArray
 
 from .flow import adversarial
@@ -16,19 +17,31 @@ class Difference(AssertionError):
 
 
 def committed(beats: Array) -> NDArray[np.uint8]:
-    """Beats as rows of 32 bytes, with what engines need not agree on (sideband, busy cycles) set to zero."""
+    """Beats as rows of 32 bytes, with what engines need not agree on set to zero.
+
+    That is the sideband, the busy cycles, what an engine was made of and its clock.
+    """
     rows = np.ascontiguousarray(beats).view(np.uint8).reshape(-1, BEAT_BYTES).copy()
     kind = rows[:, 0] & 0x0F
-    hashed = np.zeros(len(rows), bool)
-    for at in np.flatnonzero((kind == Kind.FENCE) | (kind == Kind.BATCH)).tolist():
-        if not hashed[at]:
-            hashed[at + 1 : at + 2] = True
-    rows[(kind <= Kind.REJECTED) & ~hashed, RECORD_BYTES:] = 0
-    hello = (kind == Kind.HELLO) & ~hashed
-    hellos = rows[hello].reshape(-1).view(HELLO)
-    hellos["busy"] = 0
-    rows[hello] = hellos.view(np.uint8).reshape(-1, BEAT_BYTES)
+    second = np.zeros(len(rows), bool)
+    for at in np.flatnonzero(np.isin(kind, TWO_BEATS)).tolist():
+        if not second[at]:
+            second[at + 1 : at + 2] = True
+    rows[(kind <= Kind.REJECTED) & ~second, RECORD_BYTES:] = 0
+    hello = (kind == Kind.HELLO) & ~second
+    _forget(rows, hello, HELLO, "busy")
+    _forget(rows[1:], hello[:-1], BUILD, "build_low", "build_high", "clock_khz")
     return rows
+
+
+def _forget(
+    rows: NDArray[np.uint8], which: NDArray[np.bool], kind: "np.dtype[np.void]", *fields: str
+) -> None:
+    """Set fields of some of the rows to zero."""
+    told = rows[which].reshape(-1).view(kind)
+    for field in fields:
+        told[field] = 0
+    rows[which] = told.view(np.uint8).reshape(-1, BEAT_BYTES)
 
 
 def _name(row: NDArray[np.uint8]) -> str:

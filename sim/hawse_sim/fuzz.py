@@ -33,10 +33,10 @@ from .verilate import announce_build, build_library
 
 #: What is compared: the core with its digests and roots, or the book alone, which no hashing holds back.
 TOPS: dict[str, Callable[[Geometry], Any]] = {"core": Core, "book": Book}
-#: Few orders and levels, so that a store is full and an edge is met in no time.
-SMALL = Geometry(instruments=4, levels=1024, orders=64, account_bits=4)
+#: Few orders and levels: a store is full, an edge is met and windows meet in no time.
+SMALL = Geometry(instruments=4, pool=1024, orders=64, tag_bits=4)
 #: A bitmap with a root of more than one bit, and longer queues.
-WIDE = Geometry(instruments=3, levels=8192, orders=256, account_bits=12)
+WIDE = Geometry(instruments=3, pool=8192, orders=256, tag_bits=12)
 #: What a long run is made of: gateware, geometry, and share of the commands.
 PLAN = (("book", SMALL, 0.5), ("book", WIDE, 0.3), ("core", SMALL, 0.2))
 #: Commands of a session.
@@ -69,7 +69,7 @@ class _Setup(ctypes.Structure):
 _COVERAGE: dict[str, tuple[int, ...]] = {
     "opcode": (16,),
     "kind": (16,),
-    "reason": (32,),
+    "reason": (64,),
     "time_in_force": (4,),
     "self_trade": (3,),
     "fills": (17,),
@@ -77,8 +77,23 @@ _COVERAGE: dict[str, tuple[int, ...]] = {
     "edge": (4,),
     "full_store": (1,),
     "empty_side": (1,),
+    "window": (9,),
     "hazard": (3, _DISTANCES, 4, 4),
 }
+
+
+#: What became of a STATE(loading), and for what it was refused.
+_WINDOWS = (
+    "kept",
+    "moved",
+    "shrunk",
+    "grown",
+    "refused_count",
+    "refused_alignment",
+    "refused_end_of_pool",
+    "refused_base",
+    "refused_overlap",
+)
 
 
 class _Outcome(ctypes.Structure):
@@ -207,7 +222,7 @@ class Differential:
             raise ValueError(f"mix: {mix} is not below {len(self.mixes)}")
         g = self.geometry
         idle, block = (int(chance * 2**32) for chance in stalls)
-        sizes = (ctypes.c_uint32 * 4)(g.instruments, g.levels, g.orders, g.account_bits)
+        sizes = (ctypes.c_uint32 * 4)(g.instruments, g.pool, g.orders, g.tag_bits)
         setup = _Setup(sizes, seed & (2**64 - 1), commands, number, idle, block, patience, fault)
         out = _Outcome()
         self._library.hawse_differential_run(self._model, ctypes.byref(setup), ctypes.byref(out))
@@ -303,9 +318,9 @@ def report(coverage: dict[str, Counts]) -> dict[str, Any]:
     }
     return {
         "opcodes": {"undefined": int(coverage["opcode"][0])}
-        | {o.name: int(coverage["opcode"][o]) for o in Opcode if o != Opcode.RECENTRE},
+        | {o.name: int(coverage["opcode"][o]) for o in Opcode if o < Opcode.RECENTRE},
         "beats": _counts(Kind, coverage["kind"]),
-        "reasons": {r.name: n for r, n in ((r, int(coverage["reason"][r])) for r in Reason) if n},
+        "reasons": {r.name: n for r in Reason if r < 64 and (n := int(coverage["reason"][r]))},
         "time_in_force": _counts(TimeInForce, coverage["time_in_force"]),
         "self_trade": _counts(SelfTrade, coverage["self_trade"]),
         "commands_by_fills": coverage["fills"].tolist(),
@@ -318,6 +333,7 @@ def report(coverage: dict[str, Counts]) -> dict[str, Any]:
             "full_store": int(coverage["full_store"][0]),
             "other_side_empty": int(coverage["empty_side"][0]),
         },
+        "windows_while_orders_rest": dict(zip(_WINDOWS, coverage["window"].tolist(), strict=True)),
         "hazards": pairs,
     }
 
@@ -350,7 +366,7 @@ def fuzz(
         found = pair.run(**session)
         if found.verdict != "same":
             g = pair.geometry
-            again = f"--top {pair.top} --geometry {g.instruments} {g.levels} {g.orders} {g.account_bits}"
+            again = f"--top {pair.top} --geometry {g.instruments} {g.pool} {g.orders} {g.tag_bits}"
             again += f" --seed {seed} --commands {commands} --session {number} --size {size}"
             kind = f"{pair.mixes[session['mix']]!r}, stalls {session['stalls']}"
             text = f"{kind}: {found.story()}\nto see it: python -m hawse_sim.fuzz {again} --trace fuzz.fst"
@@ -399,7 +415,7 @@ def main(arguments: list[str] | None = None) -> None:
         type=int,
         nargs=4,
         metavar="N",
-        help="instruments levels orders account_bits, with --top",
+        help="instruments pool orders tag_bits, with --top",
     )
     parser.add_argument("--size", type=int, default=SESSION, help="commands of a session [%(default)s]")
     parser.add_argument(

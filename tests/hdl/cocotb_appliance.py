@@ -79,12 +79,12 @@ def trades():
         make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.OPEN, seq=2),
     ]
     orders = [
-        make(COMMAND, opcode=Opcode.NEW, flags=side, handle=h, account=1 + h, price=p, quantity=q, seq=3 + h)
+        make(COMMAND, opcode=Opcode.NEW, flags=side, handle=h, tag=1 + h, price=p, quantity=q, seq=3 + h)
         for h, (side, p, q) in enumerate(
             [(1, 1010, 5), (1, 1008, 4), (0, 1005, 7), (0, 1010, 6), (1, 990, 9)]
         )
     ]
-    return np.concatenate([*state, *orders, make(COMMAND, opcode=Opcode.FENCE, tag=77)])
+    return np.concatenate([*state, *orders, make(COMMAND, opcode=Opcode.FENCE, token=77)])
 
 
 @cocotb.test()
@@ -101,7 +101,7 @@ async def trades_over_the_wires(dut):
     got = await host.exchange(commands, len(expected))
     demand_same(("board", "golden"), got, expected)
     fence = split(got).fences[0]
-    assert (fence.tag, fence.epoch, fence.commands) == (77, 3, 7)
+    assert (fence.token, fence.epoch, fence.commands) == (77, 3, 7)
     assert b"\x01" in records(split(got).records)[::24], "nothing traded"
     await host.until(lambda: not host.end.outstanding)
 

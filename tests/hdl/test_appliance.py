@@ -8,7 +8,7 @@ from hawse_hdl.appliance import Board
 from hawse_hdl.build import TOPS, main
 from hawse_sim.cocotb_runner import run_cocotb
 
-SMALL = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
+SMALL = Geometry(instruments=2, pool=1024, orders=64, tag_bits=4)
 
 # Components whose parameters are refused are never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
@@ -27,7 +27,7 @@ def test_a_rate_that_the_clock_cannot_make_is_refused():
         Board(SMALL, clock_hz=12e6, baudrate=4_000_000)
 
 
-SIZES = ["--instruments", "2", "--levels", "1024", "--orders", "64", "--account-bits", "4"]
+SIZES = ["--instruments", "2", "--pool", "1024", "--orders", "64", "--tag-bits", "4"]
 PORTS = {
     "book": ("commands__payload", "beats__payload", "epoch", "busy"),
     "core": ("commands__payload", "beats__payload", "epoch", "busy", "idle"),

@@ -26,7 +26,7 @@ from hawse.wire.dtypes import COMMAND, FENCE, HELLO, REPORT, flags, make, record
 from hawse_hdl.book import Book
 from hawse_hdl.core import Core
 
-SMALL = Geometry(instruments=2, levels=1024, orders=64)
+SMALL = Geometry(instruments=2, pool=1024, orders=64)
 EPOCH = 77
 BUY, SELL = Side.BUY, Side.SELL
 
@@ -35,7 +35,7 @@ def command(opcode, side=0, time_in_force=0, self_trade=0, **fields):
     return make(COMMAND, opcode=opcode, flags=flags(side, time_in_force, self_trade), **fields)
 
 
-def new(handle, side, price, quantity, *, instrument=0, account=0, time_in_force=0, self_trade=0, seq=0):
+def new(handle, side, price, quantity, *, instrument=0, tag=0, time_in_force=0, self_trade=0, seq=0):
     return command(
         Opcode.NEW,
         side,
@@ -43,19 +43,26 @@ def new(handle, side, price, quantity, *, instrument=0, account=0, time_in_force
         self_trade,
         instrument=instrument,
         handle=handle,
-        account=account,
+        tag=tag,
         price=price,
         quantity=quantity,
         seq=seq,
     )
 
 
-def state(instrument, to, base=0):
-    return command(Opcode.STATE, instrument=instrument, quantity=to, price=base)
+def state(instrument, to, **fields):
+    return command(Opcode.STATE, instrument=instrument, quantity=to, **fields)
 
 
-def opened(instrument=0, base=0):
-    return [state(instrument, InstrumentState.LOADING, base), state(instrument, InstrumentState.OPEN)]
+def loading(instrument=0, base=0, *, first=None, count=512, **fields):
+    """By default the windows of all instruments lie side by side."""
+    first = instrument * count if first is None else first
+    window = {"handle": first, "token": count, "price": base}
+    return state(instrument, InstrumentState.LOADING, **window, **fields)
+
+
+def opened(instrument=0, base=0, **window):
+    return [loading(instrument, base, **window), state(instrument, InstrumentState.OPEN)]
 
 
 def words(commands):
@@ -65,12 +72,17 @@ def words(commands):
 
 def comparable(beats):
     """Beats of either engine as bytes: no sideband, no log figures, no cycle counts, no hashes."""
-    out, hash_follows = [], False
+    out, hash_follows, is_build = [], False, False
     for beat in beats:
         if hash_follows:
             hash_follows = False
             continue
         kind = beat[0] & 0x0F
+        if is_build:
+            is_build = False
+            out.append(bytes(beat))
+            continue
+        is_build = kind == Kind.HELLO
         if kind < Kind.FENCE:
             out.append(bytes(beat[:RECORD_BYTES]))
         elif kind == Kind.FENCE:
@@ -106,7 +118,7 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut
     reset = Signal()
     rng = random.Random(seed)
     pending = words(commands)
-    patience = 20_000 + geometry.instruments * geometry.levels + 60 * len(pending)
+    patience = 20_000 + geometry.pool + 60 * len(pending)
     beats, offers, busy, stamps = [], [], [], []
 
     async def bench(ctx):
@@ -169,7 +181,9 @@ def check(commands, geometry=SMALL, **options):
 
 
 def reports(beats):
-    return [np.frombuffer(b, REPORT)[0] for b in beats if b[0] & 0x0F < Kind.FENCE]
+    behind = [b"\x00", *beats]  # a BUILD has no kind
+    said = [b for b, before in zip(beats, behind, strict=False) if before[0] & 0x0F != Kind.HELLO]
+    return [np.frombuffer(b, REPORT)[0] for b in said if b[0] & 0x0F < Kind.FENCE]
 
 
 def outcomes(beats):
@@ -205,10 +219,12 @@ def test_price_then_time_priority():
     ]
 
 
-@pytest.mark.parametrize("base", [-(2**31), 2**31 - 1024, 2**31 - 512, -512])
-def test_band_edges(base):
-    prices = [p for p in (base - 1, base, base + 1023, base + 1024) if -(2**31) <= p < 2**31]
-    commands = opened(0, base)
+@pytest.mark.parametrize("first, count", [(0, 1024), (0, 512), (960, 64)])
+@pytest.mark.parametrize("base", [-(2**31), 2**31 - 1024, -512])
+def test_band_edges(base, first, count):
+    edges = (base - 1, base, base + count - 1, base + count, base + 2**16, base - 2**16)
+    prices = [p for p in (*edges, -(2**31), 2**31 - 1) if -(2**31) <= p < 2**31]
+    commands = opened(0, base, first=first, count=count)
     for handle, price in enumerate(prices):
         commands += [new(handle, BUY, price, 1), new(handle + 8, SELL, price, 1)]
     check([*commands, command(Opcode.DUMP), command(Opcode.MASS_CANCEL, instrument=ALL_INSTRUMENTS)])
@@ -218,9 +234,9 @@ def test_band_edges(base):
 @pytest.mark.parametrize("time_in_force", TimeInForce)
 def test_self_trade(mode, time_in_force):
     commands = opened()
-    for handle, (account, price) in enumerate([(1, 5), (2, 5), (1, 5), (1, 6), (0, 6), (2, 7)]):
-        commands.append(new(handle, SELL, price, 10, account=account))
-    taker = {"account": 1, "self_trade": mode, "time_in_force": time_in_force}
+    for handle, (tag, price) in enumerate([(1, 5), (2, 5), (1, 5), (1, 6), (0, 6), (2, 7)]):
+        commands.append(new(handle, SELL, price, 10, tag=tag))
+    taker = {"tag": 1, "self_trade": mode, "time_in_force": time_in_force}
     check(
         [
             *commands,
@@ -246,7 +262,7 @@ def test_load_never_puts_both_sides_at_one_price():
     ]
     beats = check(
         [
-            state(0, InstrumentState.LOADING),
+            loading(),
             *load,
             command(Opcode.DUMP),
             state(0, InstrumentState.OPEN),
@@ -279,12 +295,13 @@ def test_loading_forgets_one_instrument_only():
 def test_sparse_levels_are_found_again():
     """The best level empties with the next one in the same word, in the next word, and far away."""
     prices = [0, 1, 31, 32, 1023, 1024, 2000, 4095, 4096, 8191]
-    geometry = Geometry(instruments=3, levels=8192, orders=64)
+    geometry = Geometry(instruments=3, pool=8192, orders=64)
     for side in Side:
         makers = [new(h, side, p, 1, instrument=2) for h, p in enumerate(prices)]
         limit = 8191 if side is SELL else 0
         takers = [new(20 + h, 1 - side, limit, 1, instrument=2) for h in range(10)]
-        check([*opened(2), *makers, command(Opcode.DUMP, instrument=2), *takers], geometry)
+        whole = opened(2, first=0, count=8192)
+        check([*whole, *makers, command(Opcode.DUMP, instrument=2), *takers], geometry)
 
 
 def test_queues_survive_orders_that_leave_anywhere():
@@ -292,14 +309,14 @@ def test_queues_survive_orders_that_leave_anywhere():
     print("seed", seed)
     rng = random.Random(seed)
     dump = command(Opcode.DUMP)
-    neighbours = [new(h, SELL, 7, 2, account=a) for h, a in enumerate([1, 2, 2, 2, 3])]
-    commands = [*opened(), *neighbours, command(Opcode.MASS_CANCEL, account=2), dump]
+    neighbours = [new(h, SELL, 7, 2, tag=a) for h, a in enumerate([1, 2, 2, 2, 3])]
+    commands = [*opened(), *neighbours, command(Opcode.MASS_CANCEL, tag=2), dump]
     commands += [command(Opcode.CANCEL, handle=4), dump, command(Opcode.MASS_CANCEL)]
     for _ in range(4):
         handles = rng.choice([list(range(24)), rng.sample(range(24), 24)])
-        commands += [new(h, SELL, rng.choice([7, 7, 8]), 2, account=rng.randrange(1, 4)) for h in handles]
+        commands += [new(h, SELL, rng.choice([7, 7, 8]), 2, tag=rng.randrange(1, 4)) for h in handles]
         commands += [command(Opcode.CANCEL, handle=h) for h in rng.sample(handles, 8)]
-        commands += [dump, command(Opcode.MASS_CANCEL, account=2), dump]
+        commands += [dump, command(Opcode.MASS_CANCEL, tag=2), dump]
         commands += [new(40, BUY, 8, 9, time_in_force=TimeInForce.IOC), dump]
         commands += [command(Opcode.REPLACE, handle=h, price=8, quantity=1) for h in rng.sample(handles, 4)]
         commands += [dump, command(Opcode.MASS_CANCEL)]
@@ -310,8 +327,8 @@ def test_every_undefined_encoding_is_rejected():
     rng = random.Random(3)
     commands = [*opened()]
     for opcode in range(256):
-        commands.append(make(COMMAND, opcode=opcode, flags=0, seq=opcode, tag=opcode))
-        commands.append(make(COMMAND, opcode=opcode, flags=rng.randrange(256), account=rng.randrange(2**32)))
+        commands.append(make(COMMAND, opcode=opcode, flags=0, seq=opcode, token=opcode))
+        commands.append(make(COMMAND, opcode=opcode, flags=rng.randrange(256), tag=rng.randrange(2**32)))
     check(commands)
 
 
@@ -320,7 +337,8 @@ def test_hello_counts_busy_cycles_and_tells_the_geometry():
     beats, busy, _ = run(commands, SMALL, gap=0.3, stall=0.3, seed=5)
     first, second = [np.frombuffer(b, HELLO)[0] for b in beats if b[0] & 15 == Kind.HELLO]
     assert (int(first["last_seq"]), int(second["last_seq"])) == (2**40 + 5, 2**40 + 5)
-    assert (int(first["instruments"]), int(first["levels"]), int(first["orders"])) == (2, 1024, 64)
+    assert (int(first["instruments"]), int(first["pool"]), int(first["orders"])) == (2, 1024, 64)
+    assert (int(first["tag_bits"]), int(first["least_window"]), int(first["version"])) == (12, 6, 2)
     assert int(first["epoch"]) == EPOCH
     assert 0 < int(first["busy"]) < int(second["busy"]) <= sum(busy)
     assert not busy[-1]
@@ -367,17 +385,18 @@ def test_a_report_leaves_the_core_in_the_cycle_in_which_it_leaves_the_book():
 
 @pytest.mark.parametrize("further", [1, 40, 1025])
 def test_the_next_level_takes_as_long_however_far_it_is(further):
-    geometry = Geometry(instruments=1, levels=2048, orders=64)
+    geometry = Geometry(instruments=1, pool=2048, orders=64)
     settle = [command(Opcode.HELLO)] * 12
     for side in Side:
         best = 0 if side is SELL else 2047
         makers = [new(h, side, abs(best - d), 1) for h, d in enumerate([0, 0, further, further])]
         sweep = new(9, 1 - side, 2047 - best, 3, time_in_force=TimeInForce.IOC)
-        ack, first, second, third = delays([*opened(), *makers, *settle, sweep], geometry)
+        whole = opened(count=2048)
+        ack, first, second, third = delays([*whole, *makers, *settle, sweep], geometry)
         assert (first - ack, second - first, third - second) == (4, 2, 6)  # the level behind is known
         # The one behind that is not, for the first two have come in order, and is searched for.
         ladder = [new(h, side, abs(best - d), 1) for h, d in enumerate([0, 1, 1 + further])]
-        ack, first, second, third = delays([*opened(), *ladder, *settle, sweep], geometry)
+        ack, first, second, third = delays([*whole, *ladder, *settle, sweep], geometry)
         assert (first - ack, second - first) == (4, 6)
         assert third - second in (20, 21)
 
@@ -388,7 +407,7 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         (0, [], new(1, BUY, 5, 1)),
         (0, [], make(COMMAND, opcode=0)),
         (0, [(0, 50)], command(Opcode.CANCEL, handle=0)),
-        (1, [(0, 50)], command(Opcode.REPLACE, handle=0, price=51, quantity=1)),
+        (1, [(0, 50)], command(Opcode.REPLACE, handle=0, tag=1, price=51, quantity=1)),
         (1, [(0, 50)], command(Opcode.REDUCE, handle=0, quantity=1)),
         (1, [], new(1, BUY, 5, 1, time_in_force=TimeInForce.IOC)),
         (6, [(0, 50)], new(1, BUY, 50, 1)),
@@ -396,34 +415,35 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         (10, [(0, 50)], new(1, BUY, 50, 3)),
         (9, [(0, 50)], new(1, BUY, 50, 3, time_in_force=TimeInForce.IOC)),
         (12, [(0, 50), (2, 60)], new(1, BUY, 60, 3)),
-        (8, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_NEWEST)),
-        (8, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_BOTH)),
-        (10, [(0, 50)], new(1, BUY, 50, 3, account=1, self_trade=SelfTrade.CANCEL_OLDEST)),
+        (8, [(0, 50)], new(1, BUY, 50, 3, tag=1, self_trade=SelfTrade.CANCEL_NEWEST)),
+        (8, [(0, 50)], new(1, BUY, 50, 3, tag=1, self_trade=SelfTrade.CANCEL_BOTH)),
+        (10, [(0, 50)], new(1, BUY, 50, 3, tag=1, self_trade=SelfTrade.CANCEL_OLDEST)),
         (5, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.POST_ONLY)),
         (13, [(0, 50)], new(1, BUY, 50, 1, time_in_force=TimeInForce.FOK)),
-        (6 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, account=5)),
-        # Those in front of it have account 0 as well.
-        (6 + 256 + 5 * 42, [(0, 50), (2, 50)], command(Opcode.MASS_CANCEL, account=0)),
+        (6 + 256, [(0, 50)], command(Opcode.MASS_CANCEL, tag=5)),
+        # Those in front of it have tag 0 as well.
+        (6 + 256 + 5 * 42, [(0, 50), (2, 50)], command(Opcode.MASS_CANCEL, tag=0)),
         (7, [], state(0, InstrumentState.OPEN)),
         (3, [], command(Opcode.FENCE)),
+        (4, [], command(Opcode.HELLO)),
         (4, [], command(Opcode.CLOSE)),
     ],
 )
 def test_cycles_that_a_command_costs_those_behind_it(cycles, before, then):
     """The table in docs/book.md."""
-    makers = [new(h, SELL, price, 2, account=1) for h, price in before]
+    makers = [new(h, SELL, price, 2, tag=1) for h, price in before]
     calm = [new(100 + h, BUY, 2, 1) for h in range(40)]  # so that what is behind the best is known
     behind = [new(160 + h, BUY, 1, 1) for h in range(14)]
     commands = [*opened(), *makers, *calm, then, *behind]
-    geometry = Geometry(instruments=1, levels=1024, orders=256)
+    geometry = Geometry(instruments=1, pool=1024, orders=256)
     _, _, stamps = run(commands, geometry)
     first = len(commands) - len(behind) - 1 - len(calm)
     assert stamps[-1] - stamps[first] - (len(calm) + len(behind)) == cycles
 
 
 def test_fence_counts_commands_and_close_begins_again():
-    fence = command(Opcode.FENCE, tag=7)
-    close = command(Opcode.CLOSE, tag=8)
+    fence = command(Opcode.FENCE, token=7)
+    close = command(Opcode.CLOSE, token=8)
     beats = check([*opened(), fence, fence, close, fence, make(COMMAND, opcode=0), fence])
     counts = [int(np.frombuffer(b, FENCE)[0]["commands"]) for b in beats if b[0] & 15 == Kind.FENCE]
     assert counts == [2, 3, 4, 0, 2]
@@ -437,15 +457,15 @@ def test_reset_in_the_middle_forgets_everything():
 
 
 def adversarial(rng, count, geometry):
-    """Commands that collide: few prices, handles and accounts, edges of the band, bad encodings."""
-    bases = [-3, 0, 2**31 - geometry.levels, -(2**31)]
+    """Commands that collide: few prices, handles and tags, edges of the band, bad encodings."""
+    bases = [-3, 0, 2**31 - geometry.pool, -(2**31)]
     base = dict.fromkeys(range(geometry.instruments), 0)
     out = []
 
     def price(instrument):
         near = [500, 501, 502, 503, 531, 532, 533]
-        edges = [-1, 0, geometry.levels - 1, geometry.levels]
-        anywhere = [rng.randrange(geometry.levels) for _ in range(4)]
+        edges = [-1, 0, geometry.pool - 1, geometry.pool]
+        anywhere = [rng.randrange(geometry.pool) for _ in range(4)]
         at = base[instrument] + rng.choice(near * 6 + edges + anywhere)
         return max(-(2**31), min(2**31 - 1, at))
 
@@ -464,12 +484,12 @@ def adversarial(rng, count, geometry):
             command_flags |= rng.choice([32, 64, 128])
         values = {
             "handle": handle(),
-            "account": rng.choice([0, 0, 1, 1, 2]) if rng.random() < 0.99 else 2**geometry.account_bits,
+            "tag": rng.choice([0, 0, 1, 1, 2]) if rng.random() < 0.99 else 2**geometry.tag_bits,
             "price": price(book),
             "quantity": rng.choice([1, 1, 2, 3, 5, 8, 13, 30])
             if rng.random() < 0.97
             else rng.choice([0, 2**32 - 1]),
-            "tag": rng.randrange(2**32),
+            "token": rng.randrange(2**32),
             "seq": rng.randrange(2**64),
         }
         number = book if rng.random() < 0.99 else rng.choice([geometry.instruments, ALL_INSTRUMENTS])
@@ -494,7 +514,7 @@ def adversarial(rng, count, geometry):
             put(rng.choice([Opcode.CANCEL, Opcode.REPLACE, Opcode.REPLACE, Opcode.REDUCE]), instrument)
         elif roll < 0.915:
             number = ALL_INSTRUMENTS if rng.random() < 0.5 else instrument
-            put(Opcode.MASS_CANCEL, instrument, instrument=number, account=rng.choice([0, 1, 2]))
+            put(Opcode.MASS_CANCEL, instrument, instrument=number, tag=rng.choice([0, 1, 2]))
         elif roll < 0.925:
             load(instrument)
         elif roll < 0.93:
@@ -509,7 +529,7 @@ def adversarial(rng, count, geometry):
     return out
 
 
-@pytest.mark.parametrize("geometry", [SMALL, Geometry(instruments=1, levels=1024, orders=64)])
+@pytest.mark.parametrize("geometry", [SMALL, Geometry(instruments=1, pool=1024, orders=64)])
 def test_adversarial_mix_with_stalls(geometry, seed=None):
     seed = random.randrange(2**32) if seed is None else seed
     print("seed", seed)
@@ -529,7 +549,7 @@ def test_long_adversarial_mix_through_the_core(instruments, stall):
     seed = random.randrange(2**32)
     print("seed", seed)
     rng = random.Random(seed)
-    geometry = Geometry(instruments=instruments, levels=8192, orders=128, account_bits=3)
+    geometry = Geometry(instruments=instruments, pool=8192, orders=128, tag_bits=3)
     reference = GoldenBackend(geometry)
     with RtlBackend(geometry, stall=stall, seed=seed) as gateware:
         for epoch in range(1, 31):  # each reset finds the memories full of the run before

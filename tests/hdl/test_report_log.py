@@ -50,7 +50,7 @@ class Flow:
         return beat
 
     def fence(self):
-        beat = self._stop(FENCE, Kind.FENCE, ("tag", "commands"))
+        beat = self._stop(FENCE, Kind.FENCE, ("token", "commands"))
         digest = self.model.fence(EPOCH)
         beat["records"], beat["epoch"] = self.model.records, EPOCH
         self.expected += [beat.tobytes(), digest]
@@ -58,7 +58,7 @@ class Flow:
     def close(self, *, fence=True):
         if fence:
             self.fence()
-        beat = self._stop(BATCH, Kind.BATCH, ("tag",))
+        beat = self._stop(BATCH, Kind.BATCH, ("token",))
         root, beat["leaves"], beat["records"] = self.model.close()
         beat["epoch"] = EPOCH
         self.expected += [beat.tobytes(), root]

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from hawse.engine import Band, DriverRefusal, Engine, EngineError, GoldenBackend, SoftBackend
+from hawse.engine import Band, DriverRefusal, Engine, EngineError, GoldenBackend, SoftBackend, even_window
 from hawse.engine.native.bindings import Driver
 from hawse.wire import NULL_HANDLE, Geometry, InstrumentState, Kind, Opcode, Reason, Side, TimeInForce
 from hawse.wire.dtypes import BEAT, COMMAND, ORDER, flags, kinds, make
 
-G = Geometry(3, 1024, 64, 8)
+G = Geometry(3, 4096, 64, 8)
+COUNT = 1024  # levels of each instrument's window
 B, S = Side.BUY, Side.SELL
 FENCE = make(ORDER, opcode=Opcode.FENCE)
 
@@ -29,8 +30,17 @@ def burst(*orders, end=FENCE):
 def engine(request):
     with Engine(request.param(G)) as it:
         it.reset(3)
-        it.load(np.zeros(0, ORDER), [Band(0, 1000), Band(1, -500)])
+        it.load(np.zeros(0, ORDER), [band(0, 1000), band(1, -500)])
         yield it
+
+
+def band(instrument, base, state=InstrumentState.OPEN):
+    return Band(instrument, instrument * COUNT, COUNT, base, state)
+
+
+def loading(base, first=0, count=COUNT, instrument=0):
+    window = {"handle": first, "token": count, "price": base, "instrument": instrument}
+    return order(Opcode.STATE, quantity=InstrumentState.LOADING, **window)
 
 
 def ids(engine):
@@ -138,12 +148,12 @@ def test_many_ids_come_and_go():
 
 def resting_book():
     return burst(
-        new(1, B, 1500, 5, account=3, mode=1),
+        new(1, B, 1500, 5, tag=3, mode=1),
         new(2, B, 1500, 6),
         new(3, B, 1400, 7),
-        new(4, S, 1600, 8, account=4, mode=2),
+        new(4, S, 1600, 8, tag=4, mode=2),
         new(5, S, 1600, 2),
-        order(Opcode.REPLACE, 1, price=1500, quantity=5),
+        order(Opcode.REPLACE, 1, price=1500, quantity=5, tag=3),
         order(Opcode.REDUCE, 2, quantity=4),
         new(6, B, 100, 1, instrument=1),
     )
@@ -165,7 +175,11 @@ def test_recentre(engine, base):
         (Kind.ACK, base, InstrumentState.LOADING),
         (Kind.ACK, base, InstrumentState.OPEN),
     ]
-    assert engine.instrument(0) == Band(0, base)
+    assert engine.instrument(0) == band(0, base)
+    assert (result.events["handle"][:2].tolist(), result.events["maker"][:2].tolist()) == (
+        [0] * 2,
+        [COUNT] * 2,
+    )
     after = engine.resting()
     assert after[after["order_id"] != 7].tolist() == before.tolist()
     same_as_dump(engine)
@@ -178,10 +192,10 @@ def test_recentre(engine, base):
 @pytest.mark.parametrize("state", list(InstrumentState))
 def test_recentre_keeps_the_state(engine, state):
     engine.run(resting_book())
-    engine.run(burst(order(Opcode.STATE, price=1000, quantity=state)))
+    engine.run(burst(order(Opcode.STATE, price=1000, handle=0, token=COUNT, quantity=state)))
     book = ids(engine)
     engine.run(burst(order(Opcode.RECENTRE, price=1010)))
-    assert engine.instrument(0) == Band(0, 1010, state)
+    assert engine.instrument(0) == band(0, 1010, state)
     assert ids(engine) == book
     same_as_dump(engine)
 
@@ -192,7 +206,7 @@ def test_recentre_that_would_lose_an_order_is_refused(engine, base):
     result = engine.run(burst(order(Opcode.RECENTRE, price=base)))
     assert result.refused == [(0, DriverRefusal.RECENTRE_BAND)]
     assert len(result.events) == 0
-    assert engine.instrument(0) == Band(0, 1000)
+    assert engine.instrument(0) == band(0, 1000)
     same_as_dump(engine)
 
 
@@ -201,11 +215,90 @@ def test_recentre_must_come_first_and_name_an_instrument(engine):
     assert result.refused == [(1, DriverRefusal.RECENTRE_NOT_FIRST)]
     result = engine.run(burst(order(Opcode.RECENTRE, price=1001, instrument=3)))
     assert result.refused == [(0, DriverRefusal.RECENTRE_INSTRUMENT)]
+    result = engine.run(burst(order(Opcode.RECENTRE, price=1001, instrument=2)))  # it has no window
+    assert result.refused == [(0, DriverRefusal.RECENTRE_INSTRUMENT)]
+
+
+def test_recentre_ends_within_32_bits(engine):
+    last = 2**31 - COUNT
+    result = engine.run(burst(order(Opcode.RECENTRE, price=last + 1)))
+    assert result.refused == [(0, DriverRefusal.RECENTRE_BAND)]
+    assert engine.run(burst(order(Opcode.RECENTRE, price=last))).refused == []
+    assert engine.instrument(0) == band(0, last)
+
+
+def test_the_mirror_follows_windows(engine):
+    engine.run(resting_book())
+    result = engine.run(burst(loading(7, 2048, 512), order(Opcode.STATE, quantity=InstrumentState.OPEN)))
+    assert [(int(e["handle"]), int(e["maker"]), int(e["price"])) for e in result.events] == [
+        (2048, 512, 7)
+    ] * 2
+    assert engine.instrument(0) == Band(0, 2048, 512, 7)
+    assert ids(engine) == [(6, 5)]
+    engine.run(burst(new(1, B, 7, 1, tag=3)))
+    engine.run(burst(order(Opcode.RECENTRE, price=-100)))
+    assert engine.instrument(0) == Band(0, 2048, 512, -100)
+    same_as_dump(engine)
+
+
+@pytest.mark.parametrize(
+    ("base", "first", "count"), [(0, 1024, 1024), (0, 0, 96), (0, 32, 64), (2**31 - 9, 0, 64)]
+)
+def test_a_window_that_is_rejected_changes_neither_mirror_nor_book(engine, base, first, count):
+    engine.run(resting_book())
+    book = engine.resting().tolist()
+    result = engine.run(burst(loading(base, first, count), new(7, B, 1001, 1)))
+    assert result.events["reason"].tolist() == [Reason.WINDOW, Reason.NONE]
+    assert engine.instrument(0) == band(0, 1000)
+    engine.run(burst(order(Opcode.CANCEL, 7)))
+    assert engine.resting().tolist() == book
+    same_as_dump(engine)
+
+
+def test_replace_carries_the_owners_tag(engine):
+    engine.run(resting_book())
+    result = engine.run(burst(order(Opcode.REPLACE, 1, price=1501, quantity=1, tag=4)))
+    assert result.events["reason"].tolist() == [Reason.OWNER]
+    assert engine.run(burst(order(Opcode.REPLACE, 1, price=1501, quantity=1, tag=3))).events["reason"] == [0]
+
+
+def test_an_engine_tells_what_it_was_made_of(engine):
+    build = engine.build()
+    made = int(build["build_low"][0]), int(build["build_high"][0])
+    assert all(made) if engine.backend.name == "soft" else made == (0, 0)
+    assert (build["features"][0], build["clock_khz"][0]) == (0, 0)
+
+
+@pytest.mark.parametrize(("instruments", "pool", "count"), [(1, 1024, 1024), (3, 1024, 256), (16, 1024, 64)])
+def test_windows_split_evenly(instruments, pool, count):
+    geometry = Geometry(instruments, pool, 64, 8)
+    assert [even_window(geometry, i) for i in range(instruments)] == [
+        (i * count, count) for i in range(instruments)
+    ]
+    with Engine(SoftBackend(geometry)) as engine:
+        engine.reset(1)
+        for i in range(instruments):
+            engine.open(i, 5 * i)
+            assert engine.instrument(i) == Band(i, i * count, count, 5 * i)
+
+
+def test_a_pool_too_small_for_its_instruments_must_be_split_by_hand():
+    geometry = Geometry(17, 1024, 64, 8)
+    assert even_window(geometry, 15) == (960, 64)
+    with pytest.raises(ValueError, match="instrument: 16 has no window"):
+        even_window(geometry, 16)
+
+
+def test_open_with_a_window_of_ones_own(engine):
+    engine.open(2, 9, first=3072, count=64)
+    assert engine.instrument(2) == Band(2, 3072, 64, 9)
+    with pytest.raises(EngineError, match=r"instrument 2.*WINDOW"):
+        engine.open(2, 9, first=0)
 
 
 def test_loading_frees_the_handles_of_its_instrument(engine):
     engine.run(resting_book())
-    engine.run(burst(order(Opcode.STATE, price=1000, quantity=InstrumentState.LOADING)))
+    engine.run(burst(loading(1000)))
     assert ids(engine) == [(6, 5)]
     load = order(Opcode.LOAD, 1, price=1300, quantity=2, handle=9)
     result = engine.run(
@@ -233,7 +326,7 @@ def test_load_gives_the_book_back_with_an_empty_log(engine):
     mirror = engine.resting()
     bands = [engine.instrument(i) for i in range(G.instruments)]
     orders = np.zeros(len(mirror), ORDER)
-    for name in ("flags", "instrument", "handle", "account", "price", "quantity"):
+    for name in ("flags", "instrument", "handle", "tag", "price", "quantity"):
         orders[name] = mirror["resting"][name]
     orders["order_id"] = mirror["order_id"]
     orders["seq"] = np.arange(len(orders))
@@ -241,7 +334,7 @@ def test_load_gives_the_book_back_with_an_empty_log(engine):
     engine.reset(4)
     assert len(engine.resting()) == 0
     result = engine.load(shuffled, bands, seq=50)
-    assert (result.batch.records, result.fence.epoch) == (6, 4)
+    assert (result.batch.records, result.fence.epoch) == (5, 4)
     assert engine.resting().tolist() == mirror.tolist()
     assert [engine.instrument(i) for i in range(G.instruments)] == bands
     same_as_dump(engine)
@@ -257,7 +350,7 @@ def test_load_gives_the_book_back_with_an_empty_log(engine):
         ({"price": 0}, "order id 2.*PRICE"),
         ({"handle": 4}, "order id 2.*HANDLE_IN_USE"),
         ({"order_id": 1}, "order id 1.*DUPLICATE_ORDER_ID"),
-        ({"account": 256}, "order id 2.*OPCODE"),
+        ({"tag": 256}, "order id 2.*TAG"),
     ],
     ids=str,
 )
@@ -269,18 +362,18 @@ def test_load_says_which_order_the_engine_would_not_take(engine, wrong, error):
     for name, value in wrong.items():
         orders[name][1] = value
     with pytest.raises(EngineError, match=error):
-        engine.load(orders, [Band(0, 1000)])
+        engine.load(orders, [band(0, 1000)])
 
 
 def test_load_without_a_band(engine):
     engine.reset(4)
     with pytest.raises(ValueError, match="instrument 2"):
-        engine.load(order(0, 1, price=1200, quantity=1, instrument=2), [Band(0, 1000)])
+        engine.load(order(0, 1, price=1200, quantity=1, instrument=2), [band(0, 1000)])
 
 
 def test_close_begins_a_new_log(engine):
-    first = engine.run(burst(new(1, B, 1100, 1), end=make(ORDER, opcode=Opcode.CLOSE, tag=12)))
-    assert (first.batch.tag, first.batch.records, first.batch.leaves) == (12, 1, 1)
+    first = engine.run(burst(new(1, B, 1100, 1), end=make(ORDER, opcode=Opcode.CLOSE, token=12)))
+    assert (first.batch.token, first.batch.records, first.batch.leaves) == (12, 1, 1)
     assert engine.run(FENCE).fence.records == 0
     assert ids(engine) == [(1, 0)]
 
@@ -345,7 +438,7 @@ def _set(at, byte, value):
         _set(2, 4, 9),  # TRADE of a taker that is not there
         _set(2, 16, 200),  # more than the maker had
         _set(3, 0, Kind.CANCELLED),
-        _set(4, 4, 77),  # the fence's tag
+        _set(4, 4, 77),  # the fence's token
     ],
 )
 def test_reports_that_do_not_answer_the_commands_are_an_error(change):
@@ -367,7 +460,7 @@ def test_reports_that_do_not_answer_the_commands_are_an_error(change):
 def test_the_driver_takes_beats_in_any_portions():
     backend, driver = SoftBackend(G), Driver(G)
     opening = burst(
-        order(Opcode.STATE, price=1000, quantity=InstrumentState.LOADING),
+        loading(1000),
         order(Opcode.STATE, quantity=InstrumentState.OPEN),
         new(1, S, 1500, 5),
         new(2, B, 1500, 2),

@@ -4,19 +4,23 @@ from hawse.engine import Band, Engine, GoldenBackend, SoftBackend
 from hawse.wire import Geometry, InstrumentState, Kind, Opcode, Reason, Side
 from hawse.wire.dtypes import ORDER, flags, kinds, make
 
-G = Geometry(2, 1024, 64, 8)
+G = Geometry(2, 2048, 64, 8)
 B, S = Side.BUY, Side.SELL
 FENCE = make(ORDER, opcode=Opcode.FENCE)
 LOW, HIGH = -(2**31), 2**31 - 1
 
 
-def order(opcode, order_id=0, side=B, price=0, quantity=0, instrument=0):
-    fields = {"flags": flags(side), "instrument": instrument}
+def order(opcode, order_id=0, side=B, price=0, quantity=0, instrument=0, **more):
+    fields = {"flags": flags(side), "instrument": instrument, **more}
     return make(ORDER, opcode=opcode, order_id=order_id, price=price, quantity=quantity, **fields)
 
 
 def new(order_id, side, price, quantity=1, instrument=0):
     return order(Opcode.NEW, order_id, side, price, quantity, instrument)
+
+
+def band(instrument, base, state=InstrumentState.OPEN):
+    return Band(instrument, 1024 * instrument, 1024, base, state)
 
 
 def burst(*orders):
@@ -29,7 +33,7 @@ def burst(*orders):
 def engine(request):
     with Engine(request.param(G)) as it:
         it.reset(1)
-        it.load(np.zeros(0, ORDER), [Band(0, 1000), Band(1, 1000)])
+        it.load(np.zeros(0, ORDER), [band(0, 1000), band(1, 1000)])
         yield it
 
 
@@ -50,8 +54,8 @@ def test_the_band_follows_an_order_that_fits_with_all_others(engine, side, price
     assert result.refused == [] and rejected(result) == []
     low, high = min(price, 1500), max(price, 1999)
     base = low - (1023 - (high - low)) // 2
-    assert engine.instrument(0) == Band(0, base)
-    assert engine.instrument(1) == Band(1, 1000)
+    assert engine.instrument(0) == band(0, base)
+    assert engine.instrument(1) == band(1, 1000)
     steps = [
         (int(e["kind"]) & 15, int(e["seq"]), int(e["price"]), int(e["quantity"])) for e in result.events[:3]
     ]
@@ -71,7 +75,7 @@ def test_the_band_follows_an_order_that_fits_with_all_others(engine, side, price
 def test_an_order_too_far_from_the_others_is_rejected(engine, price):
     engine.run(burst(new(1, B, 1500), new(3, S, 1998)))
     assert rejected(engine.run(burst(new(9, B, price)))) == [Reason.PRICE]
-    assert engine.instrument(0) == Band(0, 1000)
+    assert engine.instrument(0) == band(0, 1000)
     assert book(engine) == [(1, 1500), (3, 1998)]
 
 
@@ -122,15 +126,37 @@ def test_a_burst_that_moves_the_band_itself_is_left_alone(engine, first):
 
 @pytest.mark.parametrize("state", [s for s in InstrumentState if s is not InstrumentState.OPEN])
 def test_only_open_instruments_follow(engine, state):
-    engine.run(burst(order(Opcode.STATE, price=1000, quantity=state)))
+    engine.run(burst(order(Opcode.STATE, price=1000, quantity=state, token=1024)))
     assert rejected(engine.run(burst(new(9, B, 5000)))) == [Reason.STATE]
-    assert engine.instrument(0) == Band(0, 1000, state)
+    assert engine.instrument(0) == band(0, 1000, state)
 
 
 def test_orders_that_are_rejected_anyway_move_nothing(engine):
     result = engine.run(burst(new(1, B, 5000, 0), new(2, B, 5000, 1, instrument=2)))
     assert rejected(result) == [Reason.QUANTITY, Reason.INSTRUMENT]
     assert engine.instrument(0).base == engine.instrument(1).base == 1000
+
+
+def test_a_replace_by_somebody_else_moves_nothing(engine):
+    engine.run(burst(new(1, B, 1500)))
+    result = engine.run(burst(order(Opcode.REPLACE, 1, price=9000, quantity=1, tag=3)))
+    assert rejected(result) == [Reason.OWNER]
+    assert engine.instrument(0) == band(0, 1000)
+
+
+def test_the_window_stays_where_it_is(engine):
+    engine.run(burst(order(Opcode.STATE, price=0, quantity=InstrumentState.LOADING, handle=192, token=64)))
+    engine.run(burst(order(Opcode.STATE, quantity=InstrumentState.OPEN), new(1, B, 10)))
+    assert rejected(engine.run(burst(new(2, B, 74)))) == [Reason.PRICE]
+    assert rejected(engine.run(burst(new(3, B, 73)))) == []
+    assert engine.instrument(0) == Band(0, 192, 64, 10)
+
+
+def test_without_a_window_nothing_moves(engine):
+    engine.reset(2)
+    engine.run(burst(order(Opcode.STATE, quantity=InstrumentState.OPEN)))
+    assert rejected(engine.run(burst(new(1, B, 0)))) == [Reason.PRICE]
+    assert engine.instrument(0) == Band(0, 0, 0, 0)
 
 
 def test_two_instruments_in_one_burst(engine):

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from hawse.engine import Engine, GoldenBackend, LinkBackend, SoftBackend
-from hawse.wire import ANONYMOUS, Geometry, Kind
+from hawse.engine import Engine, GoldenBackend, LinkBackend, SoftBackend, split
+from hawse.wire import ANONYMOUS, Geometry, InstrumentState, Kind, Opcode, Reason
+from hawse.wire.dtypes import COMMAND, make
 from hawse_sim.differential import Difference, compare_commands, compare_orders, demand_same
 from hawse_sim.flow import adversarial
 
-SMALL = Geometry(instruments=3, levels=1024, orders=64, account_bits=4)
-WIDE = Geometry(instruments=5, levels=65536, orders=4096, account_bits=32)
-GATEWARE = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
+SMALL = Geometry(instruments=3, pool=1024, orders=64, tag_bits=4)
+WIDE = Geometry(instruments=5, pool=65536, orders=4096, tag_bits=16)
+GATEWARE = Geometry(instruments=2, pool=2048, orders=64, tag_bits=4)
 
 
 @pytest.mark.parametrize("geometry", [SMALL, WIDE], ids=["small", "wide"])
@@ -77,6 +78,52 @@ def test_gateware_long(seed, toolchain):
     compare_orders([Engine(b) for b in backends], seed, 100, 300, epoch=2)
 
 
+CANCELLED = {Reason.COMMAND, Reason.IOC, Reason.FOK, Reason.POST_ONLY, Reason.SELF, Reason.MASS}
+REJECTED = {reason for reason in Reason if Reason.OPCODE <= reason <= Reason.PRICE}
+
+
+def asked(window, base, now, others):
+    """What a STATE(loading) asks for: how it changes the window ``now``, or in what its window is bad."""
+    first, count = window
+    if count < 64 or count & (count - 1):
+        return "count"
+    if first % count:
+        return "alignment"
+    if first + count > SMALL.pool:
+        return "beyond the pool"
+    if base > 2**31 - count:
+        return "base"
+    if any(first < f + c and f < first + count for f, c in others):
+        return "overlap"
+    if count != now[1]:
+        return "grown" if count > now[1] else "shrunk"
+    return "moved" if first != now[0] else "kept"
+
+
+def test_flow_tries_windows_of_all_kinds_while_orders_rest():
+    engine, rng = SoftBackend(SMALL), np.random.default_rng(6)
+    rows = [adversarial.opening(SMALL), *(adversarial.commands(rng, SMALL, 500) for _ in range(80))]
+    commands = np.concatenate(rows)
+    loading = (commands["opcode"] == Opcode.STATE) & (commands["quantity"] == InstrumentState.LOADING)
+    hello = make(COMMAND, opcode=Opcode.HELLO)
+    seen, windows = set(), {}
+    for part in np.split(commands, np.flatnonzero(loading))[1:]:
+        own, window = int(part["instrument"][0]), (int(part["handle"][0]), int(part["token"][0]))
+        dump = make(COMMAND, opcode=Opcode.DUMP, instrument=own)
+        beats = engine.exchange(np.concatenate([dump, part, hello]))
+        reason = Reason(int(split(beats).records["reason"][0]))
+        if reason is Reason.WINDOW or (reason is Reason.NONE and windows.get(own)):
+            rests = beats["bytes"][0, 0] == Kind.RESTING
+            others = [windows[i] for i in windows if i != own]
+            change = asked(window, int(part["price"][0]), windows[own], others)
+            seen |= {(change, reason)} if rests else set()
+        if reason is Reason.NONE:
+            windows[own] = window
+    bad = {"count", "alignment", "beyond the pool", "base", "overlap"}
+    good = {"kept", "shrunk", "grown", "moved"}
+    assert seen == {(b, Reason.WINDOW) for b in bad} | {(g, Reason.NONE) for g in good}
+
+
 def test_flow_reaches_every_outcome():
     """The flow would prove little if it did not."""
     engine = Engine(SoftBackend(SMALL))
@@ -86,9 +133,12 @@ def test_flow_reaches_every_outcome():
         burst = engine.run(orders)
         seen |= set(zip((burst.events["kind"] & 15).tolist(), burst.events["reason"].tolist(), strict=True))
         refusals |= {int(reason) for _, reason in burst.refused}
-    assert {reason for kind, reason in seen if kind == Kind.CANCELLED} == set(range(16, 22))
+    assert {reason for kind, reason in seen if kind == Kind.CANCELLED} == CANCELLED
     # the driver gives no handle that is out of range, except a LOAD's, and none that is taken
-    assert {reason for kind, reason in seen if kind == Kind.REJECTED} >= {1, 2, 3, 6, 7, 8}
+    assert {reason for kind, reason in seen if kind == Kind.REJECTED} >= REJECTED - {
+        Reason.HANDLE,
+        Reason.DUPLICATE,
+    }
     assert refusals == set(range(1, 7))
 
     backend = SoftBackend(SMALL)
@@ -97,11 +147,11 @@ def test_flow_reaches_every_outcome():
     raw = np.concatenate([backend.exchange(adversarial.commands(rng, SMALL, 500)) for _ in range(20)])[
         "bytes"
     ]
-    assert {int(r) for k, r in raw[:, :2] if k & 0xCF == Kind.REJECTED} >= set(range(1, 9))
+    assert {int(r) for k, r in raw[:, :2] if k & 0xCF == Kind.REJECTED} >= REJECTED
 
 
 class Wrong(GoldenBackend):
-    """Breaks one rule: the anonymous account counts as an owner."""
+    """Breaks one rule: the anonymous tag counts as an owner."""
 
     def __init__(self, geometry):
         super().__init__(geometry)
@@ -109,8 +159,8 @@ class Wrong(GoldenBackend):
 
     def _order(self, command):
         order = super()._order(command)
-        if order.account == ANONYMOUS:
-            order.account = 0x77777777
+        if order.tag == ANONYMOUS:
+            order.tag = 0x77777777
         return order
 
 

@@ -148,7 +148,7 @@ def test_reset_forgets_everything():
     fresh = engine.exchange(FENCE).tobytes()
     commands = np.concatenate(
         [
-            make(COMMAND, opcode=Opcode.STATE, quantity=3, price=5),
+            make(COMMAND, opcode=Opcode.STATE, quantity=3, handle=512, token=64, price=5),
             make(COMMAND, opcode=Opcode.STATE, quantity=1),
             make(COMMAND, opcode=Opcode.NEW, price=10, quantity=1, seq=9),
             make(COMMAND, opcode=Opcode.HELLO),
@@ -159,6 +159,22 @@ def test_reset_forgets_everything():
     assert engine.exchange(FENCE).tobytes() == fresh
     engine.reset(0)
     assert engine.exchange(commands).tobytes() == first
+
+
+def test_the_build_changes_with_the_content(tmp_path, monkeypatch):
+    monkeypatch.setenv("HAWSE_BUILD", str(tmp_path))
+    source = tmp_path / "made.cpp"
+    seen = set()
+    for content in ("", "// another"):
+        source.write_text(
+            f'{content}\n#include <cstdint>\nextern "C" __attribute__((visibility("default"))) '
+            "const uint64_t made[] = {HAWSE_BUILD_LOW, HAWSE_BUILD_HIGH};"
+        )
+        path = build.compile_library("made", [source])
+        made = bytes((ctypes.c_uint64 * 2).in_dll(ctypes.CDLL(str(path)), "made"))
+        assert made.hex().startswith(path.stem.removeprefix("made-"))
+        seen.add(made)
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("size", [0, 1, 64, 65, 129, 135, 136, 137, 1537])

@@ -23,7 +23,7 @@ from hawse.engine.link import (
 from hawse.wire import Geometry, InstrumentState, Opcode
 from hawse.wire.dtypes import BEAT, COMMAND, HELLO, make
 
-GEOMETRY = Geometry(instruments=2, levels=1024, orders=64, account_bits=8)
+GEOMETRY = Geometry(instruments=2, pool=1024, orders=64, tag_bits=8)
 ENDS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
 
 
@@ -34,7 +34,8 @@ class Board(threading.Thread):
         super().__init__(daemon=True)
         self.receive_bytes, self.send_bytes, self.fd = receive, send, fd
         self.loss, self.rng = loss, random.Random(seed)
-        self.power_cycle, self.dead, self.stop, self.version = False, False, False, None
+        self.power_cycle, self.dead, self.stop = False, False, False
+        self.version = None
 
     def power_up(self):
         self.end, self.engine = LinkEnd(board=True, timeout=0.05), GoldenBackend(GEOMETRY)
@@ -76,6 +77,8 @@ class Board(threading.Thread):
                 answer = self.engine.exchange(commands[:upto]).copy()
                 if self.version is not None:
                     answer[:1].view(HELLO)["version"] = self.version
+                    if self.version == 1:  # whose HELLO has no second beat
+                        answer = np.delete(answer, 1)
                 raw = answer.tobytes()
                 for at in range(0, len(raw), 256):
                     self.end.send(raw[at : at + 256])
@@ -125,16 +128,19 @@ def boards():
 
 def burst(rng, n, end=Opcode.FENCE):
     """Orders that trade, cancel and are refused, on two open instruments."""
-    orders = np.zeros(n + 3, COMMAND)
-    orders["opcode"] = rng.choice([Opcode.NEW, Opcode.NEW, Opcode.CANCEL, Opcode.HELLO, Opcode.FENCE], n + 3)
-    orders["instrument"] = rng.integers(0, 2, n + 3)
-    orders["handle"] = rng.integers(0, 64, n + 3)
-    orders["price"] = rng.integers(100, 110, n + 3)
-    orders["quantity"] = rng.integers(1, 5, n + 3)
-    orders["flags"] = rng.integers(0, 2, n + 3)
-    orders["seq"] = np.arange(n + 3)
+    orders = np.zeros(n + 5, COMMAND)
+    orders["opcode"] = rng.choice([Opcode.NEW, Opcode.NEW, Opcode.CANCEL, Opcode.HELLO, Opcode.FENCE], n + 5)
+    orders["instrument"] = rng.integers(0, 2, n + 5)
+    orders["handle"] = rng.integers(0, 64, n + 5)
+    orders["price"] = rng.integers(100, 110, n + 5)
+    orders["quantity"] = rng.integers(1, 5, n + 5)
+    orders["flags"] = rng.integers(0, 2, n + 5)
+    orders["seq"] = np.arange(n + 5)
     for at in (0, 1):
-        orders[at] = make(COMMAND, opcode=Opcode.STATE, instrument=at, quantity=InstrumentState.OPEN)[0]
+        where = {"opcode": Opcode.STATE, "instrument": at}
+        window = {"handle": 512 * at, "token": 512}
+        orders[2 * at] = make(COMMAND, **where, **window, quantity=InstrumentState.LOADING)[0]
+        orders[2 * at + 1] = make(COMMAND, **where, quantity=InstrumentState.OPEN)[0]
     orders["opcode"][-1] = end
     return orders
 
@@ -223,10 +229,11 @@ def test_a_vanished_board_is_told(boards):
     link.close()
 
 
-def test_another_version_is_refused(boards):
+@pytest.mark.parametrize("version", [1, 9])
+def test_another_version_is_refused(boards, version):
     board, url = boards()
-    board.version = 9
-    with pytest.raises(LinkVersionMismatch, match="version 9"):
+    board.version = version
+    with pytest.raises(LinkVersionMismatch, match=f"version {version} of the wire, this host 2"):
         LinkBackend(url)
 
 

@@ -35,7 +35,7 @@ class Reference:
         return split(beats).records
 
     def band(self, base):
-        self.command(opcode=Opcode.STATE, quantity=InstrumentState.LOADING, price=base)
+        self.command(opcode=Opcode.STATE, quantity=InstrumentState.LOADING, token=65536, price=base)
         for i, (side, price, quantity) in self.resting.items():
             order = {"flags": flags(side), "price": price, "quantity": quantity}
             assert len(self.command(opcode=Opcode.LOAD, handle=self.handles[i], **order)) == 0

@@ -52,7 +52,7 @@ def test_one_flow_through_three_engines(results, tmp_path):
     assert spread(rtl["first_report_cycles_empty"]) and spread(soft["ns"])
     assert rtl["report_log_cycles"] == 0  # so the sideband's times are those of the core's ports, too
     assert soft["commands_per_s"] > 0 and flow["golden"]["commands_per_s"] > 0
-    assert not flow["routed"] and flow["geometry"]["levels"] == 65536  # 64 orders do not hold it
+    assert not flow["routed"] and flow["geometry"]["pool"] == 65536  # 64 orders do not hold it
     assert plot.read_bytes()[:4] == b"\x89PNG"
     written = json.loads(out.read_text())
     assert written["result"] == found and "--messages 3000 --variant interleaved" in written["command"]
@@ -142,6 +142,7 @@ def test_without_hashing_only_digests_differ():
     geometry = Geometry(1, 1024, 64, 8)
     commands = np.concatenate(
         [
+            make(COMMAND, opcode=Opcode.STATE, quantity=3, token=1024),
             make(COMMAND, opcode=Opcode.STATE, quantity=1),
             make(COMMAND, opcode=Opcode.NEW, price=5, quantity=6),
             make(COMMAND, opcode=Opcode.CLOSE),
@@ -154,8 +155,8 @@ def test_without_hashing_only_digests_differ():
     soft.reset(1)
     plain = soft.exchange(commands)
     same = (hashed["bytes"] == plain["bytes"]).all(axis=1)
-    # Two records, FENCE and its digest, BATCH (which counts leaves) and its root.
-    assert same.tolist() == [True, True, True, False, False, False]
+    # Three records, FENCE and its digest, BATCH (which counts leaves) and its root.
+    assert same.tolist() == [True, True, True, True, False, False, False]
     assert soft.time(commands) > 0
-    assert len(soft.time_each(commands)) == 3
+    assert len(soft.time_each(commands)) == 4
     soft.close()

@@ -26,7 +26,7 @@ def test_every_row_becomes_a_command_or_is_counted(capture):
 
 def test_a_plain_book_trades_what_the_tape_says(capture):
     flow = capture.flow
-    engine = Engine(GoldenBackend(Geometry(instruments=1, levels=32_768, orders=8_192)))
+    engine = Engine(GoldenBackend(Geometry(instruments=1, pool=32_768, orders=8_192)))
     engine.reset(1)
     engine.open(0, flow.base)
     ours, rejected = Counter(), 0

@@ -14,7 +14,7 @@ from hawse_sim.mutation import EXPLAINED, Mutants
 from hawse_sim.toolchain import to_rtlil
 
 # That of tests/sim/test_rtl.py, so that one model serves both.
-CORE = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
+CORE = Geometry(instruments=2, pool=2048, orders=64, tag_bits=4)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,12 @@ def test_a_million_commands(book):
     assert digests["coverage"]["beats"]["BATCH"] > 100
     # What a flow never does, it does not test.
     covered = done["coverage"]
-    assert set(covered["opcodes"]) == {o.name for o in Opcode if o != Opcode.RECENTRE} | {"undefined"}
-    assert set(covered["reasons"]) == {r.name for r in Reason} - {"NONE", "LIMIT"}
-    for what in ("opcodes", "reasons", "arrivals", "time_in_force", "self_trade"):
+    assert set(covered["opcodes"]) == {o.name for o in Opcode if o < Opcode.RECENTRE} | {"undefined"}
+    rejected = {r.name for r in Reason if Reason.OPCODE <= r <= Reason.PRICE}
+    cancelled = {r.name for r in Reason if Reason.COMMAND <= r <= Reason.MASS}
+    assert set(covered["reasons"]) == rejected | cancelled
+    windows = "windows_while_orders_rest"
+    for what in ("opcodes", "reasons", "arrivals", "time_in_force", "self_trade", windows):
         assert min(covered[what].values()) > 0, what
     fills = covered["commands_by_fills"]
     assert min(fills[:9]) > 0 and sum(fills[9:]) > 10

@@ -10,13 +10,13 @@ from hawse_sim.rtl import RtlBackend, RtlStalled
 from tiny_keccak import keccak256
 
 # That of tests/host/test_engine_differential.py, so that one build serves both.
-SMALL = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
+SMALL = Geometry(instruments=2, pool=2048, orders=64, tag_bits=4)
 
 OPENING = np.concatenate(
     [
-        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.LOADING, price=500),
+        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.LOADING, token=1024, price=500),
         make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.OPEN),
-        make(COMMAND, opcode=Opcode.FENCE, tag=9),
+        make(COMMAND, opcode=Opcode.FENCE, token=9),
     ]
 )
 
@@ -43,7 +43,7 @@ def test_stalls_change_no_answer_long(seed):
 
 @pytest.mark.slow
 def test_larger_geometry():
-    geometry = Geometry(instruments=3, levels=4096, orders=256, account_bits=32)
+    geometry = Geometry(instruments=3, pool=4096, orders=256, tag_bits=16)
     with RtlBackend(geometry) as rtl:
         compare_commands([SoftBackend(geometry), rtl], 11, 10, 500)
 
@@ -66,17 +66,17 @@ def test_batches_closed_twice_and_with_commands_in_the_pipe(stall):
     """CLOSE counts what entered before it and nothing behind it, all offered back to back."""
     parts = [OPENING]
     for batch in range(1, 5):
-        parts += [orders(150, batch), make(COMMAND, opcode=Opcode.CLOSE, tag=batch)]
-        parts += [make(COMMAND, opcode=Opcode.CLOSE, tag=100 + batch)] * 2
+        parts += [orders(150, batch), make(COMMAND, opcode=Opcode.CLOSE, token=batch)]
+        parts += [make(COMMAND, opcode=Opcode.CLOSE, token=100 + batch)] * 2
     commands = np.concatenate([*parts, orders(3), make(COMMAND, opcode=Opcode.FENCE)])
     with RtlBackend(SMALL, stall=stall) as rtl:
         beats = rtl.exchange(commands)
     golden = GoldenBackend(SMALL)
     demand_same(("rtl", "golden"), beats, golden.exchange(commands))
     batches, empty = split(beats).batches, bytes(keccak256(b""))
-    assert [b.tag for b in batches[:4]] == [1, 101, 101, 2]
-    assert all((b.records >= 150, b.root != empty) == (b.tag < 100,) * 2 for b in batches)
-    assert all((b.leaves == 0 and b.records == 0) == (b.tag > 100) for b in batches)
+    assert [b.token for b in batches[:4]] == [1, 101, 101, 2]
+    assert all((b.records >= 150, b.root != empty) == (b.token < 100,) * 2 for b in batches)
+    assert all((b.leaves == 0 and b.records == 0) == (b.token > 100) for b in batches)
 
 
 @pytest.mark.parametrize("wait", range(0, 400, 57))
@@ -123,7 +123,7 @@ def sweep(side, price, seq):
 def test_one_hash_core_holds_the_book_and_loses_no_record(stall):
     """A flood fills its queue; sweeps and mass cancels meet it full, and so does a FENCE among them."""
     hello, mass = make(COMMAND, opcode=Opcode.HELLO), make(COMMAND, opcode=Opcode.MASS_CANCEL)
-    fence, close = make(COMMAND, opcode=Opcode.FENCE), make(COMMAND, opcode=Opcode.CLOSE, tag=1)
+    fence, close = make(COMMAND, opcode=Opcode.FENCE), make(COMMAND, opcode=Opcode.CLOSE, token=1)
     flood = np.concatenate([*(orders(500, n) for n in range(4)), mass])
     sweeps, cancels = [], []
     for n in range(10):

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hawse import venue as venue_module
 from hawse.engine import Engine, EngineError, LinkBackend, SoftBackend, split
+from hawse.instruments import Instrument
 from hawse.journal import Journal, Snapshots
-from hawse.state.config import Instrument, VenueConfig
+from hawse.state.config import VenueConfig
 from hawse.venue import Halted, RecoveryFailed, Venue
 from hawse.wire import BEAT_BYTES, Geometry, Kind
 from hawse_sim.board import VirtualBoard
@@ -21,9 +22,23 @@ from hawse_sim.rtl import RtlBackend
 from support.faults import LyingBackend, Witness
 from support.signed import signed_slots
 
-PERP = Instrument(0, "perp", 1, 100, 50_000, 200, 500, base=1000, first_mark=1500)
-ODD = Instrument(1, "odd", 3, 7, 100_000, 0, 333, base=-100, first_mark=40)
-CONFIG = VenueConfig((PERP, ODD), Geometry(2, 1024, 64, 4), 1, bytes(range(20)))
+MARGIN = {"initial_margin_ppm": 50_000, "maker_fee_ppm": 200, "taker_fee_ppm": 500}
+ODD_MARGIN = {"initial_margin_ppm": 100_000, "maker_fee_ppm": 0, "taker_fee_ppm": 333}
+PERP = Instrument(
+    number=0, name="perp", numerator=1, denominator=100, **MARGIN, count=1024, base=1000, first_mark=1500
+)
+ODD = Instrument(
+    number=1,
+    name="odd",
+    numerator=3,
+    denominator=7,
+    **ODD_MARGIN,
+    first=1024,
+    count=1024,
+    base=-100,
+    first_mark=40,
+)
+CONFIG = VenueConfig((PERP, ODD), Geometry(2, 2048, 64, 4), operator=bytes(range(20)))
 
 
 def trade(directory, backend, slots, before=lambda slot: None):
@@ -147,7 +162,7 @@ def test_a_board_that_is_gone_stops_the_venue_and_another_takes_up_its_work(
 def test_a_board_of_another_geometry_is_not_taken_for_ours(tmp_path, board, link, seed):
     def before(slot):
         if slot == 2:
-            link.geometry = Geometry(1, 1024, 64, 4)  # as if the board had been exchanged
+            link.geometry = Geometry(1, 2048, 64, 4)  # as if the board had been exchanged
             socket.socket(fileno=os.dup(link._fd)).shutdown(socket.SHUT_RDWR)
 
     with pytest.raises(EngineError, match="another geometry"):

@@ -15,13 +15,13 @@ from hawse.wire.dtypes import COMMAND, make
 from hawse_sim.board import ApplianceModel, VirtualBoard
 from hawse_sim.differential import compare_commands, demand_same
 
-SMALL = Geometry(instruments=2, levels=1024, orders=64, account_bits=4)
+SMALL = Geometry(instruments=2, pool=2048, orders=64, tag_bits=4)
 
 OPENING = np.concatenate(
     [
-        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.LOADING, price=500),
+        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.LOADING, token=1024, price=500),
         make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.OPEN),
-        make(COMMAND, opcode=Opcode.FENCE, tag=9),
+        make(COMMAND, opcode=Opcode.FENCE, token=9),
     ]
 )
 
@@ -105,7 +105,7 @@ def test_pseudo_terminal(tmp_path):
 
 
 def sizes():
-    return ["--instruments", "2", "--levels", "1024", "--orders", "64", "--account-bits", "4"]
+    return ["--instruments", "2", "--pool", "2048", "--orders", "64", "--tag-bits", "4"]
 
 
 def test_command_line_and_its_end(tmp_path):

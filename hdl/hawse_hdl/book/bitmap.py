@@ -1,4 +1,4 @@
-"""Which price levels hold orders: a tree of words for each side of each instrument."""
+"""Which price levels hold orders: a tree of words for each side of the pool."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from hawse.wire import Geometry, Side
 
 from ..compare import first
 from ..memory import ForwardedMemory
-from .layouts import best_layout, instrument_bits, place_layout
+from .layouts import best_layout, level_bits, whole_mask, window_bits
 from .queues import change_layout
 
 WORD = 32
@@ -22,12 +22,18 @@ def after(index: Value, width: int) -> Value:
     return Cat(*(index < bit for bit in range(width)))
 
 
+def near(index: Value, mask: Value) -> Value:
+    """Word with those bits set whose numbers differ from ``index`` in nothing but bits of ``mask``."""
+    return Cat(~((index ^ n) & ~mask)[: len(index)].any() for n in range(2 ** len(index)))
+
+
 class PriceBitmap(wiring.Component):
-    """Which levels of each side of each instrument hold orders, and the next of them.
+    """Which levels of the pool hold orders of each side, and the next of them in a window.
 
     Three-level trees of words; those of single levels lie in block RAM, those above in distributed memory.
     Positions count from the best possible price, so that bids are mirrored and the best level of either side
-    is the lowest set bit.
+    is the lowest set bit. A mirrored window is aligned as well. It shares no word of single levels with
+    another, but perhaps words above, of which a search looks at its own bits alone.
 
     Latency: a search for the best level 8 cycles, one for the level after another 4, 9 or 13, from ``seek``
     to ``found``; a change is in the tree four cycles after its ``change``.
@@ -42,14 +48,17 @@ class PriceBitmap(wiring.Component):
         self.geometry = geometry
         super().__init__(
             {
-                "changing": In(place_layout(geometry)),
+                "changing": In(level_bits(geometry)),
                 "changing_side": In(Side),
                 "change": In(change_layout()),
                 "settled": Out(1),
-                #: Search the best level of a side, or with ``onward`` the one after the level of ``place``.
+                #: Search the best level of a side in the window around ``place``, or with ``onward`` the one
+                #: after that.
                 "seek": In(1),
                 "onward": In(1),
-                "place": In(place_layout(geometry)),
+                "place": In(level_bits(geometry)),
+                #: Mask of the window, as a row has it.
+                "mask": In(window_bits(geometry)),
                 "side": In(Side),
                 "ready": Out(1),
                 #: Result of the last search, when ``ready``.
@@ -60,39 +69,27 @@ class PriceBitmap(wiring.Component):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         geometry = self.geometry
-        level_bits, index_bits = ceil_log2(geometry.levels), ceil_log2(WORD)
-        top_width = level_bits - 2 * index_bits
-        top_bits = max(1, top_width)
+        index_bits = ceil_log2(WORD)
+        top_bits = level_bits(geometry) - 2 * index_bits
         roots_width = 2**top_bits
-        trees = 2 * geometry.instruments
-        rows = 2 * 2 ** instrument_bits(geometry)
+        at_layout = {"leaf": index_bits, "mid": index_bits, "top": top_bits}
+        place = data.StructLayout({**at_layout, "side": Side})
 
-        place = data.StructLayout(
-            {
-                "leaf": index_bits,
-                "mid": index_bits,
-                "top": top_bits,
-                "side": Side,
-                "instrument": instrument_bits(geometry),
-            }
-        )
-
-        def placed(at: Any, side: Any) -> Value:
-            position = at.level ^ (~side).replicate(level_bits)
-            return Cat(position, Const(0, top_bits - top_width), side, at.instrument)
+        def placed(level: Any, side: Any) -> Value:
+            return Cat(level ^ (~side).replicate(len(level)), side)
 
         def leaf_address(at: Any) -> Value:
-            return Cat(at.mid, at.top[:top_width], at.side, at.instrument)
+            return Cat(at.mid, at.top, at.side)
 
         def mid_address(at: Any) -> Value:
-            return Cat(at.top[:top_width], at.side, at.instrument)
+            return Cat(at.top, at.side)
 
         # Two copies, so that a search does not stand in the way of changes.
-        leaf_words = trees * geometry.levels // WORD
+        leaf_words = 2 * geometry.pool // WORD
         m.submodules.leaves = leaves = ForwardedMemory(WORD, leaf_words)
         m.submodules.copy = copy = ForwardedMemory(WORD, leaf_words, late=False)
-        m.submodules.mids = mids = Memory(shape=WORD, depth=rows * max(1, 2**top_width), init=[])
-        m.submodules.roots = roots = Memory(shape=roots_width, depth=rows, init=[])
+        m.submodules.mids = mids = Memory(shape=WORD, depth=2 * roots_width, init=[])
+        m.submodules.roots = roots = Memory(shape=roots_width, depth=2, init=[])
         mid_write, mid_here = mids.write_port(), mids.read_port(domain="comb")
         mid_there = mids.read_port(domain="comb")
         root_write, root_here = roots.write_port(), roots.read_port(domain="comb")
@@ -163,7 +160,7 @@ class PriceBitmap(wiring.Component):
         ]
 
         m.d.comb += [
-            root_here.addr.eq(Cat(ats[2].side, ats[2].instrument)),
+            root_here.addr.eq(ats[2].side),
             root_write.addr.eq(root_here.addr),
             root_write.data.eq(changed(root_here.data, ats[2].top, occupied[2])),
             root_write.en.eq(valid[2] & (occupied[2] | ~words[2].any())),
@@ -179,9 +176,17 @@ class PriceBitmap(wiring.Component):
             some.eq(hit),
             index.eq(where),
             mid_there.addr.eq(mid_address(at)),
-            root_there.addr.eq(Cat(at.side, at.instrument)),
+            root_there.addr.eq(at.side),
             copy.read.eq(leaf_address(at)),
         ]
+
+        # Of the words that windows share, the bits that are of this one: a search for the best level wants
+        # them of the root at once, all others are in registers by then.
+        kept = Signal.like(self.mask)
+        window = data.View(data.StructLayout(at_layout), whole_mask(kept))
+        in_root, of_root, of_mid = Signal(roots_width), Signal(roots_width), Signal(WORD)
+        m.d.comb += in_root.eq(near(at.top, window.top))
+        m.d.sync += [of_root.eq(in_root), of_mid.eq(near(at.mid, window.mid))]
 
         # Block RAM answers last: the mask, and what is fetched if not from there, are chosen before.
         fetches = Signal()
@@ -191,17 +196,27 @@ class PriceBitmap(wiring.Component):
         with m.If(fetches):
             m.d.sync += word.eq(Mux(from_copy, copy.data, instead) & mask)
 
-        def fetch(source: Value, index: Value) -> None:
+        def fetch(source: Value, index: Value, first: Value, behind: Value) -> None:
+            """Fetch a word; of that, the bits of ``first``, or those of ``behind`` after ``index``."""
             m.d.comb += [
                 fetches.eq(1),
                 instead.eq(source),
-                mask.eq(after(index, len(source)) | ~onward.replicate(len(source))),
+                mask.eq(Mux(onward, after(index, len(source)) & behind, first)),
             ]
+
+        def go_on(state: str) -> None:
+            """Behind the word at hand, in that above it."""
+            m.d.sync += onward.eq(1)
+            m.next = state
 
         def begin_anew() -> None:
             """A new search ends whatever is going on."""
             with m.If(self.seek):
-                m.d.sync += [at.eq(placed(self.place, self.side)), onward.eq(self.onward)]
+                m.d.sync += [
+                    at.eq(placed(self.place, self.side)),
+                    kept.eq(self.mask),
+                    onward.eq(self.onward),
+                ]
                 m.next = "ROOT"
                 with m.If(self.onward):
                     m.next = "LEAF READ"
@@ -211,7 +226,7 @@ class PriceBitmap(wiring.Component):
                 m.d.comb += self.ready.eq(1)
                 begin_anew()
             with m.State("ROOT"):
-                fetch(root_there.data, at.top)
+                fetch(root_there.data, at.top, in_root, of_root)
                 m.next = "ROOT FIRST"
                 begin_anew()
             with m.State("ROOT FIRST"):
@@ -223,7 +238,7 @@ class PriceBitmap(wiring.Component):
                     m.next = "IDLE"
                 begin_anew()
             with m.State("MID"):
-                fetch(mid_there.data, at.mid)
+                fetch(mid_there.data, at.mid, of_mid, of_mid)
                 m.next = "MID FIRST"
                 begin_anew()
             with m.State("MID FIRST"):
@@ -231,25 +246,26 @@ class PriceBitmap(wiring.Component):
                     m.d.sync += [at.mid.eq(index), onward.eq(0)]
                     m.next = "LEAF READ"
                 with m.Else():
-                    m.next = "ROOT"
+                    go_on("ROOT")
                 begin_anew()
             with m.State("LEAF READ"):
                 m.next = "LEAF"
                 begin_anew()
             with m.State("LEAF"):
-                fetch(leaf, at.leaf)
+                whole = Const(-1, WORD)
+                fetch(leaf, at.leaf, whole, whole)
                 m.d.comb += from_copy.eq(~same_copy)
                 m.next = "LEAF FIRST"
                 begin_anew()
             with m.State("LEAF FIRST"):
                 with m.If(some):
-                    position = Cat(index[:index_bits], at.mid, at.top)[:level_bits]
+                    position = Cat(index[:index_bits], at.mid, at.top)
                     m.d.sync += [
                         self.found.found.eq(1),
-                        self.found.level.eq(position ^ (~at.side).replicate(level_bits)),
+                        self.found.level.eq(position ^ (~at.side).replicate(len(position))),
                     ]
                     m.next = "IDLE"
                 with m.Else():
-                    m.next = "MID"
+                    go_on("MID")
                 begin_anew()
         return m

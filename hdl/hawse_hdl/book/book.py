@@ -12,9 +12,9 @@ from hawse.wire import Geometry, Kind, Opcode, Reason, Side, TimeInForce
 from .. import layouts
 from ..memory import ForwardedMemory
 from .bitmap import PriceBitmap
-from .check import Check, OrderCheck, verdict_layout
+from .check import Check, OrderCheck, kinship, kinship_layout, verdict_layout
 from .fronts import Fronts
-from .layouts import handle_bits, record_layout, row_layout, task_layout
+from .layouts import handle_bits, record_layout, rejection_shape, row_layout, task_layout
 from .matcher import Matcher
 from .outbox import Outbox
 from .queues import Act, Queues
@@ -30,15 +30,28 @@ class Book(wiring.Component):
     Latency: 6 cycles from a command to its report, 10 to the first fill of one that crosses.
     Initiation interval: 1; REPLACE, REDUCE and a NEW that cannot rest 2; the rest as :class:`Matcher` says.
     Ordering: reports leave in the order of the commands.
-    Reset: all instruments closed, no orders; ``commands`` is not ready until the memories are cleared, a
-    cycle for each handle or each level of all instruments, whichever are more.
+    Reset: all instruments closed and without a window, no orders; ``commands`` is not ready until the
+    memories are cleared, a cycle for each handle, level or instrument, whichever are most.
     Back-pressure: a stalled ``beats`` stalls the book for as long as it likes; nothing is lost.
 
     The sideband's ``left`` is the cycle in which a report is first offered on ``beats``.
+
+    Args:
+        geometry: how much it holds.
+        build: what it was made of, 16 bytes as a little-endian integer; BUILD tells it.
+        clock_khz: of its clock, 0 if that is not known; BUILD tells it.
+
+    Raises:
+        ValueError: ``build`` or ``clock_khz`` do not fit.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, *, build: int = 0, clock_khz: int = 0) -> None:
+        for name, value, bits in (("build", build, 128), ("clock_khz", clock_khz, 32)):
+            if not 0 <= value < 1 << bits:
+                raise ValueError(f"{name}: {value} is not within 0..2**{bits} - 1")
         self.geometry = geometry
+        self.build = build
+        self.clock_khz = clock_khz
         super().__init__(
             {
                 "commands": In(stream.Signature(layouts.COMMAND)),
@@ -61,22 +74,20 @@ class Book(wiring.Component):
         m.submodules.queues = queues = Queues(geometry)
         m.submodules.bitmap = bitmap = PriceBitmap(geometry)
         m.submodules.fronts = fronts = Fronts(geometry)
-        m.submodules.matcher = matcher = Matcher(geometry)
+        m.submodules.matcher = matcher = Matcher(geometry, build=self.build, clock_khz=self.clock_khz)
         m.submodules.outbox = outbox = Outbox()
         connect(m, outbox.beats, flipped(self.beats))
 
-        m.submodules.rows = rows = Memory(shape=row_layout(), depth=geometry.instruments, init=[])
+        row = row_layout(geometry)
+        m.submodules.rows = rows = Memory(shape=row, depth=geometry.instruments, init=[])
         row_write = rows.write_port()
-        row_accept, row_match = rows.read_port(domain="comb"), rows.read_port(domain="comb")
+        row_accept, row_match, row_seek = (rows.read_port(domain="comb") for _ in range(3))
         # Stages. What one holds means nothing unless it is valid, so a reset need not reach it.
-        came = data.StructLayout({"command": layouts.COMMAND, "accepted": 32, "row": row_layout()})
+        came = data.StructLayout({"command": layouts.COMMAND, "accepted": 32, "row": row})
         checked = data.StructLayout({"came": came, "verdict": verdict_layout(geometry)})
-        # Whether the record that was read is of the command's instrument; if ``given``, another counts.
-        kinship = {"read_same": 1, "given": 1, "given_same": 1}
-        read = data.StructLayout({"checked": checked, "record": record} | kinship)
-        done = data.StructLayout(
-            {"task": task_layout(geometry), "record": record, "rejected": 1, "reason": Reason, "side": Side}
-        )
+        read = data.StructLayout({"checked": checked, "record": record, "kinship": kinship_layout(geometry)})
+        outcome = {"rejected": 1, "reason": rejection_shape(), "side": Side}
+        done = data.StructLayout({"task": task_layout(geometry), "record": record} | outcome)
         checking = Signal(came, reset_less=True)
         reading = Signal(checked, reset_less=True)
         deciding = Signal(read, reset_less=True)
@@ -145,8 +156,7 @@ class Book(wiring.Component):
         # Check.
         m.d.comb += [
             check.command.eq(checking.command),
-            check.state.eq(checking.row.state),
-            check.base.eq(checking.row.base),
+            check.row.eq(checking.row),
         ]
         with m.If(step):
             m.d.sync += [
@@ -154,9 +164,6 @@ class Book(wiring.Component):
                 reading.came.eq(checking),
                 reading.verdict.eq(check.verdict),
             ]
-
-        def same_instrument(order: Any, command: Any) -> Any:
-            return order.instrument == command.instrument[: len(order.instrument)]
 
         # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
         value = Signal(record)  # what the order in the next stage becomes, if that is ``written``
@@ -168,6 +175,10 @@ class Book(wiring.Component):
             rewritten.eq(may_write & clear & same_handle),
             matched_over.eq(slow & matcher.write & (matcher.write_handle == command.handle[:handle])),
         ]
+
+        def kin(order: Any, names: Any) -> Any:
+            return kinship(geometry, order, names.came.command, names.verdict)
+
         m.d.comb += store.read.eq(reading.came.command.handle)
         with m.If(slow & ~matcher.done):
             m.d.comb += store.read.eq(matcher.handle)
@@ -177,9 +188,7 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
-                deciding.read_same.eq(same_instrument(store.data, reading.came.command)),
-                deciding.given.eq(rewritten),
-                deciding.given_same.eq(same_instrument(value, reading.came.command)),
+                deciding.kinship.eq(Mux(rewritten, kin(value, reading), kin(store.data, reading))),
                 same_handle.eq(checking.command.handle[:handle] == reading.came.command.handle[:handle]),
                 second.eq(0),
                 pauses.eq(reading_valid & reading.verdict.twice),
@@ -204,10 +213,7 @@ class Book(wiring.Component):
                     leaving.eq(0),
                 ]
             with m.If(matched_over):
-                m.d.sync += [
-                    deciding.given.eq(1),
-                    deciding.given_same.eq(same_instrument(matcher.value, command)),
-                ]
+                m.d.sync += deciding.kinship.eq(kin(matcher.value, deciding.checked))
         # The block RAM answers last, so that what is taken instead of it is chosen before.
         given = slow | rewritten
         instead = Signal(record)
@@ -233,14 +239,14 @@ class Book(wiring.Component):
             order_check.verdict.eq(verdict),
             order_check.command.eq(command),
             order_check.record.eq(found),
-            order_check.fits.eq(found.live & Mux(deciding.given, deciding.given_same, deciding.read_same)),
+            order_check.kinship.eq(deciding.kinship),
             clear.eq(order_check.clear),
             accepted.eq(~verdict.bad & clear),
             order.live.eq(1),
             order.quantity.eq(command.quantity),
             order.level.eq(level),
             order.side.eq(side),
-            order.account.eq(Mux(verdict.names, found.account, command.account)),
+            order.tag.eq(Mux(verdict.names, found.tag, command.tag)),
             order.self_trade.eq(Mux(verdict.names, found.self_trade, command.flags.self_trade)),
             order.instrument.eq(command.instrument),
             may_trade.eq((verdict.is_new & ~second) | (verdict.replaces & second)),
@@ -260,17 +266,17 @@ class Book(wiring.Component):
             store.write.eq(written),
             store.address.eq(command.handle),
             store.value.eq(value),
-            queues.place.level.eq(Mux(by_record, found.level, level)),
-            queues.place.instrument.eq(command.instrument),
+            queues.place.eq(Mux(by_record, found.level, level)),
+            queues.instrument.eq(command.instrument),
             queues.handle.eq(command.handle),
             fronts.step.eq(step),
             fronts.go.eq(go),
             fronts.coming.eq(checking.command.instrument),
-            fronts.first_place.level.eq(reading.verdict.level),
-            fronts.first_place.instrument.eq(reading.came.command.instrument),
+            fronts.first_place.eq(reading.verdict.level),
+            fronts.first_instrument.eq(reading.came.command.instrument),
             fronts.first_handle.eq(reading.came.command.handle),
-            fronts.place.level.eq(level),
-            fronts.place.instrument.eq(command.instrument),
+            fronts.place.eq(level),
+            fronts.instrument.eq(command.instrument),
             fronts.side.eq(order.side),
             fronts.handle.eq(command.handle),
             fronts.arriving.eq(arriving),
@@ -278,6 +284,7 @@ class Book(wiring.Component):
             fronts.accepted.eq(accepted),
             fronts.vacated.eq(queues.vacated),
             fronts.vacated_place.eq(queues.vacated_place),
+            fronts.vacated_instrument.eq(queues.vacated_instrument),
             fronts.vacated_side.eq(queues.vacated_side),
         ]
         with m.If(verdict.reduces):
@@ -323,7 +330,7 @@ class Book(wiring.Component):
         matched_beat = Signal(layouts.BEAT, reset_less=True)
         was_told = Signal()
         matched = Signal()
-        # A trade of an account with itself cancels the maker, or is not told; one that leaves a part of the
+        # A trade of an owner with itself cancels the maker, or is not told; one that leaves a part of the
         # maker is for what remains of the taker.
         own = Signal()
         kept = Signal()
@@ -339,7 +346,7 @@ class Book(wiring.Component):
             report.accepted.eq(task.accepted),
             report.kind.side.eq(told.side),
         ]
-        resting_price = task.row.base + told.record.level
+        resting_price = task.row.origin + told.record.level
         with m.If(told.rejected):
             m.d.comb += [
                 report.kind.kind.eq(Kind.REJECTED),
@@ -359,7 +366,7 @@ class Book(wiring.Component):
             with m.Case(Opcode.CANCEL):
                 m.d.comb += [
                     report.kind.kind.eq(Kind.CANCELLED),
-                    report.reason.eq(Reason.USER),
+                    report.reason.eq(Reason.COMMAND),
                     report.price.eq(resting_price),
                     report.quantity.eq(told.record.quantity),
                 ]
@@ -398,7 +405,10 @@ class Book(wiring.Component):
             m.d.comb += [trade.quantity.eq(remaining), trade.kind.maker_done.eq(0)]
 
         # The matcher takes over the memories.
+        seek_mask = Signal.like(row_seek.data.mask)
+        m.d.sync += seek_mask.eq(row_seek.data.mask)
         m.d.comb += [
+            row_seek.addr.eq(fronts.seek_instrument),
             matcher.active.eq(slow),
             matcher.task.eq(task),
             matcher.applied.eq(applied),
@@ -411,7 +421,7 @@ class Book(wiring.Component):
             matcher.settled.eq(queues.quiet & bitmap.settled),
             matcher.seek_ready.eq(bitmap.ready),
             matcher.found.eq(bitmap.found),
-            fronts.instrument.eq(matcher.instrument),
+            fronts.write_instrument.eq(matcher.instrument),
             fronts.write.eq(matcher.front_write & slow.replicate(2)),
             fronts.value.eq(matcher.front),
             row_match.addr.eq(matcher.instrument),
@@ -426,6 +436,7 @@ class Book(wiring.Component):
             bitmap.seek.eq(fronts.seek),
             bitmap.onward.eq(1),
             bitmap.place.eq(fronts.seek_place),
+            bitmap.mask.eq(seek_mask),
             bitmap.side.eq(fronts.seek_side),
             fronts.seek_ready.eq(bitmap.ready),
             fronts.found.eq(bitmap.found),
@@ -436,8 +447,10 @@ class Book(wiring.Component):
                 bitmap.seek.eq(matcher.seek),
                 bitmap.onward.eq(matcher.onward),
                 bitmap.place.eq(matcher.place),
+                bitmap.mask.eq(task.row.mask),
                 bitmap.side.eq(matcher.seek_side),
                 queues.place.eq(matcher.place),
+                queues.instrument.eq(matcher.instrument),
                 queues.handle.eq(matcher.handle),
                 queues.act.eq(matcher.act),
                 queues.side.eq(matcher.act_side),
@@ -453,7 +466,7 @@ class Book(wiring.Component):
                 m.d.sync += applied.eq(0)
 
         # Clear the memories after a reset.
-        depth = max(geometry.instruments * geometry.levels, geometry.orders)
+        depth = max(geometry.pool, geometry.orders, geometry.instruments)
         count = Signal(ceil_log2(depth) + 1)
         wiping = Signal()
         m.d.sync += wiping.eq(~cleared)
@@ -468,7 +481,7 @@ class Book(wiring.Component):
                 row_write.addr.eq(count),
                 row_write.data.eq(0),
             ]
-            m.d.comb += [fronts.instrument.eq(count), fronts.write.eq(~0), fronts.value.eq(0)]
+            m.d.comb += [fronts.write_instrument.eq(count), fronts.write.eq(~0), fronts.value.eq(0)]
         with m.If(wiping):
             # A word of the bitmap is wiped at once, so one pass serves both sides.
             m.d.comb += [queues.act.eq(Act.WIPE), queues.side.eq(count[0])]

@@ -2,17 +2,35 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
-from hawse.wire import ALL_INSTRUMENTS, NULL_HANDLE, Geometry, InstrumentState, Opcode, Reason, TimeInForce
+from hawse.wire import (
+    ALL_INSTRUMENTS,
+    NULL_HANDLE,
+    Geometry,
+    InstrumentState,
+    Opcode,
+    Reason,
+    SequenceClass,
+    TimeInForce,
+)
 
 from .. import layouts
-from ..compare import less
-from .layouts import record_layout
+from ..compare import less, pairs_alike
+from .layouts import (
+    first_level,
+    instrument_bits,
+    level_bits,
+    record_layout,
+    rejection_shape,
+    row_layout,
+    whole_mask,
+)
 
 _ALWAYS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
+#: RECENTRE is the driver's; LIMIT waits for the gate.
+_UNDEFINED = (Opcode.RECENTRE, Opcode.LIMIT)
 
 
 def verdict_layout(geometry: Geometry) -> data.StructLayout:
@@ -20,8 +38,8 @@ def verdict_layout(geometry: Geometry) -> data.StructLayout:
     return data.StructLayout(
         {
             #: Reasons that are checked before and after those about its order; one of them holds.
-            "early": Reason,
-            "late": Reason,
+            "early": rejection_shape(),
+            "late": rejection_shape(),
             "bad": 1,
             #: It brings an order with a handle of its own; it names a resting one.
             "enters": 1,
@@ -34,10 +52,25 @@ def verdict_layout(geometry: Geometry) -> data.StructLayout:
             "rare": 1,
             #: Takes two passes: REPLACE, REDUCE, and NEW that cannot rest.
             "twice": 1,
-            #: Level of its price in the band, if inside.
-            "level": ceil_log2(geometry.levels),
+            #: Level of its price in the pool, if that is inside the window.
+            "level": level_bits(geometry),
         }
     )
+
+
+def kinship_layout(geometry: Geometry) -> data.StructLayout:
+    """What an order has in common with the command that names it, see :func:`kinship`."""
+    return data.StructLayout({"instrument": 1, "tag": -(-geometry.tag_bits // 2)})
+
+
+def kinship(geometry: Geometry, order: Any, command: Any, verdict: Any) -> Value:
+    """Whether ``order`` is of the command's instrument, and its tag, by pairs of bits, if that counts.
+
+    As far as one gate goes, so that it may stand behind the memory of the orders.
+    """
+    alike = pairs_alike(order.tag, command.tag[: geometry.tag_bits])
+    same_instrument = order.instrument == command.instrument[: instrument_bits(geometry)]
+    return Cat(same_instrument, alike | ~verdict.replaces.replicate(len(alike)))
 
 
 class Check(wiring.Component):
@@ -52,9 +85,8 @@ class Check(wiring.Component):
         super().__init__(
             {
                 "command": In(layouts.COMMAND),
-                #: State and base of the command's instrument.
-                "state": In(InstrumentState),
-                "base": In(32),
+                #: What the command's instrument is in.
+                "row": In(row_layout(geometry)),
                 "verdict": Out(verdict_layout(geometry)),
             }
         )
@@ -62,14 +94,20 @@ class Check(wiring.Component):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         geometry = self.geometry
-        command, verdict = self.command, self.verdict
+        command, row, verdict = self.command, self.row, self.verdict
         opcode = command.opcode
 
         def among(*opcodes: Opcode) -> Any:
             return opcode.matches(*opcodes)
 
-        level = Signal(33)
-        m.d.comb += level.eq(command.price - self.base.as_signed())
+        # A window is aligned to itself, so what is outside it differs from its first level above its mask.
+        level, beyond = Signal(32), Signal()
+        inside = level_bits(geometry)
+        differs = (level[:inside] ^ first_level(row.first)) & ~whole_mask(row.mask)
+        m.d.comb += [
+            level.eq(command.price - row.origin),
+            beyond.eq(~row.windowed | differs.any() | level[inside:].any()),
+        ]
         no_rest = command.flags.time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)
         m.d.comb += [
             verdict.level.eq(level),
@@ -81,7 +119,6 @@ class Check(wiring.Component):
             verdict.reduces.eq(among(Opcode.REDUCE)),
             verdict.rare.eq(~among(Opcode.NEW, Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)),
             verdict.twice.eq(among(Opcode.REPLACE, Opcode.REDUCE) | (among(Opcode.NEW) & no_rest)),
-            verdict.bad.eq((verdict.early != Reason.NONE) | (verdict.late != Reason.NONE)),
         ]
 
         undefined = Signal()
@@ -89,10 +126,8 @@ class Check(wiring.Component):
         all_instruments = Signal()
         m.d.comb += [
             undefined.eq(
-                ~among(*(code for code in Opcode if code != Opcode.RECENTRE))
-                | command.flags.zero.any()
+                ~among(*(code for code in Opcode if code not in _UNDEFINED))
                 | (command.flags.self_trade == 3)
-                | (command.account >> geometry.account_bits).any()
                 | (among(Opcode.STATE) & (command.quantity >= len(InstrumentState)))
             ),
             all_instruments.eq(among(Opcode.MASS_CANCEL) & (command.instrument == ALL_INSTRUMENTS)),
@@ -102,43 +137,41 @@ class Check(wiring.Component):
         forbidden = Signal()
         with m.Switch(opcode):
             with m.Case(Opcode.NEW, Opcode.REPLACE):
-                m.d.comb += forbidden.eq(self.state != InstrumentState.OPEN)
+                m.d.comb += forbidden.eq(row.state != InstrumentState.OPEN)
             with m.Case(Opcode.CANCEL, Opcode.REDUCE, Opcode.MASS_CANCEL):
-                cancels = self.state.matches(InstrumentState.OPEN, InstrumentState.CANCEL_ONLY)
+                cancels = row.state.matches(InstrumentState.OPEN, InstrumentState.CANCEL_ONLY)
                 m.d.comb += forbidden.eq(~cancels & ~all_instruments)
             with m.Case(Opcode.LOAD):
-                m.d.comb += forbidden.eq(self.state != InstrumentState.LOADING)
+                m.d.comb += forbidden.eq(row.state != InstrumentState.LOADING)
 
         null = command.handle == NULL_HANDLE
         outside = (command.handle >= geometry.orders) & (verdict.enters | (verdict.names & ~null))
         priced = verdict.enters | among(Opcode.REPLACE)
         sized = priced | verdict.reduces
 
-        def choose(target: Any, *reasons: tuple[Any, Reason]) -> None:
-            for fails, reason in reversed(reasons):
-                with m.If(fails & ~among(*_ALWAYS)):
-                    m.d.comb += target.eq(reason)
-
-        choose(
-            verdict.early,
+        early = (
             (undefined, Reason.OPCODE),
+            (command.flags.sequence_class >= len(SequenceClass), Reason.CLASS),
+            ((command.tag >> geometry.tag_bits).any(), Reason.TAG),
             (no_instrument, Reason.INSTRUMENT),
             (forbidden, Reason.STATE),
             (outside, Reason.HANDLE),
             (verdict.names & null, Reason.NOT_RESTING),
         )
-        choose(
-            verdict.late,
-            (sized & (command.quantity == 0), Reason.QUANTITY),
-            (priced & (level >> ceil_log2(geometry.levels)).any(), Reason.PRICE),
-        )
+        late = ((sized & (command.quantity == 0), Reason.QUANTITY), (priced & beyond, Reason.PRICE))
+        judged = ~among(*_ALWAYS)
+        for target, reasons in ((verdict.early, early), (verdict.late, late)):
+            for fails, reason in reversed(reasons):
+                with m.If(fails & judged):
+                    m.d.comb += target.eq(reason)
+        m.d.comb += verdict.bad.eq(judged & Cat(fails for fails, _ in (*early, *late)).any())
         return m
 
 
 class OrderCheck(wiring.Component):
     """The first reason, if any, for which a command is rejected, once its order is known.
 
-    Not checked: a LOAD onto a level at which the other side rests.
+    Not checked: the window of a STATE(loading), and a LOAD onto a level at which the other side rests.
 
     Latency: none, but for what is said of a quantity: that of the cycle before. Initiation interval: 1.
     Ordering: that of its inputs. Reset: no state. Back-pressure: none.
@@ -149,10 +182,10 @@ class OrderCheck(wiring.Component):
             {
                 "verdict": In(verdict_layout(geometry)),
                 "command": In(layouts.COMMAND),
-                #: What the store holds at the command's handle; that it rests in the command's instrument.
+                #: What the store holds at the command's handle, and what they have in common.
                 "record": In(record_layout(geometry)),
-                "fits": In(1),
-                "reason": Out(Reason),
+                "kinship": In(kinship_layout(geometry)),
+                "reason": Out(rejection_shape()),
                 #: There is none beside those of the verdict.
                 "clear": Out(1),
             }
@@ -163,12 +196,14 @@ class OrderCheck(wiring.Component):
         verdict, record = self.verdict, self.record
         duplicate = Signal()
         missing = Signal()
+        alien = Signal()
         not_smaller = Signal()
         m.d.sync += not_smaller.eq(verdict.reduces & ~less(self.command.quantity, record.quantity))
         m.d.comb += [
             duplicate.eq(verdict.enters & record.live),
-            missing.eq(verdict.names & ~self.fits),
-            self.clear.eq(~duplicate & ~missing & ~(verdict.reduces & not_smaller)),
+            missing.eq(verdict.names & ~(record.live & self.kinship.instrument)),
+            alien.eq(~self.kinship.tag.all()),
+            self.clear.eq(~duplicate & ~missing & ~alien & ~(verdict.reduces & not_smaller)),
         ]
         with m.If(verdict.early != Reason.NONE):
             m.d.comb += self.reason.eq(verdict.early)
@@ -176,6 +211,8 @@ class OrderCheck(wiring.Component):
             m.d.comb += self.reason.eq(Reason.DUPLICATE)
         with m.Elif(missing):
             m.d.comb += self.reason.eq(Reason.NOT_RESTING)
+        with m.Elif(alien):
+            m.d.comb += self.reason.eq(Reason.OWNER)
         with m.Elif(verdict.reduces & not_smaller):
             m.d.comb += self.reason.eq(Reason.QUANTITY)
         with m.Else():

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hawse.wire import Geometry, Side
 
 from ..compare import less
-from .layouts import best_layout, front_layout, handle_bits, instrument_bits, place_layout
+from .layouts import best_layout, front_layout, handle_bits, instrument_bits, level_bits
 
 #: Steps and cycles in which an order that knows older bounds enters and comes to be seen by a search.
 SETTLE = 11
@@ -57,7 +57,7 @@ class Fronts(wiring.Component):
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
-        front, instrument, place = front_layout(geometry), instrument_bits(geometry), place_layout(geometry)
+        front, instrument, level = front_layout(geometry), instrument_bits(geometry), level_bits(geometry)
         handle = handle_bits(geometry)
         super().__init__(
             {
@@ -67,10 +67,12 @@ class Fronts(wiring.Component):
                 #: Instrument of the order that comes to its first step.
                 "coming": In(instrument),
                 # The order in its first step.
-                "first_place": In(place),
+                "first_place": In(level),
+                "first_instrument": In(instrument),
                 "first_handle": In(handle),
                 # The order in its second step: it rests unless it crosses, or leaves, if it is ``accepted``.
-                "place": In(place),
+                "place": In(level),
+                "instrument": In(instrument),
                 "side": In(Side),
                 "handle": In(handle),
                 "arriving": In(1),
@@ -82,17 +84,19 @@ class Fronts(wiring.Component):
                 "entered": Out(front),
                 #: A level holds no orders any more.
                 "vacated": In(1),
-                "vacated_place": In(place),
+                "vacated_place": In(level),
+                "vacated_instrument": In(instrument),
                 "vacated_side": In(Side),
                 # What is known better.
-                "instrument": In(instrument),
+                "write_instrument": In(instrument),
                 "write": In(2),
                 "value": In(front),
                 #: The pipeline waits: no search, and no change of bounds on account of one. What is written
                 #: meanwhile counts for the orders in their steps two cycles later.
                 "hold": In(1),
                 "seek": Out(1),
-                "seek_place": Out(place),
+                "seek_place": Out(level),
+                "seek_instrument": Out(instrument),
                 "seek_side": Out(Side),
                 "seek_ready": In(1),
                 "found": In(best_layout(geometry)),
@@ -110,6 +114,7 @@ class Fronts(wiring.Component):
         vacant_known = Signal()
         vacant_read = Signal()
         vacant_place = Signal.like(self.vacated_place)
+        vacant_instrument = Signal.like(self.vacated_instrument)
         vacant_side = Signal(Side)
         left = Signal(front, reset_less=True)
         vacates = Signal()
@@ -120,7 +125,7 @@ class Fronts(wiring.Component):
             left_behind.eq(left.behind),
             vacates.eq(
                 left.best.found
-                & (left.best.level == vacant_place.level)
+                & (left.best.level == vacant_place)
                 & (left.best != left.behind)
                 & ~left.partial
             ),
@@ -151,7 +156,7 @@ class Fronts(wiring.Component):
         ]
         m.d.comb += [
             self.crosses.eq(Mux(self.side == Side.BUY, ~beats[Side.SELL], ~beats[Side.BUY])),
-            same_instrument.eq(self.first_place.instrument == self.place.instrument),
+            same_instrument.eq(self.first_instrument == self.instrument),
         ]
         for side in sides:
             name = side.name.lower()
@@ -172,7 +177,7 @@ class Fronts(wiring.Component):
             come, emptied, watched = (memory.read_port(domain="comb") for _ in range(3))
             m.d.comb += [
                 come.addr.eq(self.coming),
-                emptied.addr.eq(vacant_place.instrument),
+                emptied.addr.eq(vacant_instrument),
                 watched.addr.eq(search.instrument),
                 writes[side].eq(write.en),
                 port_write.en.eq(written.en),
@@ -202,7 +207,7 @@ class Fronts(wiring.Component):
 
             # The second step: what becomes of the bounds, if the order is accepted, which is known late.
             mine = self.side == side
-            level = self.place.level
+            level = self.place
             enters = mine & self.arriving & ~self.crosses
             improves, joins, follows, empties = (Signal(name=f"{n}_{name}") for n in _OUTCOMES)
             changed, becomes = Signal(name=f"changed_{name}"), Signal(front, name=f"becomes_{name}")
@@ -238,27 +243,27 @@ class Fronts(wiring.Component):
                 m.d.comb += self.facing.eq(two)
 
             with m.If(self.write[side]):
-                m.d.comb += [write.en.eq(1), write.addr.eq(self.instrument), write.data.eq(self.value)]
-                want(side, self.instrument)
+                m.d.comb += [write.en.eq(1), write.addr.eq(self.write_instrument), write.data.eq(self.value)]
+                want(side, self.write_instrument)
                 with m.If(vacant_side == side):
                     m.d.sync += vacant.eq(0)
             with m.Elif(mine & (self.arriving | self.leaving)):
                 m.d.comb += [
                     write.en.eq(changed & self.go),
-                    write.addr.eq(self.place.instrument),
+                    write.addr.eq(self.instrument),
                     write.data.eq(becomes),
                 ]
                 with m.If(self.leaving & self.go):
-                    want(side, self.place.instrument)
+                    want(side, self.instrument)
             with m.Elif(vacant & vacant_known & (vacant_side == side)), m.If(search.still[side] & ~taken):
                 m.d.sync += vacant.eq(0)
                 m.d.comb += [
                     write.en.eq(vacates),
-                    write.addr.eq(vacant_place.instrument),
+                    write.addr.eq(vacant_instrument),
                     write.data.best.eq(left_behind),
                     write.data.behind.eq(left_behind),
                 ]
-                want(side, vacant_place.instrument)
+                want(side, vacant_instrument)
             with m.Elif(search.learns & search.still[side] & (search.side == side) & ~self.hold):
                 m.d.comb += [
                     write.en.eq(1),
@@ -273,7 +278,7 @@ class Fronts(wiring.Component):
                 return Mux(last, wrote, compare(side, *order, read))
 
             # The first step. When the order in the second changes the bounds, what it makes of them counts.
-            first, second = (self.first_place.level, self.first_handle), (level, self.handle)
+            first, second = (self.first_place, self.first_handle), (level, self.handle)
             order = Signal(front, name=f"order_{name}")
             with_one, with_two, with_changed = (
                 Signal(_COMPARED, name=f"{n}_{name}") for n in ("with_one", "with_two", "with_changed")
@@ -305,8 +310,8 @@ class Fronts(wiring.Component):
             with m.Else():
                 with m.If(self.write[side]):
                     m.d.sync += [
-                        last_one.eq(self.instrument == self.first_place.instrument),
-                        last_two.eq(self.instrument == self.place.instrument),
+                        last_one.eq(self.write_instrument == self.first_instrument),
+                        last_two.eq(self.write_instrument == self.instrument),
                     ]
                 with m.Elif(changed & self.go):
                     m.d.sync += [last_one.eq(same_instrument), last_two.eq(1)]
@@ -323,6 +328,7 @@ class Fronts(wiring.Component):
                 vacant_read.eq(0),
                 vacant_known.eq(0),
                 vacant_place.eq(self.vacated_place),
+                vacant_instrument.eq(self.vacated_instrument),
                 vacant_side.eq(self.vacated_side),
             ]
         return m
@@ -338,8 +344,8 @@ class Fronts(wiring.Component):
         proposed = Signal.like(search.learnt)
         m.d.comb += [
             self.seek_side.eq(side),
-            self.seek_place.level.eq(seen.best.level),
-            self.seek_place.instrument.eq(search.instrument),
+            self.seek_place.eq(seen.best.level),
+            self.seek_instrument.eq(search.instrument),
             proposed.best.eq(seen.best),
             fresh.eq(Mux(side == Side.BUY, search.quiet[Side.BUY], search.quiet[Side.SELL])),
             nearer.eq(

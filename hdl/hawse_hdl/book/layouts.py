@@ -1,8 +1,9 @@
 """Layouts that the parts of the matching engine share, sized by the geometry."""
 
+from amaranth.hdl import Cat, Const, Shape, Value, unsigned
 from amaranth.lib import data
 from amaranth.utils import ceil_log2
-from hawse.wire import Geometry, InstrumentState, Side
+from hawse.wire import LEAST_WINDOW, Geometry, InstrumentState, Reason, Side
 
 from ..layouts import COMMAND
 
@@ -17,14 +18,34 @@ def instrument_bits(geometry: Geometry) -> int:
     return ceil_log2(geometry.instruments)
 
 
-def place_layout(geometry: Geometry) -> data.StructLayout:
-    """One level of one instrument."""
-    return data.StructLayout({"level": ceil_log2(geometry.levels), "instrument": instrument_bits(geometry)})
+def level_bits(geometry: Geometry) -> int:
+    """Bits of a level's number, which counts through the pool."""
+    return ceil_log2(geometry.pool)
+
+
+def window_bits(geometry: Geometry) -> int:
+    """Bits of the first level of a window, and of its mask, that are not the same for every window."""
+    return level_bits(geometry) - ceil_log2(LEAST_WINDOW)
+
+
+def first_level(first: Value) -> Value:
+    """The whole number of a window's first level, of its bits as :func:`row_layout` has them."""
+    return Cat(Const(0, ceil_log2(LEAST_WINDOW)), first)
+
+
+def whole_mask(mask: Value) -> Value:
+    """Levels of a window less one, of the bits that :func:`row_layout` has."""
+    return Cat(Const(LEAST_WINDOW - 1, ceil_log2(LEAST_WINDOW)), mask)
+
+
+def rejection_shape() -> Shape:
+    """A reason for which the engine rejects."""
+    return unsigned(ceil_log2(Reason.WHAT + 1))
 
 
 def best_layout(geometry: Geometry) -> data.StructLayout:
     """A level, if there is one."""
-    return data.StructLayout({"found": 1, "level": ceil_log2(geometry.levels)})
+    return data.StructLayout({"found": 1, "level": level_bits(geometry)})
 
 
 def front_layout(geometry: Geometry) -> data.StructLayout:
@@ -46,24 +67,32 @@ def ends_layout(geometry: Geometry) -> data.StructLayout:
 
 
 def record_layout(geometry: Geometry) -> data.StructLayout:
-    """An order at rest, if ``live``; ``level`` is its price less the base of the band."""
+    """An order at rest, if ``live``, at a level of the pool."""
     return data.StructLayout(
         {
             # First what is compared as it is read: the floorplan gives the first bits the nearest places.
             "live": 1,
             "instrument": instrument_bits(geometry),
-            "account": geometry.account_bits,
+            "tag": geometry.tag_bits,
             "quantity": 32,
-            "level": ceil_log2(geometry.levels),
+            "level": level_bits(geometry),
             "side": Side,
             "self_trade": 2,
         }
     )
 
 
-def row_layout() -> data.StructLayout:
-    """What an instrument is in: its state and the base of its band."""
-    return data.StructLayout({"state": InstrumentState, "base": 32})
+def row_layout(geometry: Geometry) -> data.StructLayout:
+    """What an instrument is in: its state, and its window of the pool, if it is ``windowed``.
+
+    ``origin`` is the price that level 0 of the pool would have: that of the window's first level, less its
+    number. A window is as long as a power of two, from ``LEAST_WINDOW`` on, and aligned to that; so the lower
+    bits of ``first`` are zero, those of ``mask``, its levels less one, are set, and neither is kept.
+    """
+    window = window_bits(geometry)
+    return data.StructLayout(
+        {"state": InstrumentState, "windowed": 1, "origin": 32, "first": window, "mask": window}
+    )
 
 
 def task_layout(geometry: Geometry) -> data.StructLayout:
@@ -74,7 +103,7 @@ def task_layout(geometry: Geometry) -> data.StructLayout:
             "accepted": 32,
             #: The order that arrives, as it would rest.
             "order": record_layout(geometry),
-            "row": row_layout(),
+            "row": row_layout(geometry),
             #: Bounds of its own side, once it rests, and of the other.
             "front": front_layout(geometry),
             "facing": front_layout(geometry),

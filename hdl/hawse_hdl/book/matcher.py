@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 from hawse.wire import (
     ALL_INSTRUMENTS,
     ANONYMOUS,
+    LEAST_WINDOW,
     VERSION,
     Geometry,
     InstrumentState,
@@ -25,15 +27,18 @@ from ..onehot import OneHot
 from .layouts import (
     best_layout,
     ends_layout,
+    first_level,
     front_layout,
     handle_bits,
     instrument_bits,
-    place_layout,
+    level_bits,
     record_layout,
     row_layout,
     task_layout,
+    whole_mask,
 )
 from .queues import Act
+from .window import WindowCheck
 
 
 class Walk(enum.Enum, shape=2):
@@ -55,14 +60,21 @@ class Matcher(wiring.Component):
     says.
     An order that crosses a level that has emptied meanwhile waits for the same search.
     Fill-or-kill first takes 2 cycles for each order that it would touch, and up to 18 for each level.
-    MASS_CANCEL and STATE(loading) take a cycle for each handle, and 5 for each order cancelled.
+    MASS_CANCEL and STATE(loading) take a cycle for each handle, and 5 for each order cancelled; before that,
+    STATE(loading) looks at the window of each instrument, a cycle each.
     Initiation interval: as long as the command takes, and one cycle.
     Ordering: that of the rules. Reset: idle. Back-pressure: waits for ``room`` with every report.
+
+    Args:
+        geometry: of the book.
+        build: 16 bytes as a little-endian integer, and ``clock_khz``: what BUILD tells.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, *, build: int = 0, clock_khz: int = 0) -> None:
         self.geometry = geometry
-        handle, place, record = handle_bits(geometry), place_layout(geometry), record_layout(geometry)
+        self.build = build
+        self.clock_khz = clock_khz
+        handle, record, row = handle_bits(geometry), record_layout(geometry), row_layout(geometry)
         super().__init__(
             {
                 #: A task has come and is at work until ``done``.
@@ -74,7 +86,7 @@ class Matcher(wiring.Component):
                 "busy_cycles": In(32),
                 "epoch": In(32),
                 # The order that is read, and what its queue and the order behind it are a cycle later.
-                "place": Out(place),
+                "place": Out(level_bits(geometry)),
                 "handle": Out(handle),
                 "record": In(record),
                 "ends": In(ends_layout(geometry)),
@@ -87,7 +99,7 @@ class Matcher(wiring.Component):
                 "value": Out(record),
                 #: No change is on its way to the bitmap.
                 "settled": In(1),
-                # Searches from ``place``.
+                # Searches from ``place``, in the window of the task.
                 "seek": Out(1),
                 "onward": Out(1),
                 "seek_side": Out(Side),
@@ -96,11 +108,11 @@ class Matcher(wiring.Component):
                 # What the bounds of the best levels are set to, a bit for each side.
                 "front_write": Out(2),
                 "front": Out(front_layout(geometry)),
-                #: State and base of ``instrument``, and what they are set to.
+                #: What ``instrument`` is in, and what that is set to.
                 "instrument": Out(instrument_bits(geometry)),
-                "row": In(row_layout()),
+                "row": In(row),
                 "row_write": Out(1),
-                "row_value": Out(row_layout()),
+                "row_value": Out(row),
                 "room": In(1),
                 "push": Out(1),
                 #: A trade that is the taker's ``own`` cancels its maker instead, or is ``kept`` back; one
@@ -127,6 +139,7 @@ class Matcher(wiring.Component):
         dumps = Signal()
         scans = Signal()
         mass = Signal()
+        loading = Signal()
         greets = Signal()
         everywhere = Signal()
         anonymous = Signal()
@@ -141,9 +154,10 @@ class Matcher(wiring.Component):
             dumps.eq(opcode == Opcode.DUMP),
             scans.eq(opcode.matches(Opcode.MASS_CANCEL, Opcode.STATE)),
             mass.eq(opcode == Opcode.MASS_CANCEL),
+            loading.eq(command.quantity[:2] == InstrumentState.LOADING),
             greets.eq(opcode == Opcode.HELLO),
             everywhere.eq(command.instrument == ALL_INSTRUMENTS),
-            anonymous.eq(taker.account == ANONYMOUS),
+            anonymous.eq(taker.tag == ANONYMOUS),
             posts.eq(new & (time_in_force == TimeInForce.POST_ONLY)),
             fills_or_kills.eq(new & (time_in_force == TimeInForce.FOK)),
             cannot_rest.eq(new & time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)),
@@ -171,6 +185,10 @@ class Matcher(wiring.Component):
             "LOAD HEAD",
             "LOAD FETCH",
             "LOAD CHECK",
+            "WINDOWS",
+            "WINDOWS SEEN",
+            "WINDOW",
+            "REFUSE",
             "ROW",
             "REFILL",
             "SCAN",
@@ -179,19 +197,20 @@ class Matcher(wiring.Component):
             "REMOVE",
             "TOTAL",
             "ANSWER",
-            "BATCH",
+            "ANSWER AGAIN",
         )
         # Which of the states that tell has come: else RESIDUAL, TOTAL or ANSWER.
         meets = Signal()  # stays set behind its command: only what goes with ``push`` may ask it
         removes = Signal()
-        closes = Signal()
+        refuses = Signal()
+        again = Signal()
 
         # The order at hand.
         maker = Signal(record_layout(geometry), reset_less=True)
         maker_at = Signal(handle, reset_less=True)
-        # Its account is compared as it is read, as far as one gate goes.
-        alike = Signal.like(pairs_alike(maker.account, taker.account), reset_less=True)
-        same_account = alike.all()
+        # Its tag is compared as it is read, as far as one gate goes.
+        alike = Signal.like(pairs_alike(maker.tag, taker.tag), reset_less=True)
+        same_tag = alike.all()
         same_instrument = maker.instrument == command.instrument[: len(maker.instrument)]
         # The order that is read, and its queue.
         pointer = Signal(handle)
@@ -207,9 +226,9 @@ class Matcher(wiring.Component):
         m.d.comb += self.remaining.eq(remaining)
         lacks = Signal(32, reset_less=True)  # to be counted yet, less one
         enough = Signal()  # has been counted
-        meets_own = Signal()  # the order at hand was of the taker's account, which ends the walk
+        meets_own = Signal()  # the order at hand was of the taker's tag, which ends the walk
         # Why the rest of an order is cancelled, if it is: chosen before it is known whether it is.
-        cancel_reason = Signal(Reason)
+        cancel_reason = Signal(Reason, init=Reason.IOC)
         unfilled = Mux(fills_or_kills, Reason.FOK, Reason.IOC)
         price = Signal(32, reset_less=True)
         # A scan: the order at hand has been read; the one before it is concerned; orders cancelled.
@@ -235,8 +254,7 @@ class Matcher(wiring.Component):
         m.d.comb += [
             self.handle.eq(Mux(heads, head, Mux(follows, follower, pointer))),
             # A task begins with the level at which it may trade.
-            self.place.level.eq(Mux(fresh, task.facing.best.level, level)),
-            self.place.instrument.eq(Mux(fresh, command.instrument, in_instrument)),
+            self.place.eq(Mux(fresh, task.facing.best.level, level)),
             self.instrument.eq(in_instrument),
             self.seek_side.eq(walk_side),
         ]
@@ -260,11 +278,24 @@ class Matcher(wiring.Component):
             self.front_write.eq(0),
             self.front.eq(0),
             self.row_write.eq(0),
+            self.row_value.eq(task.row),
             self.row_value.state.eq(command.quantity),
-            self.row_value.base.eq(
-                Mux(command.quantity == InstrumentState.LOADING, command.price, task.row.base)
-            ),
         ]
+        m.submodules.window = window = WindowCheck(geometry)
+        first = first_level(task.row.first)
+        m.d.comb += [
+            window.first.eq(command.handle),
+            window.count.eq(command.token),
+            window.base.eq(command.price),
+            window.row.eq(self.row),
+        ]
+        with m.If(loading):
+            m.d.sync += [
+                self.row_value.windowed.eq(1),
+                self.row_value.origin.eq(command.price - command.handle[: len(level)]),
+                self.row_value.first.eq(command.handle[ceil_log2(LEAST_WINDOW) : len(level)]),
+                self.row_value.mask.eq(window.mask),
+            ]
 
         def tell() -> None:
             m.d.comb += self.push.eq(self.room)
@@ -287,13 +318,13 @@ class Matcher(wiring.Component):
             return ~Mux(buys, less(taker.level, level), less(level, taker.level))
 
         def fetch() -> None:
-            m.d.sync += [maker.eq(self.record), alike.eq(pairs_alike(self.record.account, taker.account))]
+            m.d.sync += [maker.eq(self.record), alike.eq(pairs_alike(self.record.tag, taker.tag))]
 
         with m.Switch(states.bits):
             with states.at("START"):
                 m.d.sync += [
                     fresh.eq(~self.active),
-                    closes.eq(0),
+                    again.eq(0),
                     remaining.eq(command.quantity),
                     lacks.eq(command.quantity - 1),
                     walk.eq(Walk.MATCH),
@@ -324,11 +355,17 @@ class Matcher(wiring.Component):
                     with m.Case(Opcode.MASS_CANCEL):
                         states.next = "REFILL"
                     with m.Case(Opcode.STATE):
-                        m.d.sync += self.row_write.eq(1)
+                        m.d.comb += window.begin.eq(1)
+                        m.d.sync += level.eq(first)
                         states.next = "ROW"
+                        with m.If(command.quantity[:2] == InstrumentState.LOADING):
+                            m.d.sync += in_instrument.eq(0)
+                            states.next = "WINDOWS"
                     with m.Case(Opcode.DUMP):
-                        m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY)]
+                        m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY), level.eq(first)]
                         states.next = "SEEK BEST"
+                        with m.If(~task.row.windowed):
+                            finish()
                     with m.Default():
                         states.next = "ANSWER"
 
@@ -340,7 +377,7 @@ class Matcher(wiring.Component):
             # Matching, and walks along the queues.
 
             with states.at("LEVEL"):
-                m.d.sync += [heads.eq(1), price.eq(task.row.base + level)]
+                m.d.sync += [heads.eq(1), price.eq(task.row.origin + level)]
                 states.next = "HEAD"
 
             with states.at("HEAD"):
@@ -379,7 +416,7 @@ class Matcher(wiring.Component):
                 look_at_comparisons()
 
             with states.at("MEET"):
-                own = same_account & ~anonymous
+                own = same_tag & ~anonymous
                 keeps = own & (taker.self_trade == SelfTrade.CANCEL_NEWEST)
                 # What either leaves of the other. The last carry of a subtraction is there sooner than what a
                 # comparison says that looks at all bits for equality, too.
@@ -475,7 +512,7 @@ class Matcher(wiring.Component):
                         residual()
                     with m.Elif(~self.found.found):
                         with m.If(walk_side == Side.BUY):
-                            m.d.sync += walk_side.eq(Side.SELL)
+                            m.d.sync += [walk_side.eq(Side.SELL), level.eq(first)]
                             states.next = "SEEK BEST"
                         with m.Else():
                             finish()
@@ -532,16 +569,41 @@ class Matcher(wiring.Component):
                     with m.If(self.room):
                         finish()
 
-            # A scan of all handles: MASS_CANCEL and STATE(loading).
+            # STATE(loading) looks at the windows of all instruments, before it changes anything.
 
-            is_final = maker_at == geometry.orders - 1
+            with states.at("WINDOWS"):
+                m.d.comb += window.look.eq(in_instrument != command.instrument[: len(in_instrument)])
+                m.d.sync += in_instrument.eq(in_instrument + 1)
+                with m.If(in_instrument == geometry.instruments - 1):
+                    states.next = "WINDOWS SEEN"
+
+            with states.at("WINDOWS SEEN"):
+                m.d.sync += in_instrument.eq(command.instrument)
+                states.next = "WINDOW"
+
+            with states.at("WINDOW"):
+                m.d.sync += refuses.eq(~window.allowed)
+                states.next = "ROW"
+                with m.If(~window.allowed):
+                    states.next = "REFUSE"
+
+            with states.at("REFUSE"):
+                tell()
+                with m.If(self.room):
+                    m.d.sync += refuses.eq(0)
+                    finish()
 
             with states.at("ROW"):
+                m.d.sync += [self.row_write.eq(1), price.eq(task.row.origin + level)]
                 states.next = "TOTAL"
-                with m.If(command.quantity == InstrumentState.LOADING):
+                with m.If(loading):
                     # What is loaded next may cross: a bound left over could meet orders of the other side.
                     m.d.sync += self.front_write.eq(~0)
                     states.next = "REFILL"
+
+            # A scan of all handles: MASS_CANCEL and STATE(loading).
+
+            is_final = maker_at == geometry.orders - 1
 
             with states.at("REFILL"):
                 m.d.sync += [maker_at.eq(pointer - 1), scanned.eq(0), pointer.eq(pointer + 1)]
@@ -567,7 +629,7 @@ class Matcher(wiring.Component):
                     scanned.eq(1),
                     maker_at.eq(maker_at + 1),
                     pointer.eq(pointer + 1),
-                    hit.eq(scanned & concerned & (~mass | anonymous | same_account)),
+                    hit.eq(scanned & concerned & (~mass | anonymous | same_tag)),
                 ]
                 with m.If(hit):
                     look_back()
@@ -575,19 +637,20 @@ class Matcher(wiring.Component):
                     states.next = "SCANNED"
 
             with states.at("SCANNED"):
+                m.d.sync += price.eq(command.price)
                 states.next = "TOTAL"
                 with m.If(hit):
                     look_back()
 
             def scan_on() -> None:
-                m.d.sync += [pointer.eq(maker_at + 1), removes.eq(0)]
+                m.d.sync += [pointer.eq(maker_at + 1), removes.eq(0), price.eq(command.price)]
                 states.next = "REFILL"
                 with m.If(is_final):
                     m.d.sync += in_instrument.eq(command.instrument)
                     states.next = "TOTAL"
 
             with states.at("VICTIM"):
-                m.d.sync += price.eq(self.row.base + level)
+                m.d.sync += price.eq(self.row.origin + level)
                 allowed = self.row.state.matches(InstrumentState.OPEN, InstrumentState.CANCEL_ONLY)
                 with m.If(~mass | allowed):
                     m.d.sync += removes.eq(1)
@@ -616,13 +679,13 @@ class Matcher(wiring.Component):
             with states.at("ANSWER"):
                 tell()
                 with m.If(self.room):
-                    with m.If(opcode == Opcode.CLOSE):
-                        m.d.sync += closes.eq(1)
-                        states.next = "BATCH"
+                    with m.If(opcode.matches(Opcode.CLOSE, Opcode.HELLO)):
+                        m.d.sync += again.eq(1)
+                        states.next = "ANSWER AGAIN"
                     with m.Else():
                         finish()
 
-            with states.at("BATCH"):
+            with states.at("ANSWER AGAIN"):
                 tell()
                 with m.If(self.room):
                     finish()
@@ -648,21 +711,24 @@ class Matcher(wiring.Component):
             )
             m.d.comb += layouts.REPORT(self.beat).kind.side.eq(side)
 
+        below = whole_mask(self.row_value.mask)
+        levels = Cat(1, below) & ~Cat(below, Const(0, 1))  # of the window: the bit above its mask
         with m.If(trades):
             with m.If(meets):
                 report(Kind.TRADE, taker.side, price, maker.quantity, maker=maker_at)
                 m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(1)
             with m.Else():
                 report(Kind.CANCELLED, taker.side, command.price, remaining, reason=cancel_reason)
-        with m.Elif(loads):
-            report(Kind.REJECTED, taker.side, command.price, 0, reason=Reason.PRICE)
+        with m.Elif(loads | refuses):
+            reason = Mux(loads, Reason.PRICE, Reason.WINDOW)
+            report(Kind.REJECTED, taker.side, command.price, 0, reason=reason)
         with m.Elif(dumps):
             send(
                 layouts.RESTING,
                 Kind.RESTING,
                 instrument=command.instrument,
                 handle=maker_at,
-                account=maker.account,
+                tag=maker.tag,
                 price=price,
                 quantity=maker.quantity,
             )
@@ -674,7 +740,15 @@ class Matcher(wiring.Component):
                 report(Kind.CANCELLED, maker.side, price, maker.quantity, reason=Reason.MASS, **order)
             with m.Else():
                 amount = Mux(mass, count, command.quantity)
-                report(Kind.ACK, Side.BUY, Mux(mass, 0, self.row_value.base), amount, handle=0)
+                ours = {
+                    "handle": Mux(mass, 0, first_level(self.row_value.first)),
+                    "maker": Mux(mass | ~self.row_value.windowed, 0, levels),
+                }
+                report(Kind.ACK, Side.BUY, Mux(mass, 0, price), amount, **ours)
+        with m.Elif(greets & again):
+            build = layouts.BUILD(self.beat)
+            m.d.comb += [Cat(build.build_low, build.build_high).eq(self.build)]
+            m.d.comb += build.clock_khz.eq(self.clock_khz)
         with m.Elif(greets):
             send(
                 layouts.HELLO,
@@ -682,14 +756,15 @@ class Matcher(wiring.Component):
                 version=VERSION,
                 instruments=geometry.instruments,
                 orders=geometry.orders,
-                levels=geometry.levels,
-                account_bits=geometry.account_bits,
+                pool=geometry.pool,
+                tag_bits=geometry.tag_bits,
+                least_window=ceil_log2(LEAST_WINDOW),
                 epoch=self.epoch,
                 busy=self.busy_cycles,
                 last_seq=self.last_seq,
             )
-        with m.Elif(closes):
-            send(layouts.BATCH, Kind.BATCH, tag=command.tag)
+        with m.Elif(again):
+            send(layouts.BATCH, Kind.BATCH, token=command.token)
         with m.Else():
-            send(layouts.FENCE, Kind.FENCE, tag=command.tag, commands=self.applied)
+            send(layouts.FENCE, Kind.FENCE, token=command.token, commands=self.applied)
         return m

@@ -19,6 +19,8 @@ SLACK = 8
 class Outbox(wiring.Component):
     """A queue of beats, which stamps records with the cycle in which they are first offered.
 
+    What comes behind a HELLO is a BUILD, which says of no kind that it is.
+
     Latency: 1 cycle, if nothing waits; else 2 or more. Initiation interval: 1. Ordering: first in, first out.
     Reset: empty. Back-pressure: ``room`` falls while at least ``SLACK`` more beats can still be pushed.
     """
@@ -50,7 +52,11 @@ class Outbox(wiring.Component):
             self.beats.payload.eq(offered),
         ]
         view = layouts.REPORT(self.beats.payload)
-        with m.If(~layouts.REPORT(offered).kind.kind[ceil_log2(Kind.FENCE)]):
+        kind = layouts.REPORT(offered).kind.kind
+        is_build = Signal()
+        with m.If(self.beats.valid & self.beats.ready):
+            m.d.sync += is_build.eq((kind == Kind.HELLO) & ~is_build)
+        with m.If(~kind[ceil_log2(Kind.FENCE)] & ~is_build):
             m.d.comb += view.left.eq(left)
         m.d.sync += [
             waiting.eq(queue.w_en | Mux(pop, queue.level > 1, waiting)),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hawse.wire import Geometry, Side
 
 from ..memory import ForwardedMemory
-from .layouts import ends_layout, handle_bits, place_layout
+from .layouts import ends_layout, handle_bits, instrument_bits, level_bits
 
 
 class Act(enum.Enum, shape=3):
@@ -33,11 +33,12 @@ def change_layout() -> data.StructLayout:
 
 
 class Queues(wiring.Component):
-    """Doubly linked queues of orders in order of arrival, one for each level of each instrument.
+    """Doubly linked queues of orders in order of arrival, one for each level of the pool.
 
     An act has three steps: in its first cycle ``place`` and ``handle`` are read, in its second ``act`` and
     ``side`` say what to do, ``ends`` and ``next`` tell what was read, in its fourth the memories are written.
     Pointers out of the queue (``prev`` of a head, ``next`` of a tail, ``ends`` of an empty level) are stale.
+    Whose level it is, ``instrument``, is only told again.
 
     Latency: ``ends`` and ``next`` one cycle after ``place`` and ``handle``; ``change`` three after.
     Initiation interval: 1.
@@ -48,22 +49,24 @@ class Queues(wiring.Component):
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
-        handle = handle_bits(geometry)
+        handle, level, instrument = handle_bits(geometry), level_bits(geometry), instrument_bits(geometry)
         super().__init__(
             {
-                "place": In(place_layout(geometry)),
+                "place": In(level),
+                "instrument": In(instrument),
                 "handle": In(handle),
                 "act": In(Act),
                 "side": In(Side),
                 "ends": Out(ends_layout(geometry)),
                 "next": Out(handle),
                 #: Level and side whose ``change`` comes in the next cycle.
-                "changing": Out(place_layout(geometry)),
+                "changing": Out(level),
                 "changing_side": Out(Side),
                 "change": Out(change_layout()),
                 #: A level ceases to hold orders, and no act on its way from its second step on changes that.
                 "vacated": Out(1),
-                "vacated_place": Out(place_layout(geometry)),
+                "vacated_place": Out(level),
+                "vacated_instrument": Out(instrument),
                 "vacated_side": Out(Side),
                 #: No act is between its second and its last step.
                 "quiet": Out(1),
@@ -73,8 +76,8 @@ class Queues(wiring.Component):
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         geometry = self.geometry
-        place, handle = place_layout(geometry), handle_bits(geometry)
-        levels = ForwardedMemory(ends_layout(geometry), geometry.instruments * geometry.levels)
+        place, handle = level_bits(geometry), handle_bits(geometry)
+        levels = ForwardedMemory(ends_layout(geometry), geometry.pool)
         nexts, prevs = ForwardedMemory(handle, geometry.orders), ForwardedMemory(handle, geometry.orders)
         m.submodules.levels, m.submodules.nexts, m.submodules.prevs = levels, nexts, prevs
 
@@ -83,6 +86,7 @@ class Queues(wiring.Component):
                 "act": Act,
                 "side": Side,
                 "place": place,
+                "instrument": instrument_bits(geometry),
                 "handle": handle,
                 "ends": ends_layout(geometry),
                 "next": handle,
@@ -90,6 +94,7 @@ class Queues(wiring.Component):
             }
         )
         first_place = Signal(place)
+        first_instrument = Signal.like(self.instrument)
         first_handle = Signal(handle)
         third = Signal(step)
         fourth = Signal(step)
@@ -101,7 +106,11 @@ class Queues(wiring.Component):
         is_head = Signal()
         is_tail = Signal()
 
-        m.d.sync += [first_place.eq(self.place), first_handle.eq(self.handle)]
+        m.d.sync += [
+            first_place.eq(self.place),
+            first_instrument.eq(self.instrument),
+            first_handle.eq(self.handle),
+        ]
         m.d.comb += [
             levels.read.eq(self.place),
             nexts.read.eq(self.handle),
@@ -114,6 +123,7 @@ class Queues(wiring.Component):
             third.act.eq(self.act),
             third.side.eq(self.side),
             third.place.eq(first_place),
+            third.instrument.eq(first_instrument),
             third.handle.eq(first_handle),
             third.ends.eq(levels.data),
             third.next.eq(nexts.data),
@@ -205,6 +215,7 @@ class Queues(wiring.Component):
             self.change.occupied.eq(enters),
             self.change.wipe.eq(fourth.act == Act.WIPE),
             self.vacated_place.eq(fourth.place),
+            self.vacated_instrument.eq(fourth.instrument),
             self.vacated_side.eq(fourth.side),
             self.vacated.eq(
                 ((leaves & is_head & is_tail) | (fourth.act == Act.EMPTY))

@@ -25,7 +25,8 @@ class ReportLog(wiring.Component):
     Records are copied to the queue of a hash core and go on at once. A FENCE beat waits until the digest of
     all records before it is there, then leaves with records and epoch filled in and the digest behind it; a
     BATCH beat likewise with leaves, records, epoch and root, and the log is empty again. All other beats
-    pass untouched. What comes behind a FENCE waits in a queue of beats, while its records are hashed already.
+    pass untouched; so does the one behind a HELLO, which is a BUILD whatever it looks like. What comes behind
+    a FENCE waits in a queue of beats, while its records are hashed already.
 
     Latency: none while nothing waits inside, 1 cycle behind a beat that does, and behind a FENCE or BATCH
     until it has left with its digest or root. Theirs, from the moment that they come in, is below
@@ -129,10 +130,11 @@ class ReportLog(wiring.Component):
         cuts = stops & (position != 0)
         ask = data.View(Question, asks.w_data)
         passes = Signal()  # the beat is taken
+        is_build = Signal()  # it comes behind a HELLO
         m.d.comb += [
-            is_record.eq(kind < 8),
-            stops.eq((kind == Kind.FENCE) | (kind == Kind.BATCH)),
-            is_batch.eq(kind == Kind.BATCH),
+            is_record.eq((kind < 8) & ~is_build),
+            stops.eq(((kind == Kind.FENCE) | (kind == Kind.BATCH)) & ~is_build),
+            is_batch.eq((kind == Kind.BATCH) & ~is_build),
             passes.eq(self.i.valid & self.i.ready),
             self.cores.push.eq(passes & (is_record | cuts)),
             entry.record.eq(self.i.payload),
@@ -144,6 +146,7 @@ class ReportLog(wiring.Component):
             asks.w_en.eq(passes & stops),
         ]
         with m.If(passes):
+            m.d.sync += is_build.eq((kind == Kind.HELLO) & ~is_build)
             with m.If(is_record):
                 m.d.sync += [records.eq(records + 1), position.eq(position + 1)]
                 with m.If(position == 0):
@@ -179,6 +182,7 @@ class ReportLog(wiring.Component):
         ]
         fence, batch = data.View(FENCE, beat), data.View(BATCH, beat)
         held = data.View(FENCE, head).kind.kind
+        held_build = Signal()
 
         valid = Signal()  # ``beat`` is to leave
         goes = Signal()  # it can
@@ -188,7 +192,9 @@ class ReportLog(wiring.Component):
             with m.State("pass"), m.If(~valid | goes):
                 m.d.comb += take.eq(1)
                 m.d.sync += [beat.eq(head), valid.eq(there & ~direct)]
-                with m.If(there & ((held == Kind.FENCE) | (held == Kind.BATCH))):
+                with m.If(there):
+                    m.d.sync += held_build.eq((held == Kind.HELLO) & ~held_build)
+                with m.If(there & ((held == Kind.FENCE) | (held == Kind.BATCH)) & ~held_build):
                     m.d.sync += valid.eq(0)
                     m.next = "ask"
             with m.State("ask"):

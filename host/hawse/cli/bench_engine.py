@@ -53,7 +53,7 @@ class _Place:
 
     Attributes:
         geometry: of the engines.
-        base: of the band of instrument 0, in ticks.
+        base: of the band of instrument 0, whose window is the whole pool, in ticks.
         burst: messages from FENCE to FENCE.
     """
 
@@ -73,7 +73,7 @@ def _places(routed: Routed | None) -> list[_Place]:
     if routed is None:
         return [whole]
     geometry = routed.geometry
-    return [_Place(geometry, benchmark.START - geometry.levels // 2, geometry.orders // 2), whole]
+    return [_Place(geometry, benchmark.START - geometry.pool // 2, geometry.orders // 2), whole]
 
 
 def _fits(rows: Array, place: _Place) -> bool:
@@ -82,7 +82,7 @@ def _fits(rows: Array, place: _Place) -> bool:
 
     with Engine(SoftBackend(place.geometry), recentring=False) as engine:
         engine.reset(1)
-        engine.open(0, place.base)
+        engine.open(0, place.base, first=0, count=place.geometry.pool)
         for burst in bursts(rows, place.burst):
             done = engine.run(burst)
             if done.refused or (done.events["reason"] == Reason.PRICE).any():
@@ -128,7 +128,7 @@ def _rtl(
     loaded, empty, said = [], [], []
     with Engine(recorder, recentring=False) as engine:
         engine.reset(1)
-        said.append(engine.open(0, place.base).events)
+        said.append(engine.open(0, place.base, first=0, count=place.geometry.pool).events)
         for burst in bursts:
             done = engine.run(burst)
             if done.refused:
@@ -313,7 +313,7 @@ def _table(found: dict[str, Any]) -> Table:
     whole = next((flow["geometry"] for flow in found["flows"].values() if not flow["routed"]), None)
     table.caption = "spreads: p50 / p99 / p99.9 / max"
     if whole:
-        table.caption += f"; *: simulated with {whole['orders']:,} orders and {whole['levels']:,} levels"
+        table.caption += f"; *: simulated with {whole['orders']:,} orders and {whole['pool']:,} levels"
     return table
 
 

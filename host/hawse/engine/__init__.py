@@ -1,7 +1,7 @@
 """Engines: anything that turns commands into reports by the matching rules, and the driver around them."""
 
 from .backend import Backend, Batch, Beats, EngineError, EngineLost, Fence, split
-from .engine import Band, Burst, DriverRefusal, Engine
+from .engine import Band, Burst, DriverRefusal, Engine, even_window
 from .golden import GoldenBackend
 from .link import EngineReset, EpochTooLow, LinkBackend, LinkLost, LinkTimeout, LinkVersionMismatch
 from .native.bindings import MIRROR
@@ -29,5 +29,6 @@ __all__ = [
     "LinkTimeout",
     "LinkVersionMismatch",
     "SoftBackend",
+    "even_window",
     "split",
 ]

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hawse.wire import BEAT_BYTES, Geometry, Kind, Opcode
-from hawse.wire.dtypes import BATCH, BEAT, COMMAND, FENCE, HELLO, REPORT, RESTING, Array
+from hawse.wire.dtypes import BATCH, BEAT, BUILD, COMMAND, FENCE, HELLO, REPORT, RESTING, Array
 
 
 class EngineError(Exception):
@@ -54,7 +55,7 @@ class Backend(Protocol):
 class Fence:
     """Answer to FENCE: commands and records since the log began, digest (32 bytes) of the log."""
 
-    tag: int
+    token: int
     commands: int
     records: int
     epoch: int
@@ -65,7 +66,7 @@ class Fence:
 class Batch:
     """Second answer to CLOSE: leaves, records and root (32 bytes) of the log that it ended."""
 
-    tag: int
+    token: int
     leaves: int
     records: int
     epoch: int
@@ -76,15 +77,24 @@ class Batch:
 class Beats:
     """A run of beats taken apart, each kind in its order of arrival.
 
-    ``records`` is an array of REPORT, ``resting`` of RESTING, ``hellos`` of HELLO.
+    ``records`` is an array of REPORT, ``resting`` of RESTING, ``hellos`` of HELLO, ``builds`` of BUILD, the
+    second beats of the HELLOs.
     """
 
     records: Array
     resting: Array
     hellos: Array
+    builds: Array
     fences: tuple[Fence, ...]
     batches: tuple[Batch, ...]
 
+
+#: Kinds of report that take two beats, the second of any content.
+TWO_BEATS = (Kind.FENCE, Kind.BATCH, Kind.HELLO)
+#: BOARD awaits boards that act by themselves.
+_SENT = tuple(kind for kind in Kind if kind is not Kind.BOARD)
+
+Mask = NDArray[np.bool]
 
 #: Opcodes that end a burst: each has exactly one certain answer.
 ENDS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
@@ -107,43 +117,54 @@ def split(beats: Array) -> Beats:
     """Take beats (array of BEAT) apart by kind, without mistaking a digest or a root for a report.
 
     Raises:
-        EngineError: an unknown kind, or a FENCE or BATCH without its second beat.
+        EngineError: a kind that no engine sends, or one of two beats without its second.
     """
     raw = np.ascontiguousarray(beats).view(np.uint8).reshape(-1, BEAT_BYTES)
-    kind = raw[:, 0] & 0x0F
-    whole = np.ones(len(raw), bool)  # False: the second beat of a FENCE or BATCH
+    kind = np.asarray(raw[:, 0] & 0x0F, np.uint8)
+    second = _seconds(kind)
     fences: list[Fence] = []
     batches: list[Batch] = []
-    for at in np.flatnonzero((kind == Kind.FENCE) | (kind == Kind.BATCH)).tolist():
-        if not whole[at]:
-            continue
-        if at + 1 == len(raw):
-            raise EngineError(f"beat {at}: {Kind(int(kind[at])).name} without the beat of its hash")
-        whole[at + 1] = False
+    for at in np.flatnonzero(((kind == Kind.FENCE) | (kind == Kind.BATCH)) & ~second).tolist():
         hashed = raw[at + 1].tobytes()
         if kind[at] == Kind.FENCE:
             f = raw[at].view(FENCE)[0]
             fences.append(
-                Fence(int(f["tag"]), int(f["commands"]), int(f["records"]), int(f["epoch"]), hashed)
+                Fence(int(f["token"]), int(f["commands"]), int(f["records"]), int(f["epoch"]), hashed)
             )
         else:
             b = raw[at].view(BATCH)[0]
-            batches.append(Batch(int(b["tag"]), int(b["leaves"]), int(b["records"]), int(b["epoch"]), hashed))
-    known = np.isin(kind, [int(k) for k in Kind])
-    if not (known | ~whole).all():
-        at = int(np.argmin(known | ~whole))
-        raise EngineError(f"beat {at}: unknown kind {kind[at]}")
+            batches.append(
+                Batch(int(b["token"]), int(b["leaves"]), int(b["records"]), int(b["epoch"]), hashed)
+            )
 
-    def of(mask: "np.ndarray[tuple[int], np.dtype[np.bool]]", dtype: "np.dtype[np.void]") -> Array:
-        return raw[mask & whole].reshape(-1).view(dtype)
+    def of(mask: Mask, dtype: "np.dtype[np.void]") -> Array:
+        return raw[mask].reshape(-1).view(dtype)
 
+    hello = (kind == Kind.HELLO) & ~second
     return Beats(
-        records=of(kind <= Kind.REJECTED, REPORT),
-        resting=of(kind == Kind.RESTING, RESTING),
-        hellos=of(kind == Kind.HELLO, HELLO),
+        records=of((kind <= Kind.REJECTED) & ~second, REPORT),
+        resting=of((kind == Kind.RESTING) & ~second, RESTING),
+        hellos=of(hello, HELLO),
+        builds=of(np.roll(hello, 1), BUILD),
         fences=tuple(fences),
         batches=tuple(batches),
     )
+
+
+def _seconds(kind: NDArray[np.uint8]) -> Mask:
+    """Which beats of a run are the second ones of a report of two beats."""
+    second = np.zeros(len(kind), bool)
+    for at in np.flatnonzero(np.isin(kind, TWO_BEATS)).tolist():
+        if second[at]:
+            continue
+        if at + 1 == len(kind):
+            raise EngineError(f"beat {at}: {Kind(int(kind[at])).name} without its second beat")
+        second[at + 1] = True
+    unknown = ~np.isin(kind, _SENT) & ~second
+    if unknown.any():
+        at = int(np.argmax(unknown))
+        raise EngineError(f"beat {at}: kind {kind[at]}, which no engine sends")
+    return second
 
 
 def beats(raw: bytes | bytearray | memoryview) -> Array:

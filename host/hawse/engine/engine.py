@@ -8,10 +8,10 @@ from typing import Self
 
 import numpy as np
 
-from hawse.wire import Geometry, InstrumentState, Kind, Opcode, Reason, Side
+from hawse.wire import LEAST_WINDOW, Geometry, InstrumentState, Kind, Opcode, Reason, Side
 from hawse.wire.dtypes import COMMAND, ORDER, Array, kinds, make
 
-from .backend import Backend, Batch, EngineError, Fence, split
+from .backend import Backend, Batch, Beats, EngineError, Fence, split
 from .native.bindings import Driver
 
 
@@ -26,19 +26,42 @@ class DriverRefusal(IntEnum):
     HANDLE_IN_USE = 3
     #: RECENTRE: not the first of its burst.
     RECENTRE_NOT_FIRST = 4
-    #: RECENTRE: there is no such instrument.
+    #: RECENTRE: there is no such instrument, or it has no window.
     RECENTRE_INSTRUMENT = 5
-    #: RECENTRE: a resting order would fall outside the new band.
+    #: RECENTRE: a resting order would fall outside the new band, or that would end beyond 32 bits.
     RECENTRE_BAND = 6
 
 
 @dataclass(frozen=True)
 class Band:
-    """Base price of an instrument's band in ticks, and the instrument's state."""
+    """An instrument's window of the pool, the prices that it stands for, and the instrument's state.
+
+    Attributes:
+        instrument: number of the order book.
+        first: first level in the pool, a multiple of ``count``.
+        count: levels, a power of two of at least 64; 0: no window, as after a reset.
+        base: price of the first level, in ticks.
+        state: of the instrument.
+    """
 
     instrument: int
+    first: int
+    count: int
     base: int
     state: InstrumentState = InstrumentState.OPEN
+
+
+def even_window(geometry: Geometry, instrument: int) -> tuple[int, int]:
+    """First level and number of levels of an instrument's window when all have as many, as many as can be.
+
+    Raises:
+        ValueError: the pool has no window for so many instruments.
+    """
+    share = geometry.pool >> (geometry.instruments - 1).bit_length()
+    count = max(share, LEAST_WINDOW)
+    if (instrument + 1) * count > geometry.pool:
+        raise ValueError(f"instrument: {instrument} has no window of {count} levels in {geometry.pool}")
+    return instrument * count, count
 
 
 @dataclass(frozen=True)
@@ -105,13 +128,13 @@ class Engine:
     def load(self, orders: Array, bands: Sequence[Band], seq: int = 0) -> Burst:
         """Put bands, states and resting orders into an engine that was reset; the log is empty afterwards.
 
-        ``orders`` are ORDER rows of which flags, instrument, handle, account, price, quantity and order
+        ``orders`` are ORDER rows of which flags, instrument, handle, tag, price, quantity and order
         id are read; those at one price rest in the order of their ``seq``, equal ones as they come.
         ``seq`` is what the commands carry, and so what HELLO says was applied last.
 
         Raises:
             ValueError: an order of an instrument without a band.
-            EngineError: the engine or the driver would not take an order; which one is said.
+            EngineError: the engine or the driver would not take a band or an order; which one is said.
         """
         known = np.isin(orders["instrument"], [band.instrument for band in bands])
         if not known.all():
@@ -120,12 +143,14 @@ class Engine:
         towards_worse = np.where(sell, 1, -1) * orders["price"].astype(np.int64)
         ranked = orders[np.lexsort((orders["seq"], towards_worse, sell))]
         ranked["opcode"] = Opcode.LOAD
-        ranked["tag"] = 0
+        ranked["token"] = 0
         parts: list[Array] = []
         for band in bands:
             loading = InstrumentState.LOADING
             where = {"opcode": Opcode.STATE, "instrument": band.instrument}
-            parts.append(make(ORDER, **where, price=band.base, quantity=loading))
+            if band.count:
+                window = {"handle": band.first, "token": band.count, "price": band.base}
+                parts.append(make(ORDER, **where, **window, quantity=loading))
             parts.append(ranked[ranked["instrument"] == band.instrument])
             if band.state is not loading:
                 parts.append(make(ORDER, **where, quantity=band.state))
@@ -138,18 +163,28 @@ class Engine:
             raise EngineError(f"order id {commands['order_id'][at]}: refused, {why.name}")
         rejected = burst.events[kinds(burst.events) == Kind.REJECTED]
         if len(rejected):
-            e = rejected[0]
-            reason = Reason(int(e["reason"])).name
-            raise EngineError(f"order id {e['order_id']}, instrument {e['instrument']}: rejected, {reason}")
+            e, reason = rejected[0], Reason(int(rejected[0]["reason"]))
+            what = "its window" if reason is Reason.WINDOW else f"order id {e['order_id']}"
+            raise EngineError(f"instrument {e['instrument']}, {what}: rejected, {reason.name}")
         return burst
 
     def set_recentring(self, on: bool) -> None:
         """Whether bursts from now on may move the band to an order outside it."""
         self._driver.set_recentring(on)
 
-    def open(self, instrument: int, base: int) -> Burst:
-        """Open an instrument without orders, with its band at ``base``; the log is empty afterwards."""
-        return self.load(np.zeros(0, ORDER), [Band(instrument, base)])
+    def open(
+        self, instrument: int, base: int, *, first: int | None = None, count: int | None = None
+    ) -> Burst:
+        """Open an instrument without orders, with its band at ``base``; the log is empty afterwards.
+
+        Without ``first`` and ``count`` its window is its share of :func:`even_window`.
+
+        Raises:
+            EngineError: the engine would not take that window.
+        """
+        share = even_window(self.geometry, instrument)
+        window = share[0] if first is None else first, share[1] if count is None else count
+        return self.load(np.zeros(0, ORDER), [Band(instrument, *window, base)])
 
     def dump(self, instrument: int) -> Array:
         """The engine's own book: array of RESTING, bids before asks, best price first, then time.
@@ -175,13 +210,13 @@ class Engine:
         return self._driver.resting()
 
     def instrument(self, instrument: int) -> Band:
-        """Band and state of an instrument, as the engine last acknowledged them.
+        """Window, band and state of an instrument, as the engine last acknowledged them.
 
         Raises:
             EngineError: there is no such instrument.
         """
-        state, base = self._driver.instrument(instrument)
-        return Band(instrument, base, InstrumentState(state))
+        first, count, base, state = self._driver.instrument(instrument)
+        return Band(instrument, first, count, base, InstrumentState(state))
 
     def hello(self) -> Array:
         """Geometry, version, epoch, sequence number applied last: array of one HELLO.
@@ -189,11 +224,21 @@ class Engine:
         Raises:
             EngineError: the backend failed.
         """
-        question = make(COMMAND, opcode=Opcode.HELLO, seq=self._last_seq)
-        hellos = split(self.backend.exchange(question)).hellos
-        if len(hellos) != 1:
-            raise EngineError(f"{self.backend.name}: {len(hellos)} answers to HELLO")
-        return hellos
+        return self._ask().hellos
+
+    def build(self) -> Array:
+        """What the engine was made of, what it can do, its clock: array of one BUILD.
+
+        Raises:
+            EngineError: the backend failed.
+        """
+        return self._ask().builds
+
+    def _ask(self) -> Beats:
+        told = split(self.backend.exchange(make(COMMAND, opcode=Opcode.HELLO, seq=self._last_seq)))
+        if len(told.hellos) != 1:
+            raise EngineError(f"{self.backend.name}: {len(told.hellos)} answers to HELLO")
+        return told
 
     def board_epoch(self) -> int:
         """Epoch in which a board is; 0 for an engine that lives and dies with this process."""

@@ -9,6 +9,8 @@ from hawse.commit.reportlog import ReportLog
 from hawse.wire import (
     ALL_INSTRUMENTS,
     ANONYMOUS,
+    BEAT_BYTES,
+    LEAST_WINDOW,
     NULL_HANDLE,
     RECORD_BYTES,
     VERSION,
@@ -18,6 +20,7 @@ from hawse.wire import (
     Opcode,
     Reason,
     SelfTrade,
+    SequenceClass,
     Side,
     TimeInForce,
 )
@@ -28,11 +31,10 @@ from .backend import beats, check_commands
 _RECORD = struct.Struct("<BBHIIiII8x")
 _FENCE = struct.Struct("<B3xIQQI4x")
 _RESTING = struct.Struct("<BBHIIiI12x")
-_HELLO = struct.Struct("<BBHIIB3xIIQ")
+_HELLO = struct.Struct("<BBHIIBBHIIQ")
 
 _SIDE_BIT = 4
 _MAKER_DONE_BIT = 5
-_UNDEFINED_FLAGS = 0xE0
 
 #: States in which each opcode is allowed; the others are allowed in every state.
 _ALLOWED = {
@@ -44,7 +46,10 @@ _ALLOWED = {
     Opcode.LOAD: {InstrumentState.LOADING},
 }
 
-_OPCODES = {int(o): o for o in Opcode if o is not Opcode.RECENTRE}
+_OPCODES = {int(o): o for o in Opcode if o not in (Opcode.RECENTRE, Opcode.LIMIT)}
+_SELF_TRADES = {int(mode) for mode in SelfTrade}
+_CLASSES = {int(c) for c in SequenceClass}
+_PRICES_END = 1 << 31
 
 
 @dataclass(slots=True)
@@ -55,10 +60,10 @@ class Command:
     flags: int
     instrument: int
     handle: int
-    account: int
+    tag: int
     price: int
     quantity: int
-    tag: int
+    token: int
     seq: int
 
     @property
@@ -76,6 +81,16 @@ class Command:
         """A :class:`SelfTrade`, or 3, which is undefined."""
         return self.flags >> 3 & 3
 
+    @property
+    def sequence_class(self) -> int:
+        """A :class:`SequenceClass`, or a number above, which is undefined."""
+        return self.flags >> 5
+
+    @property
+    def loads(self) -> bool:
+        """Whether it asks for STATE(loading), and so brings a window."""
+        return self.opcode == Opcode.STATE and self.quantity == InstrumentState.LOADING
+
 
 @dataclass(slots=True, eq=False)
 class Order:
@@ -84,14 +99,14 @@ class Order:
     handle: int
     instrument: int
     side: Side
-    account: int
+    tag: int
     self_trade: int
     price: int
     quantity: int
 
     def owns(self, other: "Order") -> bool:
-        """Whether both belong to one account; the anonymous account is nobody's."""
-        return self.account != ANONYMOUS and self.account == other.account
+        """Whether both belong to one tag; the anonymous tag is nobody's."""
+        return self.tag != ANONYMOUS and self.tag == other.tag
 
     def crosses(self, price: int) -> bool:
         """Whether a resting order of the other side at ``price`` would trade with this one."""
@@ -140,11 +155,17 @@ class Ladder:
 
 @dataclass(slots=True)
 class Book:
-    """One instrument."""
+    """One instrument: its window of the pool, the band of prices that the window stands for, its orders."""
 
     state: InstrumentState = InstrumentState.CLOSED
+    first: int = 0
+    count: int = 0
     base: int = 0
     sides: tuple[Ladder, Ladder] = field(default_factory=lambda: (Ladder(Side.BUY), Ladder(Side.SELL)))
+
+    def inside(self, price: int) -> bool:
+        """Whether ``price`` has a level; without a window none has."""
+        return self.base <= price < self.base + self.count
 
 
 class GoldenBackend:
@@ -208,12 +229,14 @@ class GoldenBackend:
         opcode = _OPCODES.get(c.opcode)
         if (
             opcode is None
-            or c.flags & _UNDEFINED_FLAGS
-            or c.self_trade not in (SelfTrade.CANCEL_NEWEST, SelfTrade.CANCEL_OLDEST, SelfTrade.CANCEL_BOTH)
-            or c.account >> self.geometry.account_bits
+            or c.self_trade not in _SELF_TRADES
             or (opcode is Opcode.STATE and c.quantity > max(InstrumentState))
         ):
             return Reason.OPCODE
+        if c.sequence_class not in _CLASSES:
+            return Reason.CLASS
+        if c.tag >> self.geometry.tag_bits:
+            return Reason.TAG
         if opcode is Opcode.MASS_CANCEL and c.instrument == ALL_INSTRUMENTS:
             return Reason.NONE
         if c.instrument >= self.geometry.instruments:
@@ -221,7 +244,29 @@ class GoldenBackend:
         book = self._books[c.instrument]
         if opcode in _ALLOWED and book.state not in _ALLOWED[opcode]:
             return Reason.STATE
+        if c.loads and not self._grants(c):
+            return Reason.WINDOW
+        return self._check_order(c, opcode)
 
+    def _grants(self, c: Command) -> bool:
+        """Whether the instrument of ``c`` may have the window that ``c`` names."""
+        first, count = c.handle, c.token
+        return (
+            count >= LEAST_WINDOW
+            and count & (count - 1) == 0
+            and first % count == 0
+            and first + count <= self.geometry.pool
+            and c.price <= _PRICES_END - count
+            and not any(
+                first < book.first + book.count and book.first < first + count
+                for instrument, book in enumerate(self._books)
+                if instrument != c.instrument
+            )
+        )
+
+    def _check_order(self, c: Command, opcode: Opcode) -> Reason:
+        """The checks that concern an order."""
+        book = self._books[c.instrument]
         arrives = opcode in (Opcode.NEW, Opcode.LOAD)
         changes = opcode in (Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)
         resting = self._orders.get(c.handle)
@@ -231,12 +276,13 @@ class GoldenBackend:
             return Reason.DUPLICATE
         if changes and (resting is None or resting.instrument != c.instrument):
             return Reason.NOT_RESTING
+        if opcode is Opcode.REPLACE and resting and c.tag != resting.tag:
+            return Reason.OWNER
         if (arrives or opcode in (Opcode.REPLACE, Opcode.REDUCE)) and c.quantity == 0:
             return Reason.QUANTITY
         if opcode is Opcode.REDUCE and resting and c.quantity >= resting.quantity:
             return Reason.QUANTITY
-        in_band = book.base <= c.price < book.base + self.geometry.levels
-        if (arrives or opcode is Opcode.REPLACE) and not in_band:
+        if (arrives or opcode is Opcode.REPLACE) and not book.inside(c.price):
             return Reason.PRICE
         if opcode is Opcode.LOAD and book.sides[1 - c.side].holds(c.price):
             return Reason.PRICE
@@ -251,7 +297,7 @@ class GoldenBackend:
             case Opcode.CANCEL:
                 order = self._orders[c.handle]
                 self._remove(order)
-                self._cancelled(order, Reason.USER, c)
+                self._cancelled(order, Reason.COMMAND, c)
             case Opcode.REPLACE:
                 order = self._orders[c.handle]
                 self._remove(order)
@@ -345,7 +391,7 @@ class GoldenBackend:
         for handle in sorted(self._orders):
             order = self._orders[handle]
             if (
-                c.account in (ANONYMOUS, order.account)
+                c.tag in (ANONYMOUS, order.tag)
                 and c.instrument in (ALL_INSTRUMENTS, order.instrument)
                 and self._books[order.instrument].state in _ALLOWED[Opcode.MASS_CANCEL]
             ):
@@ -357,16 +403,24 @@ class GoldenBackend:
     def _state(self, c: Command) -> None:
         book = self._books[c.instrument]
         book.state = InstrumentState(c.quantity)
-        if book.state is InstrumentState.LOADING:
+        if c.loads:
             for order in [*book.sides[Side.BUY], *book.sides[Side.SELL]]:
                 self._remove(order)
-            book.base = c.price
-        self._emit(Kind.ACK, c, instrument=c.instrument, price=book.base, quantity=c.quantity)
+            book.first, book.count, book.base = c.handle, c.token, c.price
+        self._emit(
+            Kind.ACK,
+            c,
+            instrument=c.instrument,
+            handle=book.first,
+            maker=book.count,
+            price=book.base,
+            quantity=c.quantity,
+        )
 
     # The order store
 
     def _order(self, c: Command) -> Order:
-        return Order(c.handle, c.instrument, c.side, c.account, c.self_trade, c.price, c.quantity)
+        return Order(c.handle, c.instrument, c.side, c.tag, c.self_trade, c.price, c.quantity)
 
     def _makers(self, taker: Order) -> Ladder:
         return self._books[taker.instrument].sides[1 - taker.side]
@@ -430,17 +484,17 @@ class GoldenBackend:
     def _resting(self, order: Order) -> None:
         flags = order.side | order.self_trade << 3
         self._out += _RESTING.pack(
-            Kind.RESTING, flags, order.instrument, order.handle, order.account, order.price, order.quantity
+            Kind.RESTING, flags, order.instrument, order.handle, order.tag, order.price, order.quantity
         )
 
     def _fence(self, c: Command) -> None:
         digest = self._log.fence(self._epoch)
-        self._out += _FENCE.pack(Kind.FENCE, c.tag, self._commands, self._log.records, self._epoch)
+        self._out += _FENCE.pack(Kind.FENCE, c.token, self._commands, self._log.records, self._epoch)
         self._out += digest
 
     def _batch(self, c: Command) -> None:
         root, leaves, records = self._log.close()
-        self._out += _FENCE.pack(Kind.BATCH, c.tag, leaves, records, self._epoch)
+        self._out += _FENCE.pack(Kind.BATCH, c.token, leaves, records, self._epoch)
         self._out += root
 
     def _hello(self) -> None:
@@ -450,9 +504,12 @@ class GoldenBackend:
             VERSION,
             g.instruments,
             g.orders,
-            g.levels,
-            g.account_bits,
+            g.pool,
+            g.tag_bits,
+            LEAST_WINDOW.bit_length() - 1,
+            0,
             self._epoch,
             0,
             self._last_seq,
         )
+        self._out += bytes(BEAT_BYTES)  # BUILD: made of nothing that has a hash, without a clock

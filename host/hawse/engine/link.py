@@ -10,11 +10,11 @@ from collections.abc import Callable
 import numpy as np
 import serial
 
-from hawse.wire import VERSION, Geometry, Kind, Opcode
+from hawse.wire import BEAT_BYTES, VERSION, Geometry, Kind, Opcode
 from hawse.wire.dtypes import COMMAND, HELLO, Array, make
 from hawse.wire.frame import MAX_PAYLOAD, Deframer, Frame, FrameType, check_payload, encode
 
-from .backend import EngineError, EngineLost, beats, check_commands
+from .backend import TWO_BEATS, EngineError, EngineLost, beats, check_commands
 
 _MODULO = 1 << 16
 
@@ -224,10 +224,8 @@ class EpochTooLow(EngineError):
         self.board_epoch = board_epoch
 
 
-#: For the first byte of a beat: 2 if another beat of hash follows, 1 if it is the only beat of an answer.
-_ANSWERS = bytes(
-    2 if b & 0x0F in (Kind.FENCE, Kind.BATCH) else int(b & 0x0F == Kind.HELLO) for b in range(256)
-)
+#: For the first byte of a beat: 1 if it begins a certain answer, which is of two beats.
+_ANSWERS = bytes(b & 0x0F in TWO_BEATS for b in range(256))
 
 
 class _Answers:
@@ -237,20 +235,23 @@ class _Answers:
         opcodes = commands["opcode"]
         certain = {Opcode.FENCE: 1, Opcode.CLOSE: 2, Opcode.HELLO: 1}
         self.missing = sum(n * int(np.count_nonzero(opcodes == op)) for op, n in certain.items())
-        self._hash_next = False
+        #: Of the wire, as the last HELLO has it.
+        self.version = VERSION
+        self._second = False
 
     def take(self, payload: bytes) -> None:
-        answers = payload[::32].translate(_ANSWERS)
-        if not self._hash_next and not any(answers):
+        answers = payload[::BEAT_BYTES].translate(_ANSWERS)
+        if not self._second and not any(answers):
             return
-        for answer in answers:
-            if self._hash_next:
-                self._hash_next = False
+        for at, answer in enumerate(answers):
+            if self._second:
+                self._second = False
                 self.missing -= 1
-            elif answer == 2:
-                self._hash_next = True
-            else:
-                self.missing -= answer
+            elif answer:
+                self._second = True
+                kind, version = payload[at * BEAT_BYTES : at * BEAT_BYTES + 2]
+                if kind == Kind.HELLO:
+                    self.version = version
 
 
 class LinkBackend:
@@ -362,6 +363,7 @@ class LinkBackend:
             ValueError: commands that are none, or do not end in FENCE, CLOSE or HELLO.
             EngineReset: the board is in another epoch.
             LinkTimeout, LinkLost: no progress for ``patience`` seconds; the port failed.
+            LinkVersionMismatch: a HELLO of another version.
             EngineError: not reset after an error, or more beats than answers.
         """
         commands = check_commands(commands)
@@ -379,6 +381,9 @@ class LinkBackend:
                 payload = end.received.popleft()
                 got.extend(payload)
                 answers.take(payload)
+            if answers.version != VERSION:  # its answers may be of other lengths
+                spoken = f"the board speaks version {answers.version} of the wire, this host {VERSION}"
+                raise LinkVersionMismatch(f"{self.name}: {spoken}")
             if end.foreign is not None:
                 raise EngineReset(
                     f"{self.name}: the board is in epoch {end.foreign}, not {end.epoch}", end.foreign
@@ -401,11 +406,7 @@ class LinkBackend:
         # CLOSE makes the board forget that it has counted a HELLO: it is as after the reset.
         question = np.concatenate([make(COMMAND, opcode=op) for op in (Opcode.HELLO, Opcode.CLOSE)])
         hello = self.exchange(question)[:1].view(HELLO)[0]
-        if hello["version"] != VERSION:
-            raise LinkVersionMismatch(
-                f"{self.name}: the board speaks version {hello['version']} of the wire, this host {VERSION}"
-            )
-        return Geometry(**{f: int(hello[f]) for f in ("instruments", "levels", "orders", "account_bits")})
+        return Geometry(**{f: int(hello[f]) for f in ("instruments", "pool", "orders", "tag_bits")})
 
     def _until(self, end: LinkEnd, done: Callable[[], bool], what: str) -> None:
         """Keep ``end`` going until ``done()``."""

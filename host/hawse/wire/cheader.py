@@ -7,6 +7,7 @@ from .schema import (
     ALL_INSTRUMENTS,
     BEAT_BYTES,
     ENUMS,
+    LEAST_WINDOW,
     NULL_HANDLE,
     RECORD_BYTES,
     STRUCTS,
@@ -47,6 +48,7 @@ def header() -> str:
         f"#define HAWSE_BEAT_BYTES {BEAT_BYTES}",
         f"#define HAWSE_RECORD_BYTES {RECORD_BYTES}",
         f"#define HAWSE_NULL_HANDLE 0x{NULL_HANDLE:X}u",
+        f"#define HAWSE_LEAST_WINDOW {LEAST_WINDOW}u",
         f"#define HAWSE_ALL_INSTRUMENTS 0x{ALL_INSTRUMENTS:X}u\n",
     ]
     for enum in ENUMS:

@@ -32,15 +32,15 @@ FENCE = dtype(schema.FENCE)
 BATCH = dtype(schema.BATCH)
 RESTING = dtype(schema.RESTING)
 HELLO = dtype(schema.HELLO)
+BUILD = dtype(schema.BUILD)
+BOARD = dtype(schema.BOARD)
 #: A beat whose kind is not known yet.
 BEAT = np.dtype([("bytes", "u1", (schema.BEAT_BYTES,))])
 
-_SHIFT = {"side": 0, "time_in_force": 1, "self_trade": 3}
 
-
-def flags(side: int = 0, time_in_force: int = 0, self_trade: int = 0) -> int:
+def flags(side: int = 0, time_in_force: int = 0, self_trade: int = 0, sequence_class: int = 0) -> int:
     """The flags byte of a command."""
-    return side | time_in_force << _SHIFT["time_in_force"] | self_trade << _SHIFT["self_trade"]
+    return side | time_in_force << 1 | self_trade << 3 | sequence_class << 5
 
 
 def kinds(beats: Array) -> NDArray[np.uint8]:

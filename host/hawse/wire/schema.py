@@ -8,19 +8,21 @@ All integers are little-endian and naturally aligned. A command is one 32-byte w
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 BEAT_BYTES = 32
 RECORD_BYTES = 24
 #: Version of everything in this module; HELLO carries it.
-VERSION = 1
+VERSION = 2
 
 #: Handle that stands for "no such order".
 NULL_HANDLE = 0xFFFF_FFFF
 #: Instrument that stands for "all", in MASS_CANCEL only.
 ALL_INSTRUMENTS = 0xFFFF
-#: Account that is nobody; in MASS_CANCEL it stands for "all".
+#: Tag that is nobody; in MASS_CANCEL it stands for "all".
 ANONYMOUS = 0
+#: Levels of the smallest window.
+LEAST_WINDOW = 64
 
 
 class Opcode(IntEnum):
@@ -39,6 +41,8 @@ class Opcode(IntEnum):
     HELLO = 11
     #: For the driver only, which carries it out as STATE, LOADs, STATE. Undefined for an engine.
     RECENTRE = 12
+    #: Sets a limit of the gate. Undefined for an engine without the feature GATE.
+    LIMIT = 13
 
 
 class Side(IntEnum):
@@ -58,11 +62,23 @@ class TimeInForce(IntEnum):
 
 
 class SelfTrade(IntEnum):
-    """What a taker does when it meets an order of its own account. 3 is undefined."""
+    """What a taker does when it meets an order of its own tag. 3 is undefined."""
 
     CANCEL_NEWEST = 0
     CANCEL_OLDEST = 1
     CANCEL_BOTH = 2
+
+
+class SequenceClass(IntEnum):
+    """Where a command comes from. 5 to 7 are undefined."""
+
+    USER = 0
+    #: A liquidation, a strategy, or whatever else the transition function sends by itself.
+    MACHINE = 1
+    MULTI_LEG = 2
+    #: The board's own supervisor.
+    SUPERVISOR = 3
+    OPERATOR = 4
 
 
 class InstrumentState(IntEnum):
@@ -72,6 +88,36 @@ class InstrumentState(IntEnum):
     OPEN = 1
     CANCEL_ONLY = 2
     LOADING = 3
+
+
+class Limit(IntEnum):
+    """What a LIMIT sets: 0 to 8 of a tag, 16 and up of an instrument."""
+
+    CLEAR = 0
+    ORDER_SIZE = 1
+    OPEN_ORDERS = 2
+    OPEN_BUY = 3
+    OPEN_SELL = 4
+    COMMANDS = 5
+    KILL = 6
+    GRANT = 7
+    REVOKE = 8
+    RATE = 16
+    COLLAR = 17
+
+
+class Feature(IntFlag):
+    """What an engine can do beyond the rules that all obey; HELLO tells."""
+
+    #: STATE(loading) takes a window of no levels: the instrument holds any price.
+    NO_BAND = 1 << 0
+    #: LIMIT is carried out.
+    GATE = 1 << 1
+    #: A supervisor may act by itself, and says so in BOARD reports.
+    SUPERVISOR = 1 << 2
+    EXERCISER = 1 << 3
+    #: An on-chip capture buffer can be read out.
+    CAPTURE = 1 << 4
 
 
 class Kind(IntEnum):
@@ -86,27 +132,117 @@ class Kind(IntEnum):
     BATCH = 9
     RESTING = 10
     HELLO = 11
+    #: The board's supervisor did something by itself; the command follows as a second beat.
+    BOARD = 12
 
 
 class Reason(IntEnum):
-    """Why an order was rejected (1-15, in the order of checking) or cancelled (16 and up)."""
+    """Why something was refused, ended, or done by the machine itself: one list for all rooms.
+
+    1-31 an engine rejects, 32-47 its gate rejects, both in the order of checking; 48-63 an order was
+    cancelled; 64-127 the transition function refuses; 128-159 it leaves a price out; 160 and up it acts by
+    itself.
+    """
 
     NONE = 0
     OPCODE = 1
-    INSTRUMENT = 2
-    STATE = 3
-    HANDLE = 4
-    DUPLICATE = 5
-    NOT_RESTING = 6
-    QUANTITY = 7
-    PRICE = 8
-    LIMIT = 9
-    USER = 16
-    IOC = 17
-    FOK = 18
-    POST_ONLY = 19
-    SELF = 20
-    MASS = 21
+    CLASS = 2
+    TAG = 3
+    INSTRUMENT = 4
+    STATE = 5
+    WINDOW = 6
+    HANDLE = 7
+    DUPLICATE = 8
+    NOT_RESTING = 9
+    OWNER = 10
+    QUANTITY = 11
+    PRICE = 12
+    WHAT = 13
+    # The gate.
+    KILLED = 32
+    COMMANDS = 33
+    ORDER_SIZE = 34
+    OPEN_ORDERS = 35
+    OPEN_BUY = 36
+    OPEN_SELL = 37
+    CREDIT = 38
+    COLLAR = 39
+    # Cancelled.
+    COMMAND = 48
+    IOC = 49
+    FOK = 50
+    POST_ONLY = 51
+    SELF = 52
+    MASS = 53
+    # The transition function.
+    REQUEST = 64
+    ACCOUNT = 65
+    GONE = 66
+    SIGNATURE = 67
+    SIGNER = 68
+    NONCE_LOW = 69
+    NONCE_USED = 70
+    NONCE_AHEAD = 71
+    EXPIRED = 72
+    EXPIRY_LONG = 73
+    NO_INSTRUMENT = 74
+    NOT_OPEN = 75
+    CLIENT_ID_USED = 76
+    CLIENT_ID_UNKNOWN = 77
+    STORE_FULL = 78
+    TAGS_FULL = 79
+    MIN_QUANTITY = 80
+    MIN_NOTIONAL = 81
+    MAX_ORDER = 82
+    BAND = 83
+    MARK_COLLAR = 84
+    ORDER_QUOTA = 85
+    POSITION_QUOTA = 86
+    REDUCE_ONLY = 87
+    MARGIN = 88
+    BALANCE = 89
+    WITHDRAWABLE = 90
+    OVERFLOW = 91
+    RULE = 92
+    LIMIT_POSITION = 93
+    LIMIT_ORDERS = 94
+    LIMIT_NOTIONAL = 95
+    LIMIT_DELTA = 96
+    LIMIT_VEGA = 97
+    LIMIT_INTEREST = 98
+    LIMIT_SHARE = 99
+    NO_MARK = 100
+    ISOLATED = 101
+    PORTFOLIO = 102
+    LEGS = 103
+    STRATEGY = 104
+    AGENTS_FULL = 105
+    # Prices left out.
+    PUBLISHER = 128
+    FEED = 129
+    NUMBER = 130
+    STALE = 131
+    FUTURE = 132
+    OUTLYING = 133
+    EQUIVOCAL = 134
+    ARBITRAGE = 135
+    NODES = 136
+    # The machine's own doing.
+    MARGIN_LOST = 160
+    TRIM = 161
+    TIMER = 162
+    LIQUIDATE = 163
+    TAKEOVER = 164
+    DELEVERAGE = 165
+    SOCIALISE = 166
+    EXPIRY = 167
+    SETTLE = 168
+    DELIST = 169
+    FORCED = 170
+    TRIGGERED = 171
+    LEG = 172
+    GATE = 173
+    RECENTRE = 174
 
 
 @dataclass(frozen=True)
@@ -131,8 +267,8 @@ class Struct:
     fields: tuple[Field, ...]
 
 
-_KIND_BITS = (("kind", 0, 4), ("side", 4, 1), ("maker_done", 5, 1), ("zero", 6, 2))
-_FLAG_BITS = (("side", 0, 1), ("time_in_force", 1, 2), ("self_trade", 3, 2), ("zero", 5, 3))
+_KIND_BITS = (("kind", 0, 4), ("side", 4, 1), ("maker_done", 5, 1), ("board", 6, 1), ("zero", 7, 1))
+_FLAG_BITS = (("side", 0, 1), ("time_in_force", 1, 2), ("self_trade", 3, 2), ("sequence_class", 5, 3))
 _KIND = Field("kind", 0, 1, "Kind, and flags", bits=_KIND_BITS)
 
 COMMAND = Struct(
@@ -141,13 +277,18 @@ COMMAND = Struct(
     "What an engine is told.",
     (
         Field("opcode", 0, 1, "Opcode"),
-        Field("flags", 1, 1, "side, time in force, self-trade mode; the rest must be zero", bits=_FLAG_BITS),
+        Field("flags", 1, 1, "side, time in force, self-trade mode, sequence class", bits=_FLAG_BITS),
         Field("instrument", 2, 2, "order book; ALL_INSTRUMENTS in MASS_CANCEL stands for all"),
-        Field("handle", 4, 4, "index in the order store, or NULL_HANDLE"),
-        Field("account", 8, 4, "owner; 0 is anonymous"),
+        Field("handle", 4, 4, "order store index or NULL_HANDLE; STATE(loading): first level; LIMIT: Limit"),
+        Field("tag", 8, 4, "owner's number at the engine, 0 is anonymous; REPLACE: the order's"),
         Field("price", 12, 4, "absolute ticks; STATE(loading): the new base of the band", signed=True),
-        Field("quantity", 16, 4, "lots; REPLACE, REDUCE: the new remaining quantity; STATE: the new state"),
-        Field("tag", 20, 4, "FENCE: echoed; CLOSE: the batch number"),
+        Field(
+            "quantity",
+            16,
+            4,
+            "lots; REPLACE, REDUCE: new remaining; STATE: the state; LIMIT: value, low half",
+        ),
+        Field("token", 20, 4, "FENCE: echoed; CLOSE: batch; STATE(loading): levels; LIMIT: value, high half"),
         Field("seq", 24, 8, "sequence number that its reports carry"),
     ),
 )
@@ -155,7 +296,7 @@ COMMAND = Struct(
 ORDER = Struct(
     "order",
     40,
-    "What the driver is told: a command that names its order by the user's id; only LOAD's handle is read.",
+    "What the driver is told: a command that names its order by the user's id; LOAD and STATE need a handle.",
     (*COMMAND.fields, Field("order_id", 32, 8, "the user's order id")),
 )
 
@@ -167,8 +308,8 @@ REPORT = Struct(
         _KIND,
         Field("reason", 1, 1, "Reason, of CANCELLED and REJECTED"),
         Field("instrument", 2, 2, "order book"),
-        Field("handle", 4, 4, "order concerned; TRADE: the taker"),
-        Field("maker", 8, 4, "TRADE: handle of the maker"),
+        Field("handle", 4, 4, "order concerned; TRADE: the taker; ACK of STATE: first level, LIMIT: Limit"),
+        Field("maker", 8, 4, "TRADE: handle of the maker; ACK of STATE: levels of the window, of LIMIT: tag"),
         Field("price", 12, 4, "absolute ticks; TRADE: the maker's", signed=True),
         Field("quantity", 16, 4, "lots"),
         Field("seq", 20, 4, "low 32 bits of the command's sequence number"),
@@ -194,10 +335,11 @@ FENCE = Struct(
     "Answer to FENCE, and first answer to CLOSE; the next beat is the log digest.",
     (
         _KIND,
-        Field("tag", 4, 4, "the command's"),
+        Field("token", 4, 4, "the command's"),
         Field("commands", 8, 8, "commands since the log began, this one apart"),
         Field("records", 16, 8, "records since the log began"),
         Field("epoch", 24, 4, "counts resets"),
+        Field("board_commands", 28, 4, "commands of the board's own since the log began"),
     ),
 )
 
@@ -207,7 +349,7 @@ BATCH = Struct(
     "Second answer to CLOSE; the next beat is the root of the log, which then begins again, empty.",
     (
         _KIND,
-        Field("tag", 4, 4, "the command's"),
+        Field("token", 4, 4, "the command's"),
         Field("leaves", 8, 8, "leaves of the log"),
         Field("records", 16, 8, "records of the log"),
         Field("epoch", 24, 4, "counts resets"),
@@ -223,7 +365,7 @@ RESTING = Struct(
         Field("flags", 1, 1, "as in a command", bits=_FLAG_BITS),
         Field("instrument", 2, 2, "order book"),
         Field("handle", 4, 4, "index in the order store"),
-        Field("account", 8, 4, "owner"),
+        Field("tag", 8, 4, "owner's number at the engine"),
         Field("price", 12, 4, "absolute ticks", signed=True),
         Field("quantity", 16, 4, "remaining lots"),
     ),
@@ -232,14 +374,16 @@ RESTING = Struct(
 HELLO = Struct(
     "hello",
     32,
-    "Answer to HELLO; not logged.",
+    "Answer to HELLO; not logged. The next beat is BUILD.",
     (
         _KIND,
         Field("version", 1, 1, "VERSION of this module"),
         Field("instruments", 2, 2, "order books"),
         Field("orders", 4, 4, "handles in the order store"),
-        Field("levels", 8, 4, "price levels of each instrument"),
-        Field("account_bits", 12, 1, "accounts are below 2**account_bits"),
+        Field("pool", 8, 4, "price levels of all instruments together"),
+        Field("tag_bits", 12, 1, "tags are below 2**tag_bits"),
+        Field("least_window", 13, 1, "binary logarithm of the levels of the smallest window"),
+        Field("limits", 14, 2, "bit of each Limit that LIMIT takes, RATE and COLLAR as bits 9 and 10"),
         Field("epoch", 16, 4, "counts resets"),
         Field(
             "busy", 20, 4, "clock cycles since reset in which the book was busy, modulo 2**32; 0 in software"
@@ -248,8 +392,45 @@ HELLO = Struct(
     ),
 )
 
-STRUCTS = (COMMAND, ORDER, REPORT, EVENT, FENCE, BATCH, RESTING, HELLO)
-ENUMS = (Opcode, Side, TimeInForce, SelfTrade, InstrumentState, Kind, Reason)
+BUILD = Struct(
+    "build",
+    32,
+    "Second beat of HELLO.",
+    (
+        Field("build_low", 0, 8, "what the engine was made of, bytes 0 to 7"),
+        Field("build_high", 8, 8, "bytes 8 to 15"),
+        Field("features", 16, 4, "Feature"),
+        Field("clock_khz", 20, 4, "clock of the book; 0 in software, or where it is not known"),
+    ),
+)
+
+BOARD = Struct(
+    "board",
+    32,
+    "The board did something by itself; not logged. The next beat is the command that it carried out.",
+    (
+        _KIND,
+        Field("cause", 1, 1, "why"),
+        Field("number", 4, 4, "commands of the board's own since the log began, this one too"),
+        Field("commands", 8, 8, "commands of the host since the log began, before this one"),
+        Field("records", 16, 8, "records since the log began, before this one's"),
+        Field("epoch", 24, 4, "counts resets"),
+    ),
+)
+
+STRUCTS = (COMMAND, ORDER, REPORT, EVENT, FENCE, BATCH, RESTING, HELLO, BUILD, BOARD)
+ENUMS = (
+    Opcode,
+    Side,
+    TimeInForce,
+    SelfTrade,
+    SequenceClass,
+    InstrumentState,
+    Limit,
+    Feature,
+    Kind,
+    Reason,
+)
 
 
 @dataclass(frozen=True)
@@ -257,25 +438,28 @@ class Geometry:
     """Size of an engine, the same for gateware, native and golden.
 
     Attributes:
-        instruments: order books, 1 to 65,535.
-        levels: price levels of each instrument, a power of two from 1,024 to 65,536.
+        instruments: order books, 1 to 65,534.
+        pool: price levels that the windows of all instruments share, a power of two from 1,024 to 262,144.
         orders: handles in the order store that all instruments share, a power of two from 64 to 65,536.
-        account_bits: accounts are below ``2**account_bits``; at most 32.
+        tag_bits: tags are below ``2**tag_bits``; 1 to 16.
 
     Raises:
         ValueError: a size out of range, with the field named.
     """
 
     instruments: int = 4
-    levels: int = 8192
+    pool: int = 32768
     orders: int = 8192
-    account_bits: int = 12
+    tag_bits: int = 12
 
     def __post_init__(self) -> None:
         if not 1 <= self.instruments < ALL_INSTRUMENTS:
             raise ValueError(f"instruments: {self.instruments} is not within 1..65534")
-        for name, low, value in (("levels", 1024, self.levels), ("orders", 64, self.orders)):
-            if not low <= value <= 65536 or value & (value - 1):
-                raise ValueError(f"{name}: {value} is not a power of two within {low}..65536")
-        if not 1 <= self.account_bits <= 32:
-            raise ValueError(f"account_bits: {self.account_bits} is not within 1..32")
+        for name, low, high, value in (
+            ("pool", 1024, 1 << 18, self.pool),
+            ("orders", 64, 1 << 16, self.orders),
+        ):
+            if not low <= value <= high or value & (value - 1):
+                raise ValueError(f"{name}: {value} is not a power of two within {low}..{high}")
+        if not 1 <= self.tag_bits <= 16:
+            raise ValueError(f"tag_bits: {self.tag_bits} is not within 1..16")

@@ -15,13 +15,16 @@ from Crypto.Hash import keccak
 PATH = Path(__file__).with_name("vectors.json")
 
 _NEW, _CANCEL, _REPLACE, _REDUCE, _MASS, _STATE, _FENCE, _CLOSE, _LOAD, _DUMP = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+_RECENTRE, _LIMIT = 12, 13
 _ACK, _TRADE, _CANCELLED, _REPLACED, _REJECTED = 0, 1, 2, 3, 4
 _SELL, _IOC, _FOK, _POST, _OLDEST, _BOTH = 1, 1 << 1, 2 << 1, 3 << 1, 1 << 3, 2 << 3
 _BY_SELLER, _MAKER_DONE = 0x10, 0x20
+_CLASS = 1 << 5  # the first
 _NULL, _EVERY = 0xFFFFFFFF, 0xFFFF
+_OPEN, _CANCEL_ONLY, _LOADING = 1, 2, 3
 
-#: instruments, levels, orders, account bits of the session below.
-GEOMETRY = (2, 1024, 64, 8)
+#: instruments, pool, orders, tag bits of the session below.
+GEOMETRY = (2, 2048, 64, 8)
 
 
 def _bytes(value: int, size: int) -> bytes:
@@ -35,12 +38,12 @@ def _command(
     flags: int = 0,
     instrument: int = 0,
     handle: int = 0,
-    account: int = 0,
+    tag: int = 0,
     price: int = 0,
     quantity: int = 0,
-    tag: int = 0,
+    token: int = 0,
 ) -> str:
-    words = ((handle, 4), (account, 4), (price, 4), (quantity, 4), (tag, 4), (seq, 8))
+    words = ((handle, 4), (tag, 4), (price, 4), (quantity, 4), (token, 4), (seq, 8))
     head = _bytes(opcode, 1) + _bytes(flags, 1) + _bytes(instrument, 2)
     return (head + b"".join(_bytes(*word) for word in words)).hex()
 
@@ -63,112 +66,159 @@ def _record(
 
 def _session() -> list[dict[str, Any]]:
     """Commands, each with the records that answer it (FENCE, CLOSE and DUMP: none)."""
+    top = 2**31 - 64
     steps: list[tuple[str, list[str]]] = [
         (
             _command(1, _NEW, handle=0, price=-500, quantity=1),  # closed as yet
-            [_record(1, _REJECTED, 0, -500, 0, reason=3)],
-        ),
-        (_command(2, _STATE, price=-1000, quantity=3), [_record(2, _ACK, 0, -1000, 3)]),
-        (_command(3, _LOAD, flags=_SELL, handle=9, account=7, price=-500, quantity=4), []),
-        (
-            _command(4, _LOAD, flags=_SELL, handle=9, account=7, price=-500, quantity=4),
-            [_record(4, _REJECTED | _BY_SELLER, 9, -500, 0, reason=5)],
-        ),
-        (_command(5, _STATE, quantity=1), [_record(5, _ACK, 0, -1000, 1)]),
-        (
-            _command(6, _NEW, flags=_SELL, handle=1, account=8, price=-500, quantity=5),
-            [_record(6, _ACK | _BY_SELLER, 1, -500, 5)],
+            [_record(1, _REJECTED, 0, -500, 0, reason=5)],
         ),
         (
-            _command(7, _NEW, flags=_SELL, handle=2, account=7, price=-499, quantity=6),
-            [_record(7, _ACK | _BY_SELLER, 2, -499, 6)],
+            _command(2, _STATE, handle=0, token=96, price=-1000, quantity=_LOADING),  # no power of two
+            [_record(2, _REJECTED, 0, -1000, 0, reason=6)],
         ),
         (
-            _command(8, _NEW, flags=_POST, handle=3, account=7, price=-500, quantity=1),
-            [_record(8, _ACK, 3, -500, 1), _record(8, _CANCELLED, 3, -500, 1, reason=19)],
+            _command(3, _STATE, handle=512, token=1024, price=-1000, quantity=_LOADING),  # not aligned
+            [_record(3, _REJECTED, 512, -1000, 0, reason=6)],
         ),
         (
-            _command(9, _NEW, flags=_FOK, handle=3, account=7, price=-499, quantity=1),  # first comes its own
-            [_record(9, _ACK, 3, -499, 1), _record(9, _CANCELLED, 3, -499, 1, reason=18)],
+            _command(4, _STATE, handle=2048, token=1024, price=-1000, quantity=_LOADING),  # beyond the pool
+            [_record(4, _REJECTED, 2048, -1000, 0, reason=6)],
         ),
         (
-            _command(10, _NEW, flags=_IOC | _OLDEST, handle=3, account=8, price=-500, quantity=7),
+            _command(5, _STATE, handle=64, token=64, price=top + 1, quantity=_LOADING),  # its band has no end
+            [_record(5, _REJECTED, 64, top + 1, 0, reason=6)],
+        ),
+        (
+            _command(6, _STATE, handle=1024, token=1024, price=-1000, quantity=_LOADING),
+            [_record(6, _ACK, 1024, -1000, 3, maker=1024)],
+        ),
+        (
+            _command(7, _STATE, instrument=1, handle=1984, token=64, quantity=_LOADING),  # the other's
+            [_record(7, _REJECTED, 1984, 0, 0, reason=6, instrument=1)],
+        ),
+        (
+            _command(8, _STATE, instrument=1, handle=64, token=64, price=top, quantity=_LOADING),
+            [_record(8, _ACK, 64, top, 3, maker=64, instrument=1)],
+        ),
+        (_command(9, _LOAD, flags=_SELL, handle=9, tag=7, price=-500, quantity=4), []),
+        (
+            _command(10, _LOAD, flags=_SELL, handle=9, tag=7, price=-500, quantity=4),
+            [_record(10, _REJECTED | _BY_SELLER, 9, -500, 0, reason=8)],
+        ),
+        (
+            _command(11, _STATE, handle=5, token=6, price=7, quantity=_OPEN),  # reads no window
+            [_record(11, _ACK, 1024, -1000, 1, maker=1024)],
+        ),
+        (
+            _command(12, _NEW, flags=_SELL, handle=1, tag=8, price=-500, quantity=5),
+            [_record(12, _ACK | _BY_SELLER, 1, -500, 5)],
+        ),
+        (
+            _command(13, _NEW, flags=_SELL, handle=2, tag=7, price=-499, quantity=6),
+            [_record(13, _ACK | _BY_SELLER, 2, -499, 6)],
+        ),
+        (
+            _command(14, _NEW, flags=_POST, handle=3, tag=7, price=-500, quantity=1),
+            [_record(14, _ACK, 3, -500, 1), _record(14, _CANCELLED, 3, -500, 1, reason=51)],
+        ),
+        (
+            _command(15, _NEW, flags=_FOK, handle=3, tag=7, price=-499, quantity=1),  # first comes its own
+            [_record(15, _ACK, 3, -499, 1), _record(15, _CANCELLED, 3, -499, 1, reason=50)],
+        ),
+        (
+            _command(16, _NEW, flags=_IOC | _OLDEST, handle=3, tag=8, price=-500, quantity=7),
             [
-                _record(10, _ACK, 3, -500, 7),
-                _record(10, _TRADE | _MAKER_DONE, 3, -500, 4, maker=9),
-                _record(10, _CANCELLED | _BY_SELLER, 1, -500, 5, reason=20),
-                _record(10, _CANCELLED, 3, -500, 3, reason=17),
+                _record(16, _ACK, 3, -500, 7),
+                _record(16, _TRADE | _MAKER_DONE, 3, -500, 4, maker=9),
+                _record(16, _CANCELLED | _BY_SELLER, 1, -500, 5, reason=52),
+                _record(16, _CANCELLED, 3, -500, 3, reason=49),
             ],
         ),
         (
-            _command(11, _NEW, handle=4, account=9, price=-499, quantity=2),
-            [_record(11, _ACK, 4, -499, 2), _record(11, _TRADE, 4, -499, 2, maker=2)],
+            _command(17, _NEW, flags=_CLASS, handle=4, tag=9, price=-499, quantity=2),
+            [_record(17, _ACK, 4, -499, 2), _record(17, _TRADE, 4, -499, 2, maker=2)],
         ),
-        (_command(12, _REDUCE, handle=2, quantity=3), [_record(12, _REPLACED | _BY_SELLER, 2, -499, 3)]),
+        (_command(18, _REDUCE, handle=2, quantity=3), [_record(18, _REPLACED | _BY_SELLER, 2, -499, 3)]),
         (
-            _command(13, _REDUCE, handle=2, quantity=3),
-            [_record(13, _REJECTED, 2, 0, 0, reason=7)],
-        ),
-        (
-            _command(14, _NEW, handle=5, account=7, price=-510, quantity=10),
-            [_record(14, _ACK, 5, -510, 10)],
+            _command(19, _REDUCE, handle=2, quantity=3),
+            [_record(19, _REJECTED, 2, 0, 0, reason=11)],
         ),
         (
-            _command(15, _REPLACE, handle=2, price=-510, quantity=1),  # its account's own bid: newest goes
+            _command(20, _NEW, handle=5, tag=7, price=-510, quantity=10),
+            [_record(20, _ACK, 5, -510, 10)],
+        ),
+        (
+            _command(21, _REPLACE, handle=2, tag=8, price=24),  # an order of tag 7
+            [_record(21, _REJECTED, 2, 24, 0, reason=10)],
+        ),
+        (
+            _command(22, _REPLACE, handle=2, tag=7, price=-510, quantity=1),  # its own tag's bid: newest goes
             [
-                _record(15, _REPLACED | _BY_SELLER, 2, -510, 1),
-                _record(15, _CANCELLED | _BY_SELLER, 2, -510, 1, reason=20),
+                _record(22, _REPLACED | _BY_SELLER, 2, -510, 1),
+                _record(22, _CANCELLED | _BY_SELLER, 2, -510, 1, reason=52),
             ],
         ),
         (
-            _command(16, _REPLACE, handle=5, price=24, quantity=10),  # the band ends at 23
-            [_record(16, _REJECTED, 5, 24, 0, reason=8)],
+            _command(23, _REPLACE, handle=5, tag=7, price=24, quantity=10),  # the band ends at 23
+            [_record(23, _REJECTED, 5, 24, 0, reason=12)],
         ),
-        (_command(17, _CANCEL, handle=_NULL), [_record(17, _REJECTED, _NULL, 0, 0, reason=6)]),
-        (_command(18, _CANCEL, handle=64), [_record(18, _REJECTED, 64, 0, 0, reason=4)]),
+        (_command(24, _CANCEL, handle=_NULL), [_record(24, _REJECTED, _NULL, 0, 0, reason=9)]),
+        (_command(25, _CANCEL, handle=64), [_record(25, _REJECTED, 64, 0, 0, reason=7)]),
         (
-            _command(19, _CANCEL, instrument=2, handle=5),
-            [_record(19, _REJECTED, 5, 0, 0, reason=2, instrument=2)],
+            _command(26, _CANCEL, instrument=2, handle=5),
+            [_record(26, _REJECTED, 5, 0, 0, reason=4, instrument=2)],
         ),
         (
-            _command(20, _NEW, flags=3 << 3, handle=6, price=-510, quantity=1),
-            [_record(20, _REJECTED, 6, -510, 0, reason=1)],
+            _command(27, _NEW, flags=3 << 3 | 7 * _CLASS, handle=6, tag=256, price=-510, quantity=1),
+            [_record(27, _REJECTED, 6, -510, 0, reason=1)],
         ),
-        (_command(21, _FENCE, tag=0xABCD), []),
         (
-            _command(22, _NEW, flags=_SELL | _BOTH, handle=0, account=7, price=-511, quantity=3),
+            _command(28, _NEW, flags=5 * _CLASS, handle=6, tag=256, price=-510, quantity=1),
+            [_record(28, _REJECTED, 6, -510, 0, reason=2)],
+        ),
+        (
+            _command(29, _NEW, flags=4 * _CLASS, handle=6, tag=256, price=-510, quantity=1),
+            [_record(29, _REJECTED, 6, -510, 0, reason=3)],
+        ),
+        (_command(30, _FENCE, token=0xABCD), []),
+        (
+            _command(31, _NEW, flags=_SELL | _BOTH, handle=0, tag=7, price=-511, quantity=3),
             [
-                _record(22, _ACK | _BY_SELLER, 0, -511, 3),
-                _record(22, _CANCELLED, 5, -510, 10, reason=20),
-                _record(22, _CANCELLED | _BY_SELLER, 0, -511, 3, reason=20),
+                _record(31, _ACK | _BY_SELLER, 0, -511, 3),
+                _record(31, _CANCELLED, 5, -510, 10, reason=52),
+                _record(31, _CANCELLED | _BY_SELLER, 0, -511, 3, reason=52),
             ],
         ),
         (
-            _command(23, _NEW, handle=6, account=1, price=23, quantity=0xFFFFFFFF),
-            [_record(23, _ACK, 6, 23, 0xFFFFFFFF)],
+            _command(32, _NEW, flags=4 * _CLASS, handle=6, tag=1, price=23, quantity=0xFFFFFFFF),
+            [_record(32, _ACK, 6, 23, 0xFFFFFFFF)],
         ),
         (
-            _command(24, _NEW, flags=_SELL, handle=0, account=1, price=24 - 1024, quantity=2),
+            _command(33, _NEW, flags=_SELL, handle=0, tag=1, price=24 - 1024, quantity=2),
             [
-                _record(24, _ACK | _BY_SELLER, 0, -1000, 2),
-                _record(24, _CANCELLED | _BY_SELLER, 0, -1000, 2, reason=20),
+                _record(33, _ACK | _BY_SELLER, 0, -1000, 2),
+                _record(33, _CANCELLED | _BY_SELLER, 0, -1000, 2, reason=52),
             ],
         ),
+        (_command(34, _NEW, handle=0, tag=255, price=0, quantity=1), [_record(34, _ACK, 0, 0, 1)]),
+        (_command(35, _NEW, handle=7, tag=2, price=-1, quantity=2), [_record(35, _ACK, 7, -1, 2)]),
+        (_command(36, _CANCEL, handle=7, tag=3), [_record(36, _CANCELLED, 7, -1, 2, reason=48)]),
         (
-            _command(25, _NEW, handle=0, account=2, price=0, quantity=1),
-            [_record(25, _ACK, 0, 0, 1)],
-        ),
-        (
-            _command((1 << 32) + 26, _MASS, instrument=_EVERY),
+            _command((1 << 32) + 37, _MASS, instrument=_EVERY),
             [
-                _record(26, _CANCELLED, 0, 0, 1, reason=21),
-                _record(26, _CANCELLED, 6, 23, 0xFFFFFFFF, reason=21),
-                _record(26, _ACK, 0, 0, 2, instrument=_EVERY),
+                _record(37, _CANCELLED, 0, 0, 1, reason=53),
+                _record(37, _CANCELLED, 6, 23, 0xFFFFFFFF, reason=53),
+                _record(37, _ACK, 0, 0, 2, instrument=_EVERY),
             ],
         ),
-        (_command(27, 12), [_record(27, _REJECTED, 0, 0, 0, reason=1)]),
-        (_command(28, _DUMP), []),
-        (_command(29, _CLOSE, tag=3), []),
+        (_command(38, _RECENTRE), [_record(38, _REJECTED, 0, 0, 0, reason=1)]),
+        (_command(39, _LIMIT), [_record(39, _REJECTED, 0, 0, 0, reason=1)]),
+        (
+            _command(40, _STATE, instrument=1, quantity=_CANCEL_ONLY),
+            [_record(40, _ACK, 64, top, 2, maker=64, instrument=1)],
+        ),
+        (_command(41, _DUMP), []),
+        (_command(42, _CLOSE, token=3), []),
     ]
     return [{"command": command, "records": records} for command, records in steps]
 
@@ -222,10 +272,10 @@ def vectors() -> dict[str, Any]:
     """Everything in the file."""
     session = _session()
     records = [record for step in session for record in step["records"]]
-    fence = sum(len(step["records"]) for step in session[:21])
+    fence = sum(len(step["records"]) for step in session[:30])
     logs = [[0], [1], [64], [65], [63, 64, 129], [0, 7, 7, 200], [64 * n for n in range(1, 12)], [1000]]
     return {
-        "geometry": dict(zip(("instruments", "levels", "orders", "account_bits"), GEOMETRY, strict=True)),
+        "geometry": dict(zip(("instruments", "pool", "orders", "tag_bits"), GEOMETRY, strict=True)),
         "session": session,
         "session_log": log([fence, len(records)], bytes.fromhex("".join(records)), 5),
         "logs": [log(fences, counting(fences[-1]), 0x01020304 + i) for i, fences in enumerate(logs)],

@@ -15,7 +15,7 @@ from hawse_hdl.core import Core
 from hawse_sim.verilate import announce_build, build_library
 
 #: Of both engines, as ``abi.cpp`` says.
-GEOMETRY = Geometry(instruments=1, levels=65536, orders=65536, account_bits=12)
+GEOMETRY = Geometry(instruments=1, pool=65536, orders=65536, tag_bits=12)
 
 _HERE = Path(__file__).parent
 _SOURCE = _HERE / "abi.cpp"

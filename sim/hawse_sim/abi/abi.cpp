@@ -30,7 +30,8 @@ class Session {
         : port_(GEOMETRY, uint32_t(nonce)), driver_(GEOMETRY), transport_(transport), sink_(sink) {
         hawse_order step{};
         step.opcode = HAWSE_OPCODE_STATE;
-        step.quantity = HAWSE_INSTRUMENT_STATE_LOADING; // with the band from price 0
+        step.quantity = HAWSE_INSTRUMENT_STATE_LOADING; // with the whole pool as its window, of prices from 0
+        step.token = GEOMETRY.pool;
         deliver(step, 0);
         step.quantity = HAWSE_INSTRUMENT_STATE_OPEN;
         deliver(step, 0);
@@ -135,7 +136,7 @@ class Session {
         hawse_order order{};
         order.opcode = HAWSE_OPCODE_FENCE;
         order.seq = seq_ + origins_.size();
-        order.tag = uint32_t(++fences_);
+        order.token = uint32_t(++fences_);
         driver_.add(order);
         send();
         port_.wait(

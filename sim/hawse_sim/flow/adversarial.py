@@ -1,16 +1,23 @@
-"""Flow made to find differences between engines: few levels and accounts, band edges, undefined encodings."""
+"""Flow made to find differences between engines.
+
+Few levels and tags, band edges, windows that move about in the pool, undefined encodings.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
-from hawse.wire import ALL_INSTRUMENTS, NULL_HANDLE, Geometry, InstrumentState, Opcode
+from hawse.engine import even_window
+from hawse.wire import ALL_INSTRUMENTS, LEAST_WINDOW, NULL_HANDLE, Geometry, InstrumentState, Opcode
 from hawse.wire.dtypes import COMMAND, ORDER, Array, make
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 _INT32 = np.iinfo(np.int32)
-_DRIFT = 64  # bands stay within this distance of home
-_NEAR = 4  # most prices stay within this distance of the middle of the band
+_PRICES_END = 1 << 31
+_DRIFT = 16  # bands stay within this distance of home
+_MIDDLE = LEAST_WINDOW // 2  # most prices are so far from home, so that any window holds them
+_NEAR = 4  # and stay within this distance of it
+_TAGS = 4
 
 _OPCODES = {
     Opcode.NEW: 50,
@@ -18,7 +25,7 @@ _OPCODES = {
     Opcode.REPLACE: 10,
     Opcode.REDUCE: 8,
     Opcode.MASS_CANCEL: 1,
-    Opcode.STATE: 2,
+    Opcode.STATE: 3,
     Opcode.FENCE: 2,
     Opcode.CLOSE: 0.5,
     Opcode.LOAD: 3,
@@ -27,10 +34,44 @@ _OPCODES = {
 }
 
 
+def windows(geometry: Geometry) -> list[tuple[int, int]]:
+    """First level and levels of each instrument's own window: half of what is left, or equal parts."""
+    least = geometry.pool >> geometry.instruments
+    if least < LEAST_WINDOW:
+        return [even_window(geometry, i) for i in range(geometry.instruments)]
+    return [
+        (geometry.pool - (geometry.pool >> i), geometry.pool >> i + 1) for i in range(geometry.instruments)
+    ]
+
+
 def homes(geometry: Geometry) -> NDArray[np.int64]:
     """Base around which each instrument's band moves: zero, and both ends of what a price can be."""
-    top = int(_INT32.max) - geometry.levels // 2 - _DRIFT - _NEAR  # its band ends beyond the last price
-    return np.resize(np.array([0, top, int(_INT32.min) + _DRIFT]), geometry.instruments)
+    tops = [_PRICES_END - count - _DRIFT for _, count in windows(geometry)]
+    return np.array([(0, top, int(_INT32.min) + _DRIFT)[i % 3] for i, top in enumerate(tops)])
+
+
+def _moved(rng: Generator, geometry: Geometry, instrument: int) -> tuple[int, int]:
+    """A window that the instrument may ask for: mostly its own, or near it in size or place, or a bad one."""
+    first, count = windows(geometry)[instrument]
+    any_count = LEAST_WINDOW << int(rng.integers((geometry.pool // LEAST_WINDOW).bit_length()))
+    place = int(rng.integers(geometry.pool))
+    bad_count = int(rng.choice([0, 1, 32, 63, 65, 96, count + 1, 2 * geometry.pool, 1 << 31]))
+    off = int(rng.choice([1, 32, count // 2]))
+    beyond = int(rng.choice([geometry.pool, geometry.pool - count // 2, (1 << 32) - count]))
+    half = max(count // 2, LEAST_WINDOW)
+    choices = [
+        (first, count),
+        (first, half),
+        (first + count - half, half),
+        (first & ~(2 * count - 1), 2 * count),  # grown, over others' heads
+        (place & -any_count, any_count),
+        (place & -LEAST_WINDOW, LEAST_WINDOW),
+        (first, bad_count),
+        (first + off, count),
+        (beyond, count),
+    ]
+    odds = np.array([10, 2, 2, 2, 3, 4, 1, 1, 1])
+    return choices[int(rng.choice(len(choices), p=odds / odds.sum()))]
 
 
 def _often(rng: Generator, count: int, probability: float) -> NDArray[np.bool]:
@@ -38,24 +79,31 @@ def _often(rng: Generator, count: int, probability: float) -> NDArray[np.bool]:
 
 
 def _fields(rng: Generator, geometry: Geometry, out: Array, order: NDArray[np.int64]) -> None:
-    """Fill in everything but opcode, handle, order id and seq, whatever the opcodes are.
+    """Fill in everything but opcode, order id and seq, whatever the opcodes are; of STATE the handle, too.
 
-    Commands of one ``order`` mostly name the same instrument.
+    Commands of one ``order`` mostly name the same instrument and tag.
     """
     n = len(out)
     opcode = out["opcode"]
     time_in_force = rng.choice(4, n, p=[0.55, 0.15, 0.15, 0.15])
-    out["flags"] = rng.integers(0, 2, n) | time_in_force << 1 | rng.integers(0, 3, n) << 3
+    sequence_class = rng.choice(5, n, p=[0.8, 0.05, 0.05, 0.05, 0.05])
+    out["flags"] = (
+        rng.integers(0, 2, n) | time_in_force << 1 | rng.integers(0, 3, n) << 3 | sequence_class << 5
+    )
     undefined = _often(rng, n, 0.02)
     out["flags"][undefined] = rng.integers(0, 256, undefined.sum())
 
+    tag = np.where(_often(rng, n, 0.9), order // 3, rng.integers(0, _TAGS, n)) % min(
+        _TAGS, 1 << geometry.tag_bits
+    )
     order = np.where(_often(rng, n, 0.95), order, rng.integers(0, 2 * geometry.instruments, n))
     instrument = np.where(order % 2, order // 2 % geometry.instruments, 0)  # one is hot
     states = opcode == Opcode.STATE
     home = homes(geometry)[instrument]
-    base = home + rng.choice([0, 0, -_DRIFT, _DRIFT - 1], n)
-    near = home + geometry.levels // 2 + rng.integers(-_NEAR, _NEAR + 1, n)
-    edge = base + rng.choice([-1, 0, geometry.levels - 1, geometry.levels], n)
+    base = home + rng.choice([0, 0, -_DRIFT, _DRIFT - 1, _DRIFT, _DRIFT + 1], n)
+    near = home + _MIDDLE + rng.integers(-_NEAR, _NEAR + 1, n)
+    count = np.array(windows(geometry))[instrument, 1]
+    edge = base + np.where(_often(rng, n, 0.5), rng.integers(-1, 1, n), count - rng.integers(0, 2, n))
     price = np.where(states, base, np.where(_often(rng, n, 0.92), near, edge))
     far = _often(rng, n, 0.01)
     price[far] = rng.choice([_INT32.min, _INT32.max], far.sum())
@@ -68,19 +116,22 @@ def _fields(rng: Generator, geometry: Geometry, out: Array, order: NDArray[np.in
     instrument[(opcode == Opcode.MASS_CANCEL) & _often(rng, n, 0.3)] = ALL_INSTRUMENTS
     out["instrument"] = instrument
 
-    account = rng.integers(0, min(4, 1 << geometry.account_bits), n)
-    last = _often(rng, n, 0.02)
-    account[last] = (1 << geometry.account_bits) - 1
-    if geometry.account_bits < 32:
-        account[_often(rng, n, 0.01)] = 1 << geometry.account_bits
-    out["account"] = account
+    tag[_often(rng, n, 0.02)] = (1 << geometry.tag_bits) - 1
+    tag[_often(rng, n, 0.01)] = 1 << geometry.tag_bits
+    out["tag"] = tag
 
     quantity = rng.integers(1, 9, n)
     quantity[_often(rng, n, 0.02)] = 0
     quantity[_often(rng, n, 0.02)] = 0xFFFF_FFFF
-    new_state = rng.choice([*InstrumentState, len(InstrumentState)], n, p=[0.03, 0.86, 0.04, 0.05, 0.02])
+    new_state = rng.choice([*InstrumentState, len(InstrumentState)], n, p=[0.03, 0.78, 0.04, 0.13, 0.02])
     out["quantity"] = np.where(states, new_state, quantity)
-    out["tag"] = rng.integers(0, 1 << 32, n)
+    out["token"] = rng.integers(0, 1 << 32, n)
+    for at in np.flatnonzero(states):
+        own = int(min(instrument[at], geometry.instruments - 1))
+        first, count = _moved(rng, geometry, own)
+        out["handle"][at], out["token"][at] = first, count
+        if rng.random() < 0.1:
+            out["price"][at] = min(_PRICES_END - count + 1, int(_INT32.max))
 
 
 def _opcodes(rng: Generator, count: int) -> NDArray[np.uint8]:
@@ -92,11 +143,12 @@ def _opcodes(rng: Generator, count: int) -> NDArray[np.uint8]:
 
 
 def opening(geometry: Geometry) -> Array:
-    """COMMANDs that give every instrument its band and open it, and a FENCE."""
+    """COMMANDs that give every instrument its window and open it, and a FENCE."""
     parts = []
-    for instrument, home in enumerate(homes(geometry)):
+    for instrument, (home, (first, count)) in enumerate(zip(homes(geometry), windows(geometry), strict=True)):
         where = {"opcode": Opcode.STATE, "instrument": instrument}
-        parts.append(make(COMMAND, **where, price=home, quantity=InstrumentState.LOADING))
+        window = {"handle": first, "token": count, "price": home}
+        parts.append(make(COMMAND, **where, **window, quantity=InstrumentState.LOADING))
         parts.append(make(COMMAND, **where, quantity=InstrumentState.OPEN))
     return np.concatenate([*parts, make(COMMAND, opcode=Opcode.FENCE)])
 

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 #: Mid price at the start, in ticks of 0.005.
 START = 33_504
-#: Geometry that holds every flow: one instrument, its band from price 0.
-GEOMETRY = Geometry(instruments=1, levels=65536, orders=65536, account_bits=12)
+#: Geometry that holds every flow: one instrument, the whole pool its window, its band from price 0.
+GEOMETRY = Geometry(instruments=1, pool=65536, orders=65536, tag_bits=12)
 
 NEW, CANCEL, MODIFY = 0, 1, 2
 #: A message of the benchmark's C interface: its kind and one of three bodies, 40 bytes.
@@ -334,12 +334,14 @@ def statistics(messages: Array, events: Array) -> dict[str, float]:
 
 
 def run(messages: Array, engine: Engine) -> Array:
-    """Events of ``messages``, from an engine that was reset, with the band of its instrument 0 at 0.
+    """Events of ``messages``, from an engine that was reset.
+
+    Its instrument 0 takes the whole pool as its window, with the band at 0.
 
     Raises:
         ValueError: the engine's store is too small for the flow.
     """
-    engine.open(0, 0)
+    engine.open(0, 0, first=0, count=engine.geometry.pool)
     parts = [engine.run(burst) for burst in bursts(wire_orders(messages))]
     refused = [part.refused for part in parts if part.refused]
     if refused:

@@ -110,7 +110,7 @@ class _OwnBook:
     """What the traders know of their orders: the same commands on a software engine of their own."""
 
     def __init__(self) -> None:
-        self._engine = Engine(SoftBackend(Geometry(instruments=1, levels=LEVELS, orders=8192)))
+        self._engine = Engine(SoftBackend(Geometry(instruments=1, pool=LEVELS, orders=8192)))
         self._engine.reset(1)
         self._engine.open(0, BASE)
         self._fence = np.zeros(1, ORDER)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Flow:
-    """A sequence of commands that name their orders by the user's id, without accounts.
+    """A sequence of commands that name their orders by the user's id, without tags.
 
     Attributes:
         times: milliseconds since 1970 of each command, ascending, shape (n,).

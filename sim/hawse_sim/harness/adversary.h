@@ -1,5 +1,6 @@
 // Commands made to find faults in the pipeline. The adversary knows what rests, because it reads the reports, and aims
-// at what has just been touched, at the best orders, at the edges of the band and at the last free handle.
+// at what has just been touched, at the best orders, at the edges of the band, at the last free handle and at the
+// neighbours' windows.
 #pragma once
 #include <algorithm>
 #include <cstring>
@@ -33,7 +34,13 @@ constexpr Mix MIXES[] = {
     {"full store", {1, 700, 200, 80, 40, 1, 1, 2, 1, 0, 1, 1}, 200, 200, 60, 10, 10, 1024, 30},
     {"sparse", {1, 500, 300, 150, 30, 1, 2, 2, 1, 2, 1, 1}, 150, 500, 250, 150, 10, 120, 0},
     {"rare", {40, 400, 100, 60, 60, 40, 30, 30, 15, 100, 15, 20}, 250, 100, 150, 60, 150, 400, 5},
+    {"windows", {2, 500, 150, 120, 60, 5, 60, 5, 2, 100, 5, 2}, 200, 200, 150, 150, 30, 400, 0},
 };
+
+// Whether a report of this kind is followed by a second beat, of any content.
+inline bool two_beats(unsigned kind) {
+    return kind == HAWSE_KIND_FENCE || kind == HAWSE_KIND_BATCH || kind == HAWSE_KIND_HELLO;
+}
 
 class Random {
   public:
@@ -58,14 +65,17 @@ struct Coverage {
     static constexpr unsigned DISTANCES = 12;
     uint64_t opcode[16];         // 0: undefined
     uint64_t kind[16];           // of reports
-    uint64_t reason[32];         // of CANCELLED and REJECTED
+    uint64_t reason[64];         // of CANCELLED and REJECTED
     uint64_t time_in_force[4];   // of NEWs that were not rejected
-    uint64_t self_trade[3];      // by mode: a taker met its own account
+    uint64_t self_trade[3];      // by mode: a taker met its own tag
     uint64_t fills[17];          // a command with so many trades, the last: 16 or more
     uint64_t prices[9];          // a command that traded at so many prices, the last: 8 or more
     uint64_t edge[4];            // a price one below the band, the first in it, the last in it, one above
     uint64_t full_store;         // arrived when no handle was free
     uint64_t empty_side;         // arrived when nothing rested on the other side
+    // A STATE(loading) of an instrument with resting orders: the window was kept, moved, shrunk, grown; or it was
+    // refused for its count, its alignment, the end of the pool, its base, another's window.
+    uint64_t window[9];
     // Two accepted commands, so many commands apart (less one), on the same order, at the same level, at a neighbouring
     // level, of the opcodes NEW, CANCEL, REPLACE, REDUCE (less one), the earlier first.
     uint64_t hazard[3][DISTANCES][4][4];
@@ -84,10 +94,11 @@ class Adversary {
         if (opened_ < 2 * geometry_.instruments) return opening();
         hawse_command c{};
         c.opcode = opcode();
-        c.tag = uint32_t(random_());
+        c.token = uint32_t(random_());
         c.seq = random_();
         c.flags = uint8_t(random_.below(2) | random_.pick({0, 0, 0, 0, 0, 1, 1, 2, 2, 3}) << 1 | random_.below(3) << 3);
-        c.account = random_.below(std::min(4u, 1u << std::min(geometry_.account_bits, 31u)));
+        if (random_.chance(100)) c.flags |= uint8_t(random_.below(5) << 5);
+        c.tag = random_.below(std::min(4u, 1u << geometry_.tag_bits));
         c.instrument = uint16_t(random_.chance(768) ? 0 : random_.below(geometry_.instruments));  // one is hot
         const Recent& recent = recent_[(count_ - 1 - random_.below(12)) % RING];
         const bool near = random_.chance(mix_.recent) && recent.instrument < geometry_.instruments;
@@ -104,6 +115,7 @@ class Adversary {
                 if (c.handle < geometry_.orders && orders_[c.handle].live && !random_.chance(8)) {
                     c.instrument = orders_[c.handle].instrument;
                     c.flags = uint8_t((c.flags & ~1) | orders_[c.handle].side);
+                    if (!random_.chance(30)) c.tag = orders_[c.handle].tag;
                 }
                 break;
             default: {
@@ -122,8 +134,8 @@ class Adversary {
             c.quantity = random_.chance(900) ? random_.below(order->quantity + 1) : order->quantity + 1;
         if (c.opcode == HAWSE_OPCODE_MASS_CANCEL && random_.chance(300)) c.instrument = HAWSE_ALL_INSTRUMENTS;
         if (c.opcode == HAWSE_OPCODE_STATE) {
-            c.quantity = opens ? OPEN : random_.pick({1, 1, 1, 1, 0, 2, 2, 3});
-            c.price = home(c.instrument) + random_.pick({0, 0, -DRIFT, DRIFT - 1, -3});
+            c.quantity = opens ? OPEN : random_.pick({1, 1, 1, 1, 0, 2, 3, 3});
+            window(c);
         }
         if (random_.chance(mix_.hostile)) spoil(c);
         return c;
@@ -141,7 +153,7 @@ class Adversary {
             hawse_report report;
             std::memcpy(&report, &beats[i], sizeof report);
             const unsigned kind = report.kind & 15;
-            hash = kind == HAWSE_KIND_FENCE || kind == HAWSE_KIND_BATCH;
+            hash = two_beats(kind);
             if (kind == HAWSE_KIND_REJECTED) break;
             if (kind == HAWSE_KIND_ACK && c.opcode == HAWSE_OPCODE_NEW) enter(c);
             if (kind == HAWSE_KIND_REPLACED) {
@@ -154,9 +166,11 @@ class Adversary {
                     if (!(orders_[handle].quantity -= report.quantity)) leave(handle);
             if (kind == HAWSE_KIND_ACK && c.opcode == HAWSE_OPCODE_STATE) {
                 Book& book = books_[c.instrument];
+                book.first = report.handle;
+                book.count = report.maker;
                 book.base = report.price;
                 book.state = uint8_t(report.quantity);
-                book.middle = geometry_.levels / 2;
+                book.middle = book.count / 2;
                 if (book.state == HAWSE_INSTRUMENT_STATE_LOADING)
                     for (uint32_t handle = 0; handle < geometry_.orders; ++handle)
                         if (orders_[handle].instrument == c.instrument) leave(handle);
@@ -169,15 +183,17 @@ class Adversary {
     static constexpr unsigned RING = 16;
     static constexpr int DRIFT = 64;
     static constexpr uint32_t OPEN = HAWSE_INSTRUMENT_STATE_OPEN;
+    static constexpr uint32_t LEAST = HAWSE_LEAST_WINDOW;
 
     struct Order {
         bool live = false;
         uint8_t side = 0;
         uint16_t instrument = 0;
-        uint32_t quantity = 0;
+        uint32_t tag = 0, quantity = 0;
         int32_t price = 0;
     };
     struct Book {
+        uint32_t first = 0, count = 0;
         int32_t base = 0;
         uint8_t state = 0;
         uint32_t middle = 0;
@@ -191,12 +207,63 @@ class Adversary {
     };
 
     // Where an instrument's band moves about: zero, and both ends of what a price can be.
-    int32_t home(unsigned instrument) const {
+    static int32_t home(unsigned instrument, uint32_t count) {
         switch (instrument % 3) {
-            case 1: return int32_t(INT32_MAX - geometry_.levels / 2 - unsigned(DRIFT) - 4);  // its band ends beyond the last price
+            case 1: return int32_t(last_base(count) - DRIFT);
             case 2: return INT32_MIN + DRIFT;
             default: return 0;
         }
+    }
+    static int64_t last_base(uint32_t count) { return (int64_t(1) << 31) - count; }
+
+    // The window that an instrument begins with: half of what is left of the pool, or equal parts.
+    void own_window(hawse_command& c) const {
+        const uint32_t pool = geometry_.pool;
+        if (geometry_.instruments < 16 && pool >> geometry_.instruments >= LEAST) {
+            c.token = pool >> (c.instrument + 1);
+            c.handle = pool - (pool >> c.instrument);
+            return;
+        }
+        c.token = pool;
+        while (c.token > LEAST && uint64_t(c.token) * geometry_.instruments > pool) c.token /= 2;
+        c.handle = c.instrument * c.token;
+    }
+
+    // A window and a base for STATE(loading): the present one, another near it in size or place, or one that cannot be.
+    void window(hawse_command& c) {
+        const Book& book = books_[c.instrument];
+        c.handle = book.first;
+        c.token = book.count;
+        switch (random_.below(14)) {
+            case 0:
+            case 1:
+                if (book.count <= LEAST) break;
+                c.token = book.count / 2;
+                c.handle += random_.below(2) * c.token;
+                break;
+            case 2:
+            case 3:
+                c.token = 2 * book.count;
+                c.handle &= ~(c.token - 1);
+                break;
+            case 4: c.handle = random_.below(geometry_.pool) & ~(book.count - 1); break;
+            case 5:
+                c.token = LEAST;
+                c.handle = random_.below(geometry_.pool) & ~(LEAST - 1);
+                break;
+            case 6:
+                for (c.token = LEAST; c.token < geometry_.pool && random_.below(2);) c.token *= 2;
+                c.handle = random_.below(geometry_.pool) & ~(c.token - 1);
+                break;
+            case 7:
+            case 8: own_window(c); break;
+            case 9: c.token = random_.pick({0u, 1u, 32u, 63u, 65u, 96u, c.token + 1, 2 * geometry_.pool, 1u << 31}); break;
+            case 10: c.handle += random_.pick({1u, 32u, c.token / 2}); break;
+            case 11: c.handle = random_.pick({geometry_.pool, 2 * geometry_.pool, 0u - c.token, 1u << 31}); break;
+            default: break;
+        }
+        c.price = int32_t(uint32_t(home(c.instrument, c.token)) + uint32_t(random_.pick({0, 0, -DRIFT, DRIFT - 1, DRIFT, -3})));
+        if (c.token > 1 && random_.chance(60)) c.price = random_.pick({int32_t(last_base(c.token) + 1), INT32_MAX});
     }
 
     hawse_command opening() {
@@ -204,7 +271,8 @@ class Adversary {
         c.opcode = HAWSE_OPCODE_STATE;
         c.instrument = uint16_t(opened_ / 2);
         c.quantity = opened_++ % 2 ? OPEN : uint32_t(HAWSE_INSTRUMENT_STATE_LOADING);
-        c.price = home(c.instrument);
+        own_window(c);
+        c.price = home(c.instrument, c.token);
         return c;
     }
 
@@ -254,13 +322,12 @@ class Adversary {
         const unsigned side = c.flags & 1;
         const uint32_t base = uint32_t(book.base);
         if (random_.chance(mix_.edge))
-            return int32_t(base + random_.pick({uint32_t(-1), 0u, 1u, geometry_.levels - 2, geometry_.levels - 1,
-                                                geometry_.levels}));
+            return int32_t(base + random_.pick({uint32_t(-1), 0u, 1u, book.count - 2, book.count - 1, book.count}));
         const int32_t towards = side ? -1 : 1;  // the other side
         if (random_.chance(mix_.crossing) && (maker = best(c.instrument, 1 - side)) != NOBODY)
             return int32_t(uint32_t(orders_[maker].price) + uint32_t(towards * random_.pick({0, 0, 0, 1, 2, 5, -1, 40})));
-        if (!mix_.reach) return int32_t(base + random_.below(geometry_.levels));
-        if (random_.chance(16)) book.middle = 8 + random_.below(geometry_.levels - 16);
+        if (!mix_.reach) return int32_t(base + random_.below(book.count));
+        if (random_.chance(16)) book.middle = 8 + random_.below(book.count - 16);
         const int32_t away = int32_t(random_.below(mix_.reach + 1)) - int32_t(random_.chance(mix_.crossing) ? mix_.reach : 0);
         return int32_t(base + book.middle - uint32_t(towards * away) + (side ? 1 : 0));
     }
@@ -276,7 +343,7 @@ class Adversary {
                 c.handle = random_.pick({geometry_.orders - 1, geometry_.orders, HAWSE_NULL_HANDLE - 1,
                                          HAWSE_NULL_HANDLE, c.handle + geometry_.orders, c.handle | 1u << 31});
                 break;
-            case 3: c.account = uint32_t((uint64_t(1) << geometry_.account_bits) - random_.below(2)); break;
+            case 3: c.tag = random_.pick({(1u << geometry_.tag_bits) - random_.below(2), 1u << 31, random_.below(4)}); break;
             case 4: c.quantity = 0; break;
             case 5: c.quantity = random_.pick({0xFFFFFFFFu, 0x80000000u, 4u}); break;
             case 6: c.price = random_.pick({INT32_MIN, INT32_MAX, 0}); break;
@@ -285,12 +352,30 @@ class Adversary {
     }
 
     void enter(const hawse_command& c) {
-        orders_[c.handle] = {true, uint8_t(c.flags & 1), c.instrument, c.quantity, c.price};
+        orders_[c.handle] = {true, uint8_t(c.flags & 1), c.instrument, c.tag, c.quantity, c.price};
         ++live_;
     }
     void leave(uint32_t handle) {
         live_ -= orders_[handle].live;
         orders_[handle].live = false;
+    }
+
+    // What a STATE(loading) asks for, as Coverage::window counts it.
+    unsigned asked(const hawse_command& c) const {
+        const Book& own = books_[c.instrument];
+        const uint64_t first = c.handle, count = c.token;
+        if (count < LEAST || (count & (count - 1))) return 4;
+        if (first & (count - 1)) return 5;
+        if (first + count > geometry_.pool) return 6;
+        if (c.price > last_base(c.token)) return 7;
+        for (const Book& book : books_)
+            if (&book != &own && first < book.first + book.count && book.first < first + count) return 8;
+        return count < own.count ? 2 : count > own.count ? 3 : first != own.first;
+    }
+
+    bool rests(unsigned instrument) const {
+        return std::any_of(orders_.begin(), orders_.end(),
+                           [=](const Order& order) { return order.live && order.instrument == instrument; });
     }
 
     void cover(const hawse_command& c, const Beat* beats, size_t n, Coverage& coverage) {
@@ -308,14 +393,17 @@ class Adversary {
             std::memcpy(&report, &beats[i], sizeof report);
             const unsigned kind = report.kind & 15;
             ++coverage.kind[kind];
-            hash = kind == HAWSE_KIND_FENCE || kind == HAWSE_KIND_BATCH;
-            if (kind == HAWSE_KIND_CANCELLED || kind == HAWSE_KIND_REJECTED) ++coverage.reason[report.reason & 31];
+            hash = two_beats(kind);
+            if (kind == HAWSE_KIND_CANCELLED || kind == HAWSE_KIND_REJECTED) ++coverage.reason[report.reason & 63];
             if (kind == HAWSE_KIND_REJECTED) accepted = false;
             if (kind == HAWSE_KIND_CANCELLED && report.reason == HAWSE_REASON_SELF) ++coverage.self_trade[c.flags >> 3 & 3];
             if (kind == HAWSE_KIND_TRADE) {
                 prices += !fills++ || report.price != last;
                 last = report.price;
             }
+            const bool judged = kind == HAWSE_KIND_ACK || report.reason == HAWSE_REASON_WINDOW;
+            if (c.opcode == HAWSE_OPCODE_STATE && c.quantity == HAWSE_INSTRUMENT_STATE_LOADING && judged && rests(c.instrument))
+                ++coverage.window[asked(c)];
         }
         const bool moves = c.opcode >= HAWSE_OPCODE_NEW && c.opcode <= HAWSE_OPCODE_REDUCE;
         const bool arrives = c.opcode == HAWSE_OPCODE_NEW || c.opcode == HAWSE_OPCODE_REPLACE;
@@ -324,8 +412,9 @@ class Adversary {
             price = orders_[c.handle].price;
         if (arrives) {
             if (c.instrument < geometry_.instruments) {
-                const int64_t level = int64_t(c.price) - books_[c.instrument].base;
-                const int64_t edges[] = {-1, 0, int64_t(geometry_.levels) - 1, geometry_.levels};
+                const Book& book = books_[c.instrument];
+                const int64_t level = int64_t(c.price) - book.base;
+                const int64_t edges[] = {-1, 0, int64_t(book.count) - 1, book.count};
                 for (unsigned i = 0; i < 4; ++i) coverage.edge[i] += level == edges[i];
             }
             coverage.full_store += live_ == geometry_.orders;

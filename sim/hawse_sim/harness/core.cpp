@@ -24,7 +24,7 @@ struct Core {
     bool asked_first = false, timed = false;
     uint32_t first_seq = 0, first_cycle = 0, offset = 0;
 
-    // Answers of the burst still to come; FENCE and BATCH are two beats each, the second of any content.
+    // Answers of the burst still to come; each is two beats, the second of any content.
     int64_t fences = 0, batches = 0, hellos = 0;
     bool second = false;
 
@@ -54,7 +54,7 @@ struct Core {
                 asked.pop_front();
                 break;
             case HAWSE_KIND_BATCH: --batches, second = true; break;
-            case HAWSE_KIND_HELLO: --hellos; break;
+            case HAWSE_KIND_HELLO: --hellos, second = true; break;
             case HAWSE_KIND_RESTING: break;
             default: time(beat); break;
         }

@@ -14,13 +14,23 @@ constexpr bool LOG = false;
 constexpr bool LOG = true;
 #endif
 
-enum Content : uint32_t { RECORD, FENCE, BATCH, HELLO, RESTING, HASH };
+enum Content : uint32_t { RECORD, FENCE, BATCH, HELLO, RESTING, HASH, BUILD };
 
 struct Expected {
     Beat beat;
     Content content;
     uint32_t command;
 };
+
+Content content_of(const Beat& beat) {
+    switch (beat.bytes[0] & 15) {
+        case HAWSE_KIND_FENCE: return FENCE;
+        case HAWSE_KIND_BATCH: return BATCH;
+        case HAWSE_KIND_HELLO: return HELLO;
+        case HAWSE_KIND_RESTING: return RESTING;
+        default: return RECORD;
+    }
+}
 
 // Bytes in which the gateware's beat must agree with the software's.
 size_t compared(Content content) {
@@ -99,15 +109,11 @@ HAWSE_EXPORT void hawse_differential_run(void* handle, const Setup* setup, Outco
         if (offered + 1 == setup->commands) command.opcode = HAWSE_OPCODE_FENCE;
         const auto& beats = soft.exchange(&command, 1);
         adversary.heard(command, beats.data(), beats.size(), out.coverage);
-        bool hash = false;
+        Content second = RECORD;  // of the beat to come; RECORD: it is a first one
         for (const Beat& beat : beats) {
-            const unsigned kind = beat.bytes[0] & 15;
-            Content content = RECORD;
-            if (hash) content = HASH;
-            else if (kind >= HAWSE_KIND_FENCE) content = Content(FENCE + kind - HAWSE_KIND_FENCE);
-            if (kind == HAWSE_KIND_RESTING && !hash) content = RESTING;
-            if (kind == HAWSE_KIND_HELLO && !hash) content = HELLO;
-            hash = content == FENCE || content == BATCH;
+            const Content content = second == RECORD ? content_of(beat) : second;
+            const bool hashed = content == FENCE || content == BATCH;
+            second = hashed ? HASH : content == HELLO ? BUILD : RECORD;
             if (LOG || content != HASH) expected.push_back({beat, content, uint32_t(offered)});
         }
         std::memcpy(&top.commands___05Fpayload, &command, sizeof command);

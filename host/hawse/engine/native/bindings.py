@@ -1,7 +1,7 @@
 """The native library as Python classes that take and give numpy arrays."""
 
 import ctypes
-from ctypes import POINTER, byref, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, byref, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from . import build
 #: A resting order of the driver's mirror: RESTING and the user's order id.
 MIRROR = np.dtype([("resting", RESTING), ("order_id", "<u8")])
 
+_INSTRUMENT = np.dtype([("first", "<u4"), ("count", "<u4"), ("base", "<i4"), ("state", "<u4")])
 _INVALID = -1
 _SIZES = (c_uint32,) * 4
 _POINTER = POINTER(c_void_p)
@@ -48,7 +49,7 @@ def _library() -> ctypes.CDLL:
         "hawse_driver_done": (c_int, (c_void_p,) * 5),
         "hawse_driver_resting": (c_int64, (c_void_p, c_void_p, c_size_t)),
         "hawse_keccak256": (c_int, (c_void_p, c_size_t, c_size_t, c_void_p)),
-        "hawse_driver_instrument": (c_int, (c_void_p, c_uint32, POINTER(c_uint32), POINTER(c_int32))),
+        "hawse_driver_instrument": (c_int, (c_void_p, c_uint32, c_void_p)),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(native, name)
@@ -57,7 +58,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _sizes(geometry: Geometry) -> tuple[int, int, int, int]:
-    return geometry.instruments, geometry.levels, geometry.orders, geometry.account_bits
+    return geometry.instruments, geometry.pool, geometry.orders, geometry.tag_bits
 
 
 def _checked(result: int) -> int:
@@ -207,8 +208,8 @@ class Driver(_Object):
             return None
         f, b = fence[0], batch[0]
         return (
-            Fence(int(f["tag"]), int(f["commands"]), int(f["records"]), int(f["epoch"]), digest.tobytes()),
-            Batch(int(b["tag"]), int(b["leaves"]), int(b["records"]), int(b["epoch"]), root.tobytes())
+            Fence(int(f["token"]), int(f["commands"]), int(f["records"]), int(f["epoch"]), digest.tobytes()),
+            Batch(int(b["token"]), int(b["leaves"]), int(b["records"]), int(b["epoch"]), root.tobytes())
             if ended == 2
             else None,
         )
@@ -220,13 +221,13 @@ class Driver(_Object):
         self._native.hawse_driver_resting(self._alive(), out.ctypes.data, count)
         return out
 
-    def instrument(self, instrument: int) -> tuple[int, int]:
-        """State and base of an instrument.
+    def instrument(self, instrument: int) -> tuple[int, int, int, int]:
+        """First level and number of levels of an instrument's window, base of its band, state.
 
         Raises:
             EngineError: there is no such instrument.
         """
-        state, base = c_uint32(), c_int32()
-        result = self._native.hawse_driver_instrument(self._alive(), instrument, byref(state), byref(base))
-        _checked(result)
-        return state.value, base.value
+        out = np.zeros(1, _INSTRUMENT)
+        _checked(self._native.hawse_driver_instrument(self._alive(), instrument, out.ctypes.data))
+        first, count, base, state = out[0].tolist()
+        return first, count, base, state

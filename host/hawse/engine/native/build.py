@@ -82,6 +82,7 @@ def compile_library(
 ) -> Path:
     """Path of a shared library of ``sources``, compiled unless one of the same content is there.
 
+    The first 16 bytes of the hash of its content are in it as ``HAWSE_BUILD_LOW`` and ``HAWSE_BUILD_HIGH``.
     The headers of ``includes`` and those beside the sources count as content; ``flags`` come behind
     :data:`FLAGS`, so that they win. Two processes may build at once: the file appears whole.
 
@@ -100,6 +101,7 @@ def compile_library(
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         made = Path(scratch) / library.name
+        command += _build_flags(content.digest())
         command += ["-fPIC", "-shared", *map(str, sources), "-o", str(made)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -109,6 +111,11 @@ def compile_library(
             raise BuildError(f"{' '.join(command)}\nfailed:\n{done.stderr}{done.stdout}")
         os.replace(made, library)
     return library
+
+
+def _build_flags(digest: bytes) -> list[str]:
+    parts = (("LOW", digest[:8]), ("HIGH", digest[8:16]))
+    return [f"-DHAWSE_BUILD_{name}=0x{int.from_bytes(part, 'little'):X}u" for name, part in parts]
 
 
 @cache

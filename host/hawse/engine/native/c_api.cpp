@@ -53,8 +53,8 @@ template <class T> T *make(const Geometry &geometry) {
 
 const char *hawse_error(void) { return error.c_str(); }
 
-hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t levels, uint32_t orders, uint32_t account_bits) {
-    return make<hawse_soft>({instruments, levels, orders, account_bits});
+hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits) {
+    return make<hawse_soft>({instruments, pool, orders, tag_bits});
 }
 
 void hawse_soft_free(hawse_soft *engine) { delete engine; }
@@ -95,8 +95,8 @@ int64_t hawse_soft_exchange(hawse_soft *engine, const hawse_command *commands, s
     });
 }
 
-hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t levels, uint32_t orders, uint32_t account_bits) {
-    return make<hawse_driver>({instruments, levels, orders, account_bits});
+hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits) {
+    return make<hawse_driver>({instruments, pool, orders, tag_bits});
 }
 
 void hawse_driver_free(hawse_driver *driver) { delete driver; }
@@ -149,11 +149,10 @@ int64_t hawse_driver_resting(const hawse_driver *driver, void *out, size_t capac
     });
 }
 
-int hawse_driver_instrument(const hawse_driver *driver, uint32_t instrument, uint32_t *state, int32_t *base) {
+int hawse_driver_instrument(const hawse_driver *driver, uint32_t instrument, hawse_instrument *out) {
     return guarded([&]() -> int {
         const auto &mirror = driver->instrument(instrument);
-        *state = mirror.state;
-        *base = mirror.base;
+        *out = {mirror.first, mirror.count, mirror.base, mirror.state};
         return 0;
     });
 }

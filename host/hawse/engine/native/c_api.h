@@ -16,12 +16,18 @@ extern "C" {
 typedef struct hawse_soft hawse_soft;
 typedef struct hawse_driver hawse_driver;
 
+typedef struct {
+    uint32_t first, count;
+    int32_t base;
+    uint32_t state;
+} hawse_instrument;
+
 #define HAWSE_INVALID (-1)  /* the caller's argument is wrong; nothing has changed */
 #define HAWSE_MISMATCH (-2) /* the engine's reports contradict the commands, or memory ran out: reset */
 
 HAWSE_API const char *hawse_error(void);
 
-HAWSE_API hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t levels, uint32_t orders, uint32_t account_bits);
+HAWSE_API hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits);
 HAWSE_API void hawse_soft_free(hawse_soft *);
 HAWSE_API void hawse_soft_reset(hawse_soft *, uint32_t epoch);
 /* Whether reports are hashed from the next reset on; at first they are. */
@@ -32,8 +38,7 @@ HAWSE_API int64_t hawse_soft_time(hawse_soft *, const hawse_command *, size_t co
 /* Number of beats, HAWSE_BEAT_BYTES each, at *beats. */
 HAWSE_API int64_t hawse_soft_exchange(hawse_soft *, const hawse_command *, size_t count, const void **beats);
 
-HAWSE_API hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t levels, uint32_t orders,
-                                         uint32_t account_bits);
+HAWSE_API hawse_driver *hawse_driver_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits);
 HAWSE_API void hawse_driver_free(hawse_driver *);
 HAWSE_API void hawse_driver_reset(hawse_driver *);
 /* Whether a burst may begin by moving the band to an order outside it; at first it may. */
@@ -49,7 +54,8 @@ HAWSE_API int64_t hawse_driver_absorb(hawse_driver *, const void *beats, size_t 
 HAWSE_API int hawse_driver_done(const hawse_driver *, hawse_fence *, uint8_t *digest, hawse_batch *, uint8_t *root);
 /* Number of resting orders; up to `capacity` of them, 40 bytes each: hawse_resting, uint64_t order id. */
 HAWSE_API int64_t hawse_driver_resting(const hawse_driver *, void *out, size_t capacity);
-HAWSE_API int hawse_driver_instrument(const hawse_driver *, uint32_t instrument, uint32_t *state, int32_t *base);
+/* Its window in the pool, the band's base and its state, as the engine last acknowledged them. */
+HAWSE_API int hawse_driver_instrument(const hawse_driver *, uint32_t instrument, hawse_instrument *out);
 
 /* How many messages hawse_keccak256 hashes side by side on this processor. */
 HAWSE_API size_t hawse_keccak256_width(void);

@@ -9,6 +9,9 @@ namespace {
 constexpr uint32_t NO_HANDLE = HAWSE_NULL_HANDLE;
 constexpr uint8_t RESTING_FLAGS = 1 | 3 << 3;
 
+// The last base of a band of `count` prices that ends within 32 bits.
+int32_t last_base(uint32_t count) { return int32_t((int64_t(1) << 31) - count); }
+
 unsigned kind_of(const Beat &beat) { return beat.bytes[0] & 0x0F; }
 
 template <class T> T as(const Beat &beat) {
@@ -186,11 +189,11 @@ void Driver::add(const hawse_order &order) {
     case HAWSE_OPCODE_STATE:
         if (order.instrument < geometry_.instruments) {
             InstrumentMirror &sent = sent_[order.instrument];
-            sent.state = uint8_t(order.quantity);
+            sent.state = order.quantity;
             if (order.quantity == HAWSE_INSTRUMENT_STATE_LOADING)
-                sent.base = order.price;
+                sent = {order.handle, order.token, order.price, order.quantity};
         }
-        send(order, 0, 0);
+        send(order, order.handle, 0); // the window's first level
         break;
     default:
         send(order, 0, 0);
@@ -212,39 +215,44 @@ void Driver::send(const hawse_order &order, uint32_t handle, uint64_t order_id) 
 void Driver::recentre(const hawse_order &order, uint32_t index) {
     if (index)
         return refuse(index, Refusal::RECENTRE_NOT_FIRST);
-    if (order.instrument >= geometry_.instruments)
+    if (order.instrument >= geometry_.instruments || !instruments_[order.instrument].count)
         return refuse(index, Refusal::RECENTRE_INSTRUMENT);
+    const InstrumentMirror moved{0, instruments_[order.instrument].count, order.price};
+    if (order.price > last_base(moved.count))
+        return refuse(index, Refusal::RECENTRE_BAND);
     for (uint32_t handle = 0; handle < used_; ++handle) {
         const Order &resting = orders_[handle];
-        if (resting.resting && resting.instrument == order.instrument &&
-            uint64_t(int64_t(resting.price) - order.price) >= geometry_.levels)
+        if (resting.resting && resting.instrument == order.instrument && !moved.inside(resting.price))
             return refuse(index, Refusal::RECENTRE_BAND);
     }
     move_band(order.instrument, order.price, order.seq);
 }
 
-// Every resting order fits the band at `base`.
+// Every resting order fits the band at `base`, and the window stays.
 void Driver::move_band(uint32_t instrument, int32_t base, uint64_t seq) {
     hawse_order step{};
     step.opcode = HAWSE_OPCODE_STATE;
     step.instrument = uint16_t(instrument);
+    step.handle = instruments_[instrument].first;
+    step.token = instruments_[instrument].count;
     step.price = base;
     step.quantity = HAWSE_INSTRUMENT_STATE_LOADING;
     step.seq = seq;
-    send(step, 0, 0);
+    send(step, step.handle, 0);
     for (const uint32_t handle : by_priority(int(instrument))) {
         const Order &resting = orders_[handle];
         hawse_order load{};
         load.opcode = HAWSE_OPCODE_LOAD;
         load.flags = resting.flags;
         load.instrument = resting.instrument;
-        load.account = resting.account;
+        load.tag = resting.tag;
         load.price = resting.price;
         load.quantity = resting.quantity;
         load.seq = seq;
         send(load, handle, resting.order_id);
     }
     sent_[instrument].base = base;
+    step.handle = step.token = 0;
     step.price = 0;
     step.quantity = instruments_[instrument].state;
     if (step.quantity != HAWSE_INSTRUMENT_STATE_LOADING) // else it would be emptied again
@@ -257,13 +265,12 @@ bool Driver::outside(const hawse_order &order) const {
         order.instrument >= geometry_.instruments)
         return false;
     const InstrumentMirror &instrument = sent_[order.instrument];
-    if (instrument.state != HAWSE_INSTRUMENT_STATE_OPEN ||
-        uint64_t(int64_t(order.price) - instrument.base) < geometry_.levels)
+    if (instrument.state != HAWSE_INSTRUMENT_STATE_OPEN || !instrument.count || instrument.inside(order.price))
         return false;
     if (order.opcode == HAWSE_OPCODE_NEW)
         return true;
     const uint32_t handle = find(order.order_id);
-    return handle != NO_HANDLE && orders_[handle].instrument == order.instrument;
+    return handle != NO_HANDLE && orders_[handle].instrument == order.instrument && orders_[handle].tag == order.tag;
 }
 
 // Move the band of each instrument to the first order outside it, if that order, the resting ones and those ahead
@@ -290,7 +297,7 @@ void Driver::follow(const hawse_order *orders, size_t count) {
                 continue;
             const uint8_t opcode = orders[j].opcode;
             if (opcode == HAWSE_OPCODE_NEW || opcode == HAWSE_OPCODE_REPLACE) {
-                if (uint64_t(int64_t(orders[j].price) - instruments_[instrument].base) < geometry_.levels)
+                if (instruments_[instrument].inside(orders[j].price))
                     include(orders[j].price);
             } else if (opcode == HAWSE_OPCODE_STATE || opcode == HAWSE_OPCODE_LOAD || opcode == HAWSE_OPCODE_RECENTRE)
                 free = false;
@@ -298,11 +305,12 @@ void Driver::follow(const hawse_order *orders, size_t count) {
         for (uint32_t handle = 0; handle < used_; ++handle)
             if (orders_[handle].resting && orders_[handle].instrument == instrument)
                 include(orders_[handle].price);
-        const int64_t spare = int64_t(geometry_.levels) - 1 - (high - low);
+        const uint32_t count = instruments_[instrument].count;
+        const int64_t spare = int64_t(count) - 1 - (high - low);
         if (!free || spare < 0)
             continue;
-        const int64_t last = int64_t(INT32_MAX) - geometry_.levels + 1; // a band ends within 32 bits
-        move_band(instrument, int32_t(std::clamp(low - spare / 2, int64_t(INT32_MIN), last)), order.seq);
+        const int64_t base = std::clamp(low - spare / 2, int64_t(INT32_MIN), int64_t(last_base(count)));
+        move_band(instrument, int32_t(base), order.seq);
     }
 }
 
@@ -333,8 +341,8 @@ void Driver::absorb(const Beat *beats, size_t count) {
                 if (!complete_ || next_ + 1 != commands_.size())
                     fail("command " + std::to_string(next_) + " has no answer", report);
                 fence_ = as<hawse_fence>(beat);
-                if (fence_.tag != commands_.back().tag)
-                    fail("the fence has another tag than its command", report);
+                if (fence_.token != commands_.back().token)
+                    fail("the fence has another token than its command", report);
                 if (fence_.records != records_)
                     throw DriverError("the fence counts " + std::to_string(fence_.records) + " records, but " +
                                       std::to_string(records_) + " came");
@@ -354,7 +362,7 @@ void Driver::absorb(const Beat *beats, size_t count) {
             break;
         case Stage::BATCH:
             batch_ = as<hawse_batch>(beat);
-            if (kind_of(beat) != HAWSE_KIND_BATCH || batch_.tag != commands_.back().tag)
+            if (kind_of(beat) != HAWSE_KIND_BATCH || batch_.token != commands_.back().token)
                 fail("no BATCH of this CLOSE", as<hawse_report>(beat));
             stage_ = Stage::ROOT;
             break;
@@ -413,7 +421,7 @@ void Driver::rest(const hawse_command &command) {
         throw DriverError("handle " + std::to_string(command.handle) + " is out of range and was accepted");
     Order &order = orders_[command.handle];
     order.rank = rank_++;
-    order.account = command.account;
+    order.tag = command.tag;
     order.quantity = command.quantity;
     order.price = command.price;
     order.instrument = command.instrument;
@@ -448,7 +456,7 @@ void Driver::record(const hawse_report &report) {
         if (command.opcode == HAWSE_OPCODE_NEW) {
             rest(command);
         } else if (command.opcode == HAWSE_OPCODE_STATE && command.instrument < geometry_.instruments) {
-            instruments_[command.instrument] = {uint8_t(command.quantity), report.price};
+            instruments_[command.instrument] = {report.handle, report.maker, report.price, command.quantity};
             if (command.quantity == HAWSE_INSTRUMENT_STATE_LOADING)
                 for (uint32_t handle = 0; handle < used_; ++handle)
                     if (orders_[handle].resting && orders_[handle].instrument == command.instrument)
@@ -486,7 +494,7 @@ void Driver::record(const hawse_report &report) {
     case HAWSE_KIND_CANCELLED: {
         event.order_id = order_at(report.handle).order_id;
         uint8_t opcode = 0;
-        if (report.reason == HAWSE_REASON_USER)
+        if (report.reason == HAWSE_REASON_COMMAND)
             opcode = HAWSE_OPCODE_CANCEL;
         else if (report.reason == HAWSE_REASON_MASS)
             opcode = HAWSE_OPCODE_MASS_CANCEL; // its ACK is to come
@@ -560,7 +568,7 @@ std::vector<MirrorOrder> Driver::resting() const {
         mirror.resting.flags = order.flags;
         mirror.resting.instrument = order.instrument;
         mirror.resting.handle = handle;
-        mirror.resting.account = order.account;
+        mirror.resting.tag = order.tag;
         mirror.resting.price = order.price;
         mirror.resting.quantity = order.quantity;
         mirror.order_id = order.order_id;

@@ -25,8 +25,8 @@ enum class Refusal : uint32_t {
     STORE_FULL = 2,         // NEW: no free handle
     HANDLE_IN_USE = 3,      // LOAD: an order is alive at the handle, or ended there since the last fence
     RECENTRE_NOT_FIRST = 4, // RECENTRE: not the first of its burst
-    RECENTRE_INSTRUMENT = 5, // RECENTRE: no such instrument
-    RECENTRE_BAND = 6,      // RECENTRE: a resting order would fall outside the new band
+    RECENTRE_INSTRUMENT = 5, // RECENTRE: no such instrument, or it has no window
+    RECENTRE_BAND = 6, // RECENTRE: a resting order would fall outside the new band, or that ends beyond 32 bits
 };
 
 struct Refused {
@@ -41,8 +41,11 @@ struct MirrorOrder {
 };
 
 struct InstrumentMirror {
-    uint8_t state = HAWSE_INSTRUMENT_STATE_CLOSED;
-    int32_t base = 0;
+    uint32_t first = 0, count = 0; // the window: levels in the pool
+    int32_t base = 0;              // price of the first of them
+    uint32_t state = HAWSE_INSTRUMENT_STATE_CLOSED;
+
+    bool inside(int32_t price) const { return uint64_t(int64_t(price) - base) < count; }
 };
 
 class Driver {
@@ -96,7 +99,7 @@ class Driver {
     struct Order {
         uint64_t order_id;
         uint64_t rank; // order of arrival at its price
-        uint32_t account, quantity;
+        uint32_t tag, quantity;
         int32_t price;
         uint16_t instrument;
         uint8_t flags; // side and self-trade mode

@@ -3,6 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
+// What this is made of: hawse.engine.native.build says it to a library that it builds.
+#ifndef HAWSE_BUILD_LOW
+#define HAWSE_BUILD_LOW 0
+#define HAWSE_BUILD_HIGH 0
+#endif
+
 namespace hawse {
 namespace {
 
@@ -12,11 +18,12 @@ uint64_t above(uint32_t bit) { return bit == 63 ? 0 : ~uint64_t(0) << (bit + 1);
 unsigned side_of(uint8_t flags) { return flags & 1; }
 unsigned time_in_force(uint8_t flags) { return flags >> 1 & 3; }
 unsigned self_trade(uint8_t flags) { return flags >> 3 & 3; }
+unsigned sequence_class(uint8_t flags) { return flags >> 5; }
 uint8_t with_side(unsigned kind, unsigned side) { return uint8_t(kind | side << 4); }
 
 constexpr uint8_t MAKER_DONE = 1 << 5;
-constexpr uint8_t UNDEFINED_FLAGS = 0xE0;
 constexpr uint8_t RESTING_FLAGS = 1 | 3 << 3;
+static_assert(HAWSE_LEAST_WINDOW >= 64, "a word of the bitmap is of one window");
 constexpr size_t PREFETCH = 8;
 
 constexpr unsigned bit(unsigned value) { return 1u << value; }
@@ -47,25 +54,21 @@ void Ladder::clear() {
     std::fill(words_.begin(), words_.end(), 0);
     std::fill(summary_.begin(), summary_.end(), 0);
     top_ = 0;
-    best_ = NONE;
 }
 
 void Ladder::mark(uint32_t level) {
     words_[level >> 6] |= uint64_t(1) << (level & 63);
     summary_[level >> 12] |= uint64_t(1) << (level >> 6 & 63);
     top_ |= uint64_t(1) << (level >> 12);
-    best_ = std::min(best_, level);
 }
 
 void Ladder::unmark(uint32_t level) {
     if (!(words_[level >> 6] &= ~(uint64_t(1) << (level & 63))))
         if (!(summary_[level >> 12] &= ~(uint64_t(1) << (level >> 6 & 63))))
             top_ &= ~(uint64_t(1) << (level >> 12));
-    if (level == best_)
-        best_ = after(level);
 }
 
-uint32_t Ladder::after(uint32_t level) const {
+uint32_t Ladder::next(uint32_t level) const {
     uint32_t at = level >> 6;
     if (uint64_t word = words_[at] & above(level & 63))
         return at << 6 | lowest(word);
@@ -82,22 +85,16 @@ uint32_t Ladder::after(uint32_t level) const {
     return at << 6 | lowest(words_[at]);
 }
 
-SoftEngine::SoftEngine(const Geometry &geometry) : geometry_(geometry) {
-    books_.reserve(geometry.instruments);
-    for (uint32_t i = 0; i < geometry.instruments; ++i)
-        books_.emplace_back(geometry.levels);
-    orders_.resize(geometry.orders);
-    resting_.resize(geometry.orders / 64);
+SoftEngine::SoftEngine(const Geometry &geometry)
+    : geometry_(geometry), ladders_{Ladder(geometry.pool), Ladder(geometry.pool)}, books_(geometry.instruments),
+      orders_(geometry.orders), resting_(geometry.orders / 64) {
     reset(0);
 }
 
 void SoftEngine::reset(uint32_t epoch) {
-    for (auto &book : books_) {
-        book.sides[0].clear();
-        book.sides[1].clear();
-        book.base = 0;
-        book.state = HAWSE_INSTRUMENT_STATE_CLOSED;
-    }
+    for (auto &ladder : ladders_)
+        ladder.clear();
+    std::fill(books_.begin(), books_.end(), Book{});
     std::fill(orders_.begin(), orders_.end(), Order{});
     std::fill(resting_.begin(), resting_.end(), 0);
     log_.clear();
@@ -127,7 +124,7 @@ void SoftEngine::apply(const hawse_command &command) {
         fence(command);
         hawse_batch batch{};
         batch.kind = HAWSE_KIND_BATCH;
-        batch.tag = command.tag;
+        batch.token = command.token;
         batch.leaves = log_.leaves();
         batch.records = log_.records();
         batch.epoch = epoch_;
@@ -152,10 +149,13 @@ void SoftEngine::apply(const hawse_command &command) {
 
 // The first reason to reject a command, in the order of the rules; zero if there is none.
 uint8_t SoftEngine::check(const hawse_command &c) const {
-    if (c.opcode == 0 || c.opcode >= HAWSE_OPCODE_RECENTRE || (c.flags & UNDEFINED_FLAGS) || self_trade(c.flags) == 3 ||
-        uint64_t(c.account) >> geometry_.account_bits ||
+    if (c.opcode == 0 || c.opcode >= HAWSE_OPCODE_RECENTRE || self_trade(c.flags) == 3 ||
         (c.opcode == HAWSE_OPCODE_STATE && c.quantity > HAWSE_INSTRUMENT_STATE_LOADING))
         return HAWSE_REASON_OPCODE;
+    if (sequence_class(c.flags) > HAWSE_SEQUENCE_CLASS_OPERATOR)
+        return HAWSE_REASON_CLASS;
+    if (c.tag >> geometry_.tag_bits)
+        return HAWSE_REASON_TAG;
     if (c.instrument >= geometry_.instruments)
         return c.opcode == HAWSE_OPCODE_MASS_CANCEL && c.instrument == HAWSE_ALL_INSTRUMENTS ? 0
                                                                                               : HAWSE_REASON_INSTRUMENT;
@@ -181,7 +181,11 @@ uint8_t SoftEngine::check(const hawse_command &c) const {
             return HAWSE_REASON_NOT_RESTING;
         if (c.opcode == HAWSE_OPCODE_CANCEL)
             return 0;
+        if (c.opcode == HAWSE_OPCODE_REPLACE && c.tag != resting->tag)
+            return HAWSE_REASON_OWNER;
         break;
+    case HAWSE_OPCODE_STATE:
+        return c.quantity != HAWSE_INSTRUMENT_STATE_LOADING || grants(c) ? 0 : HAWSE_REASON_WINDOW;
     default:
         return 0;
     }
@@ -189,12 +193,24 @@ uint8_t SoftEngine::check(const hawse_command &c) const {
         return HAWSE_REASON_QUANTITY;
     if (c.opcode == HAWSE_OPCODE_REDUCE)
         return c.quantity >= resting->quantity ? HAWSE_REASON_QUANTITY : 0;
-    if (uint64_t(int64_t(c.price) - book.base) >= geometry_.levels)
+    if (uint32_t(c.price) - uint32_t(book.base) >= book.count) // a band ends within 32 bits
         return HAWSE_REASON_PRICE;
     const unsigned other = 1 - side_of(c.flags);
-    if (c.opcode == HAWSE_OPCODE_LOAD && book.sides[other].occupied(level_of(book, other, c.price)))
+    if (c.opcode == HAWSE_OPCODE_LOAD && ladders_[other].occupied(level_of(book, other, c.price)))
         return HAWSE_REASON_PRICE;
     return 0;
+}
+
+// Whether the instrument may have the window that STATE(loading) names.
+bool SoftEngine::grants(const hawse_command &c) const {
+    const uint64_t first = c.handle, count = c.token, end = first + count;
+    if (count < HAWSE_LEAST_WINDOW || (count & (count - 1)) || (first & (count - 1)) || end > geometry_.pool ||
+        c.price > (int64_t(1) << 31) - int64_t(count))
+        return false;
+    for (uint32_t i = 0; i < geometry_.instruments; ++i)
+        if (i != c.instrument && first < books_[i].first + books_[i].count && books_[i].first < end)
+            return false;
+    return true;
 }
 
 void SoftEngine::carry_out(const hawse_command &c) {
@@ -205,13 +221,13 @@ void SoftEngine::carry_out(const hawse_command &c) {
     case HAWSE_OPCODE_CANCEL: {
         unlink(c.handle);
         const Order &order = orders_[c.handle];
-        return report(with_side(HAWSE_KIND_CANCELLED, side_of(order.flags)), HAWSE_REASON_USER, order.instrument,
+        return report(with_side(HAWSE_KIND_CANCELLED, side_of(order.flags)), HAWSE_REASON_COMMAND, order.instrument,
                       c.handle, 0, order.price, order.quantity, seq);
     }
     case HAWSE_OPCODE_REPLACE: {
         unlink(c.handle);
         const Order &order = orders_[c.handle];
-        Taker taker{c.handle, order.account, c.quantity, c.price, order.instrument, order.flags, seq};
+        Taker taker{c.handle, order.tag, c.quantity, c.price, order.instrument, order.flags, seq};
         Book &book = books_[order.instrument];
         report(with_side(HAWSE_KIND_REPLACED, side_of(taker.flags)), 0, taker.instrument, taker.handle, 0, taker.price,
                taker.quantity, seq);
@@ -230,14 +246,14 @@ void SoftEngine::carry_out(const hawse_command &c) {
         return set_state(c);
     case HAWSE_OPCODE_LOAD:
         return rest(books_[c.instrument],
-                    Taker{c.handle, c.account, c.quantity, c.price, c.instrument, c.flags, seq});
+                    Taker{c.handle, c.tag, c.quantity, c.price, c.instrument, c.flags, seq});
     case HAWSE_OPCODE_DUMP:
         return dump(c.instrument);
     }
 }
 
 void SoftEngine::arrive(const hawse_command &c) {
-    Taker taker{c.handle, c.account, c.quantity, c.price, c.instrument, c.flags, uint32_t(c.seq)};
+    Taker taker{c.handle, c.tag, c.quantity, c.price, c.instrument, c.flags, uint32_t(c.seq)};
     Book &book = books_[c.instrument];
     const unsigned side = side_of(c.flags);
     report(with_side(HAWSE_KIND_ACK, side), 0, c.instrument, c.handle, 0, c.price, c.quantity, taker.seq);
@@ -256,7 +272,7 @@ void SoftEngine::arrive(const hawse_command &c) {
         reason = HAWSE_REASON_FOK;
         break;
     case HAWSE_TIME_IN_FORCE_POST_ONLY:
-        if (book.sides[1 - side].best() <= level_of(book, 1 - side, c.price))
+        if (book.best[1 - side] <= level_of(book, 1 - side, c.price))
             reason = HAWSE_REASON_POST_ONLY;
         break;
     }
@@ -269,12 +285,12 @@ void SoftEngine::arrive(const hawse_command &c) {
 
 void SoftEngine::match(Book &book, Taker &taker) {
     const unsigned side = side_of(taker.flags), mode = self_trade(taker.flags);
-    Ladder &ladder = book.sides[1 - side];
-    const uint32_t limit = level_of(book, 1 - side, taker.price);
-    while (taker.quantity && ladder.best() <= limit) {
-        const uint32_t handle = ladder[ladder.best()].head;
+    Ladder &ladder = ladders_[1 - side];
+    const uint32_t limit = level_of(book, 1 - side, taker.price), &best = book.best[1 - side];
+    while (taker.quantity && best <= limit) {
+        const uint32_t handle = ladder[best].head;
         Order &maker = orders_[handle];
-        if (taker.account && maker.account == taker.account) {
+        if (taker.tag && maker.tag == taker.tag) {
             if (mode != HAWSE_SELF_TRADE_CANCEL_NEWEST) {
                 unlink(handle);
                 report(with_side(HAWSE_KIND_CANCELLED, 1 - side), HAWSE_REASON_SELF, taker.instrument, handle, 0,
@@ -302,13 +318,13 @@ void SoftEngine::match(Book &book, Taker &taker) {
 // Whether a fill-or-kill could trade all of its quantity within its limit.
 bool SoftEngine::can_fill(Book &book, const Taker &taker) {
     const unsigned side = side_of(taker.flags);
-    Ladder &ladder = book.sides[1 - side];
-    const uint32_t limit = level_of(book, 1 - side, taker.price);
+    Ladder &ladder = ladders_[1 - side];
+    const uint32_t limit = level_of(book, 1 - side, taker.price), end = book.end[1 - side];
     uint64_t missing = taker.quantity;
-    for (uint32_t level = ladder.best(); level <= limit; level = ladder.after(level))
+    for (uint32_t level = book.best[1 - side]; level <= limit; level = ladder.after(level, end))
         for (uint32_t handle = ladder[level].head; handle != NONE; handle = orders_[handle].next) {
             const Order &maker = orders_[handle];
-            if (taker.account && maker.account == taker.account) {
+            if (taker.tag && maker.tag == taker.tag) {
                 if (self_trade(taker.flags) == HAWSE_SELF_TRADE_CANCEL_OLDEST)
                     continue;
                 return false;
@@ -322,8 +338,8 @@ bool SoftEngine::can_fill(Book &book, const Taker &taker) {
 
 // The level of `price` in the ladder of `side`; the price is within the band.
 uint32_t SoftEngine::level_of(const Book &book, unsigned side, int32_t price) const {
-    const uint32_t offset = uint32_t(price) - uint32_t(book.base);
-    return side == HAWSE_SIDE_SELL ? offset : geometry_.levels - 1 - offset;
+    const uint32_t level = book.first + (uint32_t(price) - uint32_t(book.base));
+    return side == HAWSE_SIDE_SELL ? level : geometry_.pool - 1 - level;
 }
 
 // Rest what remains of an order, if anything, at the tail of its level.
@@ -331,7 +347,7 @@ void SoftEngine::rest(Book &book, const Taker &taker) {
     if (!taker.quantity)
         return;
     const unsigned side = side_of(taker.flags);
-    Ladder &ladder = book.sides[side];
+    Ladder &ladder = ladders_[side];
     const uint32_t level = level_of(book, side, taker.price);
     uint32_t previous = NONE;
     if (ladder.occupied(level)) {
@@ -341,19 +357,24 @@ void SoftEngine::rest(Book &book, const Taker &taker) {
     } else {
         ladder[level] = {taker.handle, taker.handle};
         ladder.mark(level);
+        book.best[side] = std::min(book.best[side], level);
     }
-    orders_[taker.handle] = {previous,      NONE,          level,            taker.quantity,
-                             taker.price,   taker.account, taker.instrument, uint8_t(taker.flags & RESTING_FLAGS),
+    orders_[taker.handle] = {previous,    NONE,      level,            taker.quantity,
+                             taker.price, taker.tag, taker.instrument, uint8_t(taker.flags & RESTING_FLAGS),
                              true};
     resting_[taker.handle >> 6] |= uint64_t(1) << (taker.handle & 63);
 }
 
 void SoftEngine::unlink(uint32_t handle) {
     Order &order = orders_[handle];
-    Ladder &ladder = books_[order.instrument].sides[side_of(order.flags)];
+    const unsigned side = side_of(order.flags);
+    Ladder &ladder = ladders_[side];
     Ladder::Level &level = ladder[order.level];
     if (order.previous == NONE && order.next == NONE) {
         ladder.unmark(order.level);
+        Book &book = books_[order.instrument];
+        if (order.level == book.best[side])
+            book.best[side] = ladder.after(order.level, book.end[side]);
     } else {
         (order.previous == NONE ? level.head : orders_[order.previous].next) = order.next;
         (order.next == NONE ? level.tail : orders_[order.next].previous) = order.previous;
@@ -368,7 +389,7 @@ void SoftEngine::mass_cancel(const hawse_command &c) {
         for (uint64_t word = resting_[i]; word; word &= word - 1) {
             const uint32_t handle = uint32_t(i << 6 | lowest(word));
             const Order &order = orders_[handle];
-            if ((c.account && order.account != c.account) ||
+            if ((c.tag && order.tag != c.tag) ||
                 (c.instrument != HAWSE_ALL_INSTRUMENTS && order.instrument != c.instrument) ||
                 !(allowed(c.opcode) & bit(books_[order.instrument].state)))
                 continue;
@@ -384,17 +405,23 @@ void SoftEngine::set_state(const hawse_command &c) {
     Book &book = books_[c.instrument];
     book.state = uint8_t(c.quantity);
     if (book.state == HAWSE_INSTRUMENT_STATE_LOADING) {
-        for (auto &ladder : book.sides)
-            while (ladder.best() != NONE)
-                unlink(ladder[ladder.best()].head);
+        for (unsigned side : {HAWSE_SIDE_BUY, HAWSE_SIDE_SELL})
+            while (book.best[side] != NONE)
+                unlink(ladders_[side][book.best[side]].head);
+        book.first = c.handle;
+        book.count = c.token;
         book.base = c.price;
+        book.end[HAWSE_SIDE_BUY] = geometry_.pool - book.first;
+        book.end[HAWSE_SIDE_SELL] = book.first + book.count;
     }
-    report(HAWSE_KIND_ACK, 0, c.instrument, 0, 0, book.base, c.quantity, uint32_t(c.seq));
+    report(HAWSE_KIND_ACK, 0, c.instrument, book.first, book.count, book.base, c.quantity, uint32_t(c.seq));
 }
 
 void SoftEngine::dump(uint16_t instrument) {
-    for (auto &ladder : books_[instrument].sides)
-        for (uint32_t level = ladder.best(); level != NONE; level = ladder.after(level))
+    const Book &book = books_[instrument];
+    for (unsigned side : {HAWSE_SIDE_BUY, HAWSE_SIDE_SELL}) {
+        Ladder &ladder = ladders_[side];
+        for (uint32_t level = book.best[side]; level != NONE; level = ladder.after(level, book.end[side]))
             for (uint32_t handle = ladder[level].head; handle != NONE; handle = orders_[handle].next) {
                 const Order &order = orders_[handle];
                 hawse_resting resting{};
@@ -402,11 +429,12 @@ void SoftEngine::dump(uint16_t instrument) {
                 resting.flags = order.flags;
                 resting.instrument = instrument;
                 resting.handle = handle;
-                resting.account = order.account;
+                resting.tag = order.tag;
                 resting.price = order.price;
                 resting.quantity = order.quantity;
                 push(resting);
             }
+    }
 }
 
 template <class T> void SoftEngine::push(const T &report) {
@@ -427,7 +455,7 @@ void SoftEngine::fence(const hawse_command &c) {
     const Hash digest = log_.fence(epoch_);
     hawse_fence fence{};
     fence.kind = HAWSE_KIND_FENCE;
-    fence.tag = c.tag;
+    fence.token = c.token;
     fence.commands = commands_;
     fence.records = log_.records();
     fence.epoch = epoch_;
@@ -441,11 +469,16 @@ void SoftEngine::hello() {
     hello.version = HAWSE_WIRE_VERSION;
     hello.instruments = uint16_t(geometry_.instruments);
     hello.orders = geometry_.orders;
-    hello.levels = geometry_.levels;
-    hello.account_bits = uint8_t(geometry_.account_bits);
+    hello.pool = geometry_.pool;
+    hello.tag_bits = uint8_t(geometry_.tag_bits);
+    hello.least_window = uint8_t(lowest(HAWSE_LEAST_WINDOW));
     hello.epoch = epoch_;
     hello.last_seq = last_seq_;
     push(hello);
+    hawse_build build{};
+    build.build_low = HAWSE_BUILD_LOW;
+    build.build_high = HAWSE_BUILD_HIGH;
+    push(build);
 }
 
 } // namespace hawse

@@ -1,4 +1,4 @@
-// The software matching engine: price ladders with occupancy bitmaps and intrusive queues, all preallocated.
+// The software matching engine: price levels with occupancy bitmaps and intrusive queues, all preallocated.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -12,7 +12,8 @@ namespace hawse {
 
 constexpr uint32_t NONE = 0xFFFFFFFF;
 
-// One side of a book. Level 0 is the best price that the band allows: the lowest of the asks, the highest of the bids.
+// One side of all books: the pool of price levels, of which each instrument has a window. A level is counted so that a
+// better price has a lower one: asks from the pool's first level on, bids from its last one back.
 class Ladder {
   public:
     struct Level {
@@ -22,20 +23,23 @@ class Ladder {
     explicit Ladder(uint32_t levels);
     void clear();
 
-    // The best occupied level, NONE if there is none.
-    uint32_t best() const { return best_; }
-    // The best occupied level behind `level`, NONE if there is none.
-    uint32_t after(uint32_t level) const;
+    // The next occupied level behind `level`, NONE if there is none below `end`, where its window ends. Windows share
+    // words of the bitmap's upper levels, but none of the lowest.
+    uint32_t after(uint32_t level, uint32_t end) const {
+        const uint32_t found = next(level);
+        return found < end ? found : NONE;
+    }
     bool occupied(uint32_t level) const { return words_[level >> 6] >> (level & 63) & 1; }
     void mark(uint32_t level);
     void unmark(uint32_t level);
     Level &operator[](uint32_t level) { return queues_[level]; }
 
   private:
+    uint32_t next(uint32_t level) const;
+
     std::unique_ptr<Level[]> queues_;
     std::vector<uint64_t> words_, summary_; // bit i of a summary word: word i below it is not zero
     uint64_t top_ = 0;
-    uint32_t best_ = NONE;
 };
 
 class SoftEngine {
@@ -59,22 +63,25 @@ class SoftEngine {
         uint32_t level;    // in its ladder
         uint32_t quantity; // what remains
         int32_t price;
-        uint32_t account;
+        uint32_t tag;
         uint16_t instrument;
         uint8_t flags; // side and self-trade mode, as in a command
         bool resting;
     };
 
+    // The window: levels from `first` on in the pool, of prices from `base` on. Of each side the best occupied level,
+    // NONE if there is none, and where the window ends.
     struct Book {
-        explicit Book(uint32_t levels) : sides{Ladder(levels), Ladder(levels)} {}
-        Ladder sides[2];
+        uint32_t first = 0, count = 0;
         int32_t base = 0;
         uint8_t state = HAWSE_INSTRUMENT_STATE_CLOSED;
+        uint32_t best[2] = {NONE, NONE};
+        uint32_t end[2] = {0, 0};
     };
 
     // An order that arrives: what its matching needs, in registers.
     struct Taker {
-        uint32_t handle, account, quantity;
+        uint32_t handle, tag, quantity;
         int32_t price;
         uint16_t instrument;
         uint8_t flags;
@@ -83,6 +90,7 @@ class SoftEngine {
 
     void apply(const hawse_command &command);
     uint8_t check(const hawse_command &command) const;
+    bool grants(const hawse_command &command) const;
     void carry_out(const hawse_command &command);
     void arrive(const hawse_command &command);
     void match(Book &book, Taker &taker);
@@ -100,6 +108,7 @@ class SoftEngine {
     template <class T> void push(const T &report);
 
     Geometry geometry_;
+    Ladder ladders_[2]; // by side
     std::vector<Book> books_;
     std::vector<Order> orders_;
     std::vector<uint64_t> resting_; // by handle

@@ -8,7 +8,7 @@ namespace hawse {
 
 // As hawse.wire.Geometry, which checks the sizes.
 struct Geometry {
-    uint32_t instruments, levels, orders, account_bits;
+    uint32_t instruments, pool, orders, tag_bits;
 };
 
 // 32 bytes of whatever kind of report, or of hash.
