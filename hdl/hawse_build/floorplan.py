@@ -7,10 +7,12 @@ rest in regions between them. Rows of block RAM and DSP come every twelve, so co
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from .netlist import Cells, cells, load
 
 #: Modules that are synthesized alone, so that all of a kind come out alike: the hash cores.
 MACROS = "*.log.cores.hasher_?"
@@ -24,30 +26,28 @@ WIDTH = 41
 LEAST = 0.99
 #: Left, top, right and bottom of a region; what lies there, block RAMs apart, by the beginning of its name.
 REGIONS = {
-    "link": ((2, 38, 46, 55), ("uart.", "appliance.link.")),
-    "log": ((2, 32, 124, 62), ("appliance.core.log.",)),
-    "book": ((41, 45, 84, 93), ("appliance.core.book",)),
+    "link": ((2, 38, 46, 55), ("board.uart.", "board.appliance.link.")),
+    "log": ((2, 32, 124, 62), ("board.appliance.core.log.",)),
+    "book": ((41, 45, 84, 93), ("board.appliance.core.book",)),
 }
 #: Where block RAMs gather, and which, by the beginning of their names: each group in turn takes the free
 #: sites nearest to its middle, and a name that begins with two of these is of the first. Their rows are the
 #: 22nd, 46th, 70th and 82nd. First what answers to gates of the link and the log, then what does to those of
 #: the book. The log's queues answer into registers, and may be farther from it.
 BLOCK_RAMS = {
-    "appliance.link.incoming.": (40, 46),
-    "appliance.link.": (34, 46),
-    "appliance.core.log.ends.tree.": (96, 46),
-    "appliance.core.book.queues.nexts.": (56, 70),
-    "appliance.core.book.queues.prevs.": (56, 70),
-    "appliance.core.book.bitmap.": (50, 82),
-    "appliance.core.book.store.": (78, 76),
-    "appliance.core.book.queues.levels.": (56, 64),
-    "appliance.core.log.cores.queue_0.": (14, 46),
-    "appliance.core.log.cores.queue_1.": (22, 22),
-    "appliance.core.log.cores.queue_2.": (64, 22),
-    "appliance.core.log.cores.queue_3.": (104, 22),
-    "appliance.core.log.cores.queue_4.": (116, 70),
-    "appliance.core.log.ends.": (84, 22),
+    "board.appliance.link.incoming.": (40, 46),
+    "board.appliance.link.": (34, 46),
+    "board.appliance.core.log.ends.tree.": (96, 46),
+    "board.appliance.core.book.queues.nexts.": (56, 70),
+    "board.appliance.core.book.queues.prevs.": (56, 70),
+    "board.appliance.core.book.bitmap.": (50, 82),
+    "board.appliance.core.book.store.": (78, 76),
+    "board.appliance.core.book.queues.levels.": (56, 64),
+    "board.appliance.core.log.ends.": (84, 22),
 }
+#: The same of the queue in front of each hash core.
+QUEUE = "board.appliance.core.log.cores.queue_{}."
+QUEUES = ((14, 46), (22, 22), (64, 22), (104, 22), (116, 70))
 
 
 def script() -> Path:
@@ -62,63 +62,106 @@ def plan(netlist: Path, place: Callable[[Path, Path], None], folder: Path) -> Pa
         netlist: of the whole design, as JSON.
         place: places the netlist of its first argument and writes the result to its second.
         folder: for what it makes.
+
+    Raises:
+        ValueError: no cell's name begins as the plan says, or a hash core finds no place.
     """
     design = json.loads(netlist.read_text())
     top = design["modules"]["top"]
-    cores: dict[str, dict[str, Any]] = {}
-    for name, cell in top["cells"].items():
-        if cell["type"] != "$scopeinfo" and (found := _MACRO.match(name)):
-            cores.setdefault(found[1], {})[name] = cell
+    cores = _cores(cells(top))
+    block_rams = BLOCK_RAMS | {QUEUE.format(k): QUEUES[k] for k in range(len(cores))}
+    _demand_cells(cells(top), [prefix for _, prefixes in REGIONS.values() for prefix in prefixes])
+    _demand_cells(cells(top), block_rams)
+    sites, boxes = _stamp(_place_kinds(design, cores, place, folder))
+    out = folder / "plan.json"
+    content = {
+        "sites": sites,
+        "cores": boxes,
+        "regions": REGIONS,
+        "block_rams": block_rams,
+    }
+    out.write_text(json.dumps(content))
+    return out
+
+
+def _cores(found: Cells) -> dict[str, Cells]:
+    """The cells of each hash core, by its name."""
+    cores: dict[str, Cells] = {}
+    for name, cell in found.items():
+        if match := _MACRO.match(name):
+            cores.setdefault(match[1], {})[name] = cell
+    if not cores:
+        raise ValueError(f"no cell is one of {MACROS}, the hash cores")
     if len(cores) > len(PLACES):
         raise ValueError(f"{len(cores)} hash cores, but places for {len(PLACES)}")
-    placed: dict[frozenset[str], dict[str, tuple[int, int, str]]] = {}
-    sites: dict[str, dict[str, str]] = {}
-    boxes: dict[str, tuple[int, int, int, int]] = {}
-    for core, cells in sorted(cores.items()):
-        kind = frozenset(name.removeprefix(core) for name in cells)
-        if kind not in placed:
-            source, result = folder / f"core{len(placed)}.json", folder / f"core{len(placed)}.placed.json"
-            clock = top["ports"]["clk"]
-            nets = {b for c in cells.values() for wire in c["connections"].values() for b in wire}
-            nets |= set(clock["bits"])
-            alone = top | {
-                "cells": cells,
-                "ports": {"clk": clock},
-                "netnames": {n: w for n, w in top["netnames"].items() if nets.intersection(w["bits"])},
-            }
-            source.write_text(json.dumps(design | {"modules": {"top": alone}}))
+    return dict(sorted(cores.items()))
+
+
+def _demand_cells(found: Cells, prefixes: Iterable[str]) -> None:
+    """Else a part that was renamed would be placed anywhere, and nobody would hear of it."""
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in found):
+            raise ValueError(f"no cell's name begins with {prefix}: it was renamed, or is no longer there")
+
+
+#: Of each core its cells, by their names inside it: column, row and the rest of the site.
+_Placed: TypeAlias = dict[str, dict[str, tuple[int, int, str]]]
+
+
+def _place_kinds(
+    design: dict[str, Any], cores: dict[str, Cells], place: Callable[[Path, Path], None], folder: Path
+) -> _Placed:
+    """Place one core of each kind alone, at the middle of the chip."""
+    kinds: dict[frozenset[str], dict[str, tuple[int, int, str]]] = {}
+    placed: _Placed = {}
+    for core, own in cores.items():
+        kind = frozenset(name.removeprefix(core) for name in own)
+        if kind not in kinds:
+            source, result = folder / f"core{len(kinds)}.json", folder / f"core{len(kinds)}.placed.json"
+            source.write_text(json.dumps(design | {"modules": {"top": _alone(design["modules"]["top"], own)}}))
             place(source, result)
-            found_cells = json.loads(result.read_text())["modules"]["top"]["cells"]
-            placed[kind] = {
+            done = cells(load(result))
+            kinds[kind] = {
                 name.removeprefix(core): _site(cell["attributes"]["NEXTPNR_BEL"])
-                for name, cell in found_cells.items()
+                for name, cell in done.items()
                 if name.startswith(core)
             }
-        column, down = PLACES[len(sites)]
+        placed[core] = kinds[kind]
+    return placed
+
+
+def _alone(top: dict[str, Any], own: Cells) -> dict[str, Any]:
+    """A module of the cells ``own``, with their clock as its port ``clk``."""
+    clocks = {tuple(cell["connections"]["CLK"]) for cell in own.values() if cell["type"] == "TRELLIS_FF"}
+    if len(clocks) != 1:
+        raise ValueError(f"a hash core has {len(clocks)} clocks")
+    clock = list(clocks.pop())
+    nets = {bit for cell in own.values() for wire in cell["connections"].values() for bit in wire}
+    named = {name: net for name, net in top["netnames"].items() if nets.intersection(net["bits"])}
+    return top | {"cells": own, "ports": {"clk": {"direction": "input", "bits": clock}}, "netnames": named}
+
+
+def _stamp(placed: _Placed) -> tuple[dict[str, str], dict[str, tuple[int, int, int, int]]]:
+    """Sites of the cells of all cores at their places, and the box of each core."""
+    sites: dict[str, str] = {}
+    boxes: dict[str, tuple[int, int, int, int]] = {}
+    for (core, own), (column, down) in zip(placed.items(), PLACES, strict=False):
         # A few cells at the edges may lie outside; those are left to the placer of the rest, in the same box.
-        columns = [x for x, _, _ in placed[kind].values()]
+        columns = [x for x, _, _ in own.values()]
         first, inside = max(
             ((left, sum(left <= x < left + WIDTH for x in columns)) for left in sorted(set(columns))),
             key=lambda found: found[1],
         )
         if inside < LEAST * len(columns):
             raise ValueError(f"{len(columns) - inside} cells of a hash core lie outside its {WIDTH} columns")
-        rows = [y + down for _, y, _ in placed[kind].values()]
+        rows = [y + down for _, y, _ in own.values()]
         boxes[core] = column, min(rows), column + WIDTH - 1, max(rows)
-        sites[core] = {
-            n: f"X{x + column - first}/Y{y + down}/{rest}"
-            for n, (x, y, rest) in placed[kind].items()
+        sites |= {
+            core + name: f"X{x + column - first}/Y{y + down}/{rest}"
+            for name, (x, y, rest) in own.items()
             if first <= x < first + WIDTH
         }
-    out = folder / "plan.json"
-    content = {
-        "sites": {core + name: bel for core, bels in sites.items() for name, bel in bels.items()},
-        "cores": boxes,
-        "regions": REGIONS,
-        "block_rams": BLOCK_RAMS,
-    }
-    out.write_text(json.dumps(content))
-    return out
+    return sites, boxes
 
 
 def _site(bel: str) -> tuple[int, int, str]:
