@@ -11,7 +11,6 @@ from hawse.wire.dtypes import COMMAND, EVENT, ORDER, make
 from hawse_build.tops import gateware
 from hawse_sim.flow.benchmark import START
 
-
 SLOW, FAST = "LFE5U-85F-6", "LFE5UM5G-85F-8"
 
 
