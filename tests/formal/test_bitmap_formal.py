@@ -5,7 +5,7 @@ from amaranth.hdl import Array, Assert, Assume, Cat, Const, Cover, Module, Mux, 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from hawse.wire import Side
-from hawse_hdl.book import bitmap
+from hawse_hdl.book import bitmap, layouts
 from hawse_hdl.book.bitmap import PriceBitmap
 from support.formal import TinyGeometry, read_before, show
 
@@ -16,19 +16,20 @@ SETTLES = 4
 @pytest.fixture(autouse=True)
 def tiny_words(monkeypatch):
     monkeypatch.setattr(bitmap, "WORD", 2)
+    monkeypatch.setattr(layouts, "LEAST_WINDOW", 2)
 
 
 class WatchedBitmap(PriceBitmap):
     """A bitmap with all its words in sight."""
 
     def __init__(self, levels):
-        super().__init__(TinyGeometry(instruments=1, levels=levels))
+        super().__init__(TinyGeometry(pool=levels))
         tops = levels // 4
         # Of both sides, from the best position; the address of a word is mid, top, side.
         self.leaves = [Signal(2, name=f"leaf_{n}") for n in range(levels)]
         self.copies = [Signal(2, name=f"copy_{n}") for n in range(levels)]
         self.mids = [Signal(2, name=f"mid_{n}") for n in range(2 * tops)]
-        self.roots = [Signal(2, name=f"root_{n}") for n in range(2)]
+        self.roots = [Signal(tops, name=f"root_{n}") for n in range(2)]
 
     def elaborate(self, platform):
         m = super().elaborate(platform)
@@ -43,9 +44,10 @@ class BitmapContract(wiring.Component):
     """A tree of words of two bits is a set of levels for each side, and a search finds the next of them.
 
     Leaves say what all changes up to a cycle ago make of the set, mids and root up to three. A search
-    begun when ``settled``, without a change until ``ready``, finds exactly the best level, or the one after
-    ``place``, within the cycles of the docstring. Assumed: a wipe does not occupy, and the first cycle
-    changes nothing.
+    begun when ``settled``, without a change until ``ready``, finds exactly the best level of the window around
+    ``place``, or the one after that, within the cycles of the docstring. A window is of two levels, so that
+    words of the middle are shared, or of more. Assumed: a wipe does not occupy, the first cycle changes
+    nothing, and a mask is one less than a power of two.
     """
 
     changing: In(3)
@@ -56,6 +58,7 @@ class BitmapContract(wiring.Component):
     seek: In(1)
     onward: In(1)
     place: In(3)
+    mask: In(2)
     side: In(1)
 
     def __init__(self, levels):
@@ -69,17 +72,19 @@ class BitmapContract(wiring.Component):
             Assume(~ResetSignal()),
             Assume(~(self.wipe & self.occupied)),
             Assume(read_before(m) | ~self.valid),
+            Assume(self.mask != 2),
         ]
         m.submodules.dut = dut = WatchedBitmap(levels)
         m.d.comb += [
-            dut.changing.level.eq(self.changing),
+            dut.changing.eq(self.changing),
             dut.changing_side.eq(self.changing_side),
             dut.change.valid.eq(self.valid),
             dut.change.occupied.eq(self.occupied),
             dut.change.wipe.eq(self.wipe),
             dut.seek.eq(self.seek),
             dut.onward.eq(self.onward),
-            dut.place.level.eq(self.place),
+            dut.place.eq(self.place),
+            dut.mask.eq(self.mask),
             dut.side.eq(self.side),
         ]
 
@@ -121,9 +126,10 @@ class BitmapContract(wiring.Component):
         here = Array(sets[0])[self.side]
         start = at(self.place, self.side, levels)
         behind = Cat(Const(p) > start for p in range(levels))
+        inside = Cat(((start ^ p) >> 1 & ~self.mask[: len(dut.mask)]) == 0 for p in range(levels))
         with m.If(self.seek):
             m.d.sync += [
-                sought.eq(here & Mux(self.onward, behind, ~0)),
+                sought.eq(here & inside & Mux(self.onward, behind, ~0)),
                 sought_side.eq(self.side),
                 onward.eq(self.onward),
                 calm.eq(dut.settled & ~self.valid),

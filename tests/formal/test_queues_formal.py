@@ -8,8 +8,8 @@ from hawse_hdl.book.queues import Act, Queues
 from hawse_hdl.memory import ForwardedMemory
 from support.formal import TinyGeometry, hold, read_before, show
 
-GEOMETRY = TinyGeometry(instruments=1, levels=2, orders=4)
-HANDLES, LEVELS = range(GEOMETRY.orders), range(GEOMETRY.levels)
+GEOMETRY = TinyGeometry(instruments=2, pool=2, orders=4)
+HANDLES, LEVELS = range(GEOMETRY.orders), range(GEOMETRY.pool)
 
 
 class MemoryContract(wiring.Component):
@@ -139,6 +139,7 @@ class QueuesContract(wiring.Component):
     """
 
     place: In(1)
+    instrument: In(1)
     handle: In(2)
     act: In(Act)
     side: In(1)
@@ -148,7 +149,8 @@ class QueuesContract(wiring.Component):
         m.d.comb += Assume(~ResetSignal())
         m.submodules.dut = dut = WatchedQueues()
         m.d.comb += [
-            dut.place.level.eq(self.place),
+            dut.place.eq(self.place),
+            dut.instrument.eq(self.instrument),
             dut.handle.eq(self.handle),
             dut.act.eq(self.act),
             dut.side.eq(self.side),
@@ -205,12 +207,14 @@ class QueuesContract(wiring.Component):
         acts = [Signal(Act, name=f"act_{n}") for n in range(2)]
         sides = [Signal(name=f"side_{n}") for n in range(2)]
         places = [Signal(1, name=f"place_{n}") for n in range(2)]
+        instruments = [Signal(1, name=f"instrument_{n}") for n in range(3)]
         changing, changing_side = Signal(1), Signal()
         m.d.sync += [
             Cat(*acts).eq(Cat(Value.cast(self.act), acts[0])),
             Cat(*sides).eq(Cat(self.side, sides[0])),
             Cat(*places).eq(Cat(place, places[0])),
-            changing.eq(dut.changing.level),
+            Cat(*instruments).eq(Cat(self.instrument, *instruments[:2])),
+            changing.eq(dut.changing),
             changing_side.eq(dut.changing_side),
         ]
         act = acts[1]
@@ -230,7 +234,8 @@ class QueuesContract(wiring.Component):
         with m.If(dut.vacated):
             m.d.comb += [
                 Assert(was & ~will & ~ever & ~((self.act == Act.ENTER) & (place == places[1]))),
-                Assert((dut.vacated_place.level == places[1]) & (dut.vacated_side == sides[1])),
+                Assert((dut.vacated_place == places[1]) & (dut.vacated_side == sides[1])),
+                Assert(dut.vacated_instrument == instruments[2]),
             ]
         m.d.comb += Cover(dut.vacated & (act == Act.EMPTY))
         m.d.comb += Cover((act == Act.LEAVE) & (acts[0] == Act.LEAVE) & (self.act == Act.LEAVE))

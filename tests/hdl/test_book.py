@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import ResetInserter, Signal
+from amaranth.hdl import ResetInserter, Shape, ShapeCastable, Signal
+from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 from hawse.engine.backend import split
 from hawse.engine.golden import GoldenBackend
@@ -23,7 +24,8 @@ from hawse.wire import (
     TimeInForce,
 )
 from hawse.wire.dtypes import COMMAND, FENCE, HELLO, REPORT, flags, make, records
-from hawse_hdl.book import Book
+from hawse_hdl import memory
+from hawse_hdl.book import Book, bitmap, book, fronts
 from hawse_hdl.core import Core
 
 SMALL = Geometry(instruments=2, pool=1024, orders=64)
@@ -292,6 +294,180 @@ def test_loading_forgets_one_instrument_only():
     )
 
 
+def windowed(count=64, first=0, base=0, instrument=1):
+    return loading(instrument, base, first=first, count=count)
+
+
+BAD_WINDOWS = {
+    "no levels": windowed(0),
+    "too few": windowed(32, 512),
+    "one less": windowed(63, 512),
+    "no power of two": windowed(192, 512),
+    "a high bit more": windowed(2**31 + 64, 512),
+    "within its size": windowed(128, 576),
+    "within a word": windowed(64, 513),
+    "behind the pool": windowed(64, 1024),
+    "far behind it": windowed(64, 2**32 - 64),
+    "more than the pool": windowed(2048),
+    "beyond the last price": windowed(64, 512, 2**31 - 63),
+    "all prices beyond": windowed(512, 512, 2**31 - 1),
+    "that of another": windowed(256, 256),
+    "within that of another": windowed(64, 448),
+    "around that of another": windowed(512, 0),
+    "the pool": windowed(1024, 0),
+}
+
+
+def test_a_window_that_cannot_be_changes_nothing():
+    dumps = [command(Opcode.DUMP, instrument=n) for n in range(2)]
+    commands = [*opened(0, first=256, count=256), *opened(1, 100, first=640, count=128)]
+    commands += [new(h, h & 1, 100 + (h & 1), 2, instrument=h >> 1 & 1) for h in range(8)]
+    for bad in BAD_WINDOWS.values():
+        commands += [bad, *dumps]
+    commands += [new(8, BUY, 227, 9, instrument=1), new(9, BUY, 228, 1, instrument=1)]
+    beats = check([*commands, windowed(512, 512), *dumps])
+    refused = [o for o in outcomes(beats) if o[1] == Reason.WINDOW]
+    assert len(refused) == len(BAD_WINDOWS)
+    assert {o[0] for o in refused} == {Kind.REJECTED}
+
+
+def test_a_state_tells_the_window_in_force():
+    closed = state(1, InstrumentState.CLOSED, handle=64, token=64, price=9)
+    opens = state(1, InstrumentState.OPEN, handle=1, token=2, price=3)
+    beats = check([closed, opens, loading(1, -7, first=960, count=64), windowed(96), opens, closed])
+    said = [(0, 0, 0, 0), (0, 0, 0, 1), (960, 64, -7, 3), (0, 96, 0, 0), (960, 64, -7, 1), (960, 64, -7, 0)]
+    assert [o[2:] for o in outcomes(beats) if o[0] == Kind.ACK] == said[:3] + said[4:]
+    whole = check([loading(0, 2**31 - 1024, first=0, count=1024)])
+    assert outcomes(whole) == [(Kind.ACK, 0, 0, 1024, 2**31 - 1024, InstrumentState.LOADING)]
+
+
+def test_without_a_window_no_price_is_inside():
+    opens = state(1, InstrumentState.OPEN)
+    orders = [
+        new(h, h & 1, p, 1, instrument=1) for h, p in enumerate([0, 1, -1, 63, 64, -(2**31), 2**31 - 1])
+    ]
+    others = [*opened(0, first=0, count=64), new(10, BUY, 5, 1), new(11, SELL, 6, 1)]
+    beats = check([*others, opens, *orders, command(Opcode.DUMP, instrument=1), command(Opcode.DUMP)])
+    assert [o[1] for o in outcomes(beats) if o[0] == Kind.REJECTED] == [Reason.PRICE] * len(orders)
+
+
+def test_windows_move_shrink_and_grow():
+    dumps = [command(Opcode.DUMP, instrument=n) for n in range(2)]
+    commands = [*opened(0, first=512, count=512)]
+    handle = 40
+    for first, count in [(0, 512), (0, 64), (448, 64), (64, 64), (256, 256), (0, 512)]:
+        base = first - 300
+        ends = [(BUY, 0), (BUY, 31), (SELL, count - 32), (SELL, count - 1)]
+        loads = [
+            command(Opcode.LOAD, s, instrument=1, handle=h, price=base + o, quantity=2)
+            for h, (s, o) in enumerate(ends)
+        ]
+        beyond = [new(9, BUY, base - 1, 1, instrument=1), new(9, BUY, base + count, 1, instrument=1)]
+        commands += [loading(1, base, first=first, count=count), *loads, state(1, InstrumentState.OPEN)]
+        commands += [*beyond, *dumps, new(9, BUY, base + count - 1, 3, instrument=1), *dumps]
+        # What the other rests here stays, wherever the first has its window.
+        handle += 2
+        commands += [new(handle, BUY, 0, 1), new(handle + 1, SELL, 511, 1)]
+        commands += [command(Opcode.MASS_CANCEL, instrument=1), *dumps]
+    # Levels that one has left are the other's.
+    commands += [loading(1, first=0, count=64), *opened(0, 7, first=64, count=64), new(1, BUY, 7, 1), *dumps]
+    check(commands)
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize(
+    "geometry, firsts",
+    [
+        (Geometry(instruments=16, pool=1024, orders=128), range(0, 1024, 64)),
+        (Geometry(instruments=4, pool=4096, orders=128), [960, 1024, 1984, 2048]),
+    ],
+)
+def test_windows_side_by_side(geometry, firsts, side):
+    """They share words of the bitmap, and no search leaves its own, from either end to the other."""
+    commands, n = [], len(firsts)
+    for number, first in enumerate(firsts):
+        commands += opened(number, -first, first=first, count=64)
+    for place, at in enumerate([0, 31, 63, 32]):
+        commands += [
+            new(place * n + k, side, at - first, 1, instrument=k) for k, first in enumerate(firsts) if k != 3
+        ]
+    for k in range(n):
+        worst = (0 if side is BUY else 63) - firsts[k]
+        commands += [
+            command(Opcode.DUMP, instrument=k),
+            new(4 * n + k, 1 - side, worst, 5, instrument=k, time_in_force=TimeInForce.FOK),
+            *(new(5 * n, 1 - side, worst, 1, instrument=k, time_in_force=TimeInForce.IOC) for _ in range(5)),
+            new(4 * n + k, 1 - side, worst, 1, instrument=k),
+            command(Opcode.DUMP, instrument=k),
+        ]
+    check(commands, geometry)
+
+
+def test_a_replace_names_the_owner():
+    replace = [
+        command(Opcode.REPLACE, handle=h, tag=t, price=9, quantity=q)
+        for h, t, q in [
+            (0, 1, 1),
+            (0, 0, 0),
+            (1, 0, 1),
+            (1, 2, 1),
+            (2, 1, 1),
+            (1, 1, 0),
+            (1, 1, 1),
+            (0, 0, 1),
+        ]
+    ]
+    beats = check([*opened(), new(0, BUY, 5, 2), new(1, BUY, 5, 2, tag=1), *replace, command(Opcode.DUMP)])
+    owner, missing, quantity = Reason.OWNER, Reason.NOT_RESTING, Reason.QUANTITY
+    assert [o[1] for o in outcomes(beats)[4:]] == [owner, quantity, owner, owner, missing, quantity, 0, 0]
+
+
+def test_reasons_come_in_the_order_of_the_rules():
+    """A command that fails every check, and then one less at a time."""
+    bad = {"opcode": 13, "flags": 5 << 5, "tag": 2**12, "instrument": 2, "handle": 64}
+    fields = {"quantity": 0, "price": 10_000} | bad
+    commands = [*opened(), new(0, BUY, 5, 2, tag=1)]
+    steps = [
+        {"opcode": Opcode.REPLACE},
+        {"flags": 0},
+        {"tag": 2},
+        {"instrument": 1},
+        {"instrument": 0},
+        {"handle": 1},
+        {"handle": 0},
+        {"tag": 1},
+        {"quantity": 1},
+        {"price": 6},
+    ]
+    for step in [{}, *steps]:
+        fields |= step
+        commands.append(make(COMMAND, **fields))
+    names = "OPCODE CLASS TAG INSTRUMENT STATE HANDLE NOT_RESTING OWNER QUANTITY PRICE NONE"
+    assert " ".join(o[1].name for o in outcomes(check(commands))[3:]) == names
+
+
+class Scrambled(Memory):
+    """A memory that holds anything at first."""
+
+    rng = random.Random()
+
+    def __init__(self, *, shape, depth, init, attrs=None):
+        anything = [self.rng.getrandbits(Shape.cast(shape).width) for _ in range(depth)]
+        if isinstance(shape, ShapeCastable):
+            anything = [shape.from_bits(bits) for bits in anything]
+        super().__init__(shape=shape, depth=depth, init=anything, attrs=attrs)
+
+
+def test_after_a_reset_it_does_not_matter_what_the_memories_hold(monkeypatch):
+    for module in (memory, bitmap, book, fronts):
+        monkeypatch.setattr(module, "Memory", Scrambled)
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    Scrambled.rng = random.Random(seed)
+    geometry = Geometry(instruments=1, pool=1024, orders=64)
+    check(adversarial(random.Random(seed), 300, geometry), geometry)
+
+
 def test_sparse_levels_are_found_again():
     """The best level empties with the next one in the same word, in the next word, and far away."""
     prices = [0, 1, 31, 32, 1023, 1024, 2000, 4095, 4096, 8191]
@@ -458,16 +634,32 @@ def test_reset_in_the_middle_forgets_everything():
 
 def adversarial(rng, count, geometry):
     """Commands that collide: few prices, handles and tags, edges of the band, bad encodings."""
-    bases = [-3, 0, 2**31 - geometry.pool, -(2**31)]
-    base = dict.fromkeys(range(geometry.instruments), 0)
+    share = geometry.pool >> (geometry.instruments - 1).bit_length()
+    windows = [(number * share, share, 0) for number in range(geometry.instruments)]
+    tags = dict.fromkeys(range(geometry.orders), 0)
     out = []
 
     def price(instrument):
-        near = [500, 501, 502, 503, 531, 532, 533]
-        edges = [-1, 0, geometry.pool - 1, geometry.pool]
-        anywhere = [rng.randrange(geometry.pool) for _ in range(4)]
-        at = base[instrument] + rng.choice(near * 6 + edges + anywhere)
+        _, count, base = windows[instrument]
+        near = [29, 30, 31, 32, 33, 62, 63]
+        edges = [-1, 0, count - 1, count]
+        anywhere = [rng.randrange(count or 1) for _ in range(4)]
+        at = base + rng.choice(near * 6 + edges + anywhere)
         return max(-(2**31), min(2**31 - 1, at))
+
+    def window(instrument):
+        """Its share of the pool, or any other, or none that it could have."""
+        first, count = instrument * share, share
+        roll = rng.random()
+        if roll < 0.4:
+            count = 64 << rng.randrange((geometry.pool // 64).bit_length())
+            first = rng.randrange(geometry.pool // count) * count
+        elif roll < 0.5:
+            count = rng.choice([0, 1, 32, 63, 65, 96, 2 * geometry.pool, 2**31])
+        elif roll < 0.6:
+            first = rng.choice([first + 32, first ^ share >> 1, geometry.pool, 2**32 - share])
+        end = 2**31 - count + (rng.random() < 0.1)
+        return first, count, rng.choice([-3, 0, min(end, 2**31 - 1), -(2**31)])
 
     def handle():
         if rng.random() < 0.03:
@@ -494,11 +686,16 @@ def adversarial(rng, count, geometry):
         }
         number = book if rng.random() < 0.99 else rng.choice([geometry.instruments, ALL_INSTRUMENTS])
         values |= {"instrument": number} | fields
+        if opcode == Opcode.REPLACE and rng.random() < 0.9:
+            values["tag"] = tags.get(values["handle"], 0)
+        if opcode == Opcode.NEW:
+            tags[values["handle"]] = values["tag"]
         out.append(make(COMMAND, opcode=opcode, flags=command_flags, **values))
 
     def load(instrument):
-        base[instrument] = rng.choice(bases)
-        put(Opcode.STATE, instrument, quantity=InstrumentState.LOADING, price=base[instrument])
+        first, count, base = windows[instrument] = window(instrument)
+        asks = {"handle": first, "token": count, "price": base}
+        put(Opcode.STATE, instrument, quantity=InstrumentState.LOADING, **asks)
         for _ in range(rng.randrange(8)):
             put(Opcode.LOAD, instrument)
         put(Opcode.STATE, instrument, quantity=InstrumentState.OPEN)
@@ -529,7 +726,15 @@ def adversarial(rng, count, geometry):
     return out
 
 
-@pytest.mark.parametrize("geometry", [SMALL, Geometry(instruments=1, pool=1024, orders=64)])
+GEOMETRIES = [
+    SMALL,
+    Geometry(instruments=1, pool=1024, orders=64),
+    Geometry(instruments=3, pool=4096, orders=64, tag_bits=2),
+    Geometry(instruments=16, pool=1024, orders=128, tag_bits=5),
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_adversarial_mix_with_stalls(geometry, seed=None):
     seed = random.randrange(2**32) if seed is None else seed
     print("seed", seed)
@@ -541,15 +746,15 @@ def test_adversarial_mix_with_stalls(geometry, seed=None):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("instruments", [1, 3])
-def test_long_adversarial_mix_through_the_core(instruments, stall):
+@pytest.mark.parametrize("instruments, pool", [(1, 32768), (3, 8192), (4, 4096), (16, 1024)])
+def test_long_adversarial_mix_through_the_core(instruments, pool, stall):
     """Digests and roots of the log included; the Verilated model is fast enough for long runs."""
     from hawse_sim.rtl import RtlBackend
 
     seed = random.randrange(2**32)
     print("seed", seed)
     rng = random.Random(seed)
-    geometry = Geometry(instruments=instruments, pool=8192, orders=128, tag_bits=3)
+    geometry = Geometry(instruments=instruments, pool=pool, orders=128, tag_bits=3)
     reference = GoldenBackend(geometry)
     with RtlBackend(geometry, stall=stall, seed=seed) as gateware:
         for epoch in range(1, 31):  # each reset finds the memories full of the run before

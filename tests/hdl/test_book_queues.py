@@ -4,28 +4,32 @@ import random
 
 import pytest
 from hawse.wire import Geometry
-from hawse_hdl.book.layouts import ends_layout, place_layout
+from hawse_hdl.book.layouts import ends_layout
 from hawse_hdl.book.queues import Act, Queues, change_layout
 from hawse_hdl.memory import ForwardedMemory
 
-GEOMETRY = Geometry(instruments=2, levels=1024, orders=64)
-PLACE, ENDS, CHANGE = place_layout(GEOMETRY), ends_layout(GEOMETRY), change_layout()
+GEOMETRY = Geometry(instruments=4, pool=1024, orders=64)
+ENDS, CHANGE = ends_layout(GEOMETRY), change_layout()
 
 
 async def compare(pins, seed, rounds):
     rng = random.Random(seed)
-    places = [(level, instrument) for level in (0, 1, 1023) for instrument in (0, 1)]
+    places = [0, 1, 2, 511, 1022, 1023]
     queues = {p: [] for p in places}
     where = {}
     expected, changes = [], []
 
     def begin(place, handle):
-        bits = PLACE.const({"level": place[0], "instrument": place[1]}).as_value().value
-        pins.set("place", bits)
+        pins.set("place", place)
+        pins.set("instrument", place & 3)
         pins.set("handle", handle)
 
     async def tick():
-        (change,) = await pins.tick("change")
+        change, left, at, instrument = await pins.tick(
+            "change", "vacated", "vacated_place", "vacated_instrument"
+        )
+        if left:
+            assert at in places and instrument == at & 3
         change = CHANGE.from_bits(change)
         if change.valid:
             changes.append(int(change.occupied))

@@ -5,7 +5,7 @@ from amaranth.lib import data
 from hawse.wire import dtypes, schema
 from hawse_hdl import layouts
 
-NAMES = ["command", "report", "fence", "batch", "resting", "hello"]
+NAMES = ["command", "report", "fence", "batch", "resting", "hello", "build"]
 
 
 @pytest.mark.parametrize("name", NAMES)

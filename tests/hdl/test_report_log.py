@@ -40,6 +40,8 @@ class Flow:
     def others(self):
         self._pass(RESTING, Kind.RESTING)
         self._pass(HELLO, Kind.HELLO)
+        # A BUILD behind it, whose first byte may look like any kind.
+        self._pass(HELLO, self.rng.choice([*Kind, self.rng.randrange(256)]))
 
     def _stop(self, dtype, kind, own):
         beat = self._beat(dtype, kind)

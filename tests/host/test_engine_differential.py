@@ -184,3 +184,17 @@ def test_sideband_is_not_compared_and_records_are():
             demand_same(("a", "b"), beats, other)
     with pytest.raises(Difference, match="beats"):
         demand_same(("a", "b"), beats, beats[:-2])
+
+
+def test_what_engines_were_made_of_is_not_compared_and_what_they_can_do_is():
+    hello = make(COMMAND, opcode=Opcode.HELLO)
+    beats = np.concatenate([SoftBackend(SMALL).exchange(hello), GoldenBackend(SMALL).exchange(hello)])
+    demand_same(("soft", "golden"), beats[:2], beats[2:])
+    for byte, differs in ((0, False), (15, False), (16, True), (20, False), (24, True)):
+        other = beats.copy()
+        other["bytes"][1, byte] ^= 1
+        if differs:
+            with pytest.raises(Difference, match="beat 1"):
+                demand_same(("a", "b"), beats, other)
+        else:
+            demand_same(("a", "b"), beats, other)

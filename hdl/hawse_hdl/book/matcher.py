@@ -5,11 +5,9 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 from hawse.wire import (
     ALL_INSTRUMENTS,
     ANONYMOUS,
-    LEAST_WINDOW,
     VERSION,
     Geometry,
     InstrumentState,
@@ -36,6 +34,7 @@ from .layouts import (
     row_layout,
     task_layout,
     whole_mask,
+    window_bits,
 )
 from .queues import Act
 from .window import WindowCheck
@@ -283,6 +282,7 @@ class Matcher(wiring.Component):
         ]
         m.submodules.window = window = WindowCheck(geometry)
         first = first_level(task.row.first)
+        least = level_bits(geometry) - window_bits(geometry)
         m.d.comb += [
             window.first.eq(command.handle),
             window.count.eq(command.token),
@@ -293,7 +293,7 @@ class Matcher(wiring.Component):
             m.d.sync += [
                 self.row_value.windowed.eq(1),
                 self.row_value.origin.eq(command.price - command.handle[: len(level)]),
-                self.row_value.first.eq(command.handle[ceil_log2(LEAST_WINDOW) : len(level)]),
+                self.row_value.first.eq(command.handle[least : len(level)]),
                 self.row_value.mask.eq(window.mask),
             ]
 
@@ -758,7 +758,7 @@ class Matcher(wiring.Component):
                 orders=geometry.orders,
                 pool=geometry.pool,
                 tag_bits=geometry.tag_bits,
-                least_window=ceil_log2(LEAST_WINDOW),
+                least_window=least,
                 epoch=self.epoch,
                 busy=self.busy_cycles,
                 last_seq=self.last_seq,

@@ -64,10 +64,15 @@ def _record(
     return (head + b"".join(_bytes(*word) for word in words)).hex()
 
 
-def _session() -> list[dict[str, Any]]:
-    """Commands, each with the records that answer it (FENCE, CLOSE and DUMP: none)."""
-    top = 2**31 - 64
-    steps: list[tuple[str, list[str]]] = [
+#: A command, and the records that answer it; FENCE, CLOSE and DUMP: none.
+_Steps = list[tuple[str, list[str]]]
+#: The last base of a band of 64 prices.
+_TOP = 2**31 - 64
+
+
+def _windows() -> _Steps:
+    """Instrument 0 gets the upper half of the pool and prices from -1000 on, instrument 1 the last prices."""
+    return [
         (
             _command(1, _NEW, handle=0, price=-500, quantity=1),  # closed as yet
             [_record(1, _REJECTED, 0, -500, 0, reason=5)],
@@ -85,8 +90,10 @@ def _session() -> list[dict[str, Any]]:
             [_record(4, _REJECTED, 2048, -1000, 0, reason=6)],
         ),
         (
-            _command(5, _STATE, handle=64, token=64, price=top + 1, quantity=_LOADING),  # its band has no end
-            [_record(5, _REJECTED, 64, top + 1, 0, reason=6)],
+            _command(
+                5, _STATE, handle=64, token=64, price=_TOP + 1, quantity=_LOADING
+            ),  # its band has no end
+            [_record(5, _REJECTED, 64, _TOP + 1, 0, reason=6)],
         ),
         (
             _command(6, _STATE, handle=1024, token=1024, price=-1000, quantity=_LOADING),
@@ -97,9 +104,15 @@ def _session() -> list[dict[str, Any]]:
             [_record(7, _REJECTED, 1984, 0, 0, reason=6, instrument=1)],
         ),
         (
-            _command(8, _STATE, instrument=1, handle=64, token=64, price=top, quantity=_LOADING),
-            [_record(8, _ACK, 64, top, 3, maker=64, instrument=1)],
+            _command(8, _STATE, instrument=1, handle=64, token=64, price=_TOP, quantity=_LOADING),
+            [_record(8, _ACK, 64, _TOP, 3, maker=64, instrument=1)],
         ),
+    ]
+
+
+def _trading() -> _Steps:
+    """What rests, trades and is cancelled under instrument 0's first batch of orders."""
+    return [
         (_command(9, _LOAD, flags=_SELL, handle=9, tag=7, price=-500, quantity=4), []),
         (
             _command(10, _LOAD, flags=_SELL, handle=9, tag=7, price=-500, quantity=4),
@@ -139,6 +152,12 @@ def _session() -> list[dict[str, Any]]:
             [_record(17, _ACK, 4, -499, 2), _record(17, _TRADE, 4, -499, 2, maker=2)],
         ),
         (_command(18, _REDUCE, handle=2, quantity=3), [_record(18, _REPLACED | _BY_SELLER, 2, -499, 3)]),
+    ]
+
+
+def _rejections() -> _Steps:
+    """Every way to be rejected that is left, and a REPLACE among them that meets its own tag's order."""
+    return [
         (
             _command(19, _REDUCE, handle=2, quantity=3),
             [_record(19, _REJECTED, 2, 0, 0, reason=11)],
@@ -181,6 +200,12 @@ def _session() -> list[dict[str, Any]]:
             [_record(29, _REJECTED, 6, -510, 0, reason=3)],
         ),
         (_command(30, _FENCE, token=0xABCD), []),
+    ]
+
+
+def _behind_the_fence() -> _Steps:
+    """Self-trades at the band's ends, a cancel and a mass cancel, and the end of the batch."""
+    return [
         (
             _command(31, _NEW, flags=_SELL | _BOTH, handle=0, tag=7, price=-511, quantity=3),
             [
@@ -215,11 +240,15 @@ def _session() -> list[dict[str, Any]]:
         (_command(39, _LIMIT), [_record(39, _REJECTED, 0, 0, 0, reason=1)]),
         (
             _command(40, _STATE, instrument=1, quantity=_CANCEL_ONLY),
-            [_record(40, _ACK, 64, top, 2, maker=64, instrument=1)],
+            [_record(40, _ACK, 64, _TOP, 2, maker=64, instrument=1)],
         ),
         (_command(41, _DUMP), []),
         (_command(42, _CLOSE, token=3), []),
     ]
+
+
+def _session() -> list[dict[str, Any]]:
+    steps = [*_windows(), *_trading(), *_rejections(), *_behind_the_fence()]
     return [{"command": command, "records": records} for command, records in steps]
 
 

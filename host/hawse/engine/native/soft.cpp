@@ -338,7 +338,7 @@ bool SoftEngine::can_fill(Book &book, const Taker &taker) {
 
 // The level of `price` in the ladder of `side`; the price is within the band.
 uint32_t SoftEngine::level_of(const Book &book, unsigned side, int32_t price) const {
-    const uint32_t level = book.first + (uint32_t(price) - uint32_t(book.base));
+    const uint32_t level = uint32_t(price) + book.offset;
     return side == HAWSE_SIDE_SELL ? level : geometry_.pool - 1 - level;
 }
 
@@ -411,6 +411,7 @@ void SoftEngine::set_state(const hawse_command &c) {
         book.first = c.handle;
         book.count = c.token;
         book.base = c.price;
+        book.offset = book.first - uint32_t(book.base);
         book.end[HAWSE_SIDE_BUY] = geometry_.pool - book.first;
         book.end[HAWSE_SIDE_SELL] = book.first + book.count;
     }

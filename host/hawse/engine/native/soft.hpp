@@ -71,9 +71,10 @@ class SoftEngine {
 
     // The window: levels from `first` on in the pool, of prices from `base` on. Of each side the best occupied level,
     // NONE if there is none, and where the window ends.
-    struct Book {
+    struct alignas(64) Book {
         uint32_t first = 0, count = 0;
         int32_t base = 0;
+        uint32_t offset = 0; // from a price to its level, modulo 2^32
         uint8_t state = HAWSE_INSTRUMENT_STATE_CLOSED;
         uint32_t best[2] = {NONE, NONE};
         uint32_t end[2] = {0, 0};
