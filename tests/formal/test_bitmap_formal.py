@@ -44,9 +44,9 @@ class BitmapContract(wiring.Component):
     """A tree of words of two bits is a set of levels for each side, and a search finds the next of them.
 
     Leaves say what all changes up to a cycle ago make of the set, mids and root up to three. A search
-    begun when ``settled``, without a change until ``ready``, finds exactly the best level of the window around
-    ``place``, or the one after that, within the cycles of the docstring. A window is of two levels, so that
-    words of the middle are shared, or of more. Assumed: a wipe does not occupy, the first cycle changes
+    begun when ``settled``, without a change until ``ready``, finds exactly the best level of the window
+    around ``place``, or the one after that, within the cycles of the docstring. A window is of two levels, so
+    that words of the middle are shared, or of more. Assumed: a wipe does not occupy, the first cycle changes
     nothing, and a mask is one less than a power of two.
     """
 

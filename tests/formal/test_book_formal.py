@@ -64,8 +64,9 @@ class BookContract(wiring.Component):
     An order that rests though it crosses another is seen when the next command is reported, or when the
     book is not busy.
 
-    Assumed: the first command opens the instrument, which has a window of all levels. Only NEW, CANCEL, REPLACE and REDUCE are given, of
-    anonymous orders, with handles inside the store and prices in the band or above it.
+    Assumed: the first command opens the instrument, which has a window of all levels. Only NEW, CANCEL,
+    REPLACE and REDUCE are given, of anonymous orders, with handles inside the store and prices in the band or
+    above it.
     """
 
     offered: In(1)

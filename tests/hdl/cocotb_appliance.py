@@ -74,8 +74,9 @@ class Host:
 
 
 def trades():
+    window = {"handle": 0, "token": 64, "price": 1000}
     state = [
-        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.LOADING, price=1000, seq=1),
+        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.LOADING, **window, seq=1),
         make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.OPEN, seq=2),
     ]
     orders = [

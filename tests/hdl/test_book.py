@@ -23,7 +23,7 @@ from hawse.wire import (
     Side,
     TimeInForce,
 )
-from hawse.wire.dtypes import COMMAND, FENCE, HELLO, REPORT, flags, make, records
+from hawse.wire.dtypes import BUILD, COMMAND, FENCE, HELLO, REPORT, flags, make, records
 from hawse_hdl import memory
 from hawse_hdl.book import Book, bitmap, book, fronts
 from hawse_hdl.core import Core
@@ -56,11 +56,11 @@ def state(instrument, to, **fields):
     return command(Opcode.STATE, instrument=instrument, quantity=to, **fields)
 
 
-def loading(instrument=0, base=0, *, first=None, count=512, **fields):
+def loading(instrument=0, base=0, *, first=None, count=512):
     """By default the windows of all instruments lie side by side."""
     first = instrument * count if first is None else first
     window = {"handle": first, "token": count, "price": base}
-    return state(instrument, InstrumentState.LOADING, **window, **fields)
+    return state(instrument, InstrumentState.LOADING, **window)
 
 
 def opened(instrument=0, base=0, **window):
@@ -520,6 +520,19 @@ def test_hello_counts_busy_cycles_and_tells_the_geometry():
     assert not busy[-1]
 
 
+def test_build_tells_what_the_book_was_made_of():
+    made = bytes(range(0x90, 0xA0))
+    book = Book(SMALL, build=int.from_bytes(made, "little"), clock_khz=143_550)
+    commands = [command(Opcode.HELLO), command(Opcode.FENCE)]
+    told = run(commands, SMALL, dut=book)[0]
+    (build,) = np.frombuffer(told[1], BUILD)
+    assert (told[1][:16], int(build["clock_khz"]), int(build["features"])) == (made, 143_550, 0)
+    assert bytes(told[2][:16]) == golden(commands, SMALL)[2]
+    for bad in ({"build": 2**128}, {"clock_khz": -1}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            Book(SMALL, **bad)
+
+
 def test_sideband_tells_acceptance_and_departure():
     commands = [*opened(), new(0, SELL, 1, 5), new(1, BUY, 1, 9)]
     beats, _, stamps = run(commands, SMALL, gap=0.4, seed=1)
@@ -600,6 +613,9 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         # Those in front of it have tag 0 as well.
         (6 + 256 + 5 * 42, [(0, 50), (2, 50)], command(Opcode.MASS_CANCEL, tag=0)),
         (7, [], state(0, InstrumentState.OPEN)),
+        # Those in front of it go, whoever is behind.
+        (12 + 1 + 256 + 5 * 40, [], loading()),
+        (8 + 1, [], loading(count=65)),
         (3, [], command(Opcode.FENCE)),
         (4, [], command(Opcode.HELLO)),
         (4, [], command(Opcode.CLOSE)),
