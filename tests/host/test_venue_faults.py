@@ -17,7 +17,7 @@ from hawse.state.inputs import StateError
 from hawse.venue import Halted, RecoveryFailed, Venue
 from hawse.wire import BEAT_BYTES, Kind
 from support import desk as rules
-from support.faults import LostBackend, LyingBackend, PowerLoss, UnsyncedFile, Witness
+from support.faults import LostBackend, LyingBackend, PowerLoss, UnsyncedFile, Witness, first_beats
 from support.signed import KEYS, OPERATOR, mark, signed_slots
 
 CONFIG = replace(rules.CONFIG, operator=address_of(OPERATOR))
@@ -290,13 +290,11 @@ def first_of_kind(kind, after=8):
     found = []
 
     def find(exchange, beats):
-        kinds, at = (beats.view(np.uint8).reshape(-1, BEAT_BYTES)[:, 0] & 15).tolist(), 0
-        while exchange >= after and not found and at < len(kinds):
-            if kinds[at] == kind:
-                found.append(exchange)
-                return at
-            at += 2 if kinds[at] in (Kind.FENCE, Kind.BATCH) else 1
-        return None
+        at = [at for at, its in first_beats(beats).items() if its == kind]
+        if exchange < after or found or not at:
+            return None
+        found.append(exchange)
+        return at[0]
 
     return find
 
@@ -330,11 +328,10 @@ def lie_anywhere(tmp_path, seed):
     when = rng.randrange(8, 20)
 
     def change(exchange, beats):
-        raw = beats.view(np.uint8).reshape(-1, BEAT_BYTES)
-        records = np.flatnonzero((raw[:, 0] & 15) <= Kind.REJECTED)
-        if exchange >= when and not done and len(records):
+        records = [at for at, kind in first_beats(beats).items() if kind <= Kind.REJECTED]
+        if exchange >= when and not done and records:
             done.append(exchange)
-            return flip(beats, int(rng.choice(records)), rng.randrange(24), rng.randrange(8))
+            return flip(beats, rng.choice(records), rng.randrange(24), rng.randrange(8))
         return beats
 
     lied_to(tmp_path, signed_slots(CONFIG, seed, 24), change)
@@ -356,9 +353,8 @@ def test_an_engine_that_does_not_hold_the_state_s_orders_halts_the_recovery(tmp_
     Desk(tmp_path, slots, lag=1).run(until=12)
 
     def change(exchange, beats):
-        kinds = beats.view(np.uint8).reshape(-1, BEAT_BYTES)[:, 0] & 15
-        at = np.flatnonzero(kinds == Kind.RESTING)
-        return flip(beats, int(at[-1]), 12, 0) if len(at) else beats
+        at = [at for at, kind in first_beats(beats).items() if kind == Kind.RESTING]
+        return flip(beats, at[-1], 12, 0) if at else beats
 
     with pytest.raises(Halted, match=r"resting order of .* in engine and state: \(.*\) is not \(.*\)"):
         Desk(tmp_path, slots, LyingBackend(SoftBackend(CONFIG.geometry), change))

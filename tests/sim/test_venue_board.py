@@ -20,7 +20,7 @@ from hawse.wire import BEAT_BYTES, Geometry, Kind
 from hawse_sim.board import VirtualBoard
 from hawse_sim.rtl import RtlBackend
 from support import desk
-from support.faults import LyingBackend, Witness
+from support.faults import LyingBackend, Witness, first_beats
 from support.signed import OPERATOR, signed_slots
 
 CONFIG = replace(desk.CONFIG, operator=address_of(OPERATOR))
@@ -160,11 +160,11 @@ def test_a_digest_that_does_not_fit_halts_the_venue_and_both_are_shown(tmp_path,
     slots, seen = signed_slots(CONFIG, 5, 16), []
 
     def change(exchange, beats):
-        raw = beats.view(np.uint8).reshape(-1, BEAT_BYTES)
-        kinds = raw[:, 0] & 15
-        ours = split(beats).fences
-        places = np.flatnonzero(kinds[:-1] == kind)  # the last beat is a digest
-        if exchange >= 8 and not seen and len(ours) == 1 and kinds[-2] == Kind.FENCE and len(places):
+        raw, firsts = beats.view(np.uint8).reshape(-1, BEAT_BYTES), first_beats(beats)
+        # An order that trades one lot more than it has is found before any digest.
+        places = [at for at, its in firsts.items() if its == kind and (kind == Kind.FENCE or raw[at, 16] & 1)]
+        one_fence = list(firsts.values()).count(Kind.FENCE) == 1 and list(firsts.values())[-1] == Kind.FENCE
+        if exchange >= 8 and not seen and one_fence and places:
             raw[places[-1] + beat, 16] ^= 1
             seen.append(split(beats).fences[0].digest.hex())
         return beats

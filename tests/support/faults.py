@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from hawse.engine import Backend, EngineReset
+from hawse.engine.backend import TWO_BEATS
 from hawse.journal.files import OsFile
 from hawse.venue import SlotDone
+from hawse.wire import BEAT_BYTES
 from hawse.wire.dtypes import Array
 
 
@@ -82,6 +84,16 @@ class LostBackend:
     def close(self) -> None:
         """See :class:`~hawse.engine.Backend`."""
         self._backend.close()
+
+
+def first_beats(beats: Array) -> dict[int, int]:
+    """Kind of each report by the position of its first beat; a second beat has any content, and no kind."""
+    kinds = (beats.view(np.uint8).reshape(-1, BEAT_BYTES)[:, 0] & 15).tolist()
+    found, at = {}, 0
+    while at < len(kinds):
+        found[at] = kinds[at]
+        at += 2 if kinds[at] in TWO_BEATS else 1
+    return found
 
 
 class LyingBackend:

@@ -137,7 +137,7 @@ class _Users:
             case 10:
                 values["mode"] += REDUCE_ONLY
             case 11:
-                values["amount"] = int(rng.choice([0, DEPOSIT * 10, 2**64 - 1]))
+                values["amount"] = (0, DEPOSIT * 10, 2**64 - 1)[int(rng.integers(3))]
             case 12:
                 values |= {"mode": 1, "side": 1, "amount": 5}
                 return MessageKind(int(rng.choice(_OTHERS)))
