@@ -22,6 +22,8 @@ class Instrument:
         first, count: window of the engine's levels; count a power of two from 64 on, first a multiple of it.
         base: lowest price of the band, in ticks; the band has ``count`` ticks.
         first_mark: mark price in ticks until the first slot brings one.
+        minimum_quantity: lots that an order has at least.
+        minimum_notional: quanta that an order's lots are worth at the mark, at least.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -38,6 +40,8 @@ class Instrument:
     count: int
     base: int
     first_mark: int
+    minimum_quantity: int = 1
+    minimum_notional: int = 0
 
     def __post_init__(self) -> None:
         if self.count < LEAST_WINDOW or self.count & (self.count - 1):
@@ -52,6 +56,8 @@ class Instrument:
             ("first", 0, 2**32 - self.count),
             ("base", -(2**31), 2**31 - self.count),
             ("first_mark", -(2**31), 2**31 - 1),
+            ("minimum_quantity", 1, 2**32 - 1),
+            ("minimum_notional", 0, 2**63 - 1),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

@@ -212,7 +212,7 @@ class Execution:
             first_seq=admission.first_seq,
             inputs=admission.inputs,
             refusals=admission.refusals,
-            events=(),
+            events=admission.events,
             digest=slot_digest,
         )
         return outcome, burst

@@ -57,24 +57,48 @@ def fee(instrument: Instrument, price: int, quantity: int, ppm: int) -> int:
     return money(_share(instrument, price, quantity, ppm), "fee")
 
 
-def reservation(instrument: Instrument, side: int, price: int, quantity: int, mark: int) -> int:
-    """What an order with limit ``price`` holds of its account's free collateral until it trades or ends.
+def order_weight(instrument: Instrument, side: int, price: int, quantity: int, mark: int) -> tuple[int, int]:
+    """What an order adds to two sums of its instrument, in tick·lots, beside its lots.
 
-    Initial margin and the higher fee at the larger of limit and mark, and the loss against the mark if it
-    trades at its limit. So a fill leaves free collateral no lower than the reservation did (each fill's own
-    rounding, at most two quanta, apart), and nobody can trade himself into a shortfall at an absurd price.
-    A position that the order would reduce is not counted in its favour.
+    The first is its loss against the mark if it trades at its limit, the second what its fee is taken of, at
+    the larger of limit and mark: a better price gains more than it can add to the fee.
+    """
+    worse = price - mark if side == Side.BUY else mark - price
+    return max(worse, 0) * quantity, max(abs(price), abs(mark)) * quantity
+
+
+def requirement(
+    instrument: Instrument, mark: int, size: int, buy: int, sell: int, loss: int, basis: int
+) -> int:
+    """What an instrument holds of an account's free collateral, in quanta, rounded up.
+
+    Initial margin at the mark of the worst of three: no order filled, all buys, all sells. To it is added,
+    for all orders of both sides, the loss against the mark and the higher fee. So at an unchanged mark no
+    fill lowers free collateral, but for each fill's own rounding, three quanta at most: of the fee, of the
+    profit that it realises, and of what is not realised yet.
+
+    Args:
+        instrument: whose terms count.
+        mark: in ticks.
+        size: of the position, in lots, negative if short.
+        buy, sell: lots of the open orders on either side.
+        loss, basis: sums of :func:`order_weight` over them.
 
     Raises:
-        MoneyOverflow: the notional or the sum does not fit into int64.
+        MoneyOverflow: it does not fit into int64.
     """
-    basis = max(abs(price), abs(mark))
-    notional(instrument, basis, quantity)
-    worse = price - mark if side == Side.BUY else mark - price
-    loss = -(-max(worse, 0) * quantity * instrument.numerator // instrument.denominator)
+    worst = max(abs(size), abs(size + buy), abs(size - sell))
+    lost = -(-loss * instrument.numerator // instrument.denominator)
     rate = max(instrument.maker_fee_ppm, instrument.taker_fee_ppm)
-    margin = _share(instrument, basis, quantity, instrument.initial_margin_ppm)
-    return money(margin + loss + _share(instrument, basis, quantity, rate), "reservation")
+    fees = -(-basis * instrument.numerator * rate // (instrument.denominator * PPM))
+    return money(_share(instrument, mark, worst, instrument.initial_margin_ppm) + lost + fees, "requirement")
+
+
+def pays_for_itself(instrument: Instrument, side: int, price: int, quantity: int, mark: int) -> bool:
+    """Whether an order that closes a position releases the initial margin that its loss and fee cost."""
+    loss, basis = order_weight(instrument, side, price, quantity, mark)
+    value = abs(mark * quantity) * instrument.numerator * instrument.initial_margin_ppm
+    return requirement(instrument, mark, 0, 0, 0, loss, basis) <= value // (instrument.denominator * PPM)
 
 
 def unrealised(instrument: Instrument, size: int, entry: int, mark: int) -> int:
@@ -86,13 +110,3 @@ def unrealised(instrument: Instrument, size: int, entry: int, mark: int) -> int:
 def equity(collateral: int, positions: Iterable[tuple[Instrument, int, int, int]]) -> int:
     """Collateral and unrealised profit; ``positions`` are (instrument, size, entry, mark)."""
     return money(collateral + sum(unrealised(*p) for p in positions), "equity")
-
-
-def free_collateral(
-    collateral: int, positions: Iterable[tuple[Instrument, int, int, int]], reserved: int
-) -> int:
-    """Equity without the positions' initial margin at mark and the orders' reservations; may be negative."""
-    free = collateral - reserved
-    for instrument, size, entry, mark in positions:
-        free += unrealised(instrument, size, entry, mark) - initial_margin(instrument, mark, size)
-    return money(free, "free collateral")

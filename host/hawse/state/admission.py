@@ -1,22 +1,26 @@
 """What of a slot's user commands reaches the engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hawse.instruments import Instrument
 from hawse.keys.eip712 import NO_STRUCT
 from hawse.keys.members import MEMBERS
 from hawse.keys.messages import MESSAGE, REDUCE_ONLY, MessageKind, split
-from hawse.risk.margin import MONEY_MAX, MoneyOverflow, reservation
-from hawse.wire import Opcode, Reason, SelfTrade, Side, TimeInForce
+from hawse.risk import margin
+from hawse.risk.margin import MONEY_MAX, MoneyOverflow
+from hawse.wire import Opcode, Reason, SelfTrade, SequenceClass, Side, TimeInForce
 from hawse.wire.dtypes import Array
 
-from .ledger import INSURANCE, Account, Ledger, Order
+from .config import VenueConfig
+from .ledger import INSURANCE, Account, Ledger, Market, Order
 from .nonces import most_at
-from .slot import Refusal
+from .slot import Event, Refusal
+from .sweep import Taken, newest
 
 _NEW, _CANCEL, _REPLACE, _REDUCE = (
     int(o) for o in (Opcode.NEW, Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)
@@ -56,14 +60,18 @@ class Admission:
     Attributes:
         orders: rows of wire ORDER, the last a FENCE or CLOSE; an order's id is its handle.
         refusals: of inputs, in the order of their sequence number.
+        events: what the machine takes back by itself, in the order of its commands.
         first_seq: sequence number of the slot's first input.
         inputs: how many inputs took one.
+        command_seqs: sequence number of each message among the commands.
     """
 
     orders: Array
     refusals: tuple[Refusal, ...]
+    events: tuple[Event, ...]
     first_seq: int
     inputs: int
+    command_seqs: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -71,7 +79,7 @@ class Sent:
     """A command at the engine, whose reports are awaited, and what came of it.
 
     ``reason``, ``have`` and ``need`` are those of its outcome leaf; ``value`` is of the lots filled at once,
-    in tick·lots, ``fee`` in quanta.
+    in tick·lots, ``fee`` in quanta. ``machine``: it is the machine's own.
     """
 
     seq: int
@@ -79,7 +87,7 @@ class Sent:
     order: Order
     price: int
     quantity: int
-    reserved: int
+    machine: bool = False
     reason: int = 0
     have: int = 0
     need: int = 0
@@ -88,13 +96,24 @@ class Sent:
     fee: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class MachineInput:
+    """A command of the machine itself: its sequence number, that of what caused it (0 the slot), and why."""
+
+    seq: int
+    cause: int
+    reason: Reason
+    row: tuple[int, ...]
+
+
 class Admitter:
-    """Judges the commands of one slot, one after another, and reserves what they may cost.
+    """Judges the commands of one slot, one after another, and holds what they may cost.
 
     A command's nonce is used up as soon as its signature and nonce are good, whatever later check refuses it.
     One that fails before leaves the nonce alone, for nobody has shown that he owns the account.
 
     Args:
+        config: of the venue.
         ledger: its nonces, collateral (by withdrawals) and orders (by NEWs) change.
         slot: number of the slot.
         time: of the slot.
@@ -103,13 +122,21 @@ class Admitter:
     """
 
     def __init__(
-        self, ledger: Ledger, slot: int, time: int, seq: int, pay: Callable[[bytes, int], None]
+        self,
+        config: VenueConfig,
+        ledger: Ledger,
+        slot: int,
+        time: int,
+        seq: int,
+        pay: Callable[[bytes, int], None],
     ) -> None:
+        self._config = config
         self._ledger = ledger
         self._slot = slot
         self._time = time
         self._most = most_at(time)
         self._pay = pay
+        self._shortfall: int | None = None
         #: Sequence number of the last command.
         self.seq = seq
         #: Rows of wire ORDER.
@@ -117,6 +144,24 @@ class Admitter:
         #: What is at the engine, one for each row.
         self.sent: list[Sent] = []
         self.refusals: list[Refusal] = []
+        self.events: list[Event] = []
+        self.machine: list[MachineInput] = []
+        #: Of each message.
+        self.command_seqs: list[int] = []
+
+    def take_back(self, taken: Iterable[Taken], cause: int = 0) -> None:
+        """The machine's own commands: orders that go, or are reduced.
+
+        Args:
+            taken: orders, lots that are left of each, and why.
+            cause: sequence number of the message that they make room for, 0 for none.
+        """
+        for order, left, event in taken:
+            self.seq += 1
+            opcode = _REDUCE if left else _CANCEL
+            self._send(opcode, order, 0, left, machine=True)
+            self.events.append(event)
+            self.machine.append(MachineInput(self.seq, cause, event.reason, self.rows[-1]))
 
     def admit(self, rows: Array, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> None:
         """Judge messages (rows of MESSAGE).
@@ -135,6 +180,7 @@ class Admitter:
                 refusal = self._message(signer, row)
             else:
                 refusal = self._refuse(Reason.REQUEST, *_what_is_wrong(heads[at]))
+            self.command_seqs.append(self.seq)
             if refusal is not None:
                 self.refusals.append(refusal)
 
@@ -174,81 +220,176 @@ class Admitter:
         if order is None:
             return self._refuse(Reason.CLIENT_ID_UNKNOWN, 0, 1)
         if kind == MessageKind.REPLACE:
-            return self._replace(account, order, price, quantity)
+            return self._replace(order, price, quantity)
+        if kind == MessageKind.REDUCE:
+            refusal = self._too_small(self._ledger.markets[order.instrument], quantity)
+            if refusal is not None:
+                return refusal
         self._send(_CANCEL if kind == MessageKind.CANCEL else _REDUCE, order, 0, quantity)
         return None
 
     def _new(self, account: Account, row: tuple[int, ...]) -> Refusal | None:
-        _, _, _, _, _, client_id, instrument, side, tif, stp, price, quantity, _ = row
+        _, _, _, _, _, client_id, instrument, side, tif, mode, price, quantity, _ = row
         ledger = self._ledger
         market = ledger.markets.get(instrument)
         if market is None:
             return self._refuse(Reason.NO_INSTRUMENT, instrument, max(ledger.markets))
-        reserved = reservation(market.terms, side, price, quantity, market.mark)
-        held = self._free(account)
         taken = account.orders.get(client_id)
         if taken is not None:
             return self._refuse(Reason.CLIENT_ID_USED, client_id, taken.handle)
-        if not ledger.handles:
-            return self._refuse(Reason.STORE_FULL, 0, 1)
-        if held < reserved:
-            return self._refuse(Reason.MARGIN, held, reserved)
-        account.free = held - reserved
-        handle, seq = heappop(ledger.handles), self.seq
+        refusal = self._quotas(account, instrument)
+        if refusal is not None:
+            return refusal
         order = Order(
             client_id,
             account,
-            handle,
+            ledger.handles[0],
             instrument,
             side,
             tif,
-            stp,
+            mode & 3,
             price,
             quantity,
-            seq,
-            reserved,
-            reserved,
+            queue=0,
+            reduce_only=mode >= REDUCE_ONLY,
         )
+        refusal = self._carried(order, market, price, quantity)
+        if refusal is not None:
+            return refusal
+        heappop(ledger.handles)
+        order.queue = self.seq
         ledger.add(order)
-        flags = side | tif << 1 | stp << 3
-        self.rows.append((_NEW, flags, instrument, 0, account.index, price, quantity, 0, seq, handle))
-        self.sent.append(Sent(seq, _NEW, order, price, quantity, reserved))
+        self._send(_NEW, order, price, quantity, side | tif << 1 | order.self_trade << 3)
         return None
 
-    def _replace(self, account: Account, order: Order, price: int, quantity: int) -> Refusal | None:
-        market = self._ledger.markets[order.instrument]
-        reserved = reservation(market.terms, order.side, price, quantity, market.mark)
-        if reserved > order.peak:
-            held, more = self._free(account), reserved - order.peak
-            if held < more:
-                return self._refuse(Reason.MARGIN, held, more)
-            account.free, order.peak = held - more, reserved
-        self._send(_REPLACE, order, price, quantity, reserved)
+    def _quotas(self, account: Account, instrument: int) -> Refusal | None:
+        """Whether the account, its owner and the engine have room for one more order."""
+        ledger, config = self._ledger, self._config
+        if len(account.orders) >= config.order_quota:
+            return self._refuse(Reason.ORDER_QUOTA, len(account.orders), config.order_quota)
+        touched = account.positions.keys() | account.open.keys()
+        if instrument not in touched and len(touched) >= config.position_quota:
+            return self._refuse(Reason.POSITION_QUOTA, len(touched), config.position_quota)
+        if not ledger.handles:
+            return self._refuse(Reason.STORE_FULL, 0, 1)
+        if account.owner not in ledger.tags and not ledger.free_tags:
+            return self._refuse(Reason.TAGS_FULL, 0, 1)
         return None
+
+    def _replace(self, order: Order, price: int, quantity: int) -> Refusal | None:
+        """Until clearing the old counts and the new, for the old may trade before it is replaced."""
+        refusal = self._carried(order, self._ledger.markets[order.instrument], price, quantity, order.held)
+        if refusal is not None:
+            return refusal
+        self._ledger.hold(order, price, quantity)
+        order.peak = max(order.peak, quantity)
+        self._send(_REPLACE, order, price, quantity)
+        return None
+
+    def _carried(
+        self, order: Order, market: Market, price: int, quantity: int, held: int = 0
+    ) -> Refusal | None:
+        """Whether its account may send an order of ``quantity`` lots at ``price``, and carries it.
+
+        What it costs is then taken from free collateral; reduce-only orders for which it leaves no room go.
+
+        Args:
+            order: that is new, or is replaced.
+            market: of its instrument.
+            price, quantity: what is asked for.
+            held: lots of the order that count already and that this takes the place of.
+        """
+        account, number, side = order.account, order.instrument, order.side
+        position, opened = account.positions.get(number), account.open.get(number)
+        lots = opened.lots[side] if opened else 0
+        closable = abs(position.size) if position and (position.size > 0) == bool(side) else 0
+        if lots - held + quantity != closable or not quantity:  # what closes all that is left may be small
+            refusal = self._too_small(market, quantity)
+            if refusal is not None:
+                return refusal
+        reduces = order.reduce_only or (closable and account.reducing)
+        others = sum(o.peak for o in self._beside(order, reduce_only=False)) if reduces else 0
+        if order.reduce_only and quantity > closable - others:
+            return self._refuse(Reason.REDUCE_ONLY, max(0, closable - others), quantity)
+        before = self._ledger.requirement(account, number)
+        more = self._ledger.requirement(account, number, side, price, quantity) - before
+        free = self._free(account)
+        closes = lots + quantity <= closable
+        if more > free and not (
+            closes and margin.pays_for_itself(market.terms, side, price, quantity, market.mark)
+        ):
+            return self._refuse(Reason.MARGIN, free, more)
+        account.free = free - more
+        if reduces:
+            self._make_room(order, closable - others - quantity)
+        return None
+
+    def _too_small(self, market: Market, quantity: int) -> Refusal | None:
+        terms: Instrument = market.terms
+        if quantity < terms.minimum_quantity:
+            return self._refuse(Reason.MIN_QUANTITY, quantity, terms.minimum_quantity)
+        if terms.minimum_notional:
+            worth = margin.notional(terms, market.mark, quantity)
+            if worth < terms.minimum_notional:
+                return self._refuse(Reason.MIN_NOTIONAL, worth, terms.minimum_notional)
+        return None
+
+    def _beside(self, order: Order, reduce_only: bool) -> list[Order]:
+        """The account's other orders of the same instrument and side, newest first."""
+        place = order.instrument, order.side, reduce_only
+        mine = newest(order.account)
+        return [o for o in mine if o is not order and (o.instrument, o.side, o.reduce_only) == place]
+
+    def _make_room(self, order: Order, room: int) -> None:
+        """Cancel other reduce-only orders, newest first, until those that stay fit into ``room``.
+
+        They count until clearing: they may have traded before.
+        """
+        mine = self._beside(order, reduce_only=True)
+        excess = sum(o.peak for o in mine) - max(0, room)
+        taken: list[Taken] = []
+        for o in mine:
+            if excess <= 0:
+                break
+            excess -= o.peak
+            o.dropped = True
+            event = Event(Reason.TRIM, order.account.index, order.instrument, o.remaining, 0)
+            taken.append((o, 0, event))
+        if taken:
+            self.seq -= 1
+            self.take_back(taken, cause=self.seq + len(taken) + 1)
+            self.seq += 1
 
     def _withdraw(self, account: Account, amount: int) -> Refusal | None:
         if amount > MONEY_MAX:
             return self._refuse(Reason.OVERFLOW, amount, MONEY_MAX)
-        # Profit that is not realised is not collected from anybody yet, so that collateral limits too.
         if amount > account.collateral:
             return self._refuse(Reason.BALANCE, account.collateral, amount)
-        held = self._free(account)
-        if amount > held:
-            return self._refuse(Reason.WITHDRAWABLE, held, amount)
-        account.free = held - amount
+        ledger, free = self._ledger, self._free(account)
+        withdrawable = ledger.withdrawable(account, free)
+        if amount > withdrawable:
+            return self._refuse(Reason.WITHDRAWABLE, withdrawable, amount)
+        if self._shortfall is None:
+            self._shortfall = ledger.shortfall()
+        if self._shortfall > ledger.insurance:
+            return self._refuse(Reason.WITHDRAWABLE, ledger.insurance, self._shortfall, detail=1)
+        account.free = free - amount
         account.collateral -= amount
-        self._ledger.changed.add(account.index)
+        ledger.changed.add(account.index)
         self._pay(account.owner, amount)
         return None
 
-    def _send(self, opcode: int, order: Order, price: int, quantity: int, reserved: int = 0) -> None:
+    def _send(
+        self, opcode: int, order: Order, price: int, quantity: int, flags: int = 0, machine: bool = False
+    ) -> None:
         """To the engine, which rejects what comes too late for its order."""
-        seq, handle, tag = self.seq, order.handle, order.account.index
-        self.rows.append((opcode, 0, order.instrument, 0, tag, price, quantity, 0, seq, handle))
-        self.sent.append(Sent(seq, opcode, order, price, quantity, reserved))
+        seq, handle, tag = self.seq, order.handle, self._ledger.tag_of(order.account)
+        flags |= SequenceClass.MACHINE << 5 if machine else 0
+        self.rows.append((opcode, flags, order.instrument, 0, tag, price, quantity, 0, seq, handle))
+        self.sent.append(Sent(seq, opcode, order, price, quantity, machine))
 
     def _free(self, account: Account) -> int:
-        """Free collateral, less what this slot has reserved."""
+        """Free collateral, less what this slot has taken of it."""
         if account.free_slot != self._slot:
             account.free, account.free_slot = self._ledger.free_collateral(account), self._slot
         return account.free
@@ -258,24 +399,20 @@ def _carried_out(heads: Array) -> NDArray[np.bool_]:
     """Of a kind that is carried out, and naming an order, or an amount to withdraw."""
     withdraw = heads["kind"] == MessageKind.WITHDRAW
     return np.asarray(
-        _IS_CARRIED[heads["kind"]]
-        & ((heads["kind"] != MessageKind.ORDER) | (heads["mode"] < REDUCE_ONLY))
-        & (np.where(withdraw, heads["amount"], heads["client_id"]) != 0)
+        _IS_CARRIED[heads["kind"]] & (np.where(withdraw, heads["amount"], heads["client_id"]) != 0)
     )
 
 
 def _what_is_wrong(row: np.void) -> tuple[int, int, int]:
     """Of a message that is not well formed: what it has, what it should have, and where.
 
-    The third number, the refusal's detail, is the kind where that is not carried out, or not with this mode;
-    else the offset of the field in the row.
+    The third number, the refusal's detail, is the kind where that is not carried out, else the offset of the
+    field in the row.
     """
     kind, offsets = int(row["kind"]), MESSAGE.fields
     assert offsets is not None
     if kind not in CARRIED:
         return kind, 0, kind
-    if kind == MessageKind.ORDER and REDUCE_ONLY <= row["mode"] <= REDUCE_ONLY + max(SelfTrade):
-        return int(row["mode"]), int(row["mode"]) - REDUCE_ONLY, kind
     members = {m.column for m in MEMBERS[MessageKind(kind)]}
     most = {"side": max(Side), "time_in_force": max(TimeInForce), "mode": max(SelfTrade)}
     for name in _COLUMNS[1:]:

@@ -58,6 +58,16 @@ def clear(ledger: Ledger, sent: Sequence[Sent], events: Array) -> None:
         at = end
     if at != len(rows):
         raise ClearingError(f"report {at}: seq {rows[at][0]} belongs to no command of the slot")
+    _release(ledger, sent)
+
+
+def _release(ledger: Ledger, sent: Sequence[Sent]) -> None:
+    """What was held for the slot alone: every replacement, beside the order as it now is."""
+    for command in sent:
+        order = command.order
+        if command.opcode == Opcode.REPLACE:
+            ledger.hold(order, command.price, -command.quantity)
+        order.peak, order.dropped = order.remaining, False
 
 
 def _command(ledger: Ledger, sent: Sent, rows: Sequence[_Row]) -> None:
@@ -91,9 +101,8 @@ def _command(ledger: Ledger, sent: Sent, rows: Sequence[_Row]) -> None:
         ledger.shrink(order, quantity)
         return
     if opcode == Opcode.REPLACE:
-        ledger.unrest(order)
-        order.price, order.remaining, order.reserved = price, quantity, sent.reserved
-        order.queue, order.time_in_force = sent.seq, TimeInForce.GTC
+        ledger.replace(order, price, quantity, sent.seq)
+        order.time_in_force = TimeInForce.GTC
     _arrival(ledger, sent, rows)
 
 
@@ -155,7 +164,7 @@ def _trade(ledger: Ledger, sent: Sent, row: _Row) -> None:
         or (price > taker.price if taker.side == Side.BUY else price < taker.price)
         or maker.side == taker.side
         or maker.instrument != number
-        or maker.account is taker.account
+        or maker.account.owner == taker.account.owner
         or taker.time_in_force == TimeInForce.POST_ONLY
         or kind >> 4 != taker.side | (quantity == maker.remaining) << 1
     ):
@@ -197,7 +206,7 @@ def _maker_cancelled(ledger: Ledger, taker: Order, row: _Row) -> None:
         or not maker.resting
         or reason != Reason.SELF
         or taker.self_trade == SelfTrade.CANCEL_NEWEST
-        or maker.account is not taker.account
+        or maker.account.owner != taker.account.owner
         or maker.side == taker.side
         or maker.instrument != number
         or maker.handle != handle

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from hawse.commit import roots
-from hawse.commit.leaves import ANY_INSTRUMENT, AccountLeaf, InstrumentLeaf, Position
+from hawse.commit.leaves import ANY_INSTRUMENT, AccountLeaf, InstrumentLeaf, Position, TagLeaf
 from hawse.commit.roots import Section
 from hawse.commit.trees import NodeTag, Tree
 from hawse.wire import InstrumentState
@@ -38,6 +38,7 @@ class Commitments:
         self._accounts = _Indexed(NodeTag.ACCOUNTS)
         self._control = _Indexed(NodeTag.CONTROL)
         self._instruments: dict[int, bytes] = {}
+        self._tags: dict[int, bytes] = {}
         self._changes()
 
     def end_slot(self, slot: int) -> bytes:
@@ -57,10 +58,24 @@ class Commitments:
             if self._instruments.get(number) != leaf:
                 self._instruments[number] = leaf
                 out.append(leaf)
+        out += self._tagged()
         ledger.changed.clear()
         ledger.signed.clear()
         ledger.moved.clear()
         ledger.priced.clear()
+        return out
+
+    def _tagged(self) -> list[bytes]:
+        """Hashes of the tags that changed hands; one that came free is nobody's."""
+        ledger, out = self._ledger, []
+        owners = {tag.number: tag.owner for tag in ledger.tags.values()}
+        for number in sorted(ledger.tagged):
+            before = self._tags.pop(number, None)
+            if number in owners:
+                self._tags[number] = tag_leaf(number, owners[number])
+            if before != self._tags.get(number):
+                out.append(self._tags.get(number) or tag_leaf(number, bytes(20)))
+        ledger.tagged.clear()
         return out
 
     # Roots
@@ -81,9 +96,14 @@ class Commitments:
         return iter(sorted(self._ledger.orders.values(), key=Order.place))
 
     def sections(self) -> tuple[Section, ...]:
-        """Instruments; and five that have no leaves yet."""
-        leaves = [self._instruments[number] for number in sorted(self._instruments)]
-        return Section(len(leaves), tree_root(leaves, NodeTag.SECTION)), *[Section()] * 5
+        """Instruments and tags; four have no leaves yet."""
+        none = Section()
+        return _section(self._instruments), none, _section(self._tags), none, none, none
+
+
+def _section(leaves: dict[int, bytes]) -> Section:
+    """By number."""
+    return Section(len(leaves), tree_root([leaves[number] for number in sorted(leaves)], NodeTag.SECTION))
 
 
 class _Indexed:
@@ -169,7 +189,7 @@ def order_leaf(order: Order) -> bytes:
         order.account.index,
         order.client_id,
         order.remaining,
-        order.self_trade,
+        order.leaf_flags,
     )
 
 
@@ -188,3 +208,10 @@ def instrument_leaf(market: Market) -> bytes:
         open_interest=market.open_interest,
         dust=(market.dust,),
     ).hash()
+
+
+def tag_leaf(number: int, owner: bytes) -> bytes:
+    """Hash of a tag's leaf: whose it is. No engine has limits for it yet."""
+    none, counts = 2**64 - 1, dict.fromkeys(("orders", "buy", "sell", "sent"), 0)
+    limits = dict.fromkeys(("order_size", "open_orders", "open_buy", "open_sell", "commands", "credit"), none)
+    return TagLeaf(tag=number, owner=owner, killed=False, **limits, **counts).hash()

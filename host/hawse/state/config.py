@@ -15,10 +15,11 @@ VERSION = 2
 RULES_TAG = b"\x61"
 #: Version and geometry.
 _HEAD = struct.Struct(">BHIIB")
-#: Chain id, contract, token, operator, insurance_ppm, number of instruments.
-_VENUE = struct.Struct(">32s20s20s20sIH")
+#: Chain id, contract, token, operator, insurance_ppm, the four limits, number of instruments.
+_VENUE = struct.Struct(">32s20s20s20sIQIBIH")
+_LIMITS = ("insurance_ppm", "minimum_deposit", "order_quota", "position_quota", "mark_step_ppm")
 #: All of an instrument but its number and name.
-_TERMS = struct.Struct(">IIIIIIIii")
+_TERMS = struct.Struct(">IIIIIIIiiIQ")
 _TERM_NAMES = (
     "numerator",
     "denominator",
@@ -29,6 +30,8 @@ _TERM_NAMES = (
     "count",
     "base",
     "first_mark",
+    "minimum_quantity",
+    "minimum_notional",
 )
 
 
@@ -43,6 +46,10 @@ class VenueConfig:
         operator: address whose signature an operator's input has, 20 bytes.
         chain_id, contract, token: of the settlement contract and what it holds, the latter two 20 bytes.
         insurance_ppm: part of each slot's fees that goes to insurance.
+        minimum_deposit: quanta that open an account, at least.
+        order_quota: open orders of an account, at most.
+        position_quota: instruments in which an account has a position or an order, at most 32.
+        mark_step_ppm: part of an instrument's mark by which the next may differ, or a tick if that is more.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -55,6 +62,10 @@ class VenueConfig:
     contract: bytes = bytes(20)
     token: bytes = bytes(20)
     insurance_ppm: int = 0
+    minimum_deposit: int = 1
+    order_quota: int = 256
+    position_quota: int = 16
+    mark_step_ppm: int = 50_000
 
     def __post_init__(self) -> None:
         numbers = [i.number for i in self.instruments]
@@ -63,8 +74,15 @@ class VenueConfig:
                 f"instruments: numbers {numbers} are not ascending below {self.geometry.instruments}"
             )
         self._check_windows()
-        if not 0 <= self.insurance_ppm <= PPM:
-            raise ValueError(f"insurance_ppm: {self.insurance_ppm} is not within 0..{PPM}")
+        for field, low, high in (
+            ("insurance_ppm", 0, PPM),
+            ("minimum_deposit", 1, 2**63 - 1),
+            ("order_quota", 1, 2**32 - 1),
+            ("position_quota", 1, 32),
+            ("mark_step_ppm", 1, PPM),
+        ):
+            if not low <= getattr(self, field) <= high:
+                raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
         for field in ("operator", "token"):
             if len(getattr(self, field)) != 20:
                 raise ValueError(f"{field}: {len(getattr(self, field))} bytes, not 20")
@@ -92,7 +110,7 @@ class VenueConfig:
         ours = (chain_id, self.contract, self.token, self.operator)
         out = [
             _HEAD.pack(VERSION, g.instruments, g.pool, g.orders, g.tag_bits),
-            _VENUE.pack(*ours, self.insurance_ppm, len(self.instruments)),
+            _VENUE.pack(*ours, *(getattr(self, name) for name in _LIMITS), len(self.instruments)),
         ]
         for i in self.instruments:
             name = i.name.encode()
@@ -120,7 +138,7 @@ class VenueConfig:
         version, *sizes = _HEAD.unpack_from(data)
         if version != VERSION:
             raise ValueError(f"version: {version}, not {VERSION}")
-        chain_id, contract, token, operator, insurance_ppm, count = _VENUE.unpack_from(data, _HEAD.size)
+        chain_id, contract, token, operator, *limits, count = _VENUE.unpack_from(data, _HEAD.size)
         at, found = _HEAD.size + _VENUE.size, []
         for _ in range(count):
             number, length = struct.unpack_from(">HB", data, at)
@@ -135,7 +153,7 @@ class VenueConfig:
             chain_id=int.from_bytes(chain_id, "big"),
             contract=contract,
             token=token,
-            insurance_ppm=insurance_ppm,
+            **dict(zip(_LIMITS, limits, strict=True)),
         )
 
     def rules_hash(self) -> bytes:

@@ -1,11 +1,14 @@
 """What a sequencer may put into a slot: all that does not depend on accounts and orders."""
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
+from hawse.instruments import PPM
 from hawse.keys.messages import MESSAGE, split
 from hawse.wire.dtypes import Array
 
+from .config import VenueConfig
+from .ledger import Market
 from .outcomes import Signers
 from .slot import OperationKind, SlotInput
 
@@ -13,6 +16,8 @@ from .slot import OperationKind, SlotInput
 MARK = struct.Struct(">Hq")
 #: Slot times, in milliseconds, stay below it.
 TIME_LIMIT = 1 << 48
+#: Milliseconds of slot time between two marks of an instrument, at least.
+MARK_INTERVAL = 250
 #: What a slot may not hold yet.
 _NOT_YET = ("observations", "omissions", "surfaces", "requests", "authorisations")
 
@@ -21,14 +26,16 @@ class StateError(Exception):
     """A call that does not fit the machine's place between slots, or an input that no sequencer may send."""
 
 
-def check_inputs(slot: SlotInput, signers: Signers, operator: bytes, instruments: Collection[int]) -> None:
+def check_inputs(
+    slot: SlotInput, signers: Signers, config: VenueConfig, markets: Mapping[int, Market]
+) -> None:
     """Refuse what no slot may hold.
 
     Args:
         slot: to be carried out.
         signers: who signed what of it.
-        operator: address that must have signed the operations.
-        instruments: numbers of those that are listed.
+        config: of the venue; its operator must have signed the operations.
+        markets: of the listed instruments, by number.
 
     Raises:
         StateError: an input that is none, that the operator did not sign, or that comes before its rules.
@@ -36,7 +43,7 @@ def check_inputs(slot: SlotInput, signers: Signers, operator: bytes, instruments
     for name in _NOT_YET:
         if len(getattr(slot, name)):
             raise StateError(f"{name}: {len(getattr(slot, name))}, but not before there are rules for them")
-    _check_operations(slot, signers.operations, operator, instruments)
+    _check_operations(slot, signers.operations, config, markets)
     for deposit in slot.deposits:
         if len(deposit.owner) != 20 or not 0 < deposit.amount < 1 << 64:
             raise StateError(f"deposits: {deposit}: an owner has 20 bytes, an amount is a u64 above 0")
@@ -44,24 +51,40 @@ def check_inputs(slot: SlotInput, signers: Signers, operator: bytes, instruments
 
 
 def _check_operations(
-    slot: SlotInput, signers: Sequence[bytes | None], operator: bytes, instruments: Collection[int]
+    slot: SlotInput, signers: Sequence[bytes | None], config: VenueConfig, markets: Mapping[int, Market]
 ) -> None:
     if len(signers) != len(slot.operations):
         raise StateError(f"operations: {len(slot.operations)}, with {len(signers)} signers")
+    seen: set[int] = set()
     for operation, signer in zip(slot.operations, signers, strict=True):
         if operation.kind != OperationKind.INTERIM_MARK:
             name = OperationKind(operation.kind).name
             raise StateError(f"operations: a {name}, but not before there are rules for it")
-        if signer != operator:
+        if signer != config.operator:
             shown = signer.hex() if signer else "nobody"
-            raise StateError(f"operations: signed for slot {slot.number} by {shown}, not {operator.hex()}")
+            what = f"operations: signed for slot {slot.number}"
+            raise StateError(f"{what} by {shown}, not {config.operator.hex()}")
         if len(operation.body) != MARK.size:
             raise StateError(f"operations: a mark of {len(operation.body)} bytes, not {MARK.size}")
         number, mark = MARK.unpack(operation.body)
-        if number not in instruments:
-            raise StateError(f"operations: a mark of instrument {number}, not of {[*instruments]}")
-        if not -(2**31) <= mark < 2**31:
-            raise StateError(f"operations: a mark of {mark} of instrument {number} is not an i32")
+        if number not in markets:
+            raise StateError(f"operations: a mark of instrument {number}, not of {[*markets]}")
+        if number in seen:
+            raise StateError(f"operations: two marks of instrument {number}")
+        seen.add(number)
+        _check_mark(mark, markets[number], slot.time, config.mark_step_ppm)
+
+
+def _check_mark(mark: int, market: Market, time: int, step_ppm: int) -> None:
+    """A mark moves at most so far, and so often."""
+    what = f"operations: a mark of {mark} of instrument {market.terms.number}"
+    if not -(2**31) <= mark < 2**31:
+        raise StateError(f"{what} is not an i32")
+    step = max(1, abs(market.mark) * step_ppm // PPM)
+    if abs(mark - market.mark) > step:
+        raise StateError(f"{what} is {abs(mark - market.mark)} ticks from the last, more than {step}")
+    if market.mark_time and time < market.mark_time + MARK_INTERVAL:
+        raise StateError(f"{what} comes {time - market.mark_time} ms behind the last, before {MARK_INTERVAL}")
 
 
 def _check_commands(commands: Array, signers: Signers) -> None:

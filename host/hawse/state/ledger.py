@@ -1,12 +1,14 @@
 """Accounts, their positions and orders, the instruments' markets, and the venue's own balances."""
 
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 import numpy as np
 
 from hawse.instruments import PPM, Instrument
 from hawse.risk import margin
 from hawse.risk.margin import MoneyOverflow
+from hawse.wire import Side
 from hawse.wire.dtypes import flags
 
 from .config import VenueConfig
@@ -27,22 +29,38 @@ class Position:
     entry: int
 
 
+@dataclass(slots=True)
+class Exposure:
+    """What an account's open orders of one instrument could do, as its margin sees them.
+
+    Attributes:
+        lots: of buys and of sells. Within a slot, every order and every replacement of one counts until
+            clearing, for each may trade before the next command.
+        loss, basis: sums of :func:`hawse.risk.margin.order_weight` over them.
+    """
+
+    lots: list[int] = field(default_factory=lambda: [0, 0])
+    loss: int = 0
+    basis: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Account:
-    """One owner. ``orders``, by client id, rest or were sent in the slot in work.
+    """One owner. ``orders``, by client id, rest or were sent in the slot in work; ``open`` sums them up.
 
-    ``reserved`` is what the resting ones hold of free collateral. ``generation`` is the index of the deposit
-    that opened the account, shifted by :data:`TRANSFER_BITS`.
+    ``generation`` is the index of the deposit that opened the account, shifted by :data:`TRANSFER_BITS`.
     """
 
     index: int
     owner: bytes
     generation: int
     collateral: int = 0
-    reserved: int = 0
     nonces: NonceWindow = field(default_factory=NonceWindow)
     positions: dict[int, Position] = field(default_factory=dict)
     orders: dict[int, "Order"] = field(default_factory=dict)
+    open: dict[int, Exposure] = field(default_factory=dict)
+    #: Reduce-only ones among its orders.
+    reducing: int = 0
     #: What is left of free collateral within the slot ``free_slot``; a cache of admission, not state.
     free: int = 0
     free_slot: int = -1
@@ -50,7 +68,15 @@ class Account:
 
 @dataclass(slots=True, eq=False)
 class Order:
-    """An order that the engine was told of. ``queue`` is the sequence number at which it took its place."""
+    """An order that the engine was told of.
+
+    Attributes:
+        queue: sequence number at which it took its place.
+        held: lots that its account's exposure counts: those that remain, or that the machine leaves of it.
+        peak: most lots that it may have in the slot in work, by its REPLACEs.
+        dropped: the machine cancels it in the slot in work.
+        leaf: hash of its leaf at the end of the last slot, None if it was not there.
+    """
 
     client_id: int
     account: Account
@@ -62,12 +88,17 @@ class Order:
     price: int
     remaining: int
     queue: int
-    reserved: int
-    #: Largest reservation that the commands of the slot in work ask for.
-    peak: int
+    reduce_only: bool = False
+    held: int = 0
+    peak: int = 0
+    dropped: bool = False
     resting: bool = False
-    #: Hash of its leaf at the end of the last slot, None if it was not there.
     leaf: bytes | None = None
+
+    @property
+    def leaf_flags(self) -> int:
+        """Bits of the order's leaf: self-trade mode, and whether it only reduces."""
+        return self.self_trade | self.reduce_only << 2
 
     def flags(self) -> int:
         """Flags byte of a LOAD: side and self-trade mode; what rests is good till cancelled."""
@@ -97,6 +128,15 @@ class Market:
     dust: int = 0
 
 
+@dataclass(slots=True)
+class Tag:
+    """An owner's number at the engine, and how many open orders it stands for."""
+
+    number: int
+    owner: bytes
+    orders: int = 0
+
+
 class Ledger:
     """What belongs to whom: the part of the state that admission and clearing share.
 
@@ -107,10 +147,14 @@ class Ledger:
         accounts: by index; 0 is the venue's own.
         by_owner: users' accounts by owner.
         orders: those that rest, and within a slot those that it sent, by handle.
+        reducing: reduce-only ones among them.
         client_ids: id of the order that has a handle, or had it last, by handle.
         handles: free ones, as a heap; the lowest goes first, as in the driver.
         freed: handles that come free with the slot's end.
+        tags: an owner's number at the engine and how many orders he has, while he has any.
+        free_tags: as a heap; the lowest goes first.
         changed, signed: indices of accounts whose account leaf, whose control leaf may have changed.
+        tagged: tags that were given out or came free.
         moved: orders whose leaf may have changed, by handle.
         priced: numbers of instruments whose leaf may have changed.
     """
@@ -122,9 +166,13 @@ class Ledger:
         self.accounts = [Account(INSURANCE, bytes(20), 0)]
         self.by_owner: dict[bytes, Account] = {}
         self.orders: dict[int, Order] = {}
+        self.reducing: dict[int, Order] = {}
         self.client_ids = np.zeros(config.geometry.orders, np.uint64)
         self.handles = list(range(config.geometry.orders))
         self.freed: list[int] = []
+        self.tags: dict[bytes, Tag] = {}
+        self.free_tags = list(range(1, 1 << config.geometry.tag_bits))
+        self.tagged: set[int] = set()
         self.changed: set[int] = {INSURANCE}
         self.signed: set[int] = {INSURANCE}
         self.moved: dict[int, Order] = {}
@@ -149,43 +197,134 @@ class Ledger:
         markets = self.markets
         return [(markets[n].terms, p.size, p.entry, markets[n].mark) for n, p in account.positions.items()]
 
+    def equity(self, account: Account) -> int:
+        """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
+        return margin.equity(account.collateral, self.at_mark(account))
+
+    def requirement(self, account: Account, number: int, side: int = 0, price: int = 0, lots: int = 0) -> int:
+        """What an instrument holds of an account's free collateral, with one more order if there are lots."""
+        market, none = self.markets[number], Exposure()
+        e, position = account.open.get(number, none), account.positions.get(number)
+        loss, basis = margin.order_weight(market.terms, side, price, lots, market.mark)
+        buy, sell = e.lots[Side.BUY], e.lots[Side.SELL]
+        buy, sell = (buy, sell + lots) if side else (buy + lots, sell)
+        size = position.size if position else 0
+        return margin.requirement(market.terms, market.mark, size, buy, sell, e.loss + loss, e.basis + basis)
+
     def free_collateral(self, account: Account) -> int:
-        """Equity without the positions' initial margin and the orders' reservations; may be negative."""
-        return margin.free_collateral(account.collateral, self.at_mark(account), account.reserved)
+        """Equity without what the instruments hold; may be negative."""
+        held = sum(self.requirement(account, number) for number in account.positions.keys() | account.open)
+        return margin.money(self.equity(account) - held, "free collateral")
+
+    def withdrawable(self, account: Account, free: int) -> int:
+        """Of ``free`` collateral, what a withdrawal may take: profit that nobody has paid yet stays."""
+        unpaid = sum(max(0, margin.unrealised(*position)) for position in self.at_mark(account))
+        return max(0, min(account.collateral, free - unpaid))
+
+    def shortfall(self) -> int:
+        """What accounts below zero owe at mark, in quanta."""
+        return sum(max(0, -self.equity(account)) for account in self.accounts)
+
+    # Orders
+
+    def hold(self, order: Order, price: int, lots: int) -> None:
+        """Count so many more lots of an order at ``price`` (negative: fewer) in its account's exposure."""
+        market, opened = self.markets[order.instrument], order.account.open
+        e = opened.setdefault(order.instrument, Exposure())
+        loss, basis = margin.order_weight(market.terms, order.side, price, lots, market.mark)
+        e.lots[order.side] += lots
+        e.loss, e.basis = e.loss + loss, e.basis + basis
+        if not any(e.lots):
+            del opened[order.instrument]
+
+    def set_mark(self, number: int, mark: int, time: int) -> None:
+        """A new mark, between two slots: what the resting orders may lose is another."""
+        market = self.markets[number]
+        market.mark, market.mark_time = mark, time
+        self.priced.add(number)
+        mine = [order for order in self.orders.values() if order.instrument == number]
+        for order in mine:
+            order.account.open.pop(number, None)
+        for order in mine:
+            self.hold(order, order.price, order.held)
 
     def add(self, order: Order) -> None:
         """An order is on its way to the engine."""
         order.account.orders[order.client_id] = self.orders[order.handle] = order
         self.client_ids[order.handle] = order.client_id
+        if order.reduce_only:
+            self.reducing[order.handle] = order
+            order.account.reducing += 1
+        self._tag(order.account.owner)
+        self._count(order, order.remaining)
+        order.peak = order.remaining
+
+    def _tag(self, owner: bytes) -> None:
+        tag = self.tags.get(owner)
+        if tag is None:
+            tag = self.tags[owner] = Tag(heappop(self.free_tags), owner)
+            self.tagged.add(tag.number)
+        tag.orders += 1
+
+    def tag_of(self, account: Account) -> int:
+        """The number that the engine knows the account's owner by."""
+        return self.tags[account.owner].number
+
+    def _count(self, order: Order, held: int) -> None:
+        """Let the exposure count ``held`` lots of an order at its price."""
+        self.hold(order, order.price, held - order.held)
+        order.held = held
 
     def rest(self, order: Order) -> None:
         """An order takes its place in the book."""
         order.resting = True
-        order.account.reserved += order.reserved
         self.moved[order.handle] = order
 
-    def unrest(self, order: Order) -> None:
-        """A resting order leaves the book, to come back or to end."""
+    def replace(self, order: Order, price: int, quantity: int, queue: int) -> None:
+        """An order leaves its place, to arrive anew."""
         order.resting = False
-        order.account.reserved -= order.reserved
         self.moved[order.handle] = order
+        self._count(order, 0)
+        order.price, order.remaining, order.queue = price, quantity, queue
+        self._count(order, quantity)
+
+    def trim(self, order: Order, left: int) -> None:
+        """The machine takes an order back before all else in the slot, but for ``left`` lots."""
+        self._count(order, left)
+        order.peak, order.dropped = left, not left
 
     def end(self, order: Order) -> None:
         """An order is over; its handle comes free with the slot's end."""
         if order.resting:
-            self.unrest(order)
+            order.resting = False
+            self.moved[order.handle] = order
+        self._count(order, 0)
         del self.orders[order.handle], order.account.orders[order.client_id]
-        order.remaining = order.reserved = 0
+        if order.reduce_only:
+            del self.reducing[order.handle]
+            order.account.reducing -= 1
+        order.remaining = 0
         self.freed.append(order.handle)
+        self.tags[order.account.owner].orders -= 1
 
     def shrink(self, order: Order, remaining: int) -> None:
-        """Less of an order remains; its reservation goes in proportion, what stays is rounded up."""
-        reserved = -(-order.reserved * remaining // order.remaining)
+        """Less of an order remains."""
         if order.resting:
-            order.account.reserved += reserved - order.reserved
             self.moved[order.handle] = order
-        order.reserved = order.peak = reserved
         order.remaining = remaining
+        self._count(order, remaining)
+
+    def end_slot(self) -> None:
+        """Handles and tags of which the engine has no order any more come free: its fence is behind them."""
+        for handle in self.freed:
+            heappush(self.handles, handle)
+        self.freed.clear()
+        for owner in [owner for owner, tag in self.tags.items() if not tag.orders]:
+            number = self.tags.pop(owner).number
+            heappush(self.free_tags, number)
+            self.tagged.add(number)
+
+    # Trades
 
     def fill(self, account: Account, market: Market, quantity: int, price: int, rate: int) -> int:
         """Move a position by ``quantity`` lots (negative: sold), realise what that closes, charge the fee.

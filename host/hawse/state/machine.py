@@ -2,7 +2,6 @@
 
 from enum import Enum
 from fractions import Fraction
-from heapq import heappush
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from hawse.risk import margin
 from hawse.wire import Opcode, Reason
 from hawse.wire.dtypes import EVENT, ORDER, Array
 
+from . import sweep
 from .admission import Admission, Admitter, Sent
 from .batch import BatchState
 from .clearing import clear
@@ -126,18 +126,22 @@ class Machine:
 
     def equity(self, account: Account) -> int:
         """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
-        return margin.equity(account.collateral, self._ledger.at_mark(account))
+        return self._ledger.equity(account)
 
     def free_collateral(self, account: Account) -> int:
-        """Equity without the positions' initial margin at mark and the orders' reservations.
-
-        May be negative.
-        """
+        """Equity without what positions and open orders hold; may be negative."""
         return self._ledger.free_collateral(account)
 
     def withdrawable(self, account: Account) -> int:
-        """What a withdrawal may take: free collateral, but no profit that is not realised."""
-        return max(0, min(account.collateral, self.free_collateral(account)))
+        """What a withdrawal may take, in quanta.
+
+        Collateral that is free without profit that nobody has paid yet; nothing while accounts below zero owe
+        more than the insurance has.
+        """
+        ledger = self._ledger
+        if ledger.shortfall() > ledger.insurance:
+            return 0
+        return ledger.withdrawable(account, ledger.free_collateral(account))
 
     def sum_of_balances(self) -> Fraction:
         """Exact equity of all accounts at mark, insurance's too, with fees and dust, in quanta.
@@ -163,7 +167,10 @@ class Machine:
     # One slot
 
     def open_slot(self, slot: SlotInput, signers: Signers) -> Admission:
-        """Apply a slot's inputs in order: time, operations, deposits, commands. Each takes a sequence number.
+        """Apply a slot's inputs in order: time, operations, deposits, then commands.
+
+        The machine's own commands come first, which take back what its account no longer carries. Each input
+        takes a sequence number.
 
         Args:
             slot: the next one.
@@ -177,24 +184,31 @@ class Machine:
         self.next_slot = slot.number + 1
         self.time = slot.time
         first = self.last_seq + 1
-        for operation in slot.operations:
-            self.last_seq += 1
-            self._mark(operation)
+        moved = [self._mark(operation) for operation in slot.operations]
         accumulators, refusals = [], []
         for deposit in slot.deposits:
             self.last_seq += 1
             refused = self._deposit(deposit)
             refusals += [refused] if refused else []
             accumulators.append(self.deposit_accumulator)
-        admitter = Admitter(self._ledger, slot.number, slot.time, self.last_seq, self._pay)
+        admitter = Admitter(self.config, self._ledger, slot.number, slot.time, self.last_seq, self._pay)
+        admitter.take_back(sweep.trimmed(self._ledger))
+        admitter.take_back(sweep.without_margin(self._ledger, moved))
         admitter.admit(slot.commands, signers.commands, signers.structs)
         self.last_seq = admitter.seq
-        self._inputs += input_leaves(slot, first, signers, accumulators)
+        self._inputs += input_leaves(slot, first, signers, accumulators, admitter)
         end, token = (Opcode.FENCE, slot.number) if slot.closes is None else (Opcode.CLOSE, slot.closes)
         rows = [*admitter.rows, (end, 0, 0, 0, 0, 0, 0, token & 0xFFFF_FFFF, self.last_seq, 0)]
         refusals += admitter.refusals
         self._slot, self._sent = slot, admitter.sent
-        self._admission = Admission(np.array(rows, ORDER), tuple(refusals), first, self.last_seq + 1 - first)
+        self._admission = Admission(
+            orders=np.array(rows, ORDER),
+            refusals=tuple(refusals),
+            events=tuple(admitter.events),
+            first_seq=first,
+            inputs=self.last_seq + 1 - first,
+            command_seqs=tuple(admitter.command_seqs),
+        )
         self._phase = _Phase.OPEN
         return self._admission
 
@@ -211,19 +225,20 @@ class Machine:
             raise StateError(f"time: {slot.time} is before the last slot's {self.time}, or not below 2**48")
         if slot.closes is not None and slot.closes != self.batch:
             raise StateError(f"closes: batch {slot.closes}, not {self.batch}")
-        check_inputs(slot, signers, self.config.operator, self.markets)
+        check_inputs(slot, signers, self.config, self.markets)
         for index, deposit in enumerate(slot.deposits, self.deposit_index + 1):
             if deposit.index != index:
                 raise StateError(f"deposits: index {deposit.index}, not {index}")
 
-    def _mark(self, operation: Operation) -> None:
+    def _mark(self, operation: Operation) -> int:
+        """Set a mark; returns the instrument's number."""
+        self.last_seq += 1
         number, mark = MARK.unpack(operation.body)
-        market = self.markets[number]
-        market.mark, market.mark_time = mark, self.time
-        self._ledger.priced.add(number)
+        self._ledger.set_mark(int(number), int(mark), self.time)
+        return int(number)
 
     def _deposit(self, deposit: Deposit) -> Refusal | None:
-        """Credit a deposit. What no account can take (all are given out, or int64 is full) is paid back."""
+        """Credit a deposit. What is too little to open an account, or leaves int64, is paid back."""
         ledger = self._ledger
         self.deposit_index = deposit.index
         self.deposit_accumulator = deposit_accumulator(
@@ -231,10 +246,10 @@ class Machine:
         )
         self.deposited += deposit.amount
         account = ledger.by_owner.get(deposit.owner)
-        most = 1 << self.config.geometry.tag_bits
-        if account is None and len(ledger.accounts) >= most:
+        if account is None and deposit.amount < self.config.minimum_deposit:
             self._pay(deposit.owner, deposit.amount)
-            return Refusal(self.last_seq, Reason.TAGS_FULL, 0, len(ledger.accounts), most - 1)
+            have, need = deposit.amount, self.config.minimum_deposit
+            return Refusal(self.last_seq, Reason.MIN_DEPOSIT, 0, have, need)
         held = deposit.amount + (0 if account is None else account.collateral)
         if held > margin.MONEY_MAX:
             self._pay(deposit.owner, deposit.amount)
@@ -273,11 +288,7 @@ class Machine:
         self._phase = _Phase.BROKEN
         ledger, slot, admission = self._ledger, self._slot, self._admission
         clear(ledger, self._sent, events)
-        for handle in ledger.freed:
-            heappush(ledger.handles, handle)
-        ledger.freed.clear()
-        for sent in self._sent:
-            sent.order.peak = sent.order.reserved
+        ledger.end_slot()
         self._outcomes += outcome_leaves(
             admission.first_seq, admission.inputs, admission.refusals, self._sent
         )
@@ -392,7 +403,7 @@ class Machine:
                 o.flags(),
                 o.instrument,
                 o.handle,
-                o.account.index,
+                self._ledger.tag_of(o.account),
                 o.price,
                 o.remaining,
                 0,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hawse.commit.inputs import operation_body
+from hawse.commit.inputs import command_body, operation_body
 from hawse.keys.messages import split
 from hawse.wire import NULL_HANDLE
-from hawse.wire.dtypes import Array
+from hawse.wire.dtypes import COMMAND, Array, make
 
-from .admission import Sent
+from .admission import Admitter, MachineInput, Sent
 from .hashing import hash_rows
 from .slot import InputClass, Refusal, SlotInput
 
@@ -37,31 +37,57 @@ class Signers:
     structs: Sequence[bytes]
 
 
-def input_leaves(slot: SlotInput, first: int, signers: Signers, accumulators: Iterable[bytes]) -> list[bytes]:
-    """Hash of each input's leaf: operations, deposits, commands.
+def input_leaves(
+    slot: SlotInput, first: int, signers: Signers, accumulators: Iterable[bytes], admitter: Admitter
+) -> list[bytes]:
+    """Hash of each input's leaf, in sequence: operations, deposits, the machine's and the users' commands.
 
     Args:
         slot: whose inputs they are.
         first: sequence number of the first.
         signers: of the slot.
         accumulators: of the deposits' queue behind each deposit.
+        admitter: that has judged the commands.
     """
-    rows = []
+    rows: list[tuple[int, bytes, int, bytes, bytes]] = []
     for signer, operation in zip(signers.operations, slot.operations, strict=True):
         body = operation_body(operation.kind, operation.body)
         rows.append((InputClass.OPERATOR, signer or _NOBODY, 0, body, operation.signature))
     for deposit, accumulator in zip(slot.deposits, accumulators, strict=True):
         rows.append((InputClass.DEPOSIT, deposit.owner, deposit.index, accumulator, bytes(64)))
     packed = [_INPUT.pack(0xA0, 2, seq, *row) for seq, row in enumerate(rows, first)]
-    return hash_rows(b"".join(packed) + _commands(slot.commands, first + len(rows), signers), _INPUT.size)
+    own = [_machine_input(command) for command in admitter.machine]
+    users = _commands(slot.commands, admitter.command_seqs, signers)
+    if not own:
+        return hash_rows(b"".join(packed) + users, _INPUT.size)
+    later = own + [users[at : at + _INPUT.size] for at in range(0, len(users), _INPUT.size)]
+    return hash_rows(b"".join(packed + sorted(later, key=lambda leaf: leaf[2:10])), _INPUT.size)
 
 
-def _commands(rows: Array, first: int, signers: Signers) -> bytes:
+def _machine_input(command: MachineInput) -> bytes:
+    """Leaf of class MACHINE."""
+    opcode, flags, instrument, _, tag, price, quantity, token, seq, handle = command.row
+    wire = make(
+        COMMAND,
+        opcode=opcode,
+        flags=flags,
+        instrument=instrument,
+        handle=handle,
+        tag=tag,
+        price=price,
+        quantity=quantity,
+        token=token,
+        seq=seq,
+    )
+    body = command_body(command.reason, wire.tobytes())
+    return _INPUT.pack(0xA0, 2, seq, InputClass.MACHINE, _NOBODY, command.cause, body, bytes(64))
+
+
+def _commands(rows: Array, numbers: Sequence[int], signers: Signers) -> bytes:
     """Leaves of class USER."""
-    count = len(signers.commands)
-    leaves = np.zeros((count, _INPUT.size), np.uint8)
+    leaves = np.zeros((len(numbers), _INPUT.size), np.uint8)
     leaves[:, 0], leaves[:, 1] = 0xA0, 2
-    seqs = np.arange(first, first + count, dtype=">u8")
+    seqs = np.array(numbers, ">u8")
     leaves[:, 2:10] = seqs.view(np.uint8).reshape(-1, 8)
     addresses = b"".join([signer or _NOBODY for signer in signers.commands])
     leaves[:, 11:31] = np.frombuffer(addresses, np.uint8).reshape(-1, 20)

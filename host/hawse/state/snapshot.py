@@ -1,6 +1,7 @@
 """Snapshots: readable, canonical JSON of all that a machine is, behind hashes that guard it."""
 
 import json
+from heapq import heapify
 from typing import Any
 
 from tiny_keccak import keccak256
@@ -8,7 +9,7 @@ from tiny_keccak import keccak256
 from hawse.wire import TimeInForce
 
 from .config import VenueConfig
-from .ledger import INSURANCE, Account, Ledger, Order, Position
+from .ledger import INSURANCE, Account, Ledger, Order, Position, Tag
 from .nonces import NonceWindow
 
 #: First line. Digest of the body, rules hash, state root (32 bytes each) and body follow.
@@ -23,7 +24,7 @@ _ORDER = (
     "price",
     "remaining",
     "queue",
-    "reserved",
+    "reduce_only",
 )
 
 
@@ -60,6 +61,7 @@ def ledger_body(ledger: Ledger) -> list[Any]:
     return [
         ledger.fees,
         [[n, m.mark, m.mark_time, m.open_interest, m.dust] for n, m in ledger.markets.items()],
+        [[tag.number, tag.owner.hex()] for tag in ledger.tags.values()],
         [_account_body(account) for account in ledger.accounts],
     ]
 
@@ -83,13 +85,18 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     Raises:
         ValueError, TypeError, LookupError, AttributeError: not such a body.
     """
-    ledger.fees, markets, accounts = body
+    ledger.fees, markets, tags, accounts = body
     if [n for n, *_ in markets] != list(ledger.markets):
         raise ValueError(f"instruments: {[n for n, *_ in markets]}, not {list(ledger.markets)}")
     for number, mark, mark_time, open_interest, dust in markets:
         market = ledger.markets[number]
         market.mark, market.mark_time = mark, mark_time
         market.open_interest, market.dust = open_interest, dust
+    for number, owner in tags:
+        ledger.free_tags.remove(number)
+        ledger.tags[bytes.fromhex(owner)] = Tag(number, bytes.fromhex(owner))
+    heapify(ledger.free_tags)
+    ledger.tagged.update(tag.number for tag in ledger.tags.values())
     for index, (owner, generation, *rest) in enumerate(accounts):
         if index == INSURANCE:
             account = ledger.accounts[INSURANCE]
@@ -106,6 +113,6 @@ def _read_account(
     account.positions = {n: Position(size, entry) for n, size, entry in positions}
     for values in orders:
         fields = dict(zip(_ORDER, values, strict=True))
-        order = Order(account=account, time_in_force=TimeInForce.GTC, peak=fields["reserved"], **fields)
+        order = Order(account=account, time_in_force=TimeInForce.GTC, **fields)
         ledger.add(order)
         ledger.rest(order)

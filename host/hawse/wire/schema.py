@@ -217,6 +217,7 @@ class Reason(IntEnum):
     LEGS = 103
     STRATEGY = 104
     AGENTS_FULL = 105
+    MIN_DEPOSIT = 106
     # Prices left out.
     PUBLISHER = 128
     FEED = 129
