@@ -35,16 +35,30 @@ INSTRUMENTS = st.builds(
 )
 
 
+def held(orders, mark, size=0, instrument=BTC):
+    """Requirement of a position and orders of (side, price, lots)."""
+    lots, loss, basis = [0, 0], 0, 0
+    for side, price, quantity in orders:
+        lots[side] += quantity
+        more = margin.order_weight(instrument, side, price, quantity, mark)
+        loss, basis = loss + more[0], basis + more[1]
+    return margin.requirement(instrument, mark, size, *lots, loss, basis)
+
+
 def test_a_bitcoin_at_64_000():
     one = 10**8  # lots
     assert margin.notional(BTC, 64_000, one) == 64_000_000_000
     assert margin.initial_margin(BTC, 64_000, one) == 3_200_000_000
     assert margin.fee(BTC, 64_000, one, 500) == 32_000_000
-    assert margin.reservation(BTC, Side.BUY, 64_000, one, 64_000) == 3_232_000_000
-    # Limit 1000 ticks worse than the mark: that loss as well, and margin at the higher price.
-    assert margin.reservation(BTC, Side.BUY, 65_000, one, 64_000) == 3_282_500_000 + 1_000_000_000
-    assert margin.reservation(BTC, Side.SELL, 63_000, one, 64_000) == 3_232_000_000 + 1_000_000_000
-    assert margin.reservation(BTC, Side.SELL, 65_000, one, 64_000) == 3_282_500_000
+    # Fees at the larger of limit and mark, margin at the mark, and what the limit is worse than the mark.
+    assert held([(Side.BUY, 64_000, one)], 64_000) == 3_200_000_000 + 32_000_000
+    assert held([(Side.BUY, 65_000, one)], 64_000) == 3_200_000_000 + 32_500_000 + 1_000_000_000
+    assert held([(Side.SELL, 63_000, one)], 64_000) == 3_200_000_000 + 32_000_000 + 1_000_000_000
+    assert held([(Side.SELL, 65_000, one)], 64_000) == 3_200_000_000 + 32_500_000
+    # The worst of three: a position is closed, and turned over, before it needs more.
+    assert held([(Side.SELL, 64_000, 2 * one)], 64_000, one) == 3_200_000_000 + 64_000_000
+    assert held([(Side.SELL, 64_000, 3 * one)], 64_000, one) == 6_400_000_000 + 96_000_000
+    assert held([(Side.BUY, 64_000, one), (Side.SELL, 64_000, one)], 64_000) == 3_200_000_000 + 64_000_000
     assert margin.unrealised(BTC, -one, -one * 64_000, 63_000) == 1_000_000_000
 
 
@@ -71,30 +85,38 @@ def test_unrealised_profit_is_rounded_down(instrument, size, entry, mark):
             margin.unrealised(instrument, size, entry, mark)
 
 
-@given(
-    INSTRUMENTS.filter(lambda i: i.taker_fee_ppm <= i.initial_margin_ppm // 2),
-    st.sampled_from(Side),
-    st.integers(1, 10**6),
-    st.integers(1, 10**6),
-    st.integers(1, 10**6),
-    st.integers(0, 10**5),
+ORDERS = st.lists(
+    st.tuples(st.sampled_from(Side), st.integers(-(10**6), 10**6), st.integers(1, 10**6)), min_size=1
 )
-def test_a_fill_costs_no_more_than_was_reserved(instrument, side, price, mark, quantity, better):
-    """One fill at the limit or better: margin, loss and fee stay within the reservation."""
-    at = max(1, price - better) if side == Side.BUY else price + min(better, max(mark - price, 0))
-    held = margin.reservation(instrument, side, price, quantity, mark)
-    size = -quantity if side else quantity
-    fee = margin.fee(instrument, at, quantity, instrument.taker_fee_ppm)
-    position = (instrument, size, size * at, mark)
-    assert margin.free_collateral(held - fee, [position], 0) >= -1
 
 
-def test_equity_and_free_collateral():
+@given(INSTRUMENTS, ORDERS, st.integers(-(10**6), 10**6), st.integers(-(10**7), 10**7), st.data())
+def test_a_fill_costs_no_more_than_was_held(instrument, orders, mark, size, data):
+    """A fill of any order, in part, at its limit or better: free collateral falls by rounding alone."""
+    (side, price, quantity), *others = data.draw(st.permutations(orders))
+    lots = data.draw(st.integers(1, quantity))
+    better = data.draw(st.integers(0, 10**6))
+    at = price - better if side == Side.BUY else price + better
+    bought = lots if side == Side.BUY else -lots
+    fee = margin.fee(instrument, at, lots, max(instrument.maker_fee_ppm, instrument.taker_fee_ppm))
+    profit = margin.unrealised(instrument, bought, bought * at, mark)
+    before = held(orders, mark, size, instrument)
+    rest = [(side, price, quantity - lots)] if lots < quantity else []
+    assert before - held(others + rest, mark, size + bought, instrument) + profit - fee >= -3
+
+
+def test_equity():
     second = replace(BTC, number=1, denominator=7)
     positions = [(BTC, 150, 150 * 100, 99), (second, -3, -3 * 10, 12)]
-    # -150/100 and -6/7, each down; margins of 148.5 and 36/7 quanta at 5 %, each up.
+    # -150/100 and -6/7, each down.
     assert margin.equity(50, positions) == 50 - 2 - 1
-    assert margin.free_collateral(50, positions, 5) == 47 - 8 - 1 - 5
+
+
+def test_what_closes_pays_for_itself_or_not():
+    # 100 lots at 64,000 release 3200 quanta; 500 ppm of 64,000 are 32; so much is lost 3168 ticks below.
+    assert margin.pays_for_itself(BTC, Side.SELL, 64_000 - 3168, 100, 64_000)
+    assert not margin.pays_for_itself(BTC, Side.SELL, 64_000 - 3169, 100, 64_000)
+    assert margin.pays_for_itself(BTC, Side.SELL, 99_000, 100, 64_000)
 
 
 def test_money_is_an_int64():
@@ -105,5 +127,5 @@ def test_money_is_an_int64():
         assert overflow.value.value == bad
     with pytest.raises(OverflowError):
         margin.equity(2**63 - 1, [(BTC, 100, 0, 1)])
-    with pytest.raises(MoneyOverflow, match="reservation"):
-        margin.reservation(replace(BTC, denominator=1), Side.BUY, 2**31 - 1, 2**32 - 1, -(2**31))
+    with pytest.raises(MoneyOverflow, match="requirement"):
+        held([(Side.BUY, 2**31 - 1, 2**32 - 1)], -(2**31), instrument=replace(BTC, denominator=1))

@@ -39,8 +39,7 @@ DAY = 86_400_000
         ({"kind": 0}, Reason.REQUEST, 0, 0, 0),
         ({"kind": MessageKind.CANCEL_ALL}, Reason.REQUEST, 3, 3, 0),
         ({"kind": 99}, Reason.REQUEST, 99, 99, 0),
-        ({"mode": 4}, Reason.REQUEST, 1, 4, 0),
-        ({"mode": 6}, Reason.REQUEST, 1, 6, 2),
+        ({"mode": 7}, Reason.REQUEST, 3, 7, 6),
         # Not well formed: the offset in the row, what stands there, what could.
         ({"client_id": 0}, Reason.REQUEST, 24, 0, 1),
         ({"side": 2}, Reason.REQUEST, 1, 2, 1),
@@ -59,8 +58,11 @@ DAY = 86_400_000
         ({"expiry": 0}, Reason.EXPIRED, 0, 0, 1003),
         ({"instrument": 2}, Reason.NO_INSTRUMENT, 0, 2, 1),
         ({"client_id": 77}, Reason.CLIENT_ID_USED, 0, 77, 0),
-        # 50 parts of a thousand, and 5 of ten thousand, of 2**32 - 1 lots at 1500 / 100.
-        ({"quantity": 2**32 - 1}, Reason.MARGIN, 0, RICH - 1, 3221225472 + 32212255),
+        ({"quantity": 0}, Reason.MIN_QUANTITY, 0, 0, 1),
+        ({"mode": 4}, Reason.REDUCE_ONLY, 0, 0, 1),
+        # 50 parts of a thousand, and 5 of ten thousand, of 2**32 - 1 lots at 1500 / 100, less the rounding
+        # of the order that is there.
+        ({"quantity": 2**32 - 1}, Reason.MARGIN, 0, RICH - 2, 3253437725),
     ],
 )
 def test_a_new_order_is_refused_and_both_numbers_are_named(desk, fields, reason, detail, have, need):
@@ -104,7 +106,7 @@ def test_other_commands_name_both_numbers_too(desk):
         (Reason.BALANCE, 0, RICH, RICH + 1),
         (Reason.WITHDRAWABLE, 0, free, RICH),
         (Reason.OVERFLOW, 0, 2**63, 2**63 - 1),
-        (Reason.MARGIN, 0, free, 3253437727 - 76),
+        (Reason.MARGIN, 0, free, 3253437727),
         (Reason.CLIENT_ID_UNKNOWN, 0, 0, 1),
     ]
 

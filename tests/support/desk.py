@@ -47,7 +47,7 @@ CONFIG = VenueConfig(
     contract=bytes(range(20)),
     insurance_ppm=250_000,
     order_quota=64,
-    mark_step_ppm=10**6,
+    mark_step_ppm=4 * 10**6,
 )
 RICH = 10**9
 

@@ -37,13 +37,16 @@ def leaves_of(machine):
     for o in machine.orders.values():
         leaf = b"\x50\x02" + be(o.instrument, 2) + be(o.side, 1) + be(o.price, 4) + be(o.queue, 8)
         leaf += be(o.handle, 4) + be(o.account.index, 4) + be(o.client_id, 8) + be(o.remaining, 4)
-        out[0x50, o.handle] = leaf + be(o.self_trade, 1)
+        out[0x50, o.handle] = leaf + be(o.self_trade | o.reduce_only << 2, 1)
     for n, m in machine.markets.items():
         t = m.terms
         leaf = b"\x62\x02" + be(n, 2) + b"\0" + bytes(4) + b"\1" + bytes(16) + be(t.first, 4) + be(t.count, 4)
         leaf += be(t.base, 4) + be(m.mark, 8) + be(m.mark_time, 8) + bytes(8) + 3 * bytes(16) + bytes(8)
         leaf += 2 * bytes(16) + bytes(8) + 8 * bytes(20) + be(m.open_interest, 8) + b"\1" + be(m.dust, 16)
         out[0x62, n] = leaf
+    for owner, tag in machine._ledger.tags.items():
+        leaf = b"\x64\x02" + be(tag.number, 2) + owner + 5 * b"\xff" * 8 + b"\0" + b"\xff" * 8
+        out[0x64, tag.number] = leaf + bytes(4 + 8 + 8 + 4)
     return out
 
 
@@ -65,7 +68,9 @@ def naive_root(machine):
     venue += m.deposit_accumulator + bytes(8) + bytes(32)
     venue += b"".join(be(v, 16) for v in (m.deposited, m.withdrawn, m.fees, m.insurance, dust))
     venue += naive_tree(by_tag[0x12], b"\x13")
-    venue += be(len(by_tag[0x62]), 4) + naive_tree(by_tag[0x62], b"\x6f") + 5 * (bytes(4) + EMPTY)
+    for tag in (0x62, None, 0x64, None, None, None):
+        section = by_tag.get(tag, [])
+        venue += be(len(section), 4) + naive_tree(section, b"\x6f")
     orders = naive_tree([leaves[0x50, o.handle] for o in best], b"\x51")
     return keccak256(b"\x70" + naive_tree(by_tag[0x10], b"\x11") + orders + keccak256(venue))
 
@@ -75,12 +80,12 @@ def naive_digest(before, machine, slot, previous):
     after = leaves_of(machine)
     changed = {key: leaf for key, leaf in after.items() if before.get(key) != leaf}
     for key in before.keys() - after.keys():
-        changed[key] = None  # an order that ended
+        changed[key] = None  # an order that ended, or a tag that came free
     hashes = []
     for key in sorted(changed):
         leaf = changed[key]
         if leaf is None:
             old = before[key]
-            leaf = old[:-5] + bytes(4) + old[-1:]
+            leaf = old[:-5] + bytes(4) + old[-1:] if key[0] == 0x50 else old[:4] + bytes(20) + old[24:]
         hashes.append(keccak256(leaf))
     return keccak256(b"\x71" + previous + be(slot, 8) + b"".join(hashes)), len(hashes)

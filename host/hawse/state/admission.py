@@ -419,8 +419,11 @@ def _what_is_wrong(row: np.void) -> tuple[int, int, int]:
         value, at = int(row[name]), offsets[name][1]
         if name not in members and value:
             return value, 0, at
-        if value > most.get(name, value):
-            return value, most[name], at
+        limit = most.get(name, value)
+        if name == "mode" and kind == MessageKind.ORDER:
+            limit += value & REDUCE_ONLY
+        if value > limit:
+            return value, limit, at
         if name in members and name in ("client_id", "amount") and not value:
             return 0, 1, at
     raw = row.tobytes()[: offsets["signature"][1]]

@@ -79,7 +79,7 @@ class VenueConfig:
             ("minimum_deposit", 1, 2**63 - 1),
             ("order_quota", 1, 2**32 - 1),
             ("position_quota", 1, 32),
-            ("mark_step_ppm", 1, PPM),
+            ("mark_step_ppm", 1, 2**32 - 1),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

@@ -311,7 +311,7 @@ class Ledger:
         """Less of an order remains."""
         if order.resting:
             self.moved[order.handle] = order
-        order.remaining = remaining
+        order.remaining = order.peak = remaining
         self._count(order, remaining)
 
     def end_slot(self) -> None:
