@@ -96,7 +96,7 @@ BAD = [
     (2, row(MessageKind.ORDER, 9, 1, key=KEYS[0], client_id=104), Reason.ACCOUNT),
     (2, row(MessageKind.ORDER, 0, 1, key=KEYS[0], client_id=104), Reason.ACCOUNT),
     (3, new(1, 12, 105, instrument=2), Reason.NO_INSTRUMENT),
-    (3, new(1, 13, 106, quantity=0), Reason.QUANTITY),
+    (3, new(1, 13, 106, quantity=0), Reason.MIN_QUANTITY),
     (3, new(1, 14, 107, quantity=2**32 - 1), Reason.MARGIN),
     (3, new(1, 15, 108, quantity=2**32 - 1, instrument=1, price=40), Reason.OVERFLOW),
     (4, row(MessageKind.WITHDRAW, 1, 21, amount=2**64 - 1), Reason.OVERFLOW),
@@ -164,7 +164,7 @@ def test_bad_commands_are_refused_or_rejected_and_good_ones_do_not_notice(tmp_pa
     def held(venue):
         accounts = venue.machine.accounts
         return [
-            (a.collateral, a.reserved, {n: (p.size, p.entry) for n, p in a.positions.items()})
+            (a.collateral, a.open, {n: (p.size, p.entry) for n, p in a.positions.items()})
             for a in accounts
         ]
 

@@ -9,6 +9,7 @@ from hawse.keys.messages import MESSAGE, REDUCE_ONLY, WIDE, MessageKind, split
 from hawse.keys.signing import sign, sign_digest
 from hawse.keys.store import address_of, derive
 from hawse.state.config import VenueConfig
+from hawse.state.inputs import MARK_INTERVAL
 from hawse.state.slot import Cut, Deposit, Operation, OperationKind, SlotInput
 from hawse.wire.dtypes import Array
 
@@ -164,12 +165,15 @@ def signed_slots(
     rng = np.random.default_rng(seed)
     users = _Users(config, rng)
     marks = {i.number: i.first_mark for i in config.instruments}
+    moved_at = dict.fromkeys(marks, 0)
     slots: list[SlotInput] = []
     time, closed, half = START, 0, ACCOUNTS // 2
     for number in range(count):
         time += int(rng.integers(0, 500))
-        moved = {n: m + int(rng.integers(-2, 3)) for n, m in marks.items() if rng.random() < 0.3}
+        drift = {n: int(rng.integers(-2, 3)) for n in marks if rng.random() < 0.3}
+        moved = {n: marks[n] + d for n, d in drift.items() if time >= moved_at[n] + MARK_INTERVAL}
         marks |= moved
+        moved_at |= dict.fromkeys(moved, time)
         deposits = DEPOSITS[:half] if number == 0 else DEPOSITS[half + number - 1 : half + number]
         commands = users.commands(int(rng.integers(0, size + 1)), time, marks)
         closes = None

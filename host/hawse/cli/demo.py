@@ -30,6 +30,7 @@ from hawse.keys.signing import sign
 from hawse.keys.store import address_of, derive
 from hawse.results import record
 from hawse.state.config import VenueConfig
+from hawse.state.inputs import next_mark
 from hawse.state.ledger import INSURANCE, TRANSFER_BITS
 from hawse.state.machine import Machine
 from hawse.state.slot import Cut, SlotInput
@@ -184,7 +185,9 @@ class Run:
         machine, number = venue.machine, venue.next_slot
         closes = last or number % SLOTS_PER_BATCH == SLOTS_PER_BATCH - 1
         deposits = tuple(self.client.deposits_since(machine.deposit_index)) if number == 0 else ()
-        moved = machine.markets[0].mark != mark
+        market = machine.markets[0]
+        mark = next_mark(market, mark, time, self.config.mark_step_ppm)
+        moved = market.mark != mark
         return SlotInput(
             number,
             time,
@@ -317,7 +320,12 @@ def rules(flow: Flow) -> VenueConfig:
         base=flow.base,
         first_mark=flow.first_mark,
     )
-    return VenueConfig(instruments=(instrument,), geometry=GEOMETRY, operator=address_of(_OPERATOR))
+    return VenueConfig(
+        instruments=(instrument,),
+        geometry=GEOMETRY,
+        operator=address_of(_OPERATOR),
+        order_quota=GEOMETRY.orders,  # a few accounts trade all of the tape
+    )
 
 
 def compare_with_tape(trades: list[tuple[int, int, int, int]], until: int) -> dict[str, int]:

@@ -75,12 +75,24 @@ def _check_operations(
         _check_mark(mark, markets[number], slot.time, config.mark_step_ppm)
 
 
+def next_mark(market: Market, wanted: int, time: int, step_ppm: int) -> int:
+    """The mark that a slot at ``time`` may set on the way to ``wanted``; the old one if it may set none."""
+    if market.mark_time and time < market.mark_time + MARK_INTERVAL:
+        return market.mark
+    step = _step(market, step_ppm)
+    return max(market.mark - step, min(wanted, market.mark + step))
+
+
+def _step(market: Market, step_ppm: int) -> int:
+    return max(1, abs(market.mark) * step_ppm // PPM)
+
+
 def _check_mark(mark: int, market: Market, time: int, step_ppm: int) -> None:
     """A mark moves at most so far, and so often."""
     what = f"operations: a mark of {mark} of instrument {market.terms.number}"
     if not -(2**31) <= mark < 2**31:
         raise StateError(f"{what} is not an i32")
-    step = max(1, abs(market.mark) * step_ppm // PPM)
+    step = _step(market, step_ppm)
     if abs(mark - market.mark) > step:
         raise StateError(f"{what} is {abs(mark - market.mark)} ticks from the last, more than {step}")
     if market.mark_time and time < market.mark_time + MARK_INTERVAL:
