@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hawse.keys.messages import MessageKind
+from hawse.keys.messages import REDUCE_ONLY, MessageKind
 from hawse.wire import SelfTrade, Side, TimeInForce
 
 from .desk import owner
@@ -203,6 +203,7 @@ _KINDS = (MessageKind.ORDER,) * 8 + (MessageKind.REPLACE,) * 4
 _KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.WITHDRAW)
 _WHO = HAND * 3 + (MAKER,) * 2 + (LATE,)
 _TIMES = (TimeInForce.GTC,) * 4 + (TimeInForce.IOC,) * 3 + (TimeInForce.FOK, TimeInForce.POST_ONLY)
+_MODES = tuple(SelfTrade) * 4 + (REDUCE_ONLY,)
 _INSTRUMENTS = (0, 0, 0, 1)
 #: Parts per million of the mark.
 _OFFSETS = (0, 0, 0, 0, 10, -10, 1_000, -1_000, 10_000, -10_000, 30_000, -30_000, 49_000, -49_000, 150_000)
@@ -245,7 +246,7 @@ def command(pick):
     if kind != MessageKind.ORDER:
         return Command(kind, account, client_id, meet=meet, offset=offset, size=size)
     side, time_in_force = pick(tuple(Side)), pick(_TIMES)
-    self_trade, instrument = pick(tuple(SelfTrade)), pick(_INSTRUMENTS)
+    self_trade, instrument = pick(_MODES), pick(_INSTRUMENTS)
     return Command(kind, account, client_id, side, time_in_force, self_trade, instrument, meet, offset, size)
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
-import numpy as np
 from hawse.engine import Engine, SoftBackend
 from hawse.instruments import Instrument
 from hawse.keys.messages import MessageKind
@@ -160,48 +159,51 @@ class MoneyDesk(Desk):
             self.time += MARK_EVERY
         return super().open(rows, marks=marks, **inputs)
 
-    def step(self, rows=(), *, marks=(), **inputs):
+    def step(self, rows=(), *, marks=(), deposits=(), **inputs):
         """One slot, with what became of every account."""
         machine = self.machine
-        rows = [np.concatenate(rows)] if len(rows) > 1 else rows
+        had = {a.index: a.collateral for a in machine.accounts}
         before = {n: m.mark for n, m in machine.markets.items()}
         orders = limits(machine)
-        admission = self.open(rows, marks=marks, **inputs)
+        admission = self.open(rows, marks=marks, deposits=deposits, **inputs)
         moved = any(m.mark != before[n] for n, m in machine.markets.items())
-        step = Step(moved, {}, {}, paid=self._paid(rows, admission))
+        step = Step(moved, {}, {}, paid=self._paid(had, deposits, marks, admission))
         owners = {handle: order.account.index for handle, order in machine.orders.items()}
         held = {index: list(mine) for index, mine in orders.items()}
-        for row in admission.orders:
-            if row["opcode"] in (Opcode.NEW, Opcode.REPLACE):
-                order = machine.orders[int(row["order_id"])]
-                price, quantity = int(row["price"]), int(row["quantity"])
-                index = order.account.index
-                limit = Limit(index, order.instrument, order.client_id, order.side, price, quantity)
-                held.setdefault(index, []).append(limit)
+        sent = (admission.orders[name].tolist() for name in ("opcode", "order_id", "price", "quantity"))
+        for opcode, handle, price, quantity in zip(*sent, strict=True):
+            if opcode in (Opcode.NEW, Opcode.REPLACE):
+                o = machine.orders[handle]
+                limit = Limit(o.account.index, o.instrument, o.client_id, o.side, price, quantity)
+                held.setdefault(o.account.index, []).append(limit)
         for a in machine.accounts:
-            collateral = a.collateral + step.paid.get(a.index, 0)
-            step.start[a.index] = standing(machine, a, orders.get(a.index, ()), collateral)
-            step.held[a.index] = standing(machine, a, held.get(a.index, ()))
+            mine, paid = orders.get(a.index, []), step.paid.get(a.index, 0)
+            start = step.start[a.index] = standing(machine, a, mine, a.collateral + paid)
+            idle = not paid and mine == held.get(a.index, [])
+            step.held[a.index] = start if idle else standing(machine, a, held.get(a.index, []))
         burst = self.engine.run(admission.orders)
         assert not burst.refused
         machine.clear_slot(burst.events)
         self.refusals = admission.refusals
         self._count(step, burst.events, owners)
-        orders = limits(machine)
-        step.end = {a.index: standing(machine, a, orders.get(a.index, ())) for a in machine.accounts}
+        after = limits(machine)
+        for a in machine.accounts:
+            mine, start = after.get(a.index, []), step.start[a.index]
+            idle = a.index not in step.fills and mine == orders.get(a.index, [])
+            same = idle and a.collateral == start.collateral
+            step.end[a.index] = start if same else standing(machine, a, mine)
         return step
 
-    def _paid(self, rows, admission):
-        """Withdrawals that were not refused; commands have the last sequence numbers of a slot."""
-        paid, refused = {}, {refusal.seq for refusal in admission.refusals}
-        if rows:
-            commands = rows[0]
-            first = self.machine.last_seq + 1 - len(commands)
-            for at in np.flatnonzero(commands["kind"] == MessageKind.WITHDRAW).tolist():
-                if first + at not in refused:
-                    index = int(commands["account"][at])
-                    paid[index] = paid.get(index, 0) + int(commands["amount"][at])
-        return paid
+    def _paid(self, had, slot_deposits, marks, admission):
+        """What commands withdrew: nothing else but a deposit changes collateral before clearing."""
+        refused = {refusal.seq for refusal in admission.refusals}
+        seq = admission.first_seq + len(marks)
+        for at, (who, amount) in enumerate(slot_deposits):
+            if seq + at not in refused:
+                index = self.machine.account_of(who).index
+                had[index] = had.get(index, 0) + amount
+        paid = {a.index: had.get(a.index, 0) - a.collateral for a in self.machine.accounts}
+        return {index: amount for index, amount in paid.items() if amount}
 
     def _count(self, step, events, owners):
         for row in events[(events["kind"] & 15) == Kind.TRADE]:
