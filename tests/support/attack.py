@@ -7,6 +7,7 @@ collateral carries), so that a piece of a plan is a plan.
 import random
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 from hawse.keys.messages import REDUCE_ONLY, MessageKind
@@ -22,6 +23,8 @@ HAND, MAKER, LATE = (1, 2, 3), 4, 5
 #: What each begins with, quanta; the maker has plenty.
 BALANCES = (40 * USD, 60 * USD, 1000 * USD, 100_000 * USD)
 CONFIG = venue(bitcoin(), ODD, insurance_ppm=250_000, mark_step_ppm=60_000)
+#: Client ids of the maker's quotes are above this.
+QUOTES = 1000
 #: Marks stay within these, by instrument, so that limits near them are in the band.
 RANGE = {0: (69_000, 94_000), 1: (3_600, 4_400)}
 
@@ -31,11 +34,13 @@ class Command(NamedTuple):
 
     Attributes:
         kind: of the message.
-        account, client_id: whose, and which order.
+        account, client_id: whose, and which of its orders, counted from the newest; a new one gets the next
+            id that is free.
         side, time_in_force, self_trade, instrument: of a new order.
         meet: None, or which order of another account the limit meets, counted from the newest.
         offset: of the limit, parts per million of the mark, or ticks if it meets another.
-        size: ("lots", n), ("carry", ppm of equity that is its margin), ("close", ppm of the position),
+        size: ("lots", n), ("stake", ppm of equity that is its margin), ("carry", ppm of free collateral that
+            it needs), ("close", ppm of the position),
             ("meet", lots beyond those of the order that it meets), ("free", quanta beyond what may be
             withdrawn), ("money", ppm of collateral).
     """
@@ -53,9 +58,15 @@ class Command(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Commands of a slot, moves of marks in parts per million by instrument, deposits by account."""
+    """Commands of a slot, moves of marks in parts per million by instrument, deposits by account.
+
+    ``turns``: how often the commands are tried, one round behind the other; ``quotes``: the maker first takes
+    back its quotes and makes new ones at the mark.
+    """
 
     commands: tuple[Command, ...] = ()
+    turns: int = 1
+    quotes: bool = False
     marks: tuple[tuple[int, int], ...] = ()
     deposits: tuple[tuple[int, int], ...] = ()
     closes: bool = False
@@ -74,6 +85,8 @@ class Raid:
         put_by_hand, put_by_maker: deposits in quanta, those that were paid back too.
         header, exits: of the batch that the slot ended, else None.
         restarts: whether the machine is restored behind the slot.
+        slots: carried out.
+        places: where the venue was, in coarse words.
     """
 
     def __init__(self, balances=BALANCES, config=CONFIG):
@@ -81,6 +94,8 @@ class Raid:
         self.maker, self.put_by_maker = MAKER, balances[MAKER - 1]
         self.put_by_hand = sum(balances) - self.put_by_maker
         self.header, self.exits, self.restarts = None, (), False
+        self.quoted, self.newest = 0, {}
+        self.slots, self.places = 0, set()
 
     def run(self, plan, promises=PROMISES):
         """Carry out a plan and hold the promises behind each slot.
@@ -90,8 +105,27 @@ class Raid:
         """
         for slot in plan:
             step = self._step(slot)
+            self.slots += 1
             for promise in promises:
                 promise(self, step)
+            self._look(step)
+
+    def _look(self, step):
+        """Where the venue is, in coarse words."""
+        places = self.places
+        for index in HAND:
+            places.add((index == LATE, _coarse(step.start[index]), _coarse(step.end[index])))
+        places.add(("takes", int(self.takes(step) // (2 * USD))))
+        places.add(("below", sum(max(0, int(-s.equity)) for s in step.end.values()).bit_length()))
+        for refusal in self.desk.refusals:
+            places.add(("refused", refusal.reason, refusal.detail))
+
+    def takes(self, step):
+        """Quanta that the hand has withdrawn, or might, beyond what it put in and what the maker lost."""
+        machine = self.desk.machine
+        lost = max(Fraction(), self.put_by_maker - step.end[MAKER].equity)
+        might = sum(machine.withdrawable(a) for a in machine.accounts[1:] if a.index != MAKER)
+        return machine.withdrawn + might - self.put_by_hand - lost
 
     def _step(self, slot):
         desk = self.desk
@@ -103,7 +137,7 @@ class Raid:
                 self.put_by_hand += amount
         closes = desk.machine.batch if slot.closes else None
         marks = self._marks(slot.marks)
-        rows = self._rows(slot.commands)
+        rows = self._rows(slot)
         step = desk.step(rows, marks=marks, deposits=deposits, closes=closes)
         self.header, self.restarts = None, slot.restart
         if slot.closes:
@@ -123,21 +157,35 @@ class Raid:
                 found.append((number, to))
         return found
 
-    def _rows(self, commands):
+    def _rows(self, slot):
         """Rows of what is tried; later commands of a slot see the limits of earlier ones."""
         seen = [limit for mine in limits(self.desk.machine).values() for limit in mine]
-        rows = []
-        for command in commands:
+        rows = self._quotes(seen) if slot.quotes else []
+        for command in slot.commands * slot.turns:
             row = self._row(command, seen)
             if row is not None:
                 rows.append(row)
         return rows
 
+    def _quotes(self, seen):
+        desk = self.desk
+        rows = [desk.cancel(MAKER, s.client_id) for s in seen if s.account == MAKER and s.client_id > QUOTES]
+        seen[:] = [s for s in seen if s.account != MAKER or s.client_id <= QUOTES]
+        for number, market in desk.machine.markets.items():
+            terms, mark = market.terms, market.mark
+            lots = 2000 * USD * terms.denominator // (mark * terms.numerator)
+            for side in Side:
+                self.quoted += 1
+                limit = Limit(MAKER, number, QUOTES + self.quoted, side, mark, lots)
+                more = {"instrument": number, "mode": SelfTrade.CANCEL_OLDEST}
+                more["time_in_force"] = TimeInForce.POST_ONLY if side else TimeInForce.GTC
+                rows.append(desk.new(MAKER, limit.client_id, side, mark, lots, **more))
+                seen.append(limit)
+        return rows
+
     def _row(self, command, seen):
         desk, kind, index = self.desk, command.kind, command.account
         accounts = desk.machine.accounts
-        if kind == MessageKind.CANCEL:
-            return desk.cancel(index, command.client_id)
         if kind == MessageKind.WITHDRAW:
             if index == MAKER or index >= len(accounts):
                 return None
@@ -148,23 +196,27 @@ class Raid:
             else:
                 amount += desk.machine.withdrawable(account)
             return desk.withdraw(index, amount) if amount > 0 else None
-        mine = [s for s in seen if s.account == index and s.client_id == command.client_id]
-        side, number = command.side, command.instrument
-        if kind != MessageKind.ORDER:
-            if not mine:
-                return None
-            side, number = mine[-1].side, mine[-1].instrument
+        mine = [s for s in seen if s.account == index and s.client_id <= QUOTES]
+        side, number, client_id = command.side, command.instrument, command.client_id
+        if kind == MessageKind.ORDER:
+            self.newest[index] = client_id = self.newest.get(index, 0) + 1
+        elif mine:
+            _, number, client_id, side, _, _ = mine[-client_id % len(mine)]
+        else:
+            return None
+        if kind == MessageKind.CANCEL:
+            return desk.cancel(index, client_id)
         price, quantity = self._terms(command, side, number, seen)
         if kind == MessageKind.REDUCE:
-            return desk.reduce(index, command.client_id, max(quantity, 1))
+            return desk.reduce(index, client_id, max(quantity, 1))
         if not 0 < quantity < 1 << 31:
             return None
-        limit = Limit(index, number, command.client_id, side, price, quantity)
+        limit = Limit(index, number, client_id, side, price, quantity)
         if kind == MessageKind.REPLACE:
-            row = desk.replace(index, command.client_id, price, quantity)
+            row = desk.replace(index, client_id, price, quantity)
         else:
             more = {"time_in_force": command.time_in_force, "mode": command.self_trade, "instrument": number}
-            row = desk.new(index, command.client_id, side, price, quantity, **more)
+            row = desk.new(index, client_id, side, price, quantity, **more)
         if kind == MessageKind.REPLACE or command.time_in_force in (TimeInForce.GTC, TimeInForce.POST_ONLY):
             seen.append(limit)
         return row
@@ -189,19 +241,37 @@ class Raid:
             return price, abs(account.positions[number].size) * number_of // PPM
         if what == "lots":
             return price, number_of
-        ppm = number_of if what == "carry" else 500_000
-        equity = max(0, machine.equity(account)) if account else USD
+        has = USD
+        if account:
+            has = machine.equity(account) if what == "stake" else machine.free_collateral(account)
         if index == MAKER:
-            equity = min(equity, 200 * USD)
-        lot = max(abs(price), abs(mark), 1) * terms.numerator * terms.initial_margin_ppm
-        return price, equity * ppm * terms.denominator // lot
+            has = min(has, 200 * USD)
+        worse = max(0, price - mark if side == Side.BUY else mark - price)
+        rate = max(terms.maker_fee_ppm, terms.taker_fee_ppm)
+        lot = max(abs(price), abs(mark), 1) * (terms.initial_margin_ppm + rate) + worse * PPM
+        ppm = number_of if what in ("carry", "stake") else PPM // 2
+        return price, max(0, has) * ppm * terms.denominator // (lot * terms.numerator)
+
+
+def _coarse(standing):
+    gone = sum(value < 0 for value in standing.unrealised)
+    return (
+        standing.equity < 0,
+        standing.free < 0,
+        standing.carried < 0,
+        len(standing.unrealised),
+        gone,
+        standing.opens,
+        standing.closing > 0,
+        standing.margin * 2 > standing.equity,
+    )
 
 
 # What is tried
 
 _KINDS = (MessageKind.ORDER,) * 8 + (MessageKind.REPLACE,) * 4
 _KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.WITHDRAW)
-_WHO = HAND * 3 + (MAKER,) * 2 + (LATE,)
+_WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE)
 _TIMES = (TimeInForce.GTC,) * 4 + (TimeInForce.IOC,) * 3 + (TimeInForce.FOK, TimeInForce.POST_ONLY)
 _MODES = tuple(SelfTrade) * 4 + (REDUCE_ONLY,)
 _INSTRUMENTS = (0, 0, 0, 1)
@@ -209,7 +279,7 @@ _INSTRUMENTS = (0, 0, 0, 1)
 _OFFSETS = (0, 0, 0, 0, 10, -10, 1_000, -1_000, 10_000, -10_000, 30_000, -30_000, 49_000, -49_000, 150_000)
 _CARRY = (1_000_000, 990_000, 980_000, 950_000, 900_000, 500_000, 480_000, 250_000, 100_000)
 _SIZES = (
-    tuple(("carry", n) for n in _CARRY)
+    tuple((of, n) for n in _CARRY for of in ("carry", "stake"))
     + (("meet", 0), ("meet", -1), ("meet", 1)) * 4
     + (("close", PPM),) * 3
     + (("close", PPM // 2), ("lots", 1), ("lots", 1_000), ("lots", 0))
@@ -240,7 +310,7 @@ def command(pick):
     client_id = pick((1, 1, 2, 3))
     if kind == MessageKind.CANCEL:
         return Command(kind, account, client_id)
-    meet = pick((None, 0, 0, 1, 2))
+    meet = pick((None, 0, 0, 0, 1, 2))
     offset = pick(_OFFSETS) if meet is None else pick((0, 0, 0, 1, -1))
     size = pick(_SIZES)
     if kind != MessageKind.ORDER:
@@ -251,9 +321,12 @@ def command(pick):
 
 
 def slot(pick):
-    """A slot of up to eight commands."""
+    """A slot of up to eight commands, or of fewer that are tried again and again."""
+    turns = pick((1, 1, 1, 2, 4))
     return Slot(
-        tuple(command(pick) for _ in range(pick(range(9)))),
+        tuple(command(pick) for _ in range(pick(range(9 if turns == 1 else 5)))),
+        turns,
+        pick((False, True)),
         tuple((number, move) for number in RANGE if (move := pick(_MOVES))),
         tuple((pick((1, 2, 3, LATE)), pick(_DEPOSITS)) for _ in range(pick((0,) * 8 + (1,)))),
         pick((False,) * 7 + (True,)),
@@ -269,13 +342,53 @@ def plan(pick, slots=12):
 # The search
 
 
-def breach(plan, promises=PROMISES, **raid):
+def breach(plan, promises=PROMISES, raid=None):
     """The promise that a plan breaks, None if it keeps all."""
     try:
-        Raid(**raid).run(plan, promises)
+        (raid or Raid()).run(plan, promises)
     except Broken as broken:
         return broken
     return None
+
+
+def _changed(rng, plan, other, slots):
+    """A plan that is like ``plan``, or begins like it and ends like another."""
+    plan, pick = list(plan), rng.choice
+    for _ in range(pick((1, 1, 2, 4))):
+        at = rng.randrange(len(plan) + 1)
+        match pick(("end", "end", "put", "drop", "twice", "join", "edit", "edit", "edit")):
+            case "end":
+                plan += [slot(pick)]
+            case "put":
+                plan.insert(at, slot(pick))
+            case "drop":
+                del plan[at : at + 1]
+            case "twice":
+                plan[at:at] = plan[at : at + 1]
+            case "join":
+                plan[at:] = other[rng.randrange(len(other)) :]
+            case "edit" if at < len(plan):
+                plan[at] = _edited(rng, plan[at])
+    return tuple(plan[-2 * slots :]) or (slot(pick),)
+
+
+def _edited(rng, old):
+    pick, commands = rng.choice, list(old.commands)
+    at = rng.randrange(len(commands) + 1)
+    match pick(("put", "put", "set", "drop", "mix", "rest", "turns")):
+        case "put":
+            commands.insert(at, command(pick))
+        case "set":
+            commands[at : at + 1] = [command(pick)]
+        case "drop":
+            del commands[at : at + 1]
+        case "mix":
+            rng.shuffle(commands)
+        case "rest":
+            return slot(pick)._replace(commands=old.commands)
+        case "turns":
+            return old._replace(turns=pick((1, 2, 4, 8)))
+    return old._replace(commands=tuple(commands[:12]))
 
 
 @dataclass
@@ -290,19 +403,27 @@ class Found:
 
 
 def search(seed, seconds, promises=PROMISES, slots=12):
-    """Try random plans for so long: the first that breaks a promise, made small, or how many slots held.
+    """Try plans for so long: the first that breaks a promise, made small, or how many slots held.
 
-    A plan's own seed is ``seed`` and its number, so that any can be tried again.
+    A plan that brought the venue where none was before is kept, and others are made from it.
     """
-    began, tried, number = time.monotonic(), 0, 0
+    rng, began, tried = random.Random(seed), time.monotonic(), 0
+    been, kept = set(), []
     while time.monotonic() - began < seconds:
-        tried_plan = plan(random.Random(f"{seed}/{number}").choice, slots)
-        broken = breach(tried_plan, promises)
-        tried, number = tried + slots, number + 1
+        if kept and rng.random() < 0.8:
+            tries = _changed(rng, rng.choice(kept[-200:]), rng.choice(kept), slots)
+        else:
+            tries = plan(rng.choice, slots)
+        raid = Raid()
+        broken = breach(tries, promises, raid)
+        tried += raid.slots
         if broken:
             took = time.monotonic() - began
-            small = shrink(tried_plan, broken.promise, promises)
+            small = shrink(tries, broken.promise, promises)
             return Found(small, breach(small, promises), seed, tried, took)
+        if raid.places - been:
+            been |= raid.places
+            kept.append(tries)
     return tried
 
 
@@ -339,6 +460,6 @@ def _less(slot):
         things = getattr(slot, name)
         for at in range(len(things)):
             yield slot._replace(**{name: things[:at] + things[at + 1 :]})
-    for name in ("closes", "restart"):
-        if getattr(slot, name):
-            yield slot._replace(**{name: False})
+    for name, least in (("turns", 1), ("quotes", False), ("closes", False), ("restart", False)):
+        if getattr(slot, name) != least:
+            yield slot._replace(**{name: least})

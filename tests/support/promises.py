@@ -85,18 +85,13 @@ def balances_are_conserved(raid, step):
 def hand_takes_out_no_more(raid, step):
     """Accounts of one hand take out what they put in, and what others lost to them by trade or mark.
 
-    Held whenever one of them has withdrawn. Of a shortfall, insurance bears its part by rule.
+    What they might withdraw next counts as taken. Of a shortfall, insurance bears its part by rule.
     """
-    if not any(index != raid.maker for index in step.paid):
-        return
-    machine, maker = raid.desk.machine, step.end[raid.maker]
-    lost = max(Fraction(), raid.put_by_maker - maker.equity)
-    taken, put = machine.withdrawn, raid.put_by_hand
-    most = put + lost + max(0, machine.insurance)
+    over, insurance = raid.takes(step), max(0, raid.desk.machine.insurance)
     _demand(
-        taken <= most,
+        over <= insurance,
         hand_takes_out_no_more,
-        lambda: f"took {taken}, put in {put}, others lost {_quanta(lost)}",
+        lambda: f"took or may take {_quanta(over)} too much, insurance is {insurance}",
     )
 
 
