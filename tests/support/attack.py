@@ -427,32 +427,35 @@ def search(seed, seconds, promises=PROMISES, slots=12):
     return tried
 
 
-def shrink(plan, promise, promises=PROMISES):
-    """A smaller plan that breaks the same promise: no slot, command or move in it can be left out."""
+def shrink(plan, promise, promises=PROMISES, seconds=60):
+    """A smaller plan that breaks the same promise: no slot, command or move in it can be left out.
+
+    Unless that takes too long.
+    """
     promises = tuple(p for p in promises if p.__name__ == promise)
-
-    def breaks(candidate):
-        broken = breach(candidate, promises)
-        return broken is not None
-
+    end = time.monotonic() + seconds
     smaller = True
     while smaller:
         smaller = False
-        for candidate in _smaller(plan):
-            if breaks(candidate):
-                plan, smaller = candidate, True
-                break
+        for things in (_slots, _things):
+            at = 0
+            while at < len(candidates := things(plan)) and time.monotonic() < end:
+                if breach(candidates[at], promises):
+                    plan, smaller = candidates[at], True
+                else:
+                    at += 1
     return plan
 
 
-def _smaller(plan):
-    """Plans with one thing less, the greatest things first."""
-    for at in reversed(range(len(plan))):
-        yield plan[at + 1 :]
-        yield plan[:at] + plan[at + 1 :]
-    for at, slot in enumerate(plan):
-        for part in _less(slot):
-            yield (*plan[:at], part, *plan[at + 1 :])
+def _slots(plan):
+    """Plans with a slot less, without the last ones first."""
+    found = [plan[:at] for at in (len(plan) // 2, len(plan) * 3 // 4)]
+    return found + [plan[:at] + plan[at + 1 :] for at in reversed(range(len(plan)))]
+
+
+def _things(plan):
+    """Plans with one thing less within a slot."""
+    return [(*plan[:at], less, *plan[at + 1 :]) for at, slot in enumerate(plan) for less in _less(slot)]
 
 
 def _less(slot):
