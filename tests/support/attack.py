@@ -1,0 +1,468 @@
+"""Attacks on a venue's money: what one hand with several accounts may try, found at random and made small.
+
+A plan says what is tried, relative to the venue as it is then (a limit that meets another's, as many lots as
+collateral carries), so that a piece of a plan is a plan.
+"""
+
+import random
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from hawse.keys.messages import REDUCE_ONLY, MessageKind
+from hawse.wire import SelfTrade, Side, TimeInForce
+
+from .desk import owner
+from .money import ODD, USD, MoneyDesk, bitcoin, venue
+from .oracle import PPM, Limit, limits
+from .promises import PROMISES, Broken
+
+#: The hand's accounts, the honest market maker, and one that is opened on the way.
+HAND, MAKER, LATE = (1, 2, 3), 4, 5
+#: What each begins with, quanta; the maker has plenty.
+BALANCES = (40 * USD, 60 * USD, 1000 * USD, 100_000 * USD)
+CONFIG = venue(bitcoin(), ODD, insurance_ppm=250_000, mark_step_ppm=60_000)
+#: Client ids of the maker's quotes are above this.
+QUOTES = 1000
+#: Marks stay within these, by instrument, so that limits near them are in the band.
+RANGE = {0: (69_000, 94_000), 1: (3_600, 4_400)}
+
+
+class Command(NamedTuple):
+    """What an account tries.
+
+    Attributes:
+        kind: of the message.
+        account, client_id: whose, and which of its orders, counted from the newest; a new one gets the next
+            id that is free.
+        side, time_in_force, self_trade, instrument: of a new order.
+        meet: None, or which order of another account the limit meets, counted from the newest.
+        offset: of the limit, parts per million of the mark, or ticks if it meets another.
+        size: ("lots", n), ("stake", ppm of equity that is its margin), ("carry", ppm of free collateral that
+            it needs), ("close", ppm of the position),
+            ("meet", lots beyond those of the order that it meets), ("free", quanta beyond what may be
+            withdrawn), ("money", ppm of collateral).
+    """
+
+    kind: MessageKind
+    account: int
+    client_id: int = 1
+    side: int = 0
+    time_in_force: int = 0
+    self_trade: int = 0
+    instrument: int = 0
+    meet: int | None = None
+    offset: int = 0
+    size: tuple[str, int] = ("carry", 900_000)
+
+
+class Slot(NamedTuple):
+    """Commands of a slot, moves of marks in parts per million by instrument, deposits by account.
+
+    ``turns``: how often the commands are tried, one round behind the other; ``quotes``: the maker first takes
+    back its quotes and makes new ones at the mark.
+    """
+
+    commands: tuple[Command, ...] = ()
+    turns: int = 1
+    quotes: bool = False
+    marks: tuple[tuple[int, int], ...] = ()
+    deposits: tuple[tuple[int, int], ...] = ()
+    closes: bool = False
+    restart: bool = False
+
+
+Plan = tuple[Slot, ...]
+
+
+class Raid:
+    """A plan that is carried out, and who put in what.
+
+    Attributes:
+        desk: with the machine as it is.
+        maker: index of the honest account.
+        put_by_hand, put_by_maker: deposits in quanta, those that were paid back too.
+        header, exits: of the batch that the slot ended, else None.
+        restarts: whether the machine is restored behind the slot.
+        slots: carried out.
+        places: where the venue was, in coarse words.
+    """
+
+    def __init__(self, balances=BALANCES, config=CONFIG):
+        self.desk = MoneyDesk(balances, config)
+        self.maker, self.put_by_maker = MAKER, balances[MAKER - 1]
+        self.put_by_hand = sum(balances) - self.put_by_maker
+        self.header, self.exits, self.restarts = None, (), False
+        self.quoted, self.newest = 0, {}
+        self.slots, self.places = 0, set()
+
+    def run(self, plan, promises=PROMISES):
+        """Carry out a plan and hold the promises behind each slot.
+
+        Raises:
+            Broken: one was not kept.
+        """
+        for slot in plan:
+            step = self._step(slot)
+            self.slots += 1
+            for promise in promises:
+                promise(self, step)
+            self._look(step)
+
+    def _look(self, step):
+        """Where the venue is, in coarse words."""
+        places = self.places
+        for index in HAND:
+            places.add((index == LATE, _coarse(step.start[index]), _coarse(step.end[index])))
+        places.add(("takes", int(self.takes(step) // (2 * USD))))
+        places.add(("below", sum(max(0, int(-s.equity)) for s in step.end.values()).bit_length()))
+        for refusal in self.desk.refusals:
+            places.add(("refused", refusal.reason, refusal.detail))
+
+    def takes(self, step):
+        """Quanta that the hand has withdrawn, or might, beyond what it put in and what the maker lost."""
+        machine = self.desk.machine
+        lost = max(Fraction(), self.put_by_maker - step.end[MAKER].equity)
+        might = sum(machine.withdrawable(a) for a in machine.accounts[1:] if a.index != MAKER)
+        return machine.withdrawn + might - self.put_by_hand - lost
+
+    def _step(self, slot):
+        desk = self.desk
+        deposits = [(owner(account), amount) for account, amount in slot.deposits]
+        for account, amount in slot.deposits:
+            if account == MAKER:
+                self.put_by_maker += amount
+            else:
+                self.put_by_hand += amount
+        closes = desk.machine.batch if slot.closes else None
+        marks = self._marks(slot.marks)
+        rows = self._rows(slot)
+        step = desk.step(rows, marks=marks, deposits=deposits, closes=closes)
+        self.header, self.restarts = None, slot.restart
+        if slot.closes:
+            if slot.restart:
+                desk.restart()
+            batch = desk.machine.seal_batch()
+            self.header, self.exits = batch.header_fields(), batch.exits
+        return step
+
+    def _marks(self, moves):
+        found = []
+        for number, ppm in moves:
+            mark = self.desk.machine.markets[number].mark
+            low, high = RANGE[number]
+            to = max(low, min(mark + int(mark * ppm / PPM), high))
+            if to != mark:
+                found.append((number, to))
+        return found
+
+    def _rows(self, slot):
+        """Rows of what is tried; later commands of a slot see the limits of earlier ones."""
+        seen = [limit for mine in limits(self.desk.machine).values() for limit in mine]
+        rows = self._quotes(seen) if slot.quotes else []
+        for command in slot.commands * slot.turns:
+            row = self._row(command, seen)
+            if row is not None:
+                rows.append(row)
+        return rows
+
+    def _quotes(self, seen):
+        desk = self.desk
+        rows = [desk.cancel(MAKER, s.client_id) for s in seen if s.account == MAKER and s.client_id > QUOTES]
+        seen[:] = [s for s in seen if s.account != MAKER or s.client_id <= QUOTES]
+        for number, market in desk.machine.markets.items():
+            terms, mark = market.terms, market.mark
+            lots = 2000 * USD * terms.denominator // (mark * terms.numerator)
+            for side in Side:
+                self.quoted += 1
+                limit = Limit(MAKER, number, QUOTES + self.quoted, side, mark, lots)
+                more = {"instrument": number, "mode": SelfTrade.CANCEL_OLDEST}
+                more["time_in_force"] = TimeInForce.POST_ONLY if side else TimeInForce.GTC
+                rows.append(desk.new(MAKER, limit.client_id, side, mark, lots, **more))
+                seen.append(limit)
+        return rows
+
+    def _row(self, command, seen):
+        desk, kind, index = self.desk, command.kind, command.account
+        accounts = desk.machine.accounts
+        if kind == MessageKind.WITHDRAW:
+            if index == MAKER or index >= len(accounts):
+                return None
+            what, amount = command.size
+            account = accounts[index]
+            if what == "money":
+                amount = account.collateral * amount // PPM
+            else:
+                amount += desk.machine.withdrawable(account)
+            return desk.withdraw(index, amount) if amount > 0 else None
+        mine = [s for s in seen if s.account == index and s.client_id <= QUOTES]
+        side, number, client_id = command.side, command.instrument, command.client_id
+        if kind == MessageKind.ORDER:
+            self.newest[index] = client_id = self.newest.get(index, 0) + 1
+        elif mine:
+            _, number, client_id, side, _, _ = mine[-client_id % len(mine)]
+        else:
+            return None
+        if kind == MessageKind.CANCEL:
+            return desk.cancel(index, client_id)
+        price, quantity = self._terms(command, side, number, seen)
+        if kind == MessageKind.REDUCE:
+            return desk.reduce(index, client_id, max(quantity, 1))
+        if not 0 < quantity < 1 << 31:
+            return None
+        limit = Limit(index, number, client_id, side, price, quantity)
+        if kind == MessageKind.REPLACE:
+            row = desk.replace(index, client_id, price, quantity)
+        else:
+            more = {"time_in_force": command.time_in_force, "mode": command.self_trade, "instrument": number}
+            row = desk.new(index, client_id, side, price, quantity, **more)
+        if kind == MessageKind.REPLACE or command.time_in_force in (TimeInForce.GTC, TimeInForce.POST_ONLY):
+            seen.append(limit)
+        return row
+
+    def _terms(self, command, side, number, seen):
+        machine, index = self.desk.machine, command.account
+        market = machine.markets[number]
+        terms, mark = market.terms, market.mark
+        others = [s for s in seen if s.instrument == number and s.side != side and s.account != index]
+        met = others[-1 - command.meet % len(others)] if others and command.meet is not None else None
+        if met is None:
+            price = mark + mark * command.offset // PPM if command.meet is None else mark
+        else:
+            price = met.price + command.offset
+        if index == MAKER:
+            price = min(price, mark) if side == Side.BUY else max(price, mark)
+        what, number_of = command.size
+        account = machine.accounts[index] if index < len(machine.accounts) else None
+        if what == "meet" and met is not None:
+            return price, met.quantity + number_of
+        if what == "close" and account and number in account.positions:
+            return price, abs(account.positions[number].size) * number_of // PPM
+        if what == "lots":
+            return price, number_of
+        has = USD
+        if account:
+            has = machine.equity(account) if what == "stake" else machine.free_collateral(account)
+        if index == MAKER:
+            has = min(has, 200 * USD)
+        worse = max(0, price - mark if side == Side.BUY else mark - price)
+        rate = max(terms.maker_fee_ppm, terms.taker_fee_ppm)
+        lot = max(abs(price), abs(mark), 1) * (terms.initial_margin_ppm + rate) + worse * PPM
+        ppm = number_of if what in ("carry", "stake") else PPM // 2
+        return price, max(0, has) * ppm * terms.denominator // (lot * terms.numerator)
+
+
+def _coarse(standing):
+    gone = sum(value < 0 for value in standing.unrealised)
+    return (
+        standing.equity < 0,
+        standing.free < 0,
+        standing.carried < 0,
+        len(standing.unrealised),
+        gone,
+        standing.opens,
+        standing.closing > 0,
+        standing.margin * 2 > standing.equity,
+    )
+
+
+# What is tried
+
+_KINDS = (MessageKind.ORDER,) * 8 + (MessageKind.REPLACE,) * 4
+_KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.WITHDRAW)
+_WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE)
+_TIMES = (TimeInForce.GTC,) * 4 + (TimeInForce.IOC,) * 3 + (TimeInForce.FOK, TimeInForce.POST_ONLY)
+_MODES = tuple(SelfTrade) * 4 + (REDUCE_ONLY,)
+_INSTRUMENTS = (0, 0, 0, 1)
+#: Parts per million of the mark.
+_OFFSETS = (0, 0, 0, 0, 10, -10, 1_000, -1_000, 10_000, -10_000, 30_000, -30_000, 49_000, -49_000, 150_000)
+_CARRY = (1_000_000, 990_000, 980_000, 950_000, 900_000, 500_000, 480_000, 250_000, 100_000)
+_SIZES = (
+    tuple((of, n) for n in _CARRY for of in ("carry", "stake"))
+    + (("meet", 0), ("meet", -1), ("meet", 1)) * 4
+    + (("close", PPM),) * 3
+    + (("close", PPM // 2), ("lots", 1), ("lots", 1_000), ("lots", 0))
+)
+_AMOUNTS = (("free", 0), ("free", 0), ("free", 1), ("free", -1), ("money", 500_000), ("money", PPM))
+_MOVES = (0,) * 8 + (
+    100,
+    -100,
+    1_000,
+    -1_000,
+    10_000,
+    -10_000,
+    20_000,
+    -20_000,
+    40_000,
+    -40_000,
+    60_000,
+    -60_000,
+)
+_DEPOSITS = (USD // 2, USD, 40 * USD, 1)
+
+
+def command(pick):
+    """A command; ``pick`` takes one of a sequence."""
+    kind, account = pick(_KINDS), pick(_WHO)
+    if kind == MessageKind.WITHDRAW:
+        return Command(kind, account, size=pick(_AMOUNTS))
+    client_id = pick((1, 1, 2, 3))
+    if kind == MessageKind.CANCEL:
+        return Command(kind, account, client_id)
+    meet = pick((None, 0, 0, 0, 1, 2))
+    offset = pick(_OFFSETS) if meet is None else pick((0, 0, 0, 1, -1))
+    size = pick(_SIZES)
+    if kind != MessageKind.ORDER:
+        return Command(kind, account, client_id, meet=meet, offset=offset, size=size)
+    side, time_in_force = pick(tuple(Side)), pick(_TIMES)
+    self_trade, instrument = pick(_MODES), pick(_INSTRUMENTS)
+    return Command(kind, account, client_id, side, time_in_force, self_trade, instrument, meet, offset, size)
+
+
+def slot(pick):
+    """A slot of up to eight commands, or of fewer that are tried again and again."""
+    turns = pick((1, 1, 1, 2, 4))
+    return Slot(
+        tuple(command(pick) for _ in range(pick(range(9 if turns == 1 else 5)))),
+        turns,
+        pick((False, True)),
+        tuple((number, move) for number in RANGE if (move := pick(_MOVES))),
+        tuple((pick((1, 2, 3, LATE)), pick(_DEPOSITS)) for _ in range(pick((0,) * 8 + (1,)))),
+        pick((False,) * 7 + (True,)),
+        pick((False,) * 7 + (True,)),
+    )
+
+
+def plan(pick, slots=12):
+    """A plan of at most so many slots."""
+    return tuple(slot(pick) for _ in range(slots))
+
+
+# The search
+
+
+def breach(plan, promises=PROMISES, raid=None):
+    """The promise that a plan breaks, None if it keeps all."""
+    try:
+        (raid or Raid()).run(plan, promises)
+    except Broken as broken:
+        return broken
+    return None
+
+
+def _changed(rng, plan, other, slots):
+    """A plan that is like ``plan``, or begins like it and ends like another."""
+    plan, pick = list(plan), rng.choice
+    for _ in range(pick((1, 1, 2, 4))):
+        at = rng.randrange(len(plan) + 1)
+        match pick(("end", "end", "put", "drop", "twice", "join", "edit", "edit", "edit")):
+            case "end":
+                plan += [slot(pick)]
+            case "put":
+                plan.insert(at, slot(pick))
+            case "drop":
+                del plan[at : at + 1]
+            case "twice":
+                plan[at:at] = plan[at : at + 1]
+            case "join":
+                plan[at:] = other[rng.randrange(len(other)) :]
+            case "edit" if at < len(plan):
+                plan[at] = _edited(rng, plan[at])
+    return tuple(plan[-2 * slots :]) or (slot(pick),)
+
+
+def _edited(rng, old):
+    pick, commands = rng.choice, list(old.commands)
+    at = rng.randrange(len(commands) + 1)
+    match pick(("put", "put", "set", "drop", "mix", "rest", "turns")):
+        case "put":
+            commands.insert(at, command(pick))
+        case "set":
+            commands[at : at + 1] = [command(pick)]
+        case "drop":
+            del commands[at : at + 1]
+        case "mix":
+            rng.shuffle(commands)
+        case "rest":
+            return slot(pick)._replace(commands=old.commands)
+        case "turns":
+            return old._replace(turns=pick((1, 2, 4, 8)))
+    return old._replace(commands=tuple(commands[:12]))
+
+
+@dataclass
+class Found:
+    """A plan that breaks a promise, made small; and what it took: slots and seconds before it was small."""
+
+    plan: Plan
+    broken: Broken
+    seed: int
+    slots: int
+    seconds: float
+
+
+def search(seed, seconds, promises=PROMISES, slots=12):
+    """Try plans for so long: the first that breaks a promise, made small, or how many slots held.
+
+    A plan that brought the venue where none was before is kept, and others are made from it.
+    """
+    rng, began, tried = random.Random(seed), time.monotonic(), 0
+    been, kept = set(), []
+    while time.monotonic() - began < seconds:
+        if kept and rng.random() < 0.8:
+            tries = _changed(rng, rng.choice(kept[-200:]), rng.choice(kept), slots)
+        else:
+            tries = plan(rng.choice, slots)
+        raid = Raid()
+        broken = breach(tries, promises, raid)
+        tried += raid.slots
+        if broken:
+            took = time.monotonic() - began
+            small = shrink(tries, broken.promise, promises)
+            return Found(small, breach(small, promises), seed, tried, took)
+        if raid.places - been:
+            been |= raid.places
+            kept.append(tries)
+    return tried
+
+
+def shrink(plan, promise, promises=PROMISES, seconds=60):
+    """A smaller plan that breaks the same promise: no slot, command or move in it can be left out.
+
+    Unless that takes too long.
+    """
+    promises = tuple(p for p in promises if p.__name__ == promise)
+    end = time.monotonic() + seconds
+    smaller = True
+    while smaller:
+        smaller = False
+        for things in (_slots, _things):
+            at = 0
+            while at < len(candidates := things(plan)) and time.monotonic() < end:
+                if breach(candidates[at], promises):
+                    plan, smaller = candidates[at], True
+                else:
+                    at += 1
+    return plan
+
+
+def _slots(plan):
+    """Plans with a slot less, without the last ones first."""
+    found = [plan[:at] for at in (len(plan) // 2, len(plan) * 3 // 4)]
+    return found + [plan[:at] + plan[at + 1 :] for at in reversed(range(len(plan)))]
+
+
+def _things(plan):
+    """Plans with one thing less within a slot."""
+    return [(*plan[:at], less, *plan[at + 1 :]) for at, slot in enumerate(plan) for less in _less(slot)]
+
+
+def _less(slot):
+    for name in ("commands", "marks", "deposits"):
+        things = getattr(slot, name)
+        for at in range(len(things)):
+            yield slot._replace(**{name: things[:at] + things[at + 1 :]})
+    for name, least in (("turns", 1), ("quotes", False), ("closes", False), ("restart", False)):
+        if getattr(slot, name) != least:
+            yield slot._replace(**{name: least})

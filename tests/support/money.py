@@ -1,0 +1,238 @@
+"""A venue in the units of the money cases, and a desk for it that is quick: native engine, marks in time."""
+
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
+
+from hawse.engine import Engine, SoftBackend
+from hawse.instruments import Instrument
+from hawse.keys.messages import MessageKind
+from hawse.state.config import VenueConfig
+from hawse.state.ledger import TRANSFER_BITS
+from hawse.state.machine import Machine
+from hawse.state.outcomes import Signers
+from hawse.wire import Geometry, Kind, Opcode
+
+from .desk import OPERATOR, Desk, owner
+from .oracle import PPM, Limit, limits, standing
+
+#: Quanta of a dollar, and lots of a bitcoin.
+USD = 1_000_000
+#: Milliseconds between two marks.
+MARK_EVERY = 250
+#: Least deposit, and least notional of an order.
+DOLLAR, HALF = USD, USD // 2
+LEAST_LOTS = 1000
+
+
+def known(kind, **values):
+    """Of ``values``, those that ``kind`` has: rules that are not there yet have no parameter."""
+    return kind(**{f.name: values[f.name] for f in fields(kind) if f.name in values})
+
+
+def bitcoin(maker=200, taker=500, number=0, first=0):
+    """Tick 1 USD, lot 1e-8 BTC, 5 percent; any price from 65,536 to 98,303."""
+    return known(
+        Instrument,
+        number=number,
+        name=f"btc-{number}",
+        numerator=1,
+        denominator=100,
+        initial_margin_ppm=50_000,
+        maker_fee_ppm=maker,
+        taker_fee_ppm=taker,
+        first=first,
+        count=32768,
+        base=65536,
+        first_mark=78_000,
+        minimum_quantity=LEAST_LOTS,
+        minimum_notional=HALF,
+    )
+
+
+#: Units that do not divide, other margin, no maker fee.
+ODD = known(
+    Instrument,
+    number=1,
+    name="odd",
+    numerator=3,
+    denominator=7,
+    initial_margin_ppm=100_000,
+    maker_fee_ppm=0,
+    taker_fee_ppm=333,
+    first=32768,
+    count=1024,
+    base=3500,
+    first_mark=4000,
+    minimum_quantity=1,
+    minimum_notional=1,
+)
+
+
+def venue(*instruments, orders=256, tag_bits=5, **changes):
+    rules = {
+        "geometry": Geometry(2, 65536, orders, tag_bits),
+        "operator": OPERATOR,
+        "chain_id": 1,
+        "contract": bytes(range(20)),
+        "minimum_deposit": DOLLAR,
+        "order_quota": 32,
+        "position_quota": 8,
+        "mark_step_ppm": 20_000,
+    }
+    return known(VenueConfig, instruments=instruments or (bitcoin(),), **rules | changes)
+
+
+@dataclass
+class Step:
+    """What one slot did to every account.
+
+    Attributes:
+        moved: a mark changed.
+        start: with new marks and deposits, before any command.
+        held: with all that was admitted, the old and every new of a replaced order among it.
+        end: behind clearing.
+        fills: of each account.
+        fees: that they cost, not rounded.
+        paid: what commands withdrew, by account.
+    """
+
+    moved: bool
+    start: dict
+    held: dict
+    end: dict = field(default_factory=dict)
+    fills: dict = field(default_factory=dict)
+    fees: dict = field(default_factory=dict)
+    paid: dict = field(default_factory=dict)
+
+
+class MoneyDesk(Desk):
+    """A desk that knows what the oracle says before, within and behind each slot.
+
+    Messages are said to be signed, and not hashed: what stands in the leaves of inputs is not looked at.
+    """
+
+    def __init__(self, balances=(), config=None):
+        super().__init__(0, config=config or venue())
+        self.config = self.machine.config
+        self.engine = Engine(SoftBackend(self.config.geometry), recentring=False)
+        self.engine.reset(1)
+        for i in self.config.instruments:
+            self.engine.open(i.number, i.base, first=i.first, count=i.count)
+        if balances:
+            self.slot(deposits=[(owner(a), amount) for a, amount in enumerate(balances, 1)])
+
+    def row(self, kind, account, **fields):
+        row = super().row(kind, account, **fields)
+        if "generation" not in fields:
+            accounts = self.machine.accounts
+            known = account < len(accounts)
+            row["generation"] = (
+                accounts[account].generation if known else self.machine.deposit_index + 1 << TRANSFER_BITS
+            )
+        return row
+
+    def replace(self, account, client_id, price, quantity):
+        return self.row(MessageKind.REPLACE, account, client_id=client_id, price=price, quantity=quantity)
+
+    def reduce(self, account, client_id, quantity):
+        return self.row(MessageKind.REDUCE, account, client_id=client_id, quantity=quantity)
+
+    def cancel(self, account, client_id):
+        return self.row(MessageKind.CANCEL, account, client_id=client_id)
+
+    def withdraw(self, account, amount):
+        return self.row(MessageKind.WITHDRAW, account, amount=amount)
+
+    def signers(self, slot, signed=None):
+        """Structs that are there, and no more."""
+        commands = signed
+        if commands is None:
+            accounts = self.machine.accounts
+            commands = [
+                accounts[a].owner if a < len(accounts) else owner(a)
+                for a in slot.commands["account"].tolist()
+            ]
+        return Signers([OPERATOR] * len(slot.operations), commands, [b"\1" * 32] * len(slot.commands))
+
+    def open(self, rows=(), *, marks=(), **inputs):
+        if marks:
+            self.time += MARK_EVERY
+        return super().open(rows, marks=marks, **inputs)
+
+    def step(self, rows=(), *, marks=(), deposits=(), **inputs):
+        """One slot, with what became of every account."""
+        machine = self.machine
+        had = {a.index: a.collateral for a in machine.accounts}
+        before = {n: m.mark for n, m in machine.markets.items()}
+        orders = limits(machine)
+        admission = self.open(rows, marks=marks, deposits=deposits, **inputs)
+        moved = any(m.mark != before[n] for n, m in machine.markets.items())
+        step = Step(moved, {}, {}, paid=self._paid(had, deposits, marks, admission))
+        owners = {handle: order.account.index for handle, order in machine.orders.items()}
+        held = {index: list(mine) for index, mine in orders.items()}
+        sent = (admission.orders[name].tolist() for name in ("opcode", "order_id", "price", "quantity"))
+        for opcode, handle, price, quantity in zip(*sent, strict=True):
+            if opcode in (Opcode.NEW, Opcode.REPLACE):
+                o = machine.orders[handle]
+                limit = Limit(o.account.index, o.instrument, o.client_id, o.side, price, quantity)
+                held.setdefault(o.account.index, []).append(limit)
+        for a in machine.accounts:
+            mine, paid = orders.get(a.index, []), step.paid.get(a.index, 0)
+            start = step.start[a.index] = standing(machine, a, mine, a.collateral + paid)
+            idle = not paid and mine == held.get(a.index, [])
+            step.held[a.index] = start if idle else standing(machine, a, held.get(a.index, []))
+        burst = self.engine.run(admission.orders)
+        assert not burst.refused
+        machine.clear_slot(burst.events)
+        self.refusals = admission.refusals
+        self._count(step, burst.events, owners)
+        after = limits(machine)
+        for a in machine.accounts:
+            mine, start = after.get(a.index, []), step.start[a.index]
+            idle = a.index not in step.fills and mine == orders.get(a.index, [])
+            same = idle and a.collateral == start.collateral
+            step.end[a.index] = start if same else standing(machine, a, mine)
+        return step
+
+    def _paid(self, had, slot_deposits, marks, admission):
+        """What commands withdrew: nothing else but a deposit changes collateral before clearing."""
+        refused = {refusal.seq for refusal in admission.refusals}
+        seq = admission.first_seq + len(marks)
+        for at, (who, amount) in enumerate(slot_deposits):
+            if seq + at not in refused:
+                index = self.machine.account_of(who).index
+                had[index] = had.get(index, 0) + amount
+        paid = {a.index: had.get(a.index, 0) - a.collateral for a in self.machine.accounts}
+        return {index: amount for index, amount in paid.items() if amount}
+
+    def _count(self, step, events, owners):
+        for row in events[(events["kind"] & 15) == Kind.TRADE]:
+            terms = self.machine.markets[int(row["instrument"])].terms
+            value = abs(int(row["price"])) * int(row["quantity"]) * terms.numerator
+            for name, rate in (("order_id", terms.taker_fee_ppm), ("maker_id", terms.maker_fee_ppm)):
+                index = owners[int(row[name])]
+                step.fills[index] = step.fills.get(index, 0) + 1
+                fee = Fraction(value * rate, terms.denominator * PPM)
+                step.fees[index] = step.fees.get(index, Fraction()) + fee
+
+    def move(self, instrument, to, step=500, **inputs):
+        """The mark goes to ``to`` in steps, one a slot."""
+        while (mark := self.machine.markets[instrument].mark) != to:
+            mark += max(-step, min(step, to - mark))
+            self.slot(marks=[(instrument, mark)], **inputs)
+
+    def restart(self):
+        """Another machine, from this one's snapshot."""
+        self.machine = Machine.restore(self.config, self.machine.snapshot())
+
+    def seal(self):
+        """End the batch with a slot of its own, and give the header's fields."""
+        self.slot(closes=self.machine.batch)
+        return self.machine.seal_batch().header_fields()
+
+    def equity(self, account):
+        return self.machine.equity(self.machine.accounts[account])
+
+    def size(self, account, instrument=0):
+        position = self.machine.accounts[account].positions.get(instrument)
+        return position.size if position else 0
