@@ -213,7 +213,7 @@ def test_reduce_and_cancel_need_no_margin():
     desk.slot([desk.new(1, 1, Side.BUY, 1500, 500)])
     desk.slot([desk.new(2, 3, Side.SELL, 1500, 500)])
     desk.slot([desk.new(1, 2, Side.SELL, 1600, 500)])
-    desk.slot(marks=[(0, 1100)])
+    desk.slot(marks=[(0, 1340)])
     assert desk.machine.free_collateral(desk.account(1)) < 0
     assert desk.slot([desk.new(1, 9, Side.BUY, 1480, 1)]) == [Reason.MARGIN]
     assert desk.slot([desk.row(MessageKind.REDUCE, 1, client_id=2, quantity=10)]) == []
@@ -239,16 +239,20 @@ def test_whoever_uses_all_his_margin_can_close():
 def test_whoever_is_stretched_can_close_but_not_at_any_price():
     desk = Desk(amount=1000)
     long_of(desk, 1000)
-    desk.slot(marks=[(0, 1400)])
-    assert desk.machine.free_collateral(desk.account(1)) < 0
-    # 100 lots release 70 quanta of margin, and cost 1 of fee; 70 ticks below the mark they lose 70.
-    assert desk.slot([desk.new(1, 2, Side.SELL, 1330, 100)]) == [Reason.MARGIN]
-    assert desk.slot([desk.new(1, 3, Side.SELL, 1335, 1001)]) == [Reason.MARGIN]
-    assert desk.slot([desk.new(1, 4, Side.SELL, 1335, 1000)]) == []
+    desk.slot(marks=[(0, 1450)])
+    assert desk.machine.free_collateral(desk.account(1)) < 0 < desk.machine.equity(desk.account(1)) < 500
+    # 100 lots release 72 quanta of margin, and cost 1 of fee; 72 ticks below the mark they lose 72.
+    assert desk.slot([desk.new(1, 2, Side.SELL, 1378, 100)]) == [Reason.MARGIN]
+    # 1000 lots release enough, but all equity would go and more.
+    assert desk.slot([desk.new(1, 3, Side.SELL, 1400, 1000)]) == [Reason.MARGIN]
+    assert desk.slot([desk.new(1, 4, Side.SELL, 1410, 1001)]) == [Reason.MARGIN]
+    assert desk.slot([desk.new(1, 5, Side.SELL, 1410, 1000)]) == []
     # All that it could close is on offer.
-    assert desk.slot([desk.new(1, 5, Side.SELL, 1400, 1)]) == [Reason.MARGIN]
-    assert desk.slot([desk.new(3, 1, Side.BUY, 1335, 400)]) == []
+    assert desk.slot([desk.new(1, 6, Side.SELL, 1450, 1)]) == [Reason.MARGIN]
+    assert desk.slot([desk.new(3, 1, Side.BUY, 1410, 400)]) == []
     assert desk.account(1).positions[0].size == 600
+    # Nothing is left of the equity that the rest may cost.
+    assert [e.reason for e in desk.move((0, 1400))] == [Reason.MARGIN_LOST]
 
 
 # What the machine takes back

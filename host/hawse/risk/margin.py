@@ -87,11 +87,16 @@ def requirement(
     Raises:
         MoneyOverflow: it does not fit into int64.
     """
-    worst = max(abs(size), abs(size + buy), abs(size - sell))
+    held = initial_margin(instrument, mark, worst_of_three(size, buy, sell))
     lost = -(-loss * instrument.numerator // instrument.denominator)
     rate = max(instrument.maker_fee_ppm, instrument.taker_fee_ppm)
     fees = -(-basis * instrument.numerator * rate // (instrument.denominator * PPM))
-    return money(_share(instrument, mark, worst, instrument.initial_margin_ppm) + lost + fees, "requirement")
+    return money(held + lost + fees, "requirement")
+
+
+def worst_of_three(size: int, buy: int, sell: int) -> int:
+    """Lots of the largest position that no order, all buys or all sells would leave."""
+    return max(abs(size), abs(size + buy), abs(size - sell))
 
 
 def pays_for_itself(instrument: Instrument, side: int, price: int, quantity: int, mark: int) -> bool:

@@ -316,7 +316,9 @@ class Admitter:
         free = self._free(account)
         closes = lots + quantity <= closable
         if more > free and not (
-            closes and margin.pays_for_itself(market.terms, side, price, quantity, market.mark)
+            closes
+            and margin.pays_for_itself(market.terms, side, price, quantity, market.mark)
+            and more <= self._ledger.solvency(account, free)
         ):
             return self._refuse(Reason.MARGIN, free, more)
         account.free = free - more

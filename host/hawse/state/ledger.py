@@ -216,6 +216,19 @@ class Ledger:
         held = sum(self.requirement(account, number) for number in account.positions.keys() | account.open)
         return margin.money(self.equity(account) - held, "free collateral")
 
+    def solvency(self, account: Account, free: int) -> int:
+        """With ``free`` collateral, equity if every open order costs what it may; may be negative.
+
+        Initial margin is not lost yet: what closes a position may use it.
+        """
+        held = free
+        for number in account.positions.keys() | account.open.keys():
+            market, position = self.markets[number], account.positions.get(number)
+            lots = account.open.get(number, Exposure()).lots
+            worst = margin.worst_of_three(position.size if position else 0, *lots)
+            held += margin.initial_margin(market.terms, market.mark, worst)
+        return held
+
     def withdrawable(self, account: Account, free: int) -> int:
         """Of ``free`` collateral, what a withdrawal may take: profit that nobody has paid yet stays."""
         unpaid = sum(max(0, margin.unrealised(*position)) for position in self.at_mark(account))

@@ -19,7 +19,7 @@ def without_margin(ledger: Ledger, moved: Iterable[int]) -> list[Taken]:
     """Orders of accounts whose free collateral the marks of ``moved`` instruments have used up.
 
     They are cancelled, newest first, until it is used up no more. What closes a position, and releases the
-    margin that its loss and fee cost, stays.
+    margin that its loss and fee cost, stays while there is equity to pay for it.
     """
     numbers, taken = frozenset(moved), []
     for account in sorted({order.account for order in ledger.orders.values()}, key=lambda a: a.index):
@@ -30,15 +30,20 @@ def without_margin(ledger: Ledger, moved: Iterable[int]) -> list[Taken]:
 
 def _until_carried(ledger: Ledger, account: Account) -> list[Taken]:
     free, taken = ledger.free_collateral(account), []
-    for order in newest(account):
-        if free >= 0:
-            break
-        if only_closes(ledger, order):
-            continue
+
+    def take(order: Order) -> None:
+        nonlocal free
         ledger.trim(order, 0)
         before, free = free, ledger.free_collateral(account)
         event = Event(Reason.MARGIN_LOST, account.index, order.instrument, before, free - before)
         taken.append((order, 0, event))
+
+    for order in newest(account):
+        if free < 0 and not only_closes(ledger, order):
+            take(order)
+    for order in newest(account):
+        if ledger.solvency(account, free) < 0:
+            take(order)
     return taken
 
 
