@@ -251,8 +251,8 @@ def test_whoever_is_stretched_can_close_but_not_at_any_price():
     assert desk.slot([desk.new(1, 6, Side.SELL, 1450, 1)]) == [Reason.MARGIN]
     assert desk.slot([desk.new(3, 1, Side.BUY, 1410, 400)]) == []
     assert desk.account(1).positions[0].size == 600
-    # Nothing is left of the equity that the rest may cost.
-    assert [e.reason for e in desk.move((0, 1400))] == [Reason.MARGIN_LOST]
+    # Below zero, nothing is left that the rest may cost.
+    assert [e.reason for e in desk.move((0, 1360))] == [Reason.MARGIN_LOST]
 
 
 # What the machine takes back
