@@ -4,14 +4,14 @@ import os
 import secrets
 
 import pytest
-from support.attack import Found, search
+from support.attack import Found, search, source
 
 
 def hunt(seconds, slots):
     seed = os.environ.get("HAWSE_SEED") or secrets.token_hex(4)
     found = search(seed, seconds, slots=slots)
     if isinstance(found, Found):
-        pytest.fail(f"seed {seed}, {found.slots} slots: {found.broken}\n" + "\n".join(map(str, found.plan)))
+        pytest.fail(f"seed {seed}, {found.slots} slots: {found.broken}\n{source(found.plan)}")
     print(f"seed {seed}: {found} slots kept every promise")
 
 
