@@ -159,7 +159,8 @@ class Raid:
 
     def _rows(self, slot):
         """Rows of what is tried; later commands of a slot see the limits of earlier ones."""
-        seen = [limit for mine in limits(self.desk.machine).values() for limit in mine]
+        open_orders = sorted(limits(self.desk.machine).items())
+        seen = [limit for _, mine in open_orders for limit in mine]
         rows = self._quotes(seen) if slot.quotes else []
         for command in slot.commands * slot.turns:
             row = self._row(command, seen)

@@ -107,9 +107,9 @@ def standing(machine, account, orders, collateral=None):
 
 
 def limits(machine):
-    """Open orders between two slots, by account."""
+    """Open orders between two slots, by account, the oldest first."""
     found = {}
-    for order in machine.orders.values():
+    for order in sorted(machine.orders.values(), key=lambda order: order.queue):
         index = order.account.index
         limit = Limit(index, order.instrument, order.client_id, order.side, order.price, order.remaining)
         found.setdefault(index, []).append(limit)
