@@ -95,6 +95,22 @@ def hand_takes_out_no_more(raid, step):
     )
 
 
+def withdrawals_are_of_what_is_there(raid, step):
+    """Nobody withdraws more than the oracle says, and nothing while insurance does not bear a shortfall.
+
+    Where a mark moves, orders may have gone first, and only the shortfall is looked at.
+    """
+    for index, paid in step.paid.items():
+        start, missing = step.start[index], shortfall(step.start.values()) - step.start[0].equity
+        _demand(
+            missing <= 0 and (step.moved or paid <= start.withdrawable),
+            withdrawals_are_of_what_is_there,
+            lambda i=index, p=paid, s=start, m=missing: (
+                f"account {i}: {p} of {_quanta(s.withdrawable)}, {_quanta(m)} are missing"
+            ),
+        )
+
+
 def nobody_falls_below_zero(raid, step):
     """Commands take no account below zero; only a mark that moves by more than its margin does.
 
@@ -180,6 +196,7 @@ PROMISES = (
     positions_had_their_margin,
     nobody_falls_below_zero,
     orders_are_carried,
+    withdrawals_are_of_what_is_there,
     hand_takes_out_no_more,
     balances_are_conserved,
     batch_can_be_anchored,
