@@ -85,6 +85,7 @@ class Raid:
         put_by_hand, put_by_maker: deposits in quanta, those that were paid back too.
         header, exits: of the batch that the slot ended, else None.
         restarts: whether the machine is restored behind the slot.
+        over: quanta that the hand has withdrawn, or might, beyond what it may.
         slots: carried out.
         places: where the venue was, in coarse words.
     """
@@ -106,6 +107,7 @@ class Raid:
         for slot in plan:
             step = self._step(slot)
             self.slots += 1
+            self.over = self._takes(step)
             for promise in promises:
                 promise(self, step)
             self._look(step)
@@ -114,13 +116,13 @@ class Raid:
         """Where the venue is, in coarse words."""
         places = self.places
         for index in HAND:
-            places.add((index == LATE, _coarse(step.start[index]), _coarse(step.end[index])))
-        places.add(("takes", int(self.takes(step) // (2 * USD))))
+            places.add((_coarse(step.start[index]), _coarse(step.end[index])))
+        places.add(("takes", int(self.over // (2 * USD))))
         places.add(("below", sum(max(0, int(-s.equity)) for s in step.end.values()).bit_length()))
         for refusal in self.desk.refusals:
             places.add(("refused", refusal.reason, refusal.detail))
 
-    def takes(self, step):
+    def _takes(self, step):
         """Quanta that the hand has withdrawn, or might, beyond what it put in and what the maker lost."""
         machine = self.desk.machine
         lost = max(Fraction(), self.put_by_maker - step.end[MAKER].equity)
@@ -271,7 +273,7 @@ def _coarse(standing):
 # What is tried
 
 _KINDS = (MessageKind.ORDER,) * 8 + (MessageKind.REPLACE,) * 4
-_KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.WITHDRAW)
+_KINDS += (MessageKind.REDUCE, MessageKind.CANCEL) + (MessageKind.WITHDRAW,) * 4
 _WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE)
 _TIMES = (TimeInForce.GTC,) * 4 + (TimeInForce.IOC,) * 3 + (TimeInForce.FOK, TimeInForce.POST_ONLY)
 _MODES = tuple(SelfTrade) * 4 + (REDUCE_ONLY,)
@@ -285,7 +287,15 @@ _SIZES = (
     + (("close", PPM),) * 3
     + (("close", PPM // 2), ("lots", 1), ("lots", 1_000), ("lots", 0))
 )
-_AMOUNTS = (("free", 0), ("free", 0), ("free", 1), ("free", -1), ("money", 500_000), ("money", PPM))
+_AMOUNTS = (
+    ("free", 0),
+    ("free", 0),
+    ("free", 1),
+    ("free", -1),
+    ("money", 500_000),
+    ("money", 100_000),
+    ("money", PPM),
+)
 _MOVES = (0,) * 8 + (
     100,
     -100,

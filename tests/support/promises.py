@@ -87,7 +87,7 @@ def hand_takes_out_no_more(raid, step):
 
     What they might withdraw next counts as taken. Of a shortfall, insurance bears its part by rule.
     """
-    over, insurance = raid.takes(step), max(0, raid.desk.machine.insurance)
+    over, insurance = raid.over, max(0, raid.desk.machine.insurance)
     _demand(
         over <= insurance,
         hand_takes_out_no_more,
@@ -136,7 +136,8 @@ def batch_can_be_anchored(raid, step):
         equities = [machine.equity(a) for a in machine.accounts[1:]]
         positive = sum(max(0, e) for e in equities)
         below = sum(max(0, -e) for e in equities)
-        fees, dust = machine.fees, int(machine._dust())
+        fees = machine.fees
+        dust = int(sum(Fraction(m.dust, m.terms.denominator) for m in machine.markets.values()))
         insurance = machine.equity(machine.accounts[0])
     else:
         positive, below = raid.header["exit_positive"], raid.header["exit_shortfall"]
