@@ -1,17 +1,142 @@
 """Nobody takes money by any sequence of commands: the search finds no plan that breaks a promise."""
 
 import os
+import random
 import secrets
+from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
-from support.attack import Found, search
+from hawse.keys.messages import MessageKind
+from hawse.wire import Side, TimeInForce
+from support.attack import MAKER, Command, Found, Raid, Slot, breach, plan, search, source
+from support.money import Step
+from support.oracle import PPM, Standing
+from support.promises import (
+    FILL,
+    Broken,
+    fills_keep_free_collateral,
+    nobody_falls_below_zero,
+    orders_are_carried,
+    positions_had_their_margin,
+    restart_changes_nothing,
+)
+
+ORDER, REPLACE, CANCEL, WITHDRAW = (
+    MessageKind.ORDER,
+    MessageKind.REPLACE,
+    MessageKind.CANCEL,
+    MessageKind.WITHDRAW,
+)
+BUY, SELL = Side
+ALL, NEARLY = ("close", PPM), ("stake", 950_000)
+
+
+def order(account, side, offset=0, size=NEARLY, **more):
+    return Command(ORDER, account, side=side, offset=offset, size=size, **more)
+
+
+def takes(account, side, size=("meet", 0), tif=TimeInForce.IOC):
+    return Command(ORDER, account, side=side, meet=0, size=size, time_in_force=tif)
+
+
+#: What broke a promise once, by random search or by thought.
+PLANS = {
+    "replace behind a fill": (
+        Slot((order(1, BUY),)),
+        Slot((takes(2, SELL, ("meet", -1)), Command(REPLACE, 1, size=NEARLY)), turns=4),
+    ),
+    "replace behind a fill, short": (
+        Slot((order(1, SELL),)),
+        Slot((takes(2, BUY, ("meet", -1)), Command(REPLACE, 1, size=NEARLY)), turns=4),
+    ),
+    "replace that trades at once": (
+        Slot((order(1, BUY),)),
+        Slot((order(2, SELL), Command(REPLACE, 2, meet=0, size=("meet", 0)))),
+        Slot((order(1, BUY), Command(REPLACE, 2, meet=0, size=("meet", -1))), turns=4),
+    ),
+    "cancel and new behind a fill": (
+        Slot((order(1, BUY),)),
+        Slot((takes(2, SELL, ("meet", -1)), Command(CANCEL, 1), order(1, BUY)), turns=4),
+    ),
+    "replace, taken out": (
+        Slot((order(1, BUY),)),
+        Slot((takes(2, SELL, ("meet", -1)), Command(REPLACE, 1, size=NEARLY)), turns=16),
+        Slot((Command(CANCEL, 1),)),
+        Slot((), 1, True, ((0, -40_000),)),
+        Slot((takes(2, BUY, ALL),), 1, True),
+        Slot(tuple(Command(WITHDRAW, account, size=("free", 0)) for account in (1, 2, 3)), closes=True),
+    ),
+    "an order that the mark has left behind": (
+        Slot((order(1, SELL, 10),)),
+        Slot(marks=((0, 60_000),)),
+        Slot(marks=((0, 60_000),)),
+        Slot((takes(2, BUY),)),
+        Slot((takes(2, SELL, ALL),), quotes=True),
+        Slot((Command(WITHDRAW, 2, size=("money", PPM)), Command(WITHDRAW, 3, size=("money", PPM)))),
+    ),
+    "an order whose mark moves in the slot in which it trades": (
+        Slot((order(2, BUY, -10, ("stake", PPM)),)),
+        Slot((order(3, SELL, -30_000, ("meet", -1)),), marks=((0, -60_000),)),
+    ),
+    "an order that is carried by a hair": (
+        Slot((order(2, BUY, -10, ("stake", PPM)),)),
+        Slot(marks=((0, 100),)),
+    ),
+    "a close at a loss, when next to nothing is left": (
+        Slot((order(1, BUY), takes(2, SELL))),
+        Slot(marks=((0, -49_000),)),
+        Slot((order(2, BUY, -30_000), takes(1, SELL, ALL))),
+    ),
+    "a close at a loss, short": (
+        Slot((order(1, SELL), takes(2, BUY))),
+        Slot(marks=((0, 48_000),)),
+        Slot((order(2, SELL, 30_000), takes(1, BUY, ALL))),
+    ),
+    "a close at a loss by an order that rests": (
+        Slot((order(1, BUY), takes(2, SELL))),
+        Slot(marks=((0, -48_000),)),
+        Slot((order(1, SELL, -30_000, ALL),)),
+        Slot((takes(2, BUY),)),
+    ),
+    "closes at a loss, each of which could be paid alone": (
+        Slot((order(1, BUY), takes(2, SELL))),
+        Slot(marks=((0, -38_000),)),
+        Slot(tuple(order(1, SELL, -30_000, ("close", PPM // 4)) for _ in range(4))),
+        Slot((takes(2, BUY),), turns=4),
+    ),
+    "a close at a loss, below zero": (
+        Slot((Command(ORDER, 1, side=SELL, meet=0, size=ALL),), turns=2, quotes=True),
+        Slot(marks=((0, 60_000),)),
+        Slot((Command(ORDER, 2, side=SELL, offset=30_000), Command(ORDER, 1, meet=0, size=ALL))),
+    ),
+    "a close at a small loss, below zero": (
+        Slot((order(1, SELL, -49_000, ("carry", 980_000)),)),
+        Slot(quotes=True),
+        Slot(marks=((0, 60_000),)),
+        Slot((order(2, SELL, 10_000, ("stake", 100_000)), Command(ORDER, 1, meet=0, size=("meet", 0)))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_what_broke_a_promise_once_does_no_more(name):
+    broken = breach(PLANS[name])
+    assert broken is None, str(broken)
+
+
+# The search
+
+
+def seed_of(name="HAWSE_SEED"):
+    return os.environ.get(name) or secrets.token_hex(4)
 
 
 def hunt(seconds, slots):
-    seed = os.environ.get("HAWSE_SEED") or secrets.token_hex(4)
+    seed = seed_of()
     found = search(seed, seconds, slots=slots)
     if isinstance(found, Found):
-        pytest.fail(f"seed {seed}, {found.slots} slots: {found.broken}\n" + "\n".join(map(str, found.plan)))
+        pytest.fail(f"seed {seed}, {found.slots} slots: {found.broken}\n{source(found.plan)}")
     print(f"seed {seed}: {found} slots kept every promise")
 
 
@@ -23,3 +148,55 @@ def test_no_short_search_finds_a_breach():
 @pytest.mark.parametrize("slots", [6, 12, 40])
 def test_no_long_search_finds_a_breach(slots):
     hunt(600, slots)
+
+
+def run(plan, restart):
+    raid = Raid()
+    raid.run([slot._replace(restart=restart) for slot in plan], [restart_changes_nothing])
+    return raid.desk.machine.snapshot()
+
+
+def restarts(plans):
+    seed = seed_of()
+    for number in range(plans):
+        tried = plan(random.Random(f"{seed}/{number}").choice)
+        assert run(tried, True) == run(tried, False), f"seed {seed}\n{source(tried)}"
+
+
+def test_a_restart_behind_any_slot_changes_nothing_later():
+    restarts(20)
+
+
+@pytest.mark.slow
+def test_a_restart_behind_any_slot_changes_nothing_later_for_long():
+    restarts(2000)
+
+
+# Promises can be broken
+
+
+def at(equity, margin=0, costs=0, closing=0, opens=False):
+    numbers = (Fraction(n) for n in (margin, costs, closing))
+    return Standing(equity, (), *numbers, opens, 0)
+
+
+RAID = SimpleNamespace(maker=MAKER)
+
+
+@pytest.mark.parametrize(
+    ("promise", "start", "held", "kept", "broken", "fills"),
+    [
+        (fills_keep_free_collateral, at(90), at(90, 50, 9), at(88, 50, 10), at(88, 51, 10), 1),
+        (fills_keep_free_collateral, at(90), at(90, 50), at(90, 50), at(90, 51), 0),
+        (positions_had_their_margin, at(90, 40), at(90, 40), at(90, 92), at(90, 93), 0),
+        (positions_had_their_margin, at(90, 99), at(90, 99), at(87, 101), at(87, 102), 1),
+        (nobody_falls_below_zero, at(1), at(1), at(-FILL), at(-FILL - 1), 1),
+        (nobody_falls_below_zero, at(-5), at(-5), at(-5), at(-6), 0),
+        (orders_are_carried, at(9), at(9), at(9, 20, 9), at(9, 20, 9, opens=True), 0),
+        (orders_are_carried, at(9), at(9), at(9, 4, 9, 9, opens=True), at(9, 4, 9, opens=True), 0),
+    ],
+)
+def test_a_promise_is_broken_by_what_breaks_it(promise, start, held, kept, broken, fills):
+    promise(RAID, Step(False, {1: start}, {1: held}, {1: kept}, {1: fills}))
+    with pytest.raises(Broken, match=promise.__name__):
+        promise(RAID, Step(False, {1: start}, {1: held}, {1: broken}, {1: fills}))

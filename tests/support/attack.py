@@ -85,6 +85,7 @@ class Raid:
         put_by_hand, put_by_maker: deposits in quanta, those that were paid back too.
         header, exits: of the batch that the slot ended, else None.
         restarts: whether the machine is restored behind the slot.
+        over: quanta that the hand has withdrawn, or might, beyond what it may.
         slots: carried out.
         places: where the venue was, in coarse words.
     """
@@ -106,6 +107,7 @@ class Raid:
         for slot in plan:
             step = self._step(slot)
             self.slots += 1
+            self.over = self._takes(step)
             for promise in promises:
                 promise(self, step)
             self._look(step)
@@ -114,13 +116,13 @@ class Raid:
         """Where the venue is, in coarse words."""
         places = self.places
         for index in HAND:
-            places.add((index == LATE, _coarse(step.start[index]), _coarse(step.end[index])))
-        places.add(("takes", int(self.takes(step) // (2 * USD))))
+            places.add((_coarse(step.start[index]), _coarse(step.end[index])))
+        places.add(("takes", int(self.over // (2 * USD))))
         places.add(("below", sum(max(0, int(-s.equity)) for s in step.end.values()).bit_length()))
         for refusal in self.desk.refusals:
             places.add(("refused", refusal.reason, refusal.detail))
 
-    def takes(self, step):
+    def _takes(self, step):
         """Quanta that the hand has withdrawn, or might, beyond what it put in and what the maker lost."""
         machine = self.desk.machine
         lost = max(Fraction(), self.put_by_maker - step.end[MAKER].equity)
@@ -159,7 +161,8 @@ class Raid:
 
     def _rows(self, slot):
         """Rows of what is tried; later commands of a slot see the limits of earlier ones."""
-        seen = [limit for mine in limits(self.desk.machine).values() for limit in mine]
+        open_orders = sorted(limits(self.desk.machine).items())
+        seen = [limit for _, mine in open_orders for limit in mine]
         rows = self._quotes(seen) if slot.quotes else []
         for command in slot.commands * slot.turns:
             row = self._row(command, seen)
@@ -270,7 +273,7 @@ def _coarse(standing):
 # What is tried
 
 _KINDS = (MessageKind.ORDER,) * 8 + (MessageKind.REPLACE,) * 4
-_KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.WITHDRAW)
+_KINDS += (MessageKind.REDUCE, MessageKind.CANCEL) + (MessageKind.WITHDRAW,) * 4
 _WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE)
 _TIMES = (TimeInForce.GTC,) * 4 + (TimeInForce.IOC,) * 3 + (TimeInForce.FOK, TimeInForce.POST_ONLY)
 _MODES = tuple(SelfTrade) * 4 + (REDUCE_ONLY,)
@@ -284,7 +287,15 @@ _SIZES = (
     + (("close", PPM),) * 3
     + (("close", PPM // 2), ("lots", 1), ("lots", 1_000), ("lots", 0))
 )
-_AMOUNTS = (("free", 0), ("free", 0), ("free", 1), ("free", -1), ("money", 500_000), ("money", PPM))
+_AMOUNTS = (
+    ("free", 0),
+    ("free", 0),
+    ("free", 1),
+    ("free", -1),
+    ("money", 500_000),
+    ("money", 100_000),
+    ("money", PPM),
+)
 _MOVES = (0,) * 8 + (
     100,
     -100,
@@ -320,13 +331,29 @@ def command(pick):
     return Command(kind, account, client_id, side, time_in_force, self_trade, instrument, meet, offset, size)
 
 
+def trade(pick):
+    """Two accounts trade with each other, at a price of their own."""
+    one, other = pick(((1, 2), (2, 1), (1, 2), (2, 1), (1, 3), (3, 2), (1, LATE), (2, MAKER)))
+    side, instrument = pick(tuple(Side)), pick(_INSTRUMENTS)
+    offset, size = pick(_OFFSETS), pick(_SIZES)
+    rests = Command(MessageKind.ORDER, one, 1, side, 0, 0, instrument, None, offset, size)
+    takes = Command(MessageKind.ORDER, other, 1, Side.SELL - side, pick(_TIMES), 0, instrument, 0, 0)
+    return rests, takes._replace(size=pick((("meet", 0), ("meet", 0), ("close", PPM), pick(_SIZES))))
+
+
+def tries(pick):
+    """One thing that is tried: a command, or two."""
+    return trade(pick) if pick((True, False, False)) else (command(pick),)
+
+
 def slot(pick):
-    """A slot of up to eight commands, or of fewer that are tried again and again."""
+    """A slot of up to eight things, or of fewer that are tried again and again."""
     turns = pick((1, 1, 1, 2, 4))
+    things = [tries(pick) for _ in range(pick((0, 0, 1, 1, 2, 2, 3, 4, 5, 7) if turns == 1 else (1, 2, 3)))]
     return Slot(
-        tuple(command(pick) for _ in range(pick(range(9 if turns == 1 else 5)))),
+        sum(things, ()),
         turns,
-        pick((False, True)),
+        pick((False, False, True)),
         tuple((number, move) for number in RANGE if (move := pick(_MOVES))),
         tuple((pick((1, 2, 3, LATE)), pick(_DEPOSITS)) for _ in range(pick((0,) * 8 + (1,)))),
         pick((False,) * 7 + (True,)),
@@ -377,9 +404,9 @@ def _edited(rng, old):
     at = rng.randrange(len(commands) + 1)
     match pick(("put", "put", "set", "drop", "mix", "rest", "turns")):
         case "put":
-            commands.insert(at, command(pick))
+            commands[at:at] = tries(pick)
         case "set":
-            commands[at : at + 1] = [command(pick)]
+            commands[at : at + 1] = tries(pick)
         case "drop":
             del commands[at : at + 1]
         case "mix":
@@ -411,19 +438,19 @@ def search(seed, seconds, promises=PROMISES, slots=12):
     been, kept = set(), []
     while time.monotonic() - began < seconds:
         if kept and rng.random() < 0.8:
-            tries = _changed(rng, rng.choice(kept[-200:]), rng.choice(kept), slots)
+            tried_plan = _changed(rng, rng.choice(kept[-200:]), rng.choice(kept), slots)
         else:
-            tries = plan(rng.choice, slots)
+            tried_plan = plan(rng.choice, slots)
         raid = Raid()
-        broken = breach(tries, promises, raid)
+        broken = breach(tried_plan, promises, raid)
         tried += raid.slots
         if broken:
             took = time.monotonic() - began
-            small = shrink(tries, broken.promise, promises)
+            small = shrink(tried_plan, broken.promise, promises)
             return Found(small, breach(small, promises), seed, tried, took)
         if raid.places - been:
             been |= raid.places
-            kept.append(tries)
+            kept.append(tried_plan)
     return tried
 
 
@@ -466,3 +493,24 @@ def _less(slot):
     for name, least in (("turns", 1), ("quotes", False), ("closes", False), ("restart", False)):
         if getattr(slot, name) != least:
             yield slot._replace(**{name: least})
+
+
+def source(plan):
+    """A plan as a test may hold it: what differs from the least slot and command."""
+    return "(\n" + "".join(f"    {_source(slot)},\n" for slot in plan) + ")"
+
+
+def _source(value):
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        least = type(value)._field_defaults
+        shown = [
+            f"{name}={_source(part)}"
+            for name, part in zip(value._fields, value, strict=True)
+            if name not in least or part != least[name]
+        ]
+        return f"{type(value).__name__}({', '.join(shown)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_source, value))}{',' * (len(value) == 1)})"
+    if isinstance(value, MessageKind):
+        return f"MessageKind.{value.name}"
+    return repr(int(value)) if isinstance(value, int) and not isinstance(value, bool) else repr(value)

@@ -5,6 +5,7 @@ Nothing of :mod:`hawse.risk` is used: this is the second opinion.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import NamedTuple
 
 from hawse.wire import Side
@@ -23,7 +24,7 @@ class Limit(NamedTuple):
     quantity: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standing:
     """An account at the mark, in quanta. ``costs`` are losses and fees of its orders, ``closing`` those of
     orders that can only reduce a position; ``opens``: it has orders of another kind."""
@@ -36,29 +37,29 @@ class Standing:
     opens: bool
     parts: int
 
-    @property
+    @cached_property
     def equity(self):
         return self.collateral + sum(self.unrealised, Fraction())
 
-    @property
+    @cached_property
     def requirement(self):
         return self.margin + self.costs
 
-    @property
+    @cached_property
     def free(self):
         return self.equity - self.requirement
 
-    @property
+    @cached_property
     def carried(self):
         """Equity beyond the initial margin of the worst that the orders can make of the positions."""
         return self.equity - self.margin
 
-    @property
+    @cached_property
     def slack(self):
         """By how much whole quanta may differ: two for each order and each instrument."""
         return 2 * self.parts + 2
 
-    @property
+    @cached_property
     def withdrawable(self):
         losses = sum((u for u in self.unrealised if u < 0), Fraction())
         return max(Fraction(), min(self.collateral, self.free, self.collateral + losses - self.requirement))
@@ -107,9 +108,9 @@ def standing(machine, account, orders, collateral=None):
 
 
 def limits(machine):
-    """Open orders between two slots, by account."""
+    """Open orders between two slots, by account, the oldest first."""
     found = {}
-    for order in machine.orders.values():
+    for order in sorted(machine.orders.values(), key=lambda order: order.queue):
         index = order.account.index
         limit = Limit(index, order.instrument, order.client_id, order.side, order.price, order.remaining)
         found.setdefault(index, []).append(limit)

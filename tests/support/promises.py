@@ -87,12 +87,28 @@ def hand_takes_out_no_more(raid, step):
 
     What they might withdraw next counts as taken. Of a shortfall, insurance bears its part by rule.
     """
-    over, insurance = raid.takes(step), max(0, raid.desk.machine.insurance)
+    over, insurance = raid.over, max(0, raid.desk.machine.insurance)
     _demand(
         over <= insurance,
         hand_takes_out_no_more,
         lambda: f"took or may take {_quanta(over)} too much, insurance is {insurance}",
     )
+
+
+def withdrawals_are_of_what_is_there(raid, step):
+    """Nobody withdraws more than the oracle says, and nothing while insurance does not bear a shortfall.
+
+    Where a mark moves, orders may have gone first, and only the shortfall is looked at.
+    """
+    for index, paid in step.paid.items():
+        start, missing = step.start[index], shortfall(step.start.values()) - step.start[0].equity
+        _demand(
+            missing <= 0 and (step.moved or paid <= start.withdrawable),
+            withdrawals_are_of_what_is_there,
+            lambda i=index, p=paid, s=start, m=missing: (
+                f"account {i}: {p} of {_quanta(s.withdrawable)}, {_quanta(m)} are missing"
+            ),
+        )
 
 
 def nobody_falls_below_zero(raid, step):
@@ -120,7 +136,8 @@ def batch_can_be_anchored(raid, step):
         equities = [machine.equity(a) for a in machine.accounts[1:]]
         positive = sum(max(0, e) for e in equities)
         below = sum(max(0, -e) for e in equities)
-        fees, dust = machine.fees, int(machine._dust())
+        fees = machine.fees
+        dust = int(sum(Fraction(m.dust, m.terms.denominator) for m in machine.markets.values()))
         insurance = machine.equity(machine.accounts[0])
     else:
         positive, below = raid.header["exit_positive"], raid.header["exit_shortfall"]
@@ -180,6 +197,7 @@ PROMISES = (
     positions_had_their_margin,
     nobody_falls_below_zero,
     orders_are_carried,
+    withdrawals_are_of_what_is_there,
     hand_takes_out_no_more,
     balances_are_conserved,
     batch_can_be_anchored,
