@@ -164,8 +164,7 @@ def test_bad_commands_are_refused_or_rejected_and_good_ones_do_not_notice(tmp_pa
     def held(venue):
         accounts = venue.machine.accounts
         return [
-            (a.collateral, a.open, {n: (p.size, p.entry) for n, p in a.positions.items()})
-            for a in accounts
+            (a.collateral, a.open, {n: (p.size, p.entry) for n, p in a.positions.items()}) for a in accounts
         ]
 
     alone, _, without = trade(tmp_path / "good", ENGINES[engine](GEOMETRY), np.concatenate(GOOD))

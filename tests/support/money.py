@@ -1,6 +1,6 @@
 """A venue in the units of the money cases, and a desk for it that is quick: native engine, marks in time."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from hawse.engine import Engine, SoftBackend
@@ -24,15 +24,9 @@ DOLLAR, HALF = USD, USD // 2
 LEAST_LOTS = 1000
 
 
-def known(kind, **values):
-    """Of ``values``, those that ``kind`` has: rules that are not there yet have no parameter."""
-    return kind(**{f.name: values[f.name] for f in fields(kind) if f.name in values})
-
-
 def bitcoin(maker=200, taker=500, number=0, first=0):
     """Tick 1 USD, lot 1e-8 BTC, 5 percent; any price from 65,536 to 98,303."""
-    return known(
-        Instrument,
+    return Instrument(
         number=number,
         name=f"btc-{number}",
         numerator=1,
@@ -50,8 +44,7 @@ def bitcoin(maker=200, taker=500, number=0, first=0):
 
 
 #: Units that do not divide, other margin, no maker fee.
-ODD = known(
-    Instrument,
+ODD = Instrument(
     number=1,
     name="odd",
     numerator=3,
@@ -79,7 +72,7 @@ def venue(*instruments, orders=256, tag_bits=5, **changes):
         "position_quota": 8,
         "mark_step_ppm": 20_000,
     }
-    return known(VenueConfig, instruments=instruments or (bitcoin(),), **rules | changes)
+    return VenueConfig(instruments=instruments or (bitcoin(),), **rules | changes)
 
 
 @dataclass
