@@ -12,7 +12,7 @@ demo: $(SETUP)
 	$(BIN)/hawse demo
 
 test: $(SETUP) $(PNR) anvil lint types
-	$(PYTEST) -m "not slow" -n 2 --dist loadfile
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile --durations 25
 
 setup: $(SETUP)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hawse.commit.header import BatchHeader, HeaderError
 from hawse.commit.reportlog import ReportLog
 from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
-from hawse.journal import Journal, JournaledSlot, Snapshot, Snapshots
+from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain, struct_hashes
 from hawse.keys.signing import recover, recover_digest, sign_digest
@@ -300,16 +300,24 @@ def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[Slo
 
 
 def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snapshot | None:
-    """The newest snapshot up to slot ``last`` of a state that this journal leads to.
-
-    It may be a restored copy of an older journal, with snapshots of what is no longer there beside it.
-    """
+    """The newest snapshot up to slot ``last`` of a state that this journal leads to; others are logged."""
     while (snapshot := snapshots.latest(last)) is not None:
         if next(journal.slots(snapshot.slot)).chain == snapshot.chain:
             return snapshot
         _log.warning("the snapshot of slot %d is not of this journal", snapshot.slot)
         last = snapshot.slot - 1
     return None
+
+
+def check_reach(journal: Journal, known: int, witness: str) -> None:
+    """Refuse a journal that ends before slot ``known``, of which ``witness`` (a clause) tells.
+
+    Raises:
+        JournalBehind: it does.
+    """
+    ends = journal.next_slot - 1 - journal.pending
+    if ends < known:
+        raise JournalBehind(ends, known, witness)
 
 
 class Venue:
@@ -325,6 +333,7 @@ class Venue:
 
     Raises:
         Halted: the journal's outcomes are not what its inputs lead to.
+        JournalBehind: the journal ends before a slot of which there is a snapshot.
         RecoveryFailed: the engine cannot be brought back.
     """
 
@@ -343,6 +352,8 @@ class Venue:
         self.pending: dict[int, Sealed] = {}
         self._states: dict[int, Snapshot] = {}
         self._sound = True
+        if (newest := snapshots.latest()) is not None:
+            check_reach(journal, newest.slot, f"there is a snapshot of slot {newest.slot}")
         self.recover(progress)
 
     @property

@@ -11,6 +11,7 @@ from hawse.commit.header import BatchHeader
 from hawse.journal import (
     BoardCommand,
     Journal,
+    JournalBehind,
     JournalCorrupt,
     JournalError,
     JournalLocked,
@@ -111,6 +112,12 @@ def write_segments(directory, slots=8, segment_bytes=1000, config=CONFIG, shift=
         return journal.segments
 
 
+def put(path, data):
+    """A segment as a power loss may leave it: the mark of what is durable was not written back."""
+    path.write_bytes(data)
+    path.with_name("durable").unlink(missing_ok=True)
+
+
 def head_of(path):
     file = OsFile(path, True)
     try:
@@ -185,7 +192,7 @@ def test_cut_at_every_byte_a_journal_opens_at_the_last_whole_record(tmp_path):
         whole = content(journal)
     sizes = set(range(ends[0], len(data) + 1, 7)) | {end + n for end in ends for n in (-1, 0, 1, 9, 10)}
     for size in sorted(size for size in sizes if ends[0] <= size <= len(data)):
-        path.write_bytes(data[:size])
+        put(path, data[:size])
         last = max(e for e in ends if e <= size)
         with Journal(tmp_path, CONFIG) as journal:
             assert journal.dropped == size - last
@@ -207,11 +214,100 @@ def test_space_given_but_never_written_is_a_torn_end(tmp_path):
     path = only(tmp_path)
     data = path.read_bytes()
     for size in range(ends[-4], ends[-2], 5):
-        path.write_bytes(data[:size] + bytes(len(data) - size + 5000))
+        put(path, data[:size] + bytes(len(data) - size + 5000))
         with Journal(tmp_path) as journal:
             assert path.stat().st_size >= max(e for e in ends if e <= size)
             assert journal.next_slot in (1, 2)
             assert [e.slot.number for e in journal.slots()] == list(range(journal.next_slot))
+
+
+def refused(directory, ends, known, **options):
+    """Opening is refused, with both numbers, and leaves every file as it was."""
+    before = {p.name: p.read_bytes() for p in directory.iterdir()}
+    for readonly in (True, False):
+        with pytest.raises(JournalBehind) as error:
+            Journal(directory, CONFIG, readonly=readonly, **options)
+        assert (error.value.ends, error.value.known) == (ends, known)
+        assert "durable" in str(error.value) and "restore it from a copy" in str(error.value)
+        assert {p.name: p.read_bytes() for p in directory.iterdir() if p.name != "lock"} == {
+            name: data for name, data in before.items() if name != "lock"
+        }
+    return str(error.value)
+
+
+@pytest.mark.parametrize("fill", ["zeros", "cut", "longer"])
+def test_durable_slots_that_are_gone_are_named_and_not_cut_off(tmp_path, fill):
+    path, ends = segment_path(tmp_path, 0), []
+    with Journal(tmp_path, CONFIG) as journal:
+        for _ in range(6):
+            append_slot(journal, sync=True)
+            ends.append(path.stat().st_size)
+    data = path.read_bytes()
+    gone = {"zeros": bytes(ends[5] - ends[2]), "cut": b"", "longer": bytes(5000)}[fill]
+    path.write_bytes(data[: ends[2]] + gone)
+    says = refused(tmp_path, ends=2, known=5)
+    assert "ends with slot 2, but slot 5 " in says and "slots 3 to 5 lost" in says
+    # Within a slot: the outcome alone.
+    path.write_bytes(data[: ends[5] - 1])
+    assert ": slot 5 lost" in refused(tmp_path, ends=4, known=5)
+    path.write_bytes(data)
+    with Journal(tmp_path) as journal:
+        assert journal.next_slot == 6
+
+
+def test_a_torn_record_behind_what_was_durable_is_dropped_with_a_warning(tmp_path, caplog):
+    path = segment_path(tmp_path, 0)
+    with Journal(tmp_path, CONFIG) as journal:
+        append_slot(journal, sync=True)
+        durable = path.stat().st_size
+        journal.append_input(make_input(1), sync=False)
+        end = path.stat().st_size
+    data = path.read_bytes()
+    for size in (durable + 5, end - 1):
+        for zeros in (0, 4096):
+            path.write_bytes(data[:size] + bytes(zeros))
+            caplog.clear()
+            with Journal(tmp_path) as journal:
+                assert (journal.next_slot, journal.pending) == (1, False)
+                assert journal.dropped == size + zeros - durable
+            assert f"{size + zeros - durable} bytes of a torn record cut off" in caplog.text
+            assert path.stat().st_size == durable
+
+
+def test_what_a_later_sync_covers_is_durable(tmp_path):
+    with Journal(tmp_path, CONFIG) as journal:
+        append_slot(journal)
+        append_slot(journal)
+        journal.sync()
+        append_slot(journal)
+    path = segment_path(tmp_path, 0)
+    path.write_bytes(path.read_bytes()[:-700])
+    refused(tmp_path, ends=0, known=1)
+
+
+def test_deleted_last_segments_and_an_older_copy_are_told_by_what_was_durable(tmp_path):
+    count = write_segments(tmp_path / "whole")
+    with Journal(tmp_path / "whole") as journal:
+        journal.sync()
+        first = journal._first_slots[count - 1]
+    shutil.copytree(tmp_path / "whole", place := tmp_path / "deleted")
+    segment_path(place, count - 1).unlink()
+    refused(place, ends=first - 1, known=7)
+    for path in segment_paths(place):
+        path.unlink()
+    refused(place, ends=-1, known=7)  # and no new journal is begun in its place
+
+
+def test_a_mark_that_is_damaged_counts_for_nothing(tmp_path, caplog):
+    write(tmp_path, 2)
+    mark = tmp_path / "durable"
+    data = mark.read_bytes()
+    for wrong in (b"", data[:-1], bytes(len(data)), data[:12] + b"\xff" + data[13:]):
+        mark.write_bytes(wrong)
+        caplog.clear()
+        with Journal(tmp_path) as journal:
+            assert journal.next_slot == 2
+        assert "durable is damaged" in caplog.text
 
 
 def test_a_changed_byte_anywhere_before_the_last_record_is_reported_with_its_offset(tmp_path):
@@ -235,7 +331,7 @@ def test_a_changed_byte_in_the_last_record_never_yields_a_changed_slot(tmp_path)
     path = only(tmp_path)
     data = path.read_bytes()[: ends[2]]
     for at in range(ends[1], ends[2], 3):
-        path.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
+        put(path, data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
         try:
             with Journal(tmp_path) as journal:
                 assert list(journal.slots()) == []
@@ -530,7 +626,7 @@ def test_a_host_killed_between_a_head_and_its_first_record_goes_on(tmp_path):
         in_last = sum(journal._segment_of(n) == count - 1 for n in slots)
         start = journal._last.start
         whole = content(journal)
-    path.write_bytes(path.read_bytes()[:start])
+    put(path, path.read_bytes()[:start])
     with Journal(tmp_path, CONFIG, segment_bytes=1000, verify=True) as journal:
         assert (journal.segments, journal.dropped, journal.pending) == (count, 0, False)
         assert journal.next_slot == len(slots) - in_last

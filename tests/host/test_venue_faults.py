@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hawse import venue as venue_module
 from hawse.engine import Engine, EngineError, EngineLost, LinkLost, SoftBackend
-from hawse.journal import Journal, Snapshots
+from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.segments import segment_path
 from hawse.keys.messages import MESSAGE
 from hawse.keys.store import address_of
@@ -92,9 +92,14 @@ def cut_everywhere(tmp_path, slots, sizes):
         segment_path(place, 0).write_bytes(data[:size])
         for path in (place / "snapshots").iterdir():
             path.unlink()
-        # An older copy of the journal may be restored beside snapshots that are newer.
+        for path in place.glob("durable"):
+            path.unlink()
+        with Journal(place, readonly=True) as journal:
+            ends = journal.next_slot - 1 - journal.pending
+        # A snapshot is of a slot that is durable, so what a power loss leaves has none behind its end.
         for name, content in snapshots.items() if size % 2 else ():
-            (place / "snapshots" / name).write_bytes(content)
+            if int(name.removeprefix("snapshot-")) <= ends:
+                (place / "snapshots" / name).write_bytes(content)
         assert follow(place, slots, expected) == expected, f"cut at {size} of {len(data)}"
 
 
@@ -112,6 +117,23 @@ def test_a_journal_cut_anywhere_leads_to_the_same_state(tmp_path, seed):
 def test_a_journal_cut_at_every_byte_leads_to_the_same_state(tmp_path, seed):
     slots = signed_slots(CONFIG, seed, 9, size=4, batch=3)
     cut_everywhere(tmp_path, slots, lambda start, end, _: range(start, end + 1))
+
+
+def test_a_journal_that_ends_before_a_snapshot_is_refused_with_both_numbers(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 10, batch=2)
+    desk = Desk(tmp_path / "now", slots, lag=1).run(until=4)
+    shutil.copytree(tmp_path / "now", tmp_path / "old")
+    Desk(tmp_path / "now", slots, lag=1).run()
+    shutil.copytree(tmp_path / "now" / "snapshots", tmp_path / "old" / "snapshots", dirs_exist_ok=True)
+    files = {p: p.read_bytes() for p in (tmp_path / "old").glob("segment-*")}
+    with pytest.raises(JournalBehind, match=r"ends with slot 3, .* slot 9: slots 4 to 9 lost") as error:
+        Desk(tmp_path / "old", slots)
+    assert (error.value.ends, error.value.known) == (3, 9)
+    assert {p: p.read_bytes() for p in (tmp_path / "old").glob("segment-*")} == files
+    # Without what tells of them it is a journal like any other.
+    shutil.rmtree(tmp_path / "old" / "snapshots")
+    assert Desk(tmp_path / "old", slots).venue.next_slot == 4
+    assert desk.venue.next_slot == 4
 
 
 def test_a_snapshot_of_another_journal_is_not_used(tmp_path, seed):

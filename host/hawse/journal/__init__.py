@@ -1,6 +1,6 @@
 """The durable log of slots, and snapshots of the state."""
 
-from .errors import JournalCorrupt, JournalError, JournalLocked, JournalOrder, SegmentError
+from .errors import JournalBehind, JournalCorrupt, JournalError, JournalLocked, JournalOrder, SegmentError
 from .journal import Journal, JournaledSlot
 from .records import Anchor, BoardCommand, Receipts
 from .snapshots import Snapshot, Snapshots
@@ -9,6 +9,7 @@ __all__ = [
     "Anchor",
     "BoardCommand",
     "Journal",
+    "JournalBehind",
     "JournalCorrupt",
     "JournalError",
     "JournalLocked",

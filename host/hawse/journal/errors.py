@@ -15,6 +15,23 @@ class JournalOrder(JournalError):
     """A record that may not follow those that are there."""
 
 
+class JournalBehind(JournalError):
+    """A journal that ends before what it is known to have held. Restore it from a copy that has it all.
+
+    Attributes:
+        ends: number of its last slot that has an outcome, -1 if none has.
+        known: number of the last slot that it had.
+    """
+
+    def __init__(self, ends: int, known: int, witness: str) -> None:
+        there = f"ends with slot {ends}" if ends >= 0 else "has no slot that is whole"
+        lost = f"slots {ends + 1} to {known}" if known > ends + 1 else f"slot {known}" if known > ends else ""
+        super().__init__(
+            f"the journal {there}, but {witness}: {lost or 'records behind it'} lost; restore it from a copy"
+        )
+        self.ends, self.known = ends, known
+
+
 class SegmentError(JournalError):
     """A segment is missing, doubled, out of its order, or of another journal.
 

@@ -81,9 +81,14 @@ def sync_directory(directory: Path) -> None:
 def replace_durably(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that after a power loss either all of it is there or nothing of it."""
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        # Half a file on a full disk would only make it fuller.
+        temporary.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)

@@ -21,6 +21,7 @@ from hawse.state.slot import SlotInput, SlotOutcome
 from .codec import decode_input, decode_outcome, encode_input, encode_outcome, slot_of_input
 from .errors import JournalError, JournalLocked
 from .files import File, OsFile, sync_directory
+from .mark import Mark, MarkFile, read_mark
 from .position import Position
 from .records import (
     Anchor,
@@ -69,7 +70,8 @@ class Journal:
 
     Opening reads the last segment and checks every hash in it; of the others only the heads, and that each
     has the length and the last hash that the next one names. They are checked when they are read. What a
-    power loss left of a record that was never synced is cut off, logged, and counted in ``dropped``.
+    power loss left of a record that was never synced is cut off, logged, and counted in ``dropped``; one that
+    was synced and is not there any more is an error.
 
     Args:
         directory: of the journal; made if missing.
@@ -87,6 +89,7 @@ class Journal:
 
     Raises:
         JournalCorrupt: a byte of it is not what was written.
+        JournalBehind: it ends before what was durable; says which slots are lost.
         SegmentError: a segment is missing, doubled, out of its order, or of another journal.
         JournalLocked: another host has it open.
         JournalError: there is none and ``config`` is None, or its configuration differs from ``config``.
@@ -107,6 +110,7 @@ class Journal:
         self._broken = False
         self._lock: int | None = None
         self._last: Segment | None = None
+        self._mark_file: MarkFile | None = None
         # Files whose segment has ended while somebody still read them, and how many read.
         self._retired: list[File] = []
         self._readers = 0
@@ -138,8 +142,11 @@ class Journal:
     # ---- Opening
 
     def _open(self, config: bytes | None) -> None:
-        paths = segment_paths(self.directory)
+        # First the mark, then the records, to which another host may append meanwhile.
+        durable, paths = read_mark(self.directory), segment_paths(self.directory)
         if not paths:
+            if durable is not None:
+                Mark(0, 0, 0, False).check(durable)
             if self._readonly or config is None:
                 raise JournalError(f"{segment_path(self.directory, 0)} does not exist")
             first = origin(file_header(config))
@@ -153,10 +160,19 @@ class Journal:
         for record in last.follow(self._position, size):
             self._end = record.end
         self.dropped = size - self._end
-        if self.dropped and not self._readonly:
+        self._mark = self._point(last)
+        if durable is not None:
+            self._mark.check(durable)
+        if self._readonly:
+            return
+        self._mark_file = MarkFile(self.directory)
+        if self.dropped:
             _log.warning("%s: %d bytes of a torn record cut off", self.directory / last.name, self.dropped)
             last.file.truncate(self._end)
             last.file.sync()
+
+    def _point(self, segment: Segment) -> Mark:
+        return Mark(segment.head.index, self._end, self.next_slot, self.pending)
 
     def _check_order(self, paths: list[Path]) -> list[int]:
         """Hold the heads of all segments against each other; the number of each one's first slot."""
@@ -244,13 +260,20 @@ class Journal:
             if head is not None and head.first_slot > segment.head.first_slot:
                 segment = self._begin_segment(segment, head)
             segment.file.append(record)
+            self._end += len(record)
+            self._mark = self._point(segment)
             if sync:
-                segment.file.sync()
+                self._sync(segment, self._mark)
         except BaseException:
             # Nobody knows now what is on the disk: only a new scan can tell.
             self._broken = True
             raise
-        self._end += len(record)
+
+    def _sync(self, segment: Segment, mark: Mark) -> None:
+        """Make ``segment`` durable, which reaches up to ``mark`` at least."""
+        assert self._mark_file is not None
+        segment.file.sync()
+        self._mark_file.write(mark)
 
     def _begin_segment(self, ended: Segment, head: SegmentHead) -> Segment:
         """End the last segment, durably, and begin the one of ``head``."""
@@ -336,9 +359,9 @@ class Journal:
             OSError: of the disk; the journal then has to be opened again.
         """
         with self._swap:
-            segment = self._writable()
+            segment, mark = self._writable(), self._mark
             try:
-                segment.file.sync()
+                self._sync(segment, mark)
             except BaseException:
                 self._broken = True
                 raise
@@ -446,6 +469,9 @@ class Journal:
             self._last, self._retired = None, []
             for file in files:
                 file.close()
+        if self._mark_file is not None:
+            self._mark_file.close()
+            self._mark_file = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
