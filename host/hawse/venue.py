@@ -102,9 +102,18 @@ class Sealed:
 
 @dataclass(frozen=True)
 class SlotDone:
-    """One slot, executed: its outcome, what the engine said, and the batch it ended, if any.
+    """One slot, executed, as it is published.
 
-    ``orders`` and ``makers`` are the client ids of each event's order, and of a trade's maker.
+    Attributes:
+        slot: what went in.
+        outcome: what came out.
+        burst: what the engine said.
+        sealed: the batch that the slot ended, None if it ended none.
+        orders: client id of each event's order.
+        makers: client id of a trade's maker.
+        command_seqs: sequence number of each command.
+        credited: account and generation of each deposit, None where it opened none and was paid back.
+        fees: of each trade, the taker's and the maker's, in quanta.
     """
 
     slot: SlotInput
@@ -112,6 +121,9 @@ class SlotDone:
     burst: Burst
     orders: NDArray[np.uint64]
     makers: NDArray[np.uint64]
+    command_seqs: range
+    credited: tuple[tuple[int, int] | None, ...]
+    fees: tuple[tuple[int, int], ...]
     sealed: Sealed | None
 
 
@@ -144,6 +156,11 @@ class Execution:
         engine.reset(epoch)
         self._load()
         self._busy = int(engine.hello()["busy"][0])
+
+    @property
+    def batch_is_open(self) -> bool:
+        """Whether there are slots that no batch has closed."""
+        return self.next_slot > self._first_slot
 
     def _load(self) -> None:
         """The state's resting orders into the engine, and the engine's own word that it holds them."""
@@ -219,8 +236,24 @@ class Execution:
 
     def done(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst, sealed: Sealed | None) -> SlotDone:
         """The slot that was run last, as it is published."""
-        orders, makers = (self.machine.client_ids(burst.events[name]) for name in ("order_id", "maker_id"))
-        return SlotDone(slot, outcome, burst, orders, makers, sealed)
+        machine = self.machine
+        orders, makers = (machine.client_ids(burst.events[name]) for name in ("order_id", "maker_id"))
+        accounts = [machine.account_of(deposit.owner) for deposit in slot.deposits]
+        fees = machine.fill_fees
+        return SlotDone(
+            slot=slot,
+            outcome=outcome,
+            burst=burst,
+            orders=orders,
+            makers=makers,
+            command_seqs=range(
+                outcome.first_seq + len(slot.operations) + len(slot.deposits),
+                outcome.first_seq + outcome.inputs,
+            ),
+            credited=tuple(None if a is None else (a.index, a.generation) for a in accounts),
+            fees=tuple(zip(fees[::2], fees[1::2], strict=True)),
+            sealed=sealed,
+        )
 
     def check(self, slot: SlotInput, ours: SlotOutcome, theirs: SlotOutcome) -> None:
         """Hold a recomputed outcome against the journaled one, which may be of another epoch.
@@ -330,6 +363,8 @@ class Venue:
         snapshots: of the states at which batches were anchored.
         publish: called with each slot once its outcome is durable; again with those that a recovery repeats.
         progress: called with (slots replayed, slots to replay) while recovering.
+        published: last slot that ``publish`` need not be told of again; all behind it are run again, even if
+            a snapshot has them. None: it need not be told of what a snapshot has.
 
     Raises:
         Halted: the journal's outcomes are not what its inputs lead to.
@@ -345,6 +380,7 @@ class Venue:
         snapshots: Snapshots,
         publish: Callable[[SlotDone], None],
         progress: Progress | None = None,
+        published: int | None = None,
     ) -> None:
         self._config, self._engine = config, engine
         self._journal, self._snapshots, self._publish = journal, snapshots, publish
@@ -354,7 +390,7 @@ class Venue:
         self._sound = True
         if (newest := snapshots.latest()) is not None:
             check_reach(journal, newest.slot, f"there is a snapshot of slot {newest.slot}")
-        self.recover(progress)
+        self.recover(progress, published)
 
     @property
     def machine(self) -> Machine:
@@ -367,11 +403,16 @@ class Venue:
         return self._execution.next_slot
 
     @property
+    def batch_is_open(self) -> bool:
+        """Whether there are slots that no batch has closed."""
+        return self._execution.batch_is_open
+
+    @property
     def epoch(self) -> int:
         """Epoch of the engine: how many times it was reset."""
         return self._execution.epoch
 
-    def recover(self, progress: Progress | None = None) -> SlotDone | None:
+    def recover(self, progress: Progress | None = None, published: int | None = None) -> SlotDone | None:
         """Bring machine and engine to the end of the journal: a snapshot, and the slots behind it once more.
 
         The engine begins a new epoch, is loaded with the orders that rested at the snapshot, which is a batch
@@ -386,31 +427,32 @@ class Venue:
         for pause in _PAUSES:
             time.sleep(pause)
             try:
-                return self._rebuild(progress)
+                return self._rebuild(progress, published)
             except EngineLost as error:
                 _log.warning("engine lost while it was rebuilt: %s", error)
                 lost = error
         what = f"the engine was lost {len(_PAUSES)} times while it was rebuilt"
         raise RecoveryFailed(f"before slot {self._journal.next_slot}: {what}: {lost}") from lost
 
-    def _rebuild(self, progress: Progress | None) -> SlotDone | None:
+    def _rebuild(self, progress: Progress | None, published: int | None) -> SlotDone | None:
         epoch = max(self._journal.epoch, self._engine.board_epoch()) + 1
         self._journal.append_epoch(epoch)
         durable = self._journal.next_slot - 1 - self._journal.pending
-        snapshot = fitting_snapshot(self._journal, self._snapshots, durable)
+        last = durable if published is None else min(durable, published)
+        snapshot = fitting_snapshot(self._journal, self._snapshots, last)
         machine = Machine.restore(self._config, snapshot.state) if snapshot else None
         first = snapshot.slot + 1 if snapshot else 0
         self._execution = Execution(self._config, self._engine, epoch, machine)
-        last = None
+        end = None
         for done in replay(self._execution, self._journal.slots(first)):
-            last = done
             if self._journal.pending and done.outcome.number == self._journal.next_slot - 1:
-                last = self._finish(done.slot, done.outcome, done.burst)
+                end = self._finish(done.slot, done.outcome, done.burst)
             else:
+                end = done
                 self._done(done)
             if progress:
                 progress(done.outcome.number + 1 - first, self._journal.next_slot - first)
-        return last
+        return end
 
     def run_slot(self, slot: SlotInput) -> SlotDone:
         """Take one slot from its inputs to its outcome, both durable.

@@ -1,19 +1,12 @@
 """The commands as a user calls them. Faults of a run are in test_venue*.py."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from click.testing import CliRunner
-from hawse.chain.client import Claim, SettlementClient
-from hawse.chain.devchain import dev_keys
 from hawse.cli import main
-from hawse.commit.trees import Node
-from hawse.commit.withdrawals import Range, Withdrawal
 from hawse.keys import lines
 from hawse.keys.eip712 import Domain
 from hawse.keys.signing import sign
@@ -127,71 +120,6 @@ def test_keys(tmp_path):
     assert "line 1: kind: 'buy' is none of order, cancel" in wrong.output
     other = ["--directory", tmp_path, "--password", "other"]
     assert "WrongPassword" in call("keys", "sign", "alice", "-", *domain, *other, input="", code=1).output
-
-
-def test_run_goes_on_where_it_was_stopped(tmp_path):
-    def run(*commands):
-        text = "\n".join(json.dumps(lines.unparse(c)) for c in commands)
-        process = subprocess.run(
-            [sys.executable, "-m", "hawse.cli", "run", str(tmp_path / "venue")],
-            input=text + "\n\nnonsense\n",
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        return [json.loads(line) for line in process.stdout.splitlines()]
-
-    first = run()
-    assert [row["batch"] for row in first if "batch" in row] == [1]
-    state = json.loads((tmp_path / "venue" / "run.json").read_text())
-    client = SettlementClient(state["rpc"], state["contract"])
-    domain = Domain(client.chain_id, client.address)
-
-    now = time.time_ns() // 1_000_000
-
-    def signed(account, key=None, **fields):
-        fields |= {"account": account, "generation": account << 24, "expiry": now + 600_000}
-        row = lines.parse(json.dumps(fields))
-        sign(row, domain, [dev_keys(10)[(key or account) - 1]])
-        return row
-
-    # An account's number and generation come with its deposit.
-    opened = {row["account"]: row["generation"] for row in first if "deposit" in row}
-    assert opened == {account: account << 24 for account in range(1, 11)}
-    order = {"kind": "order", "client_id": 7, "side": "buy", "price": 78000, "quantity": 100, "nonce": now}
-    done = run(
-        signed(1, **order),
-        signed(2, 3, **order),
-        signed(2, kind="withdraw", amount=10**12 + 1, nonce=now),
-        signed(2, kind="cancel", client_id=7, nonce=now - 5),
-        signed(2, kind="cancel_all", instrument=0xFFFF, nonce=now + 1),
-        signed(2, kind="appoint", agent="0x" + "11" * 20, agent_expiry=now, nonce=now + 2),
-    )
-    by_seq = {row["seq"]: row for row in done if "seq" in row}
-    assert sorted(by_seq) == list(range(11, 17))  # ten deposits came before
-    assert [r["kind"] for r in by_seq[11]["reports"]] == ["ack"]
-    assert by_seq[12]["refused"] == "signer" and by_seq[12]["have"] != by_seq[12]["need"]
-    told = [(by_seq[n]["refused"], by_seq[n]["detail"]) for n in range(13, 17)]
-    assert told == [("balance", 0), ("client_id_unknown", 0), ("request", 3), ("request", 9)]
-    assert (by_seq[13]["have"], by_seq[13]["need"]) == (10**12, 10**12 + 1)
-    assert [row["line"] for row in done if "error" in row] == [8]
-
-    # The order rested through the restart, and trades now; then its owner takes some money out.
-    sell = order | {"side": "sell", "quantity": 40, "nonce": now + 10}
-    done = run(signed(2, **sell), signed(2, kind="withdraw", amount=5, nonce=now + 11))
-    reports = next(row["reports"] for row in done if row.get("client_id") == 7)
-    assert [(r["kind"], r["quantity"]) for r in reports] == [("ack", 40), ("trade", 40)]
-    assert reports[1]["maker_id"] == reports[1]["client_id"] == 7
-    paid = next(row for row in done if "withdrawal" in row)
-    assert paid["amount"] == 5
-    due = Withdrawal(paid["withdrawal"], bytes.fromhex(paid["owner"][2:]), 0, paid["amount"])
-    among = Range(bytes.fromhex(paid["among"].pop("root")[2:]), **paid["among"])
-    proof = [Node(bytes.fromhex(hash_[2:]), (total,)) for hash_, total in paid["proof"]]
-    client.claim(dev_keys(10)[1], Claim(paid["batch"], among, due, proof))
-    assert client.claimed(due.id)
-    assert [row["batch"] for row in done if "state_root" in row] == [client.batch_count()]
-    os.kill(state["pid"], signal.SIGTERM)
 
 
 def test_bad_configurations_name_the_field(tmp_path):

@@ -7,6 +7,7 @@ _COMMANDS = {
     "demo": ("hawse.cli.demo", "demo"),
     "board": ("hawse.cli.board", "board"),
     "run": ("hawse.cli.run", "run"),
+    "status": ("hawse.cli.status", "status"),
     "replay": ("hawse.cli.check", "replay"),
     "verify": ("hawse.cli.check", "verify"),
     "prove": ("hawse.cli.proof", "prove"),

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -18,7 +19,9 @@ from hawse.commit.codec import CommitError
 from hawse.commit.inclusion import ProofError
 from hawse.engine import Backend, Engine, EngineError, GoldenBackend, LinkBackend, SoftBackend
 from hawse.journal import JournalError
+from hawse.journal.files import replace_durably
 from hawse.keys.store import KeyStoreError
+from hawse.publisher.errors import PublisherError
 from hawse.state.clearing import ClearingError
 from hawse.state.inputs import StateError
 from hawse.state.snapshot import SnapshotError
@@ -29,6 +32,7 @@ from hawse.wire import Geometry
 console = Console(stderr=True)
 
 _ERRORS = (
+    PublisherError,
     ChainError,
     ClearingError,
     CommitError,
@@ -41,6 +45,9 @@ _ERRORS = (
     StateError,
     FileNotFoundError,
 )
+
+#: Names of the outcomes in the directory of a venue.
+OUTCOMES = "outcomes.db"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -60,6 +67,51 @@ def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise click.ClickException(f"{type(error).__name__}: {error}") from error
 
     return wrapped
+
+
+class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``run.json``: where the chain of a venue is, and with what it was begun.
+
+    Attributes:
+        rpc: URL of its node.
+        contract: address of the settlement contract, in hexadecimal.
+        pid: process of the embedded chain, None for any other.
+        accounts: of a demo, how many trade; None for any other.
+    """
+
+    rpc: str
+    contract: str
+    pid: int | None = None
+    accounts: int | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What ``path`` says.
+
+        Raises:
+            BadFile: it is not such a file; says which field.
+        """
+        return read_json(path, cls)
+
+    def write(self, path: Path) -> None:
+        """Put it there durably, all of it or nothing."""
+        replace_durably(path, msgspec.json.format(msgspec.json.encode(self)))
+
+
+class BadFile(Exception):
+    """A file is not what its name says, or has a field that is not what it must be."""
+
+
+def read_json(path: Path, kind: type[R]) -> R:
+    """The JSON of ``path`` as a ``kind``.
+
+    Raises:
+        BadFile: it is none; says which field.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise BadFile(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True)

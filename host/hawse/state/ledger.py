@@ -144,6 +144,7 @@ class Ledger:
         markets: by number of the instrument.
         fees: balance in quanta.
         slot_fees: fees of the slot in work.
+        fill_fees: fee of each fill of the last slot: of each trade, the taker's and then the maker's.
         accounts: by index; 0 is the venue's own.
         by_owner: users' accounts by owner.
         orders: those that rest, and within a slot those that it sent, by handle.
@@ -163,6 +164,7 @@ class Ledger:
         self.markets = {i.number: Market(i, i.first_mark) for i in config.instruments}
         self.fees = 0
         self.slot_fees = 0
+        self.fill_fees: list[int] = []
         self.accounts = [Account(INSURANCE, bytes(20), 0)]
         self.by_owner: dict[bytes, Account] = {}
         self.orders: dict[int, Order] = {}
@@ -352,6 +354,7 @@ class Ledger:
         value = abs(quantity * price) * terms.numerator * rate
         fee = -(-value // (terms.denominator * PPM))
         self.slot_fees += fee
+        self.fill_fees.append(fee)
         collateral = account.collateral - fee + self._move(account, market, quantity, price)
         account.collateral = margin.money(collateral, f"collateral of account {account.index}")
         self.changed.add(account.index)

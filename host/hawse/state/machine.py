@@ -110,6 +110,11 @@ class Machine:
         return self._ledger.client_ids[handles]
 
     @property
+    def fill_fees(self) -> list[int]:
+        """Fee of each fill of the last slot, in quanta: of each trade, the taker's and then the maker's."""
+        return self._ledger.fill_fees
+
+    @property
     def fees(self) -> int:
         """Fees held for the venue, in quanta."""
         return self._ledger.fees
@@ -287,6 +292,7 @@ class Machine:
             raise StateError(f"events: {events.dtype}, not rows of EVENT")
         self._phase = _Phase.BROKEN
         ledger, slot, admission = self._ledger, self._slot, self._admission
+        ledger.fill_fees = []
         clear(ledger, self._sent, events)
         ledger.end_slot()
         self._outcomes += outcome_leaves(

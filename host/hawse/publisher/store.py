@@ -1,0 +1,195 @@
+"""The outcomes that a host keeps: every line, every order by client id, and how far they go.
+
+SQLite, beside the journal and made from it alone: when it is deleted, the next start makes it anew.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Self
+
+from hawse.venue import Sealed, SlotDone
+
+from .errors import PublisherError
+from .lines import Book, Line, Order, batch_lines
+from .streams import BATCHES, SLOTS, Stored, connect, lines_from
+
+_VERSION = 1
+_COLUMNS = tuple(field.name for field in fields(Order))
+_SCHEMA = f"""
+CREATE TABLE position (slot INTEGER, batch INTEGER, batch_slot INTEGER, trades INTEGER);
+INSERT INTO position VALUES (-1, 0, -1, 0);
+CREATE TABLE lines (stream INTEGER, number INTEGER, line INTEGER, account INTEGER, client_id TEXT, text TEXT,
+                    PRIMARY KEY (stream, number, line)) WITHOUT ROWID;
+CREATE INDEX lines_of_an_id ON lines (account, client_id) WHERE client_id IS NOT NULL;
+CREATE TABLE orders (seq INTEGER PRIMARY KEY, {", ".join(_COLUMNS[1:])});
+CREATE INDEX orders_of_an_id ON orders (account, client_id);
+CREATE INDEX open_orders ON orders (handle) WHERE state = 'open';
+PRAGMA user_version = {_VERSION};
+"""
+
+
+class Outcomes:
+    """The outcomes of one venue.
+
+    Args:
+        path: of the file.
+        readonly: it is a running host's; nothing is changed.
+
+    Attributes:
+        slot: number of the last slot whose lines are kept, -1 before the first.
+        batch: number of the last batch whose lines are kept, 0 before the first.
+        batch_slot: number of that batch's last slot, -1 before the first.
+
+    Raises:
+        PublisherError: there is none to read, it is damaged, or of another version.
+    """
+
+    def __init__(self, path: Path, readonly: bool = False) -> None:
+        self._path = path
+        if readonly and not path.exists():
+            raise PublisherError(f"{path} does not exist: a venue's outcomes are kept by hawse run")
+        with self._named():
+            self._db = connect(path, readonly)
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            if not readonly:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            self._check_version(readonly)
+            self.slot, self.batch, self.batch_slot, trades = self._db.execute(
+                "SELECT * FROM position"
+            ).fetchone()
+            self._book = Book(self._orders("state = 'open'"), trades)
+
+    def _check_version(self, readonly: bool) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not readonly:
+            with self._transaction():
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+        elif version != _VERSION:
+            raise PublisherError(f"{self._path}: version {version}, not {_VERSION}; delete it, and {_ANEW}")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Give SQLite's errors as ours, with the file's name and what to do."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise PublisherError(f"{self._path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise PublisherError(f"{self._path}: {error}; delete it, and {_ANEW}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    # What a host keeps
+
+    def keep(self, done: SlotDone) -> None:
+        """Keep what became of a slot's inputs; one that is kept already, which a recovery repeats, is left.
+
+        Raises:
+            PublisherError: it is not the next slot, or the disk does not take it.
+        """
+        number = done.slot.number
+        if number <= self.slot:
+            return
+        if number != self.slot + 1:
+            raise PublisherError(f"{self._path}: slot {number} behind slot {self.slot}")
+        lines = self._book.lines(done)
+        touched = [_packed(order) for order in self._book.touched.values()]
+        with self._named(), self._transaction():
+            self._add(SLOTS, number, lines)
+            places = ", ".join("?" * len(_COLUMNS))
+            self._db.executemany(f"INSERT OR REPLACE INTO orders VALUES ({places})", touched)
+            self._db.execute("UPDATE position SET slot = ?, trades = ?", (number, self._book.trades))
+        self.slot = number
+
+    def keep_batch(self, sealed: Sealed, transaction: bytes) -> None:
+        """Keep what is to be told of a batch that is anchored by ``transaction``; a repeated one is left.
+
+        Raises:
+            PublisherError: the disk does not take it.
+        """
+        header = sealed.header
+        if header.number <= self.batch:
+            return
+        with self._named(), self._transaction():
+            self._add(BATCHES, header.number, batch_lines(sealed, transaction))
+            place = (header.number, header.journal_last)
+            self._db.execute("UPDATE position SET batch = ?, batch_slot = ?", place)
+        self.batch, self.batch_slot = place
+
+    def _add(self, stream: int, number: int, lines: Sequence[Line]) -> None:
+        rows = [
+            (
+                stream,
+                number,
+                line["line"],
+                line.get("account"),
+                _text(line.get("client_id")),
+                json.dumps(line),
+            )
+            for line in lines
+        ]
+        self._db.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    # What is asked of it
+
+    def lines(self, stream: int, number: int, line: int) -> Iterator[Stored]:
+        """The lines of a stream from a place on, in order."""
+        with self._named():
+            yield from lines_from(self._db, stream, number, line)
+
+    def orders(self, account: int, client_id: int, most: int = 100) -> list[Order]:
+        """The newest ``most`` orders that an account has had by a client id, oldest first."""
+        with self._named():
+            where = f"account = ? AND client_id = ? ORDER BY seq DESC LIMIT {most}"
+            return self._orders(where, account, _text(client_id))[::-1]
+
+    def told_of(self, account: int, client_id: int, most: int = 100) -> list[Line]:
+        """The newest ``most`` lines of a client id of an account, oldest first."""
+        with self._named():
+            found = self._db.execute(
+                "SELECT text FROM lines WHERE account = ? AND client_id = ?"
+                f" ORDER BY stream DESC, number DESC, line DESC LIMIT {most}",
+                (account, _text(client_id)),
+            ).fetchall()
+        return [json.loads(text) for (text,) in found[::-1]]
+
+    def _orders(self, where: str, *values: object) -> list[Order]:
+        rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM orders WHERE {where}", values)
+        found = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        return [Order(**order | {"client_id": int(order["client_id"])}) for order in found]
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_ANEW = "the next start makes it anew from the journal"
+
+
+def _text(client_id: int | None) -> str | None:
+    """SQLite's integers are signed."""
+    return None if client_id is None else str(client_id)
+
+
+def _packed(order: Order) -> tuple[object, ...]:
+    return tuple(str(v) if n == "client_id" else v for n, v in zip(_COLUMNS, astuple(order), strict=True))

@@ -1,0 +1,210 @@
+"""What became of every input, under hostile flow: each told once, and adding up to what the state has."""
+
+import json
+import os
+import random
+import threading
+from collections import Counter
+
+import pytest
+from hawse.commit.header import BatchHeader
+from hawse.engine import Engine, SoftBackend
+from hawse.publisher.errors import OutputLost, PublisherError
+from hawse.publisher.store import Outcomes
+from hawse.publisher.streams import BATCHES, SLOTS
+from hawse.publisher.teller import Teller, TellerProcess
+from hawse.venue import Execution
+from support.signed import DEPOSITS, signed_slots
+from support.venue_process import CONFIG
+
+SLOTS_RUN = 24
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Slots of signed commands as they were carried out, and the machine behind them."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    execution = Execution(CONFIG, Engine(SoftBackend(CONFIG.geometry)), 1)
+    done = []
+    for slot in signed_slots(CONFIG, seed, SLOTS_RUN, size=40, batch=6):
+        outcome, burst = execution.run(slot)
+        done.append(execution.done(slot, outcome, burst, execution.seal(slot, burst, bytes(32))))
+    return done, execution.machine
+
+
+def keep_all(path, run):
+    """All slots and batches, kept in a new file."""
+    with Outcomes(path) as kept:
+        for done in run[0]:
+            kept.keep(done)
+            if done.sealed:
+                kept.keep_batch(done.sealed, bytes(32))
+    return path
+
+
+def rows(kept, stream=SLOTS):
+    return [json.loads(row.text) for row in kept.lines(stream, 0, 0)]
+
+
+def test_every_input_is_answered_once_and_every_trade_told_to_both_sides(tmp_path, run):
+    with Outcomes(keep_all(tmp_path / "o.db", run)) as kept:
+        told = rows(kept)
+    answers = Counter(row["seq"] for row in told if "kind" in row)
+    assert set(answers.values()) == {1}
+    assert set(answers) == {
+        seq
+        for done in run[0]
+        for seq in (
+            *done.command_seqs,
+            *range(done.command_seqs.start - len(done.slot.deposits), done.command_seqs.start),
+        )
+    }
+    refused = {r.seq: r for done in run[0] for r in done.outcome.refusals}
+    assert {row["seq"] for row in told if row["event"] == "refused"} == set(refused)
+    for row in told:
+        if row["event"] == "refused":
+            r = refused[row["seq"]]
+            assert (row["reason"], row["have"], row["need"]) == (r.reason.name.lower(), r.have, r.need)
+    trades = {}
+    for row in told:
+        if row["event"] == "trade":
+            trades.setdefault(row["trade"], []).append(row)
+    assert sorted(trades) == list(range(1, len(trades) + 1)) and len(trades) > 20
+    for taker, maker in trades.values():
+        assert (taker["role"], maker["role"]) == ("taker", "maker")
+        assert {taker["side"], maker["side"]} == {"buy", "sell"}
+        assert all(taker[name] == maker[name] for name in ("seq", "price", "quantity", "instrument"))
+    assert sum(row["fee"] for pair in trades.values() for row in pair) == run[1].fees
+
+
+def test_what_is_told_of_an_order_adds_up_to_what_rests(tmp_path, run):
+    left = {}
+    with Outcomes(keep_all(tmp_path / "o.db", run)) as kept:
+        for row in rows(kept):
+            if "cumulative" not in row or row["event"] == "rejected":
+                continue
+            key = row["account"], row["client_id"]
+            if row["event"] == "trade":
+                before = left[key]
+                assert row["cumulative"] == before["cumulative"] + row["quantity"]
+                assert row["remaining"] == before["remaining"] - row["quantity"]
+            left[key] = row
+        resting = {(o.account.index, o.client_id): o for o in run[1].orders.values()}
+        assert {key for key, row in left.items() if row["remaining"]} == set(resting) and resting
+        for key, order in resting.items():
+            (*_, status) = kept.orders(*key)
+            assert (status.state, status.remaining, status.price) == ("open", order.remaining, order.price)
+            assert left[key]["remaining"] == order.remaining
+            assert left[key] in kept.told_of(*key)
+
+
+def test_a_file_that_is_opened_again_goes_on_where_it_was(tmp_path, run):
+    whole = keep_all(tmp_path / "whole.db", run)
+    for done in run[0]:
+        with Outcomes(tmp_path / "again.db") as kept:
+            for repeated in run[0][: done.slot.number + 1]:  # as a recovery does
+                kept.keep(repeated)
+            if done.sealed:
+                kept.keep_batch(done.sealed, bytes(32))
+                kept.keep_batch(done.sealed, b"x" * 32)
+                assert kept.batch_slot == done.slot.number
+    with Outcomes(whole) as one, Outcomes(tmp_path / "again.db") as other:
+        for stream in (SLOTS, BATCHES):
+            assert rows(one, stream) == rows(other, stream)
+        with pytest.raises(PublisherError, match=f"slot {SLOTS_RUN + 5} behind slot {SLOTS_RUN - 1}"):
+            last = run[0][-1]
+            skipped = type(last.slot)(SLOTS_RUN + 5, last.slot.time)
+            other.keep(type(last)(**{**vars(last), "slot": skipped}))
+    assert len(DEPOSITS) == sum(len(done.slot.deposits) for done in run[0])
+
+
+def test_batches_tell_each_withdrawal_and_the_anchor(tmp_path, run):
+    with Outcomes(keep_all(tmp_path / "o.db", run)) as kept:
+        told = rows(kept, BATCHES)
+    headers = [done.sealed.header for done in run[0] if done.sealed]
+    assert all(isinstance(header, BatchHeader) for header in headers)
+    for header in headers:
+        *paid, anchored = [row for row in told if row["batch"] == header.number]
+        assert anchored["slots"] == [header.journal_first, header.journal_last]
+        assert sum(row["amount"] for row in paid) == header.withdrawals_sum
+        assert len(paid) == header.withdrawals_count
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL."""
+
+
+def test_a_teller_that_is_killed_anywhere_but_between_a_write_and_its_note_tells_each_line_once(
+    tmp_path, run, monkeypatch
+):
+    outcomes, out = keep_all(tmp_path / "o.db", run), tmp_path / "out"
+    rng, moment = random.Random(1), iter(())
+    write = os.write
+
+    def killed(fd, data):
+        if next(moment, 1) == 0:
+            raise Killed
+        return write(fd, data)
+
+    monkeypatch.setattr("os.write", killed)
+    with out.open("ab") as file:
+        for _ in range(200):
+            moment = iter(range(rng.randrange(1, 6), -1, -1))
+            teller = Teller(outcomes, tmp_path / "told", file.fileno())
+            try:
+                teller.tell()
+            except Killed:
+                continue
+            finally:
+                teller.close()
+            break
+    with Outcomes(outcomes) as kept:
+        assert [json.loads(line) for line in out.read_bytes().splitlines()] == rows(kept) + rows(
+            kept, BATCHES
+        )
+
+
+def test_a_disk_that_fills_under_the_output_leaves_no_half_line(tmp_path, run, monkeypatch):
+    outcomes, out = keep_all(tmp_path / "o.db", run), tmp_path / "out"
+    write, room = os.write, 10_000
+
+    def full(fd, data):
+        nonlocal room
+        if room <= 0:
+            raise OSError(28, "No space left on device")
+        took = write(fd, data[:room])
+        room -= took
+        return took
+
+    monkeypatch.setattr("os.write", full)
+    with out.open("ab") as file:
+        with (
+            Teller(outcomes, tmp_path / "told", file.fileno()) as teller,
+            pytest.raises(OutputLost, match="No space left"),
+        ):
+            teller.tell()
+        assert out.read_bytes().endswith(b"\n")
+        room = 1 << 30
+        with Teller(outcomes, tmp_path / "told", file.fileno()) as teller:
+            teller.tell()
+    with Outcomes(outcomes) as kept:
+        assert [json.loads(line) for line in out.read_bytes().splitlines()] == rows(kept) + rows(
+            kept, BATCHES
+        )
+
+
+def test_a_file_that_does_not_say_how_far_is_named(tmp_path, run):
+    outcomes = keep_all(tmp_path / "o.db", run)
+    for wrong in (b"HAWSETLD", b"x" * 40, b"HAWSETLD" + bytes(33)):
+        (tmp_path / "told").write_bytes(wrong)
+        with pytest.raises(PublisherError, match="told: "):
+            Teller(outcomes, tmp_path / "told", 1)
+
+
+def test_a_teller_process_that_fails_is_told_of(tmp_path, run, capfd):
+    (tmp_path / "told").write_bytes(b"wrong")
+    process = TellerProcess(keep_all(tmp_path / "o.db", run), tmp_path / "told", threading.Event())
+    with pytest.raises(OutputLost, match="status 1"):
+        process.close()
+    assert "do not say how far" in capfd.readouterr().err

@@ -1,0 +1,360 @@
+"""A venue's host as its operator sees it: lines in, lines out, and whatever may happen to it in between."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hawse.chain.client import Claim, SettlementClient
+from hawse.chain.devchain import dev_keys
+from hawse.cli import main
+from hawse.commit.trees import Node
+from hawse.commit.withdrawals import Range, Withdrawal
+from hawse.engine import Engine, SoftBackend
+from hawse.journal import Journal
+from hawse.keys import lines
+from hawse.keys.eip712 import Domain
+from hawse.keys.signing import sign
+from hawse.publisher.store import Outcomes
+from hawse.publisher.streams import SLOTS
+from hawse.state.config import VenueConfig
+from hawse.venue import Execution, replay
+
+KEYS = dev_keys(10)
+
+
+class Venue:
+    """A directory, and the hosts that run in it one after another."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.first, _ = self.run()
+        state = json.loads((directory / "run.json").read_text())
+        self.pid = state["pid"]
+        self.client = SettlementClient(state["rpc"], state["contract"])
+        self.domain = Domain(self.client.chain_id, self.client.address)
+        self.now = time.time_ns() // 1_000_000
+
+    def start(self, *options, **more):
+        return subprocess.Popen(
+            [sys.executable, "-m", "hawse.cli", "run", str(self.directory), *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
+        )
+
+    def run(self, data=b"", code=0, **more):
+        """One host, from what it is given to its end: the lines that it told, and what it said to people."""
+        process = self.start(**more)
+        out, errors = process.communicate(data, timeout=200)
+        errors = errors.decode()
+        assert process.returncode == code, errors
+        assert "Traceback" not in errors
+        return told(out), " ".join(errors.split())
+
+    def signed(self, account, key=None, **fields):
+        fields |= {"account": account, "generation": account << 24, "expiry": self.now + 600_000}
+        row = lines.parse(json.dumps(fields))
+        sign(row, self.domain, [KEYS[(key or account) - 1]])
+        return json.dumps(lines.unparse(row)).encode() + b"\n"
+
+    def orders(self, count, seed=1):
+        """Orders of everybody around one price, so that many trade."""
+        rng, rows = np.random.default_rng(seed), []
+        for n in range(count):
+            fields = {"kind": "order", "client_id": 1 + n, "nonce": self.now + n}
+            fields |= {"side": str(rng.choice(["buy", "sell"])), "quantity": int(rng.integers(1, 50))}
+            fields |= {"price": 78_000 + int(rng.integers(-3, 4))}
+            rows.append(self.signed(1 + n % 10, **fields))
+        return b"".join(rows)
+
+    def expected(self, tmp_path):
+        """What the journal leads to, line by line."""
+        path = tmp_path / f"expected-{time.monotonic_ns()}.db"
+        with Journal(self.directory / "journal", readonly=True) as journal, Outcomes(path) as kept:
+            config = VenueConfig.decode(journal.config)
+            execution = Execution(config, Engine(SoftBackend(config.geometry)), journal.epoch + 1)
+            for done in replay(execution, journal.slots()):
+                kept.keep(done)
+            assert done.slot.closes is not None  # nothing was left open
+            return [json.loads(row.text) for row in kept.lines(SLOTS, 0, 0)]
+
+    def close(self):
+        os.kill(self.pid, signal.SIGTERM)
+
+
+def told(out):
+    """The lines that a host told; half of one, which it was killed in, counts for nothing."""
+    return [json.loads(line) for line in out.split(b"\n")[:-1]]
+
+
+def of_slots(rows):
+    return [row for row in rows if "slot" in row]
+
+
+def batches(rows):
+    return [row["batch"] for row in rows if row["event"] == "anchored"]
+
+
+@pytest.fixture
+def venue(tmp_path):
+    venue = Venue(tmp_path / "venue")
+    yield venue
+    venue.close()
+
+
+def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):
+    assert batches(venue.first) == [1]
+    # An account's number and generation come with its deposit.
+    opened = {row["account"]: row["generation"] for row in venue.first if "deposit" in row}
+    assert opened == {account: account << 24 for account in range(1, 11)}
+    now, signed = venue.now, venue.signed
+    order = {"kind": "order", "client_id": 7, "side": "buy", "price": 78000, "quantity": 100, "nonce": now}
+    sent = [
+        signed(1, **order),
+        signed(2, 3, **order),
+        signed(2, kind="withdraw", amount=10**12 + 1, nonce=now),
+        signed(2, kind="cancel", client_id=7, nonce=now - 5),
+        signed(2, kind="cancel_all", instrument=0xFFFF, nonce=now + 1),
+        signed(2, kind="appoint", agent="0x" + "11" * 20, agent_expiry=now, nonce=now + 2),
+    ]
+    done, _ = venue.run(b"".join(sent) + b"\n\nnonsense\n")
+    by_seq = {row["seq"]: row for row in done if "seq" in row}
+    assert sorted(by_seq) == list(range(11, 17))  # ten deposits came before
+    assert by_seq[11]["event"] == "ack" and by_seq[11]["remaining"] == 100
+    assert by_seq[12]["reason"] == "signer" and by_seq[12]["have"] != by_seq[12]["need"]
+    why = [(by_seq[n]["event"], by_seq[n]["reason"], by_seq[n]["detail"]) for n in range(13, 17)]
+    assert why == [
+        ("refused", reason, detail)
+        for reason, detail in (("balance", 0), ("client_id_unknown", 0), ("request", 3), ("request", 9))
+    ]
+    assert (by_seq[13]["have"], by_seq[13]["need"]) == (10**12, 10**12 + 1)
+    assert [row["input"] for row in done if row["event"] == "unreadable"] == [9]
+
+    # The order rested through the restart, and trades now; then its owner takes some money out.
+    sell = order | {"side": "sell", "quantity": 40, "nonce": now + 10}
+    done, _ = venue.run(signed(2, **sell) + signed(2, kind="withdraw", amount=5, nonce=now + 11))
+    ack, taker, maker, withdraw = of_slots(done)
+    assert (ack["event"], ack["account"], ack["cumulative"], ack["remaining"]) == ("ack", 2, 0, 40)
+    both = {"event": "trade", "trade": 1, "seq": 17, "price": 78000, "quantity": 40, "cumulative": 40}
+    for line, account, more in (
+        # A hundredth of a percent of 31,200 quanta, rounded up.
+        (taker, 2, {"role": "taker", "side": "sell", "remaining": 0, "fee": 4}),
+        (maker, 1, {"role": "maker", "side": "buy", "remaining": 60, "fee": 0}),
+    ):
+        assert {**line, **both, **more, "account": account, "client_id": 7} == line
+    assert withdraw["kind"] == "withdraw" and withdraw["event"] == "accepted"
+    paid = next(row for row in done if row["event"] == "withdrawal")
+    assert paid["amount"] == 5
+    due = Withdrawal(paid["withdrawal"], bytes.fromhex(paid["owner"][2:]), 0, paid["amount"])
+    among = Range(bytes.fromhex(paid["among"].pop("root")[2:]), **paid["among"])
+    proof = [Node(bytes.fromhex(hash_[2:]), (total,)) for hash_, total in paid["proof"]]
+    venue.client.claim(KEYS[1], Claim(paid["batch"], among, due, proof))
+    assert venue.client.claimed(due.id)
+    assert batches(done) == [venue.client.batch_count()]
+
+
+def test_no_line_stops_the_host_or_makes_it_deaf(venue):
+    wrong = {
+        b"[" * 200_000: "more than 4096 bytes",
+        b"[" * 4000: "JSON object",
+        b'{"kind": ' * 400: "JSON object",
+        b'{"legs": [[[[]]]]}': "JSON object",
+        b"\xff": "JSON object",
+        b'{"kind": "order", "price": "\xff"}': "JSON object",
+        b'{"kind": "\\ud800"}': "JSON object",
+        b"\0": "JSON object",
+        b"x" * (1 << 23): "more than 4096 bytes",
+        b"1" + b"0" * 4000: "JSON object",
+        b'{"kind": "order", "price": 1' + b"0" * 400 + b"}": "price: ",
+        b'{"kind": ["order"]}': "JSON object",
+        b'{"kind": "order", "account": -1}': "account: -1",
+        b'{"kind": "order", "quantity": 1.5}': "quantity: 1.5",
+        b'{"kind": "cancel", "signature": "0xzz"}': "signature",
+        b"null": "JSON object",
+    }
+    good = venue.signed(1, kind="cancel", client_id=5, nonce=venue.now)
+    done, _ = venue.run(b"\n".join(wrong) + b"\r\n \n" + good.rstrip())
+    bad = [row for row in done if row["event"] == "unreadable"]
+    assert [row["input"] for row in bad] == list(range(1, len(wrong) + 1))
+    for row, says in zip(bad, wrong.values(), strict=True):
+        assert says in row["error"], row
+    # What came behind them, without an end of its line, is carried out.
+    assert [(row["kind"], row["reason"]) for row in of_slots(done)] == [("cancel", "client_id_unknown")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_closes_and_anchors_the_batch_though_the_input_is_open(venue, number):
+    process = venue.start()
+    process.stdin.write(venue.orders(3))
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["event"] == "ack"
+    process.send_signal(number)
+    process.send_signal(number)  # an impatient one
+    out, errors = process.stdout.read(), process.stderr.read().decode()
+    assert process.wait(60) == 0, errors
+    assert batches(told(out)) == [2] and venue.client.batch_count() == 2
+    assert "Traceback" not in errors and "Fatal" not in errors
+
+
+def test_a_signal_ends_a_host_whose_lines_nobody_reads_and_the_next_tells_them(venue, tmp_path):
+    process = venue.start()
+    process.stdin.write(venue.orders(1500))
+    process.stdin.flush()
+    time.sleep(5)  # more than a pipe holds, and nobody reads
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    first = told(process.stdout.read())
+    second, _ = venue.run()
+    rows = of_slots(first + second)
+    assert rows == venue.expected(tmp_path)[-len(rows) :] and of_slots(second)
+
+
+def kill_under_load(venue, tmp_path, count, kills):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng, rows = random.Random(seed), list(venue.first)
+    sent = venue.orders(count).splitlines(keepends=True)
+    for _ in range(kills):
+        process = venue.start("--slot", "16", "--batch-seconds", "0.5")
+        some = sent[: rng.randrange(20, len(sent))]
+        process.stdin.write(b"".join(some))
+        process.stdin.flush()
+        # Each has an answer at least, so as many lines as there are commands will come.
+        out = [process.stdout.readline() for _ in range(rng.randrange(1, min(len(some), 200)))]
+        process.send_signal(signal.SIGKILL)
+        rows += told(b"".join(out) + process.stdout.read())
+        assert process.wait() == -signal.SIGKILL
+    last, _ = venue.run()
+    rows += last
+    # Exactly once, over all runs, and in order.
+    assert of_slots(rows) == venue.expected(tmp_path)
+    answers = Counter(row["seq"] for row in of_slots(rows) if "kind" in row)
+    with Journal(venue.directory / "journal", readonly=True) as journal:
+        inputs = sum(len(entry.slot.deposits) + len(entry.slot.commands) for entry in journal.slots())
+    assert set(answers.values()) == {1} and len(answers) == inputs
+    sides = Counter((row["trade"], row["role"]) for row in rows if row["event"] == "trade")
+    assert set(sides.values()) == {1} and len(sides) == 2 * max(trade for trade, _ in sides)
+    assert batches(rows) == list(range(1, venue.client.batch_count() + 1))
+    return rows
+
+
+def test_a_host_killed_under_load_tells_each_outcome_once_and_a_restart_closes_the_batch(venue, tmp_path):
+    rows = kill_under_load(venue, tmp_path, count=600, kills=2)
+    # What became of an order can be asked for by its owner's number.
+    orders = {}
+    for row in of_slots(rows):
+        if "client_id" in row:
+            orders.setdefault((row["account"], row["client_id"]), []).append(row)
+    for account, client_id in random.Random(1).sample(sorted(orders), 5):
+        options = ["--account", str(account), "--client-id", str(client_id), "--json"]
+        result = CliRunner().invoke(main, ["status", str(venue.directory), *options])
+        asked = json.loads(result.stdout)
+        assert asked["outcomes"] == orders[account, client_id]
+        for order in asked["orders"]:
+            fills = [row for row in asked["outcomes"] if row["event"] == "trade"]
+            assert order["cumulative"] == sum(row["quantity"] for row in fills)
+            assert order["fee"] == sum(row["fee"] for row in fills)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round_", range(10))
+def test_a_host_killed_again_and_again_tells_each_outcome_once(venue, tmp_path, round_):
+    kill_under_load(venue, tmp_path, count=3000, kills=8)
+
+
+def test_a_reader_that_leaves_is_told_the_rest_by_the_next_host(venue, tmp_path):
+    process = venue.start()
+    process.stdin.write(venue.orders(400))
+    process.stdin.flush()
+    first = process.stdout.readline()
+    process.stdout.close()
+    with suppress(BrokenPipeError):
+        process.stdin.write(venue.orders(400, seed=2))
+        process.stdin.close()
+    errors = process.stderr.read().decode()
+    assert process.wait(60) == 1
+    assert "the next start tells the rest" in errors and "Traceback" not in errors
+    second, _ = venue.run()
+    expected = venue.expected(tmp_path)
+    assert of_slots(second) == expected[-len(of_slots(second)) :]
+    assert json.loads(first) in expected and batches(second)
+
+
+def test_a_disk_that_is_full_ends_the_host_with_a_sentence_and_loses_nothing(venue, tmp_path):
+    def small():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    out = tmp_path / "out"
+    with out.open("ab") as file:
+        process = subprocess.run(
+            [sys.executable, "-m", "hawse.cli", "run", str(venue.directory), "--slot", "8"],
+            input=venue.orders(2000),
+            stdout=file,
+            stderr=subprocess.PIPE,
+            preexec_fn=small,
+            timeout=200,
+            check=False,
+        )
+    errors = process.stderr.decode()
+    assert process.returncode == 1 and "Traceback" not in errors, errors
+    assert "disk" in errors or "File too large" in errors
+    first = told(out.read_bytes())
+    assert out.read_bytes().endswith(b"\n")
+    second, _ = venue.run()
+    assert of_slots(venue.first + first + second) == venue.expected(tmp_path)
+    assert batches(second)[-1] == venue.client.batch_count()
+
+
+def test_a_journal_that_ends_before_what_is_known_is_refused_with_both_numbers(venue, tmp_path):
+    venue.run(venue.orders(50))
+    journal, old = venue.directory / "journal", tmp_path / "old"
+    shutil.copytree(journal, old)
+    with Journal(old, readonly=True) as opened:
+        ends = opened.next_slot - 1
+    venue.run(venue.orders(50, seed=2))
+    with Journal(journal, readonly=True) as opened:
+        known = opened.next_slot - 1
+    assert known > ends
+    shutil.copytree(journal, whole := tmp_path / "whole")
+
+    # With its own snapshots; and with the outcomes along with it. Newer snapshots: test_venue_faults.py.
+    shutil.rmtree(journal)
+    shutil.copytree(old, journal)
+    _, says = venue.run(code=1)
+    assert f"ends with slot {ends}, but the outcomes of slot {known} are kept" in says
+    (venue.directory / "outcomes.db").rename(tmp_path / "outcomes.db")
+    told_before = (venue.directory / "told").read_bytes()
+    _, says = venue.run(code=1)
+    count = venue.client.batch_count()
+    assert f"batch {count} is anchored, and the journal's last is {count - 1}" in says
+    assert (venue.directory / "told").read_bytes() == told_before  # and nothing was told
+
+    # With a copy that has it all, and no outcomes, they are made anew, and none is told again.
+    (venue.directory / "outcomes.db").unlink()
+    shutil.rmtree(journal)
+    shutil.copytree(whole, journal)
+    rows, _ = venue.run()
+    assert rows == []
+
+
+def test_a_damaged_file_of_outcomes_is_named_and_made_anew(venue, tmp_path):
+    venue.run(venue.orders(50))
+    path = venue.directory / "outcomes.db"
+    path.write_bytes(b"no database at all, but long enough to look at" * 100)
+    _, says = venue.run(code=1)
+    assert "outcomes.db" in says and "delete it" in says
+    path.unlink()
+    rows, _ = venue.run(venue.signed(1, kind="cancel", client_id=0, nonce=1))
+    assert len(of_slots(rows)) == 1 and of_slots(rows) == venue.expected(tmp_path)[-1:]
