@@ -121,7 +121,7 @@ class SlotDone:
     burst: Burst
     orders: NDArray[np.uint64]
     makers: NDArray[np.uint64]
-    command_seqs: range
+    command_seqs: tuple[int, ...]
     credited: tuple[tuple[int, int] | None, ...]
     fees: tuple[tuple[int, int], ...]
     sealed: Sealed | None
@@ -246,10 +246,7 @@ class Execution:
             burst=burst,
             orders=orders,
             makers=makers,
-            command_seqs=range(
-                outcome.first_seq + len(slot.operations) + len(slot.deposits),
-                outcome.first_seq + outcome.inputs,
-            ),
+            command_seqs=machine.command_seqs,
             credited=tuple(None if a is None else (a.index, a.generation) for a in accounts),
             fees=tuple(zip(fees[::2], fees[1::2], strict=True)),
             sealed=sealed,

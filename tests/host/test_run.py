@@ -74,7 +74,7 @@ class Venue:
         rng, rows = np.random.default_rng(seed), []
         for n in range(count):
             fields = {"kind": "order", "client_id": 1 + n, "nonce": self.now + n}
-            fields |= {"side": str(rng.choice(["buy", "sell"])), "quantity": int(rng.integers(1, 50))}
+            fields |= {"side": str(rng.choice(["buy", "sell"])), "quantity": int(rng.integers(2000, 5000))}
             fields |= {"price": 78_000 + int(rng.integers(-3, 4))}
             rows.append(self.signed(1 + n % 10, **fields))
         return b"".join(rows)
@@ -120,7 +120,7 @@ def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):
     opened = {row["account"]: row["generation"] for row in venue.first if "deposit" in row}
     assert opened == {account: account << 24 for account in range(1, 11)}
     now, signed = venue.now, venue.signed
-    order = {"kind": "order", "client_id": 7, "side": "buy", "price": 78000, "quantity": 100, "nonce": now}
+    order = {"kind": "order", "client_id": 7, "side": "buy", "price": 78000, "quantity": 10_000, "nonce": now}
     sent = [
         signed(1, **order),
         signed(2, 3, **order),
@@ -132,7 +132,7 @@ def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):
     done, _ = venue.run(b"".join(sent) + b"\n\nnonsense\n")
     by_seq = {row["seq"]: row for row in done if "seq" in row}
     assert sorted(by_seq) == list(range(11, 17))  # ten deposits came before
-    assert by_seq[11]["event"] == "ack" and by_seq[11]["remaining"] == 100
+    assert by_seq[11]["event"] == "ack" and by_seq[11]["remaining"] == 10_000
     assert by_seq[12]["reason"] == "signer" and by_seq[12]["have"] != by_seq[12]["need"]
     why = [(by_seq[n]["event"], by_seq[n]["reason"], by_seq[n]["detail"]) for n in range(13, 17)]
     assert why == [
@@ -143,15 +143,15 @@ def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):
     assert [row["input"] for row in done if row["event"] == "unreadable"] == [9]
 
     # The order rested through the restart, and trades now; then its owner takes some money out.
-    sell = order | {"side": "sell", "quantity": 40, "nonce": now + 10}
+    sell = order | {"side": "sell", "quantity": 4000, "nonce": now + 10}
     done, _ = venue.run(signed(2, **sell) + signed(2, kind="withdraw", amount=5, nonce=now + 11))
     ack, taker, maker, withdraw = of_slots(done)
-    assert (ack["event"], ack["account"], ack["cumulative"], ack["remaining"]) == ("ack", 2, 0, 40)
-    both = {"event": "trade", "trade": 1, "seq": 17, "price": 78000, "quantity": 40, "cumulative": 40}
+    assert (ack["event"], ack["account"], ack["cumulative"], ack["remaining"]) == ("ack", 2, 0, 4000)
+    both = {"event": "trade", "trade": 1, "seq": 17, "price": 78000, "quantity": 4000, "cumulative": 4000}
     for line, account, more in (
         # A hundredth of a percent of 31,200 quanta, rounded up.
-        (taker, 2, {"role": "taker", "side": "sell", "remaining": 0, "fee": 4}),
-        (maker, 1, {"role": "maker", "side": "buy", "remaining": 60, "fee": 0}),
+        (taker, 2, {"role": "taker", "side": "sell", "remaining": 0, "fee": 312}),
+        (maker, 1, {"role": "maker", "side": "buy", "remaining": 6000, "fee": 0}),
     ):
         assert {**line, **both, **more, "account": account, "client_id": 7} == line
     assert withdraw["kind"] == "withdraw" and withdraw["event"] == "accepted"

@@ -1,11 +1,13 @@
-"""Commands as they arrive: lines of bytes from anywhere, of any length and content."""
+"""Commands and marks as they arrive: lines of bytes from anywhere, of any length and content."""
 
 import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from typing import IO, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import IO, Annotated, NamedTuple
+
+import msgspec
 
 from hawse.keys import lines
 from hawse.wire.dtypes import Array
@@ -20,6 +22,53 @@ class Bad(NamedTuple):
 
     line: int
     error: str
+
+
+class Mark(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of the operator: what an instrument is worth, in ticks."""
+
+    instrument: Annotated[int, msgspec.Meta(ge=0, le=0xFFFE)]
+    mark: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+
+
+class Marks:
+    """The newest mark that a stream says of each instrument, read in a thread of its own.
+
+    Args:
+        stream: a binary file of lines like ``{"instrument": 0, "mark": 78000}``.
+        instruments: numbers of those that are listed.
+    """
+
+    def __init__(self, stream: IO[bytes], instruments: Collection[int]) -> None:
+        self._newest: dict[int, int] = {}
+        self._bad: queue.SimpleQueue[Bad] = queue.SimpleQueue()
+        self._stream, self._instruments = stream, instruments
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        decode = msgspec.json.Decoder(Mark).decode
+        try:
+            for number, line in enumerate(split_lines(self._stream.fileno()), 1):
+                try:
+                    said = decode(line or b"")
+                except msgspec.MsgspecError as error:
+                    self._bad.put(Bad(number, f"mark: {error}"))
+                    continue
+                if said.instrument in self._instruments:
+                    self._newest[said.instrument] = said.mark
+                else:
+                    known = ", ".join(map(str, self._instruments))
+                    self._bad.put(Bad(number, f"mark: instrument {said.instrument} is not listed; {known}"))
+        except OSError as error:
+            self._bad.put(Bad(0, f"the marks cannot be read: {error.strerror}"))
+
+    def newest(self) -> dict[int, int]:
+        """The mark last said of each instrument."""
+        return dict(self._newest)
+
+    def bad(self) -> list[Bad]:
+        """Lines that were no marks, since the last call."""
+        return [self._bad.get() for _ in range(self._bad.qsize())]
 
 
 class Incoming:

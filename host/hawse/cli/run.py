@@ -24,14 +24,15 @@ from hawse.keys.store import KeyStore, address_of, derive
 from hawse.publisher.store import Outcomes
 from hawse.publisher.teller import TellerProcess
 from hawse.state.config import VenueConfig
+from hawse.state.inputs import next_mark
 from hawse.state.machine import Machine
-from hawse.state.slot import Cut, Deposit, SlotInput
-from hawse.venue import SlotDone, Venue, check_reach, interim_mark
-from hawse.wire import Geometry, Kind
-from hawse.wire.dtypes import Array, kinds
+from hawse.state.slot import Cut, Deposit, Operation, SlotInput
+from hawse.venue import Venue, check_reach, interim_mark
+from hawse.wire import Geometry
+from hawse.wire.dtypes import Array
 
 from .common import OUTCOMES, RunFile, bar, clear_errors, console, open_engine
-from .intake import Bad, Incoming
+from .intake import Bad, Incoming, Marks
 
 #: Quanta that each of the embedded chain's ten accounts deposits.
 DEPOSIT = 1_000_000 * 10**6
@@ -95,9 +96,9 @@ class _Host:
         config: VenueConfig,
         key: bytes,
         stopped: threading.Event,
+        marks: Marks | None,
     ) -> None:
-        self._client, self._config, self._key = client, config, key
-        self._marks: dict[int, int] = {}
+        self._client, self._config, self._key, self._marks = client, config, key, marks
         #: When to look for deposits, and when to ask a node that did not answer.
         self._next_look, self._next_try, self._pause = 0.0, 0.0, 0.0
         with ExitStack() as stack:
@@ -109,7 +110,7 @@ class _Host:
             engine = stack.enter_context(closing(open_engine(engine_name, config.geometry)))
             with bar("Recovering") as progress:
                 last = self._outcomes.batch_slot
-                self._venue = Venue(config, engine, journal, snapshots, self._publish, progress, last)
+                self._venue = Venue(config, engine, journal, snapshots, self._outcomes.keep, progress, last)
             self._check_anchors(journal)
             self._teller = TellerProcess(directory / OUTCOMES, directory / "told", stopped)
             stack.callback(self._teller.close)
@@ -122,11 +123,6 @@ class _Host:
             ends = journal.next_slot - 1
             raise JournalBehind(ends, ends, f"batch {count} is anchored, and the journal's last is {ours}")
 
-    def _publish(self, done: SlotDone) -> None:
-        self._outcomes.keep(done)
-        for event in done.burst.events[kinds(done.burst.events) == Kind.TRADE]:
-            self._marks[int(event["instrument"])] = int(event["price"])
-
     def resume(self) -> None:
         """Tell what the last host left untold, and close and anchor what it left open."""
         self._teller.tell()
@@ -137,26 +133,35 @@ class _Host:
     def slot(self, commands: Sequence[Array], cut: Cut) -> None:
         """Carry out one slot of live input, if there is anything to do."""
         machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
-        deposits = self._deposits(machine.deposit_index, closes)
-        if not (commands or deposits or (closes and self._venue.batch_is_open)):
+        now = max(machine.time, time.time_ns() // 1_000_000)
+        deposits, marks = self._deposits(machine.deposit_index, closes), self._moved(now)
+        if not (commands or deposits or marks or (closes and self._venue.batch_is_open)):
             return
-        number, terms = self._venue.next_slot, (self._config.domain, self._key, self._venue.next_slot)
         slot = SlotInput(
-            number,
-            max(machine.time, time.time_ns() // 1_000_000),
+            self._venue.next_slot,
+            now,
             cut,
             machine.batch if closes else None,
-            operations=tuple(
-                interim_mark(*terms, instrument, mark)
-                for instrument, mark in sorted(self._marks.items())
-                if machine.markets[instrument].mark != mark
-            ),
+            operations=marks,
             deposits=deposits,
             commands=np.concatenate([np.zeros(0, MESSAGE), *commands]),
         )
         self._venue.run_slot(slot)
         self._teller.tell()
         self.anchor()
+
+    def _moved(self, now: int) -> tuple[Operation, ...]:
+        """Marks on their way to what the operator said last, a step at a time, signed by him."""
+        if self._marks is None:
+            return ()
+        self.refuse(self._marks.bad())
+        markets, number, found = self._venue.machine.markets, self._venue.next_slot, []
+        for instrument, wanted in sorted(self._marks.newest().items()):
+            market = markets[instrument]
+            mark = next_mark(market, wanted, now, self._config.mark_step_ppm)
+            if mark != market.mark:
+                found.append(interim_mark(self._config.domain, self._key, number, instrument, mark))
+        return tuple(found)
 
     def refuse(self, bad: Sequence[Bad]) -> None:
         """Say which lines are no commands, and why."""
@@ -220,6 +225,11 @@ class _Host:
 @click.argument("commands", type=click.File("rb"), default="-")
 @click.option("--config", type=click.Path(path_type=Path), default=_DEFAULT, help="The venue, as TOML.")
 @click.option(
+    "--marks",
+    type=click.File("rb"),
+    help='File or pipe of lines like {"instrument": 0, "mark": 78000}; without it, the first marks stay.',
+)
+@click.option(
     "--engine", default="soft", show_default=True, help="soft, golden, rtl, or the URL or device of a board."
 )
 @click.option("--rpc", help="EVM node; without it an embedded chain is started, with ten funded accounts.")
@@ -243,6 +253,7 @@ def run(
     directory: Path,
     commands: IO[bytes],
     config: Path,
+    marks: IO[bytes] | None,
     engine: str,
     rpc: str | None,
     contract: str | None,
@@ -269,7 +280,8 @@ def run(
     client = SettlementClient(state.rpc, state.contract, key)
     chain = {"chain_id": client.chain_id, "contract": client.address, "token": client.token}
     venue = load_config(config, address_of(key), **chain)
-    with closing(_Host(directory, engine, client, venue, key, stopped)) as host:
+    said = Marks(marks, [i.number for i in venue.instruments]) if marks else None
+    with closing(_Host(directory, engine, client, venue, key, stopped, said)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
         _serve(host, Incoming(commands), stopped, most, slot_ms, batch_seconds)
 

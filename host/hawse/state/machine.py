@@ -77,6 +77,7 @@ class Machine:
         self._slot: SlotInput | None = None
         self._admission: Admission | None = None
         self._sent: list[Sent] = []
+        self._command_seqs: tuple[int, ...] = ()
         self.next_slot = 0
         self.time = 0
         self.last_seq = 0
@@ -108,6 +109,11 @@ class Machine:
     def client_ids(self, handles: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Client id of the order that has each handle, or had it in the last slot."""
         return self._ledger.client_ids[handles]
+
+    @property
+    def command_seqs(self) -> tuple[int, ...]:
+        """Sequence number of each message of the last slot."""
+        return self._command_seqs
 
     @property
     def fill_fees(self) -> list[int]:
@@ -214,6 +220,7 @@ class Machine:
             inputs=self.last_seq + 1 - first,
             command_seqs=tuple(admitter.command_seqs),
         )
+        self._command_seqs = self._admission.command_seqs
         self._phase = _Phase.OPEN
         return self._admission
 
