@@ -28,6 +28,7 @@ from hawse.keys.signing import sign
 from hawse.publisher.store import Outcomes
 from hawse.publisher.streams import SLOTS
 from hawse.state.config import VenueConfig
+from hawse.state.inputs import MARK
 from hawse.venue import Execution, replay
 
 KEYS = dev_keys(10)
@@ -54,10 +55,10 @@ class Venue:
             **more,
         )
 
-    def run(self, data=b"", code=0, **more):
+    def run(self, data=b"", code=0, options=(), **more):
         """One host, from what it is given to its end: the lines that it told, and what it said to people."""
-        process = self.start(**more)
-        out, errors = process.communicate(data, timeout=200)
+        process = self.start(*options, **more)
+        out, errors = process.communicate(data, timeout=600)
         errors = errors.decode()
         assert process.returncode == code, errors
         assert "Traceback" not in errors
@@ -112,6 +113,23 @@ def venue(tmp_path):
     venue = Venue(tmp_path / "venue")
     yield venue
     venue.close()
+
+
+def test_marks_are_the_operator_s_word_and_no_trade_s(venue, tmp_path):
+    said = tmp_path / "marks"
+    said.write_text('{"instrument": 0, "mark": 79000}\n{"instrument": 0}\n[\n{"instrument": 5, "mark": 1}\n')
+    both = [
+        venue.signed(a, kind="order", client_id=1, side=side, price=77_900, quantity=9000, nonce=venue.now)
+        for a, side in ((1, "buy"), (2, "sell"))
+    ]
+    done, _ = venue.run(b"".join(both), options=["--marks", str(said)])
+    errors = [row["error"] for row in done if row["event"] == "unreadable"]
+    assert len(errors) == 3 and all(error.startswith("mark: ") for error in errors)
+    assert "instrument 5 is not listed" in errors[2] and any(row["event"] == "trade" for row in done)
+    with Journal(venue.directory / "journal", readonly=True) as journal:
+        marks = [MARK.unpack(o.body) for e in journal.slots() for o in e.slot.operations]
+    # A hundredth a step, at most.
+    assert marks[0] == (0, 78_780) and set(marks) <= {(0, 78_780), (0, 79_000)}
 
 
 def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):
@@ -203,7 +221,7 @@ def test_a_signal_closes_and_anchors_the_batch_though_the_input_is_open(venue, n
     process.send_signal(number)
     process.send_signal(number)  # an impatient one
     out, errors = process.stdout.read(), process.stderr.read().decode()
-    assert process.wait(60) == 0, errors
+    assert process.wait(300) == 0, errors
     assert batches(told(out)) == [2] and venue.client.batch_count() == 2
     assert "Traceback" not in errors and "Fatal" not in errors
 
@@ -214,7 +232,7 @@ def test_a_signal_ends_a_host_whose_lines_nobody_reads_and_the_next_tells_them(v
     process.stdin.flush()
     time.sleep(5)  # more than a pipe holds, and nobody reads
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     first = told(process.stdout.read())
     second, _ = venue.run()
     rows = of_slots(first + second)
@@ -284,7 +302,7 @@ def test_a_reader_that_leaves_is_told_the_rest_by_the_next_host(venue, tmp_path)
         process.stdin.write(venue.orders(400, seed=2))
         process.stdin.close()
     errors = process.stderr.read().decode()
-    assert process.wait(60) == 1
+    assert process.wait(300) == 1
     assert "the next start tells the rest" in errors and "Traceback" not in errors
     second, _ = venue.run()
     expected = venue.expected(tmp_path)
@@ -304,7 +322,7 @@ def test_a_disk_that_is_full_ends_the_host_with_a_sentence_and_loses_nothing(ven
             stdout=file,
             stderr=subprocess.PIPE,
             preexec_fn=small,
-            timeout=200,
+            timeout=600,
             check=False,
         )
     errors = process.stderr.decode()
