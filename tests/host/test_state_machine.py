@@ -301,6 +301,61 @@ def test_the_machine_s_commands_are_inputs_before_the_users(desk):
     assert not poor.account(1).orders and poor.order(2, 1).remaining == 1
 
 
+def run_out(desk, admission):
+    desk.machine.clear_slot(desk.engine.run(admission.orders).events)
+
+
+def test_cancel_all_takes_the_account_s_orders_and_may_raise_the_floor():
+    desk = Desk()
+    rows = [desk.new(1, n, Side.BUY, 1400, 5, instrument=0) for n in (1, 2)]
+    desk.slot([*rows, desk.new(1, 3, Side.BUY, 30, 5, instrument=1), desk.new(2, 1, Side.BUY, 1400, 5)])
+    one = desk.row(MessageKind.CANCEL_ALL, 1, instrument=1, nonce=50)
+    assert desk.slot([one]) == [] and sorted(desk.account(1).orders) == [1, 2]
+    last = desk.machine.last_seq
+    new = desk.new(1, 4, Side.BUY, 1400, 5, nonce=61)
+    admission = desk.open([desk.row(MessageKind.CANCEL_ALL, 1, instrument=0xFFFF, nonce=60, amount=60), new])
+    assert admission.command_seqs == (last + 1, last + 4) and admission.inputs == 4
+    run_out(desk, admission)
+    assert sorted(desk.account(1).orders) == [4] and sorted(desk.account(2).orders) == [1]
+    assert desk.slot([desk.new(1, 5, Side.BUY, 1400, 5, nonce=59)]) == [Reason.NONCE_LOW]
+    assert desk.slot([desk.row(MessageKind.CANCEL_ALL, 1, instrument=2, nonce=70)]) == [Reason.NO_INSTRUMENT]
+    assert desk.slot([desk.row(MessageKind.CANCEL_ALL, 1, instrument=0, nonce=71, amount=72)]) == [
+        Reason.REQUEST
+    ]
+    assert (desk.refusals[0].detail, desk.refusals[0].have, desk.refusals[0].need) == (56, 72, 71)
+
+
+def test_orders_behind_a_cancel_all_do_not_use_what_it_cancels():
+    desk = Desk(amount=1000)
+    desk.slot([desk.new(1, 1, Side.BUY, 1500, 1000)])
+    rows = [desk.row(MessageKind.CANCEL_ALL, 1, instrument=0xFFFF), desk.new(1, 2, Side.BUY, 1500, 1000)]
+    assert desk.slot(rows) == [Reason.MARGIN]
+    assert not desk.account(1).orders
+
+
+def test_whoever_is_not_heard_of_loses_his_orders_when_his_timer_runs_out():
+    desk = Desk()
+    after = desk.row(MessageKind.CANCEL_ALL_AFTER, 1, amount=1000)
+    desk.slot([after, desk.new(1, 1, Side.BUY, 1400, 5), desk.new(1, 2, Side.BUY, 30, 5, instrument=1)])
+    set_at = desk.time
+    desk.time += 500
+    assert desk.move() == () and len(desk.account(1).orders) == 2
+    again = Machine.restore(CONFIG, desk.machine.snapshot())
+    assert again.snapshot() == desk.machine.snapshot() and again.accounts[1].timer == set_at + 1000
+    desk.time = set_at + 999
+    events = desk.move()
+    assert [(e.reason, e.account, e.first, e.second) for e in events] == [
+        (Reason.TIMER, 1, set_at + 1000, set_at + 1000)
+    ] * 2
+    assert not desk.account(1).orders and not desk.account(1).timer
+    # Set anew, or off, in time.
+    desk.slot([desk.row(MessageKind.CANCEL_ALL_AFTER, 1, amount=1000), desk.new(1, 3, Side.BUY, 1400, 5)])
+    desk.slot([desk.row(MessageKind.CANCEL_ALL_AFTER, 1, amount=0)])
+    desk.time += 5000
+    assert desk.move() == () and desk.order(1, 3)
+    assert desk.slot([desk.row(MessageKind.CANCEL_ALL_AFTER, 1, amount=2**63)]) == [Reason.REQUEST]
+
+
 # Reduce-only
 
 

@@ -29,9 +29,9 @@ def leaves_of(machine):
         for n, p in sorted(a.positions.items()):
             leaf += be(n, 2) + be(p.size, 8) + be(p.entry, 16) + bytes(16)
         out[0x10, a.index] = leaf
-        leaf = b"\x12\x02" + be(a.index, 4) + bytes(4) + bytes(8)
+        leaf = b"\x12\x02" + be(a.index, 4) + bytes(4) + be(a.timer, 8)
         if a.index:
-            leaf += b"\1" + a.owner + bytes(8 + 8 + 4 + 6) + be(len(a.nonces.used), 1)
+            leaf += b"\1" + a.owner + bytes(8 + 8 + 4) + be(a.nonces.floor, 6) + be(len(a.nonces.used), 1)
             leaf += b"".join(be(n, 6) for n in a.nonces.used)
         out[0x12, a.index] = leaf + (b"" if a.index else b"\0")
     for o in machine.orders.values():

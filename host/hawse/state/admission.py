@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hawse.instruments import Instrument
 from hawse.keys.eip712 import NO_STRUCT
 from hawse.keys.members import MEMBERS
-from hawse.keys.messages import MESSAGE, REDUCE_ONLY, MessageKind, split
+from hawse.keys.messages import MESSAGE, NO_INSTRUMENT, REDUCE_ONLY, MessageKind, split
 from hawse.risk import margin
 from hawse.risk.margin import MONEY_MAX, MoneyOverflow
 from hawse.wire import Opcode, Reason, SelfTrade, SequenceClass, Side, TimeInForce
@@ -18,7 +18,7 @@ from hawse.wire.dtypes import Array
 
 from .config import VenueConfig
 from .ledger import INSURANCE, Account, Ledger, Market, Order
-from .nonces import most_at
+from .nonces import LIMIT, most_at
 from .slot import Event, Refusal
 from .sweep import Taken, newest
 
@@ -29,11 +29,16 @@ _NEW, _CANCEL, _REPLACE, _REDUCE = (
 CARRIED = (
     MessageKind.ORDER,
     MessageKind.CANCEL,
+    MessageKind.CANCEL_ALL,
     MessageKind.REPLACE,
     MessageKind.REDUCE,
     MessageKind.WITHDRAW,
+    MessageKind.CANCEL_ALL_AFTER,
 )
 _IS_CARRIED = np.isin(np.arange(256), CARRIED)
+_NAMES_ORDER = np.isin(
+    np.arange(256), (MessageKind.ORDER, MessageKind.CANCEL, MessageKind.REPLACE, MessageKind.REDUCE)
+)
 _I128 = 1 << 127
 #: Fields of a message that are looked at, in the order in which the loop takes them.
 _COLUMNS = (
@@ -137,8 +142,8 @@ class Admitter:
         self._most = most_at(time)
         self._pay = pay
         self._shortfall: int | None = None
-        #: Sequence number of the last command.
-        self.seq = seq
+        #: Sequence number of the last command, and of the message in work.
+        self.seq = self._message_seq = seq
         #: Rows of wire ORDER.
         self.rows: list[tuple[int, ...]] = []
         #: What is at the engine, one for each row.
@@ -157,11 +162,13 @@ class Admitter:
             cause: sequence number of the message that they make room for, 0 for none.
         """
         for order, left, event in taken:
-            self.seq += 1
-            opcode = _REDUCE if left else _CANCEL
-            self._send(opcode, order, 0, left, machine=True)
+            self._take(order, left, event.reason, cause)
             self.events.append(event)
-            self.machine.append(MachineInput(self.seq, cause, event.reason, self.rows[-1]))
+
+    def _take(self, order: Order, left: int, reason: Reason, cause: int) -> None:
+        self.seq += 1
+        self._send(_REDUCE if left else _CANCEL, order, 0, left, machine=True)
+        self.machine.append(MachineInput(self.seq, cause, reason, self.rows[-1]))
 
     def admit(self, rows: Array, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> None:
         """Judge messages (rows of MESSAGE).
@@ -176,11 +183,12 @@ class Admitter:
         formed = _carried_out(heads).tolist()
         for at, (good, struct, signer, row) in enumerate(zip(formed, structs, signers, columns, strict=True)):
             self.seq += 1
+            self._message_seq = self.seq
             if good and struct != NO_STRUCT:
                 refusal = self._message(signer, row)
             else:
                 refusal = self._refuse(Reason.REQUEST, *_what_is_wrong(heads[at]))
-            self.command_seqs.append(self.seq)
+            self.command_seqs.append(self._message_seq)
             if refusal is not None:
                 self.refusals.append(refusal)
 
@@ -211,11 +219,15 @@ class Admitter:
         return Refusal(self.seq, reason, detail, _clamp(have), _clamp(need))
 
     def _judge(self, account: Account, row: tuple[int, ...]) -> Refusal | None:
-        kind, _, _, _, _, client_id, _, _, _, _, price, quantity, amount = row
+        kind, _, _, _, _, client_id, instrument, _, _, _, price, quantity, amount = row
         if kind == MessageKind.ORDER:
             return self._new(account, row)
         if kind == MessageKind.WITHDRAW:
             return self._withdraw(account, amount)
+        if kind == MessageKind.CANCEL_ALL:
+            return self._cancel_all(account, instrument, amount)
+        if kind == MessageKind.CANCEL_ALL_AFTER:
+            return self._set_timer(account, amount)
         order = account.orders.get(client_id)
         if order is None:
             return self._refuse(Reason.CLIENT_ID_UNKNOWN, 0, 1)
@@ -361,6 +373,26 @@ class Admitter:
             self.seq -= 1
             self.take_back(taken, cause=self.seq + len(taken) + 1)
             self.seq += 1
+            self._message_seq = self.seq
+
+    def _cancel_all(self, account: Account, instrument: int, floor: int) -> Refusal | None:
+        """The machine cancels each order; until clearing they count, for they may have traded before."""
+        if instrument != NO_INSTRUMENT and instrument not in self._ledger.markets:
+            return self._refuse(Reason.NO_INSTRUMENT, instrument, max(self._ledger.markets))
+        account.nonces.floor = max(account.nonces.floor, floor)
+        for order in newest(account):
+            if instrument in (NO_INSTRUMENT, order.instrument):
+                order.dropped = True
+                self._take(order, 0, Reason.MASS, self._message_seq)
+        return None
+
+    def _set_timer(self, account: Account, delay: int) -> Refusal | None:
+        """When the machine cancels all orders of an account that is not heard of before; 0 for never."""
+        most = LIMIT - 1 - self._time
+        if delay > most:
+            return self._refuse(Reason.REQUEST, delay, most, _offset("amount"))
+        self._ledger.set_timer(account, self._time + delay if delay else 0)
+        return None
 
     def _withdraw(self, account: Account, amount: int) -> Refusal | None:
         if amount > MONEY_MAX:
@@ -398,11 +430,11 @@ class Admitter:
 
 
 def _carried_out(heads: Array) -> NDArray[np.bool_]:
-    """Of a kind that is carried out, and naming an order, or an amount to withdraw."""
-    withdraw = heads["kind"] == MessageKind.WITHDRAW
-    return np.asarray(
-        _IS_CARRIED[heads["kind"]] & (np.where(withdraw, heads["amount"], heads["client_id"]) != 0)
-    )
+    """Of a kind that is carried out, and naming what order, or what amount to withdraw."""
+    kinds = heads["kind"]
+    nameless = _NAMES_ORDER[kinds] & (heads["client_id"] == 0)
+    nothing = (kinds == MessageKind.WITHDRAW) & (heads["amount"] == 0)
+    return np.asarray(_IS_CARRIED[kinds] & ~nameless & ~nothing)
 
 
 def _what_is_wrong(row: np.void) -> tuple[int, int, int]:
@@ -411,14 +443,13 @@ def _what_is_wrong(row: np.void) -> tuple[int, int, int]:
     The third number, the refusal's detail, is the kind where that is not carried out, else the offset of the
     field in the row.
     """
-    kind, offsets = int(row["kind"]), MESSAGE.fields
-    assert offsets is not None
+    kind = int(row["kind"])
     if kind not in CARRIED:
         return kind, 0, kind
     members = {m.column for m in MEMBERS[MessageKind(kind)]}
     most = {"side": max(Side), "time_in_force": max(TimeInForce), "mode": max(SelfTrade)}
     for name in _COLUMNS[1:]:
-        value, at = int(row[name]), offsets[name][1]
+        value, at = int(row[name]), _offset(name)
         if name not in members and value:
             return value, 0, at
         limit = most.get(name, value)
@@ -426,11 +457,21 @@ def _what_is_wrong(row: np.void) -> tuple[int, int, int]:
             limit += value & REDUCE_ONLY
         if value > limit:
             return value, limit, at
-        if name in members and name in ("client_id", "amount") and not value:
+        if not value and (
+            name == "client_id" if _NAMES_ORDER[kind] else kind == MessageKind.WITHDRAW and name == "amount"
+        ):
             return 0, 1, at
-    raw = row.tobytes()[: offsets["signature"][1]]
-    used = {at + n for name in _COLUMNS for dtype, at in [offsets[name][:2]] for n in range(dtype.itemsize)}
+    if kind == MessageKind.CANCEL_ALL and row["amount"] > row["nonce"]:
+        return int(row["amount"]), int(row["nonce"]), _offset("amount")
+    raw = row.tobytes()[: _offset("signature")]
+    used = {_offset(name) + n for name in _COLUMNS for n in range(MESSAGE[name].itemsize)}
     return next((byte, 0, at) for at, byte in enumerate(raw) if byte and at not in used)
+
+
+def _offset(name: str) -> int:
+    """Of a field in the row of a message."""
+    assert MESSAGE.fields is not None
+    return MESSAGE.fields[name][1]
 
 
 def _tail(address: bytes) -> int:

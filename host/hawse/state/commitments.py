@@ -172,7 +172,7 @@ def control_leaf(account: Account) -> bytes:
     if account.index == INSURANCE:
         return _CONTROL.pack(0x12, 2, INSURANCE, 0, 0, 0)
     nonces = account.nonces
-    head = _CONTROL.pack(0x12, 2, account.index, 0, 0, 1) + _SIGNER.pack(account.owner, 0, 0, 0)
+    head = _CONTROL.pack(0x12, 2, account.index, 0, account.timer, 1) + _SIGNER.pack(account.owner, 0, 0, 0)
     return head + nonces.floor.to_bytes(6, "big") + bytes([len(nonces.used)]) + nonces.encoded
 
 

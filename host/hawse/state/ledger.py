@@ -56,6 +56,8 @@ class Account:
     generation: int
     collateral: int = 0
     nonces: NonceWindow = field(default_factory=NonceWindow)
+    #: When the machine cancels all its orders, 0 never.
+    timer: int = 0
     positions: dict[int, Position] = field(default_factory=dict)
     orders: dict[int, "Order"] = field(default_factory=dict)
     open: dict[int, Exposure] = field(default_factory=dict)
@@ -154,6 +156,7 @@ class Ledger:
         freed: handles that come free with the slot's end.
         tags: an owner's number at the engine and how many orders he has, while he has any.
         free_tags: as a heap; the lowest goes first.
+        timed: accounts with a timer, by index.
         changed, signed: indices of accounts whose account leaf, whose control leaf may have changed.
         tagged: tags that were given out or came free.
         moved: orders whose leaf may have changed, by handle.
@@ -175,6 +178,7 @@ class Ledger:
         self.tags: dict[bytes, Tag] = {}
         self.free_tags = list(range(1, 1 << config.geometry.tag_bits))
         self.tagged: set[int] = set()
+        self.timed: dict[int, Account] = {}
         self.changed: set[int] = {INSURANCE}
         self.signed: set[int] = {INSURANCE}
         self.moved: dict[int, Order] = {}
@@ -239,6 +243,15 @@ class Ledger:
     def shortfall(self) -> int:
         """What accounts below zero owe at mark, in quanta."""
         return sum(max(0, -self.equity(account)) for account in self.accounts)
+
+    def set_timer(self, account: Account, time: int) -> None:
+        """When the machine cancels all orders of an account; 0 for never."""
+        account.timer = time
+        if time:
+            self.timed[account.index] = account
+        else:
+            self.timed.pop(account.index, None)
+        self.signed.add(account.index)
 
     # Orders
 

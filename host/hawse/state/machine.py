@@ -205,6 +205,7 @@ class Machine:
         admitter = Admitter(self.config, self._ledger, slot.number, slot.time, self.last_seq, self._pay)
         admitter.take_back(sweep.trimmed(self._ledger))
         admitter.take_back(sweep.without_margin(self._ledger, moved))
+        admitter.take_back(sweep.timed_out(self._ledger, slot.time))
         admitter.admit(slot.commands, signers.commands, signers.structs)
         self.last_seq = admitter.seq
         self._inputs += input_leaves(slot, first, signers, accumulators, admitter)

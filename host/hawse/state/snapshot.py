@@ -74,6 +74,7 @@ def _account_body(account: Account) -> list[Any]:
         account.collateral,
         account.nonces.floor,
         account.nonces.used,
+        account.timer,
         [[n, p.size, p.entry] for n, p in sorted(account.positions.items())],
         [[getattr(order, name) for name in _ORDER] for order in orders],
     ]
@@ -107,9 +108,17 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
 
 
 def _read_account(
-    ledger: Ledger, account: Account, collateral: int, floor: int, used: Any, positions: Any, orders: Any
+    ledger: Ledger,
+    account: Account,
+    collateral: int,
+    floor: int,
+    used: Any,
+    timer: int,
+    positions: Any,
+    orders: Any,
 ) -> None:
     account.collateral, account.nonces = collateral, NonceWindow(used, floor)
+    ledger.set_timer(account, timer)
     account.positions = {n: Position(size, entry) for n, size, entry in positions}
     for values in orders:
         fields = dict(zip(_ORDER, values, strict=True))

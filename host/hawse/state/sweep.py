@@ -47,6 +47,19 @@ def _until_carried(ledger: Ledger, account: Account) -> list[Taken]:
     return taken
 
 
+def timed_out(ledger: Ledger, time: int) -> list[Taken]:
+    """All orders of accounts whose timer has run out: nobody has set it anew."""
+    taken = []
+    for _, account in sorted(ledger.timed.items()):
+        if account.timer <= time:
+            for order in newest(account):
+                ledger.trim(order, 0)
+                event = Event(Reason.TIMER, account.index, order.instrument, account.timer, time)
+                taken.append((order, 0, event))
+            ledger.set_timer(account, 0)
+    return taken
+
+
 def trimmed(ledger: Ledger) -> list[Taken]:
     """Reduce-only orders beyond what they could close, newest first.
 
