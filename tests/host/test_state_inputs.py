@@ -37,7 +37,7 @@ DAY = 86_400_000
     [
         # Not carried out: the kind.
         ({"kind": 0}, Reason.REQUEST, 0, 0, 0),
-        ({"kind": MessageKind.CANCEL_ALL}, Reason.REQUEST, 3, 3, 0),
+        ({"kind": MessageKind.TRANSFER}, Reason.REQUEST, 7, 7, 0),
         ({"kind": 99}, Reason.REQUEST, 99, 99, 0),
         ({"mode": 7}, Reason.REQUEST, 3, 7, 6),
         # Not well formed: the offset in the row, what stands there, what could.

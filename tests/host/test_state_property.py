@@ -41,8 +41,10 @@ def row_of(desk, action):
             return desk.row(request, account, client_id=client_id, price=price, quantity=quantity)
         case MessageKind.REDUCE:
             return desk.row(request, account, client_id=client_id, quantity=quantity)
-        case MessageKind.WITHDRAW:
+        case MessageKind.WITHDRAW | MessageKind.CANCEL_ALL_AFTER:
             return desk.row(request, account, amount=amount)
+        case MessageKind.CANCEL_ALL:
+            return desk.row(request, account, instrument=instrument)
 
 
 def exposures(machine, orders):

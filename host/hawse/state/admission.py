@@ -35,10 +35,10 @@ CARRIED = (
     MessageKind.WITHDRAW,
     MessageKind.CANCEL_ALL_AFTER,
 )
+_NAME_ORDER = (MessageKind.ORDER, MessageKind.CANCEL, MessageKind.REPLACE, MessageKind.REDUCE)
 _IS_CARRIED = np.isin(np.arange(256), CARRIED)
-_NAMES_ORDER = np.isin(
-    np.arange(256), (MessageKind.ORDER, MessageKind.CANCEL, MessageKind.REPLACE, MessageKind.REDUCE)
-)
+_NAMES_ORDER = np.isin(np.arange(256), _NAME_ORDER)
+_NEVER_ZERO = {(int(kind), "client_id") for kind in _NAME_ORDER} | {(int(MessageKind.WITHDRAW), "amount")}
 _I128 = 1 << 127
 #: Fields of a message that are looked at, in the order in which the loop takes them.
 _COLUMNS = (
@@ -457,9 +457,7 @@ def _what_is_wrong(row: np.void) -> tuple[int, int, int]:
             limit += value & REDUCE_ONLY
         if value > limit:
             return value, limit, at
-        if not value and (
-            name == "client_id" if _NAMES_ORDER[kind] else kind == MessageKind.WITHDRAW and name == "amount"
-        ):
+        if not value and (kind, name) in _NEVER_ZERO:
             return 0, 1, at
     if kind == MessageKind.CANCEL_ALL and row["amount"] > row["nonce"]:
         return int(row["amount"]), int(row["nonce"]), _offset("amount")
