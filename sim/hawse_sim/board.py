@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from hawse.wire import Geometry
 from hawse_hdl.appliance import Appliance
@@ -385,16 +385,42 @@ class VirtualBoard:
         self.close()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as JSON where the rest is."""
+
+    as_json = False
+
+    def error(self, message: str) -> NoReturn:
+        """A wrong word."""
+        if not self.as_json:
+            super().error(message)
+        self.fail(message, 2)
+
+    def fail(self, message: str, code: int) -> NoReturn:
+        """One sentence, and the end."""
+        if self.as_json:
+            print(json.dumps({"error": "board", "message": message, "exit_code": code}), flush=True)
+        else:
+            print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text} is no port, 0 to 65535")
+    return int(text)
+
+
 def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -> None:
     """Command line of the virtual board, called ``program``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=program,
         description="The Verilated appliance as a board, until it is interrupted. The first line printed is "
         "what to open: give it to --engine of other commands, or to pyserial's serial_for_url. SIGUSR1 is "
         "a power loss.",
     )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--tcp", type=int, metavar="PORT", help="listen at this port; 0: any")
+    where.add_argument("--tcp", type=_port, metavar="PORT", help="listen at this port; 0: any")
     where.add_argument("--pty", action="store_true", help="a pseudo-terminal (the default)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at [%(default)s]")
     parser.add_argument("--link", type=Path, help="symbolic link to make to the pseudo-terminal")
@@ -405,7 +431,9 @@ def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -
     parser.add_argument("--trace-to", type=int, default=FOREVER, metavar="CYCLE")
     for name, value in asdict(Geometry()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help="[%(default)s]")
-    o = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser.as_json = "--json" in given
+    o = parser.parse_args(given)
 
     def say(event: str, url: str | None = None) -> None:
         told = {"url": url} if url else {"event": event}
@@ -433,7 +461,7 @@ def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -
     except ValueError as error:
         parser.error(str(error))
     except (OSError, ToolError) as error:
-        sys.exit(f"{program}: {error}")
+        parser.fail(str(error), 1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from hawse.keys.messages import REDUCE_ONLY, MessageKind
+from hawse.keys.messages import NO_INSTRUMENT, REDUCE_ONLY, MessageKind
 from hawse.wire import SelfTrade, Side, TimeInForce
 
 from .desk import owner
@@ -199,6 +199,8 @@ class Raid:
             else:
                 amount += desk.machine.withdrawable(account)
             return desk.withdraw(index, amount) if amount > 0 else None
+        if kind == MessageKind.CANCEL_ALL:
+            return desk.row(kind, index, instrument=NO_INSTRUMENT)
         mine = [s for s in seen if s.account == index and s.client_id <= QUOTES]
         side, number, client_id = command.side, command.instrument, command.client_id
         if kind == MessageKind.ORDER:
@@ -273,7 +275,7 @@ def _coarse(standing):
 # What is tried
 
 _KINDS = (MessageKind.ORDER,) * 8 + (MessageKind.REPLACE,) * 4
-_KINDS += (MessageKind.REDUCE, MessageKind.CANCEL) + (MessageKind.WITHDRAW,) * 4
+_KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.CANCEL_ALL) + (MessageKind.WITHDRAW,) * 4
 _WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE)
 _TIMES = (TimeInForce.GTC,) * 4 + (TimeInForce.IOC,) * 3 + (TimeInForce.FOK, TimeInForce.POST_ONLY)
 _MODES = tuple(SelfTrade) * 4 + (REDUCE_ONLY,)
@@ -319,7 +321,7 @@ def command(pick):
     if kind == MessageKind.WITHDRAW:
         return Command(kind, account, size=pick(_AMOUNTS))
     client_id = pick((1, 1, 2, 3))
-    if kind == MessageKind.CANCEL:
+    if kind in (MessageKind.CANCEL, MessageKind.CANCEL_ALL):
         return Command(kind, account, client_id)
     meet = pick((None, 0, 0, 0, 1, 2))
     offset = pick(_OFFSETS) if meet is None else pick((0, 0, 0, 1, -1))

@@ -1,5 +1,11 @@
 """The command line: where the rooms are put together."""
 
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
 import click
 
 #: Subcommand: its module, loaded only when it is used, so that the host needs neither Amaranth nor Verilator.
@@ -18,6 +24,22 @@ _COMMANDS = {
 
 
 class _Lazy(click.Group):
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run a command; what is wrong is a sentence on stderr or, with ``--json``, an object on stdout."""
+        given = list(sys.argv[1:] if args is None else args)
+        try:
+            _check_streams()
+            done = super().main(given, *rest, **extra | {"standalone_mode": False})
+            sys.stdout.flush()
+        except click.exceptions.Exit as end:
+            sys.exit(end.exit_code)
+        except click.Abort:
+            _fail("--json" in given, click.ClickException("interrupted"))
+        except click.ClickException as error:
+            _fail("--json" in given, error)
+        # With standalone_mode off, click gives back what an Exit carried.
+        sys.exit(done if isinstance(done, int) else 0)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -28,6 +50,29 @@ class _Lazy(click.Group):
         command = getattr(__import__(module, fromlist=[name]), name)
         assert isinstance(command, click.Command)
         return command
+
+
+def _check_streams() -> None:
+    """Without the standard streams, a file that is opened later would take their place.
+
+    Raises:
+        click.ClickException: standard input or output is closed.
+    """
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for name in ("stdin", "stdout"):
+        if getattr(sys, name) is None:
+            raise click.ClickException(f"{name} is closed; give it a file, or /dev/null")
+
+
+def _fail(as_json: bool, error: click.ClickException) -> NoReturn:
+    if as_json and sys.stdout is not None:
+        kind = type(error.__cause__ or error).__name__
+        told = {"error": kind, "message": error.format_message(), "exit_code": error.exit_code}
+        click.echo(json.dumps(told))
+    else:
+        error.show()
+    sys.exit(error.exit_code)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

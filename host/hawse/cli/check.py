@@ -1,24 +1,24 @@
 """``hawse replay`` and ``hawse verify``: the journal executed again, for whoever does not take our word."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
+import msgspec
 
 from hawse.chain.client import AnchoredBatch, SettlementClient, header_digest
 from hawse.commit.header import BatchHeader
 from hawse.journal import Journal
+from hawse.journal.segments import segment_path
 from hawse.keys.messages import split
 from hawse.state.config import VenueConfig
 from hawse.venue import Execution, SlotDone
 from hawse.venue import replay as execute
 
-from .common import Trace, bar, clear_errors, console, json_option, open_engine, say
+from .common import RunFile, Trace, bar, clear_errors, console, json_option, open_engine, read_json, say
 
 
 class VerificationFailed(click.ClickException):
@@ -79,6 +79,8 @@ def replay(
     started = time.monotonic()
     commands, batches = 0, []
     waveform = Trace(trace, trace_from, trace_to) if trace else None
+    if not segment_path(directory, 0).exists() and segment_path(directory / "journal", 0).exists():
+        raise click.BadParameter(f"{directory} is that of a run; its journal is {directory / 'journal'}")
     with Journal(directory, readonly=True) as journal:
         for done in _execute(journal, engine, waveform):
             commands += len(split(done.slot.commands).starts)
@@ -96,24 +98,42 @@ def replay(
         say(result)
         return
     for row in batches:
-        click.echo(f"batch {row['number']:4}  state {row['state_root']}  log {row['log_root']}")
+        state, log = (str(row[name])[:24] for name in ("state_root", "log_root"))
+        click.echo(f"batch {row['number']:4}  state {state}…  log {log}…")
+    if batches:
+        click.echo("Roots are cut; --json has all of them.")
     click.echo(f"{slots} slots, {commands:,} commands in {seconds:.1f} s: {rate:,} commands/s on {engine}.")
 
 
 def _anchors(directory: Path, rpc: str | None) -> tuple[dict[int, AnchoredBatch], str]:
     """What the contract holds: asked of the chain, or as the run read it back at its end."""
+    path = directory / "anchors.json"
     if rpc:
-        run = json.loads((directory / "run.json").read_text())
-        client = SettlementClient(rpc, run["contract"])
+        client = SettlementClient(rpc, RunFile.read(directory / "run.json").contract)
         count = client.batch_count()
         return {n: client.anchored(n) for n in range(1, count + 1)}, rpc
-    path = directory / "anchors.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text())
-    anchors = []
-    for row in rows:
-        values: dict[str, Any] = {k: bytes.fromhex(v) if isinstance(v, str) else v for k, v in row.items()}
-        anchors.append(AnchoredBatch(**values))
+    if not path.exists():
+        run = directory / "run.json"
+        node = RunFile.read(run).rpc if run.exists() else "URL"
+        raise VerificationFailed(
+            f"{path} does not exist, which only hawse demo leaves: ask the chain, with --rpc {node}"
+        )
+    try:
+        anchors = [
+            AnchoredBatch(row.number, bytes.fromhex(row.digest), bytes.fromhex(row.withdrawals))
+            for row in read_json(path, list[_Anchor])
+        ]
+    except ValueError as error:
+        raise VerificationFailed(f"{path}: {error}") from error
     return {anchor.number: anchor for anchor in anchors}, str(path)
+
+
+class _Anchor(msgspec.Struct):
+    """One batch of ``anchors.json``, hashes in hexadecimal."""
+
+    number: int
+    digest: str
+    withdrawals: str
 
 
 def _compare(

@@ -1,6 +1,7 @@
 """What the commands share: engines by name, progress bars, errors as one line."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,13 +44,15 @@ _ERRORS = (
     ProofError,
     SnapshotError,
     StateError,
-    FileNotFoundError,
+    OSError,
 )
 
 #: Names of the outcomes in the directory of a venue.
 OUTCOMES = "outcomes.db"
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Result and errors as JSON.")
+#: Of commands whose result is JSON, or a file, in any case.
+json_errors = click.option("--json", is_flag=True, expose_value=False, help="Errors as JSON, too.")
 
 
 P = ParamSpec("P")
@@ -62,8 +65,15 @@ def clear_errors(command: Callable[P, R]) -> Callable[P, R]:
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
-        except _ERRORS as error:
+            done = command(*args, **kwargs)
+            sys.stdout.flush()
+            return done
+        except BrokenPipeError:
+            # Nobody reads; nor may what is still to be written complain at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            click.echo("Error: standard output was closed before all of it was written", err=True)
+            raise click.exceptions.Exit(1) from None
+        except (*_ERRORS, BadFile) as error:
             raise click.ClickException(f"{type(error).__name__}: {error}") from error
 
     return wrapped
@@ -149,7 +159,9 @@ def open_engine(name: str, geometry: Geometry, trace: Trace | None = None) -> En
             raise click.BadParameter(f"rtl needs the extras hdl and sim: {error}") from error
         backend = RtlBackend(geometry, **waveform)
     else:
-        device, _, baudrate = name.partition("@")
+        device, at, baudrate = name.partition("@")
+        if at and not (baudrate.isdecimal() and 0 < int(baudrate) < 1 << 31):
+            raise click.BadParameter(f"{name}: {baudrate!r} is no baud rate, as in {device}@3000000")
         backend = LinkBackend(device, baudrate=int(baudrate)) if baudrate else LinkBackend(name)
         if backend.geometry != geometry:
             raise click.BadParameter(f"{name} is a board of {backend.geometry}, not of {geometry}")

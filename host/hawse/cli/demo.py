@@ -24,7 +24,6 @@ from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
 from hawse.instruments import Instrument
 from hawse.journal import Journal, Snapshots
-from hawse.journal.files import replace_durably
 from hawse.keys.messages import MESSAGE, MessageKind
 from hawse.keys.signing import sign
 from hawse.keys.store import address_of, derive
@@ -38,7 +37,7 @@ from hawse.venue import Sealed, SlotDone, Venue, interim_mark
 from hawse.wire import Geometry, Kind, Opcode, Side
 from hawse.wire.dtypes import Array, kinds
 
-from .common import bar, clear_errors, console, json_option, open_engine, say
+from .common import RunFile, bar, clear_errors, console, json_option, open_engine, say
 
 #: Levels of the band.
 LEVELS = 32_768
@@ -353,7 +352,7 @@ def _load_flow(full: bool, rows: int | None, generated: bool) -> tuple[Flow, dic
     return generate(rows or GENERATED), {"flow": "generated"}, None
 
 
-def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> dict[str, Any]:
+def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> RunFile:
     """A chain with the contract and everybody's tokens; ``run.json`` says where, for a run taken up again."""
     keys, chain, config = _keys(accounts), None, rules(flow)
     if rpc is None:
@@ -366,9 +365,8 @@ def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> dict[str, A
         if chain:
             chain.stop()
         raise
-    run = {"rpc": rpc, "contract": client.address.hex(), "pid": chain.pid if chain else None}
-    run["accounts"] = accounts
-    replace_durably(out / "run.json", json.dumps(run, indent=2).encode())
+    run = RunFile(rpc, client.address.hex(), chain.pid if chain else None, accounts)
+    run.write(out / "run.json")
     return run
 
 
@@ -475,10 +473,10 @@ def demo(
         _clear(out)
         state = _begin(out, rpc, flow, accounts)
     elif (out / "run.json").exists():
-        state = json.loads((out / "run.json").read_text())
+        state = RunFile.read(out / "run.json")
     else:
         raise click.UsageError(f"{out} holds no run to resume")
-    run = Run(out, flow, engine, state["rpc"], state["contract"], state["accounts"])
+    run = Run(out, flow, engine, state.rpc, state.contract, state.accounts or accounts)
     _deposit(run.client, run.keys)
     with ExitStack() as stack:
         name = engine
@@ -504,7 +502,7 @@ def demo(
     if record_file:
         record(record_file, "hawse " + " ".join(sys.argv[1:]), summary)
     if rpc is None and not keep_chain:
-        _stop_chain(state["pid"])
+        _stop_chain(state.pid)
     if as_json:
         say(summary)
     else:
@@ -516,6 +514,6 @@ def _clear(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         if not (out / "run.json").exists():
             raise click.UsageError(f"{out} holds something else than a demo run; choose another --out")
-        _stop_chain(json.loads((out / "run.json").read_text()).get("pid"))
+        _stop_chain(RunFile.read(out / "run.json").pid)
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)

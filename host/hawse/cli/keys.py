@@ -11,7 +11,7 @@ from hawse.keys.eip712 import Domain
 from hawse.keys.signing import sign as sign_rows
 from hawse.keys.store import KeyStore
 
-from .common import clear_errors, json_option, say
+from .common import clear_errors, json_errors, json_option, say
 
 _directory = click.option(
     "--directory",
@@ -76,6 +76,7 @@ def show(name: str, directory: Path, as_json: bool) -> None:
 @click.option("--contract", required=True, help="Address of the venue's settlement contract.")
 @click.password_option(confirmation_prompt=False, help="Asked for when not given.")
 @_directory
+@json_errors
 @clear_errors
 def sign(name: str, commands: TextIO, chain_id: int, contract: str, password: str, directory: Path) -> None:
     """Sign commands with the key called NAME.

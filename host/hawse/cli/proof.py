@@ -14,7 +14,7 @@ from hawse.venue import Execution, fitting_snapshot, replay
 from hawse.wire.dtypes import records
 
 from .check import config_of
-from .common import bar, clear_errors, console, json_option, open_engine, say
+from .common import bar, clear_errors, console, json_errors, json_option, open_engine, say
 
 
 def _prove(directory: Path, batch: int, number: int) -> RecordProof:
@@ -50,6 +50,7 @@ def _prove(directory: Path, batch: int, number: int) -> RecordProof:
 @click.option("--batch", type=click.IntRange(1), required=True, help="Number of an anchored batch.")
 @click.option("--record", type=click.IntRange(0), required=True, help="Number in its log, from 0.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File, not standard output.")
+@json_errors
 @clear_errors
 def prove(directory: Path, batch: int, record: int, out: Path | None) -> None:
     """Prove that a record stands in the report log of an anchored batch.

@@ -7,11 +7,13 @@ import time
 import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import click
+import msgspec
 import numpy as np
 
 from hawse.chain.client import SettlementClient
@@ -31,7 +33,7 @@ from hawse.venue import Venue, check_reach, interim_mark
 from hawse.wire import Geometry
 from hawse.wire.dtypes import Array
 
-from .common import OUTCOMES, RunFile, bar, clear_errors, console, open_engine
+from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine
 from .intake import Bad, Incoming, Marks
 
 #: Quanta that each of the embedded chain's ten accounts deposits.
@@ -58,11 +60,34 @@ def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
     """
     try:
         text = tomllib.loads(path.read_text())
-        instruments = tuple(Instrument(**i) for i in text.pop("instruments", []))
-        geometry = Geometry(**text.pop("geometry", {}))
-        return VenueConfig(instruments=instruments, geometry=geometry, operator=operator, **chain, **text)
-    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+        given = text.pop("instruments", [])
+        if not isinstance(given, list):
+            raise ValueError("instruments: not a list of tables, each as [[instruments]]")
+        instruments = tuple(_typed(Instrument, one, f"instruments[{n}]") for n, one in enumerate(given))
+        geometry = _typed(Geometry, text.pop("geometry", {}), "geometry")
+        fixed = {"instruments": instruments, "geometry": geometry, "operator": operator, **chain}
+        if wrong := fixed.keys() & text.keys():
+            raise ValueError(f"{', '.join(sorted(wrong))}: not for this file to say")
+        return _typed(VenueConfig, fixed | text, "the file")
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--config") from error
+    except ValueError as error:  # no TOML, no UTF-8, or a field that is wrong
         raise click.BadParameter(f"{path}: {error}", param_hint="--config") from error
+
+
+def _typed(kind: type[T], given: Any, where: str) -> T:
+    """A dataclass of what a file gives for it.
+
+    Raises:
+        ValueError: a field is unknown, missing, of another type or out of range; says which.
+    """
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if isinstance(given, dict) and (unknown := sorted(given.keys() - names)):
+        raise ValueError(f"{where} has no field {unknown[0]}, but {', '.join(sorted(names))}")
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _embedded(config: Path) -> RunFile:
@@ -248,6 +273,7 @@ class _Host:
     show_default=True,
     help="Between two anchors.",
 )
+@json_errors
 @clear_errors
 def run(
     directory: Path,
