@@ -520,6 +520,7 @@ def test_hello_counts_busy_cycles_and_tells_the_geometry():
     assert not busy[-1]
 
 
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")  # of refused parameters
 def test_build_tells_what_the_book_was_made_of():
     made = bytes(range(0x90, 0xA0))
     book = Book(SMALL, build=int.from_bytes(made, "little"), clock_khz=143_550)

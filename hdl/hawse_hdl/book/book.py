@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -12,7 +12,7 @@ from hawse.wire import Geometry, Kind, Opcode, Reason, Side, TimeInForce
 from .. import layouts
 from ..memory import ForwardedMemory
 from .bitmap import PriceBitmap
-from .check import Check, OrderCheck, kinship, kinship_layout, verdict_layout
+from .check import Check, OrderCheck, alike_tags, kinship_layout, same_instrument, verdict_layout
 from .fronts import Fronts
 from .layouts import handle_bits, record_layout, rejection_shape, row_layout, task_layout
 from .matcher import Matcher
@@ -168,16 +168,26 @@ class Book(wiring.Component):
         # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
         value = Signal(record)  # what the order in the next stage becomes, if that is ``written``
         written = Signal()
-        clear = Signal()
+        accepted = Signal()
         rewritten = Signal()  # the order in ``reading`` is that one, and is ``written`` if there is a step
         matched_over = Signal()  # the matcher changes the order in ``deciding``
         m.d.comb += [
-            rewritten.eq(may_write & clear & same_handle),
+            rewritten.eq(may_write & accepted & same_handle),
             matched_over.eq(slow & matcher.write & (matcher.write_handle == command.handle[:handle])),
         ]
 
-        def kin(order: Any, names: Any) -> Any:
-            return kinship(geometry, order, names.came.command, names.verdict)
+        def give(order: Any, named: Any, given: Any) -> None:
+            """The order of ``named``, if ``given``, is ``order``, whatever is read."""
+            command, verdict, kinship = named.came.command, named.verdict, deciding.kinship
+            stranger = given & verdict.names & ~same_instrument(order, command)
+            alien = given & verdict.replaces & ~alike_tags(order, command).all()
+            m.d.sync += [
+                kinship.any_instrument.eq(given | ~verdict.names),
+                kinship.any_tag.eq(given | ~verdict.replaces),
+                kinship.stranger.eq(stranger),
+                kinship.alien.eq(alien),
+                kinship.rejects.eq(verdict.bad | stranger | alien),
+            ]
 
         m.d.comb += store.read.eq(reading.came.command.handle)
         with m.If(slow & ~matcher.done):
@@ -188,7 +198,8 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
-                deciding.kinship.eq(Mux(rewritten, kin(value, reading), kin(store.data, reading))),
+                deciding.kinship.instrument.eq(same_instrument(store.data, reading.came.command)),
+                deciding.kinship.tag.eq(alike_tags(store.data, reading.came.command)),
                 same_handle.eq(checking.command.handle[:handle] == reading.came.command.handle[:handle]),
                 second.eq(0),
                 pauses.eq(reading_valid & reading.verdict.twice),
@@ -201,6 +212,7 @@ class Book(wiring.Component):
                 arriving.eq(reading_valid & reading.verdict.is_new & ~reading.verdict.twice),
                 leaving.eq(reading_valid & (reading.verdict.cancels | reading.verdict.replaces)),
             ]
+            give(value, reading, rewritten)
         with m.Else():
             # A first pass of two writes nothing.
             with m.If(go):
@@ -213,7 +225,7 @@ class Book(wiring.Component):
                     leaving.eq(0),
                 ]
             with m.If(matched_over):
-                m.d.sync += deciding.kinship.eq(kin(matcher.value, deciding.checked))
+                give(matcher.value, deciding.checked, Const(1))
         # The block RAM answers last, so that what is taken instead of it is chosen before.
         given = slow | rewritten
         instead = Signal(record)
@@ -228,7 +240,6 @@ class Book(wiring.Component):
 
         # Decide.
         found = deciding.record
-        accepted = Signal()
         enters = Signal()
         leaves = Signal()
         may_trade = Signal()
@@ -240,8 +251,7 @@ class Book(wiring.Component):
             order_check.command.eq(command),
             order_check.record.eq(found),
             order_check.kinship.eq(deciding.kinship),
-            clear.eq(order_check.clear),
-            accepted.eq(~verdict.bad & clear),
+            accepted.eq(order_check.accepts),
             order.live.eq(1),
             order.quantity.eq(command.quantity),
             order.level.eq(level),
@@ -262,7 +272,7 @@ class Book(wiring.Component):
             value.eq(order),
             value.live.eq(~verdict.cancels),
             # A NEW that crosses is written, too, and taken back by the matcher: what it does is known late.
-            written.eq(go & may_write & clear),
+            written.eq(go & may_write & accepted),
             store.write.eq(written),
             store.address.eq(command.handle),
             store.value.eq(value),

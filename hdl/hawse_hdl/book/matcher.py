@@ -134,12 +134,12 @@ class Matcher(wiring.Component):
         buys = taker.side == Side.BUY
         # What the command is, from its second cycle on.
         trades = Signal()
-        loads = Signal()
         dumps = Signal()
         scans = Signal()
         mass = Signal()
         loading = Signal()
         greets = Signal()
+        rejects = Signal()  # a LOAD, or a window that cannot be, if it tells anything
         everywhere = Signal()
         anonymous = Signal()
         posts = Signal()
@@ -149,7 +149,7 @@ class Matcher(wiring.Component):
         time_in_force = command.flags.time_in_force
         m.d.sync += [
             trades.eq(opcode.matches(Opcode.NEW, Opcode.REPLACE)),
-            loads.eq(opcode == Opcode.LOAD),
+            rejects.eq(opcode == Opcode.LOAD),
             dumps.eq(opcode == Opcode.DUMP),
             scans.eq(opcode.matches(Opcode.MASS_CANCEL, Opcode.STATE)),
             mass.eq(opcode == Opcode.MASS_CANCEL),
@@ -184,11 +184,11 @@ class Matcher(wiring.Component):
             "LOAD HEAD",
             "LOAD FETCH",
             "LOAD CHECK",
+            "STATE",
             "WINDOWS",
             "WINDOWS SEEN",
             "WINDOW",
             "REFUSE",
-            "ROW",
             "REFILL",
             "SCAN",
             "SCANNED",
@@ -201,8 +201,8 @@ class Matcher(wiring.Component):
         # Which of the states that tell has come: else RESIDUAL, TOTAL or ANSWER.
         meets = Signal()  # stays set behind its command: only what goes with ``push`` may ask it
         removes = Signal()
-        refuses = Signal()
-        again = Signal()
+        builds = Signal()
+        closes = Signal()
 
         # The order at hand.
         maker = Signal(record_layout(geometry), reset_less=True)
@@ -324,7 +324,8 @@ class Matcher(wiring.Component):
             with states.at("START"):
                 m.d.sync += [
                     fresh.eq(~self.active),
-                    again.eq(0),
+                    builds.eq(0),
+                    closes.eq(0),
                     remaining.eq(command.quantity),
                     lacks.eq(command.quantity - 1),
                     walk.eq(Walk.MATCH),
@@ -355,17 +356,10 @@ class Matcher(wiring.Component):
                     with m.Case(Opcode.MASS_CANCEL):
                         states.next = "REFILL"
                     with m.Case(Opcode.STATE):
-                        m.d.comb += window.begin.eq(1)
-                        m.d.sync += level.eq(first)
-                        states.next = "ROW"
-                        with m.If(command.quantity[:2] == InstrumentState.LOADING):
-                            m.d.sync += in_instrument.eq(0)
-                            states.next = "WINDOWS"
+                        states.next = "STATE"
                     with m.Case(Opcode.DUMP):
-                        m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY), level.eq(first)]
+                        m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY)]
                         states.next = "SEEK BEST"
-                        with m.If(~task.row.windowed):
-                            finish()
                     with m.Default():
                         states.next = "ANSWER"
 
@@ -486,9 +480,14 @@ class Matcher(wiring.Component):
                         residual()
                 look_at_comparisons()
 
-            with states.at("SEEK BEST"), m.If(self.settled):
-                seek()
-                states.next = "SEEKING"
+            with states.at("SEEK BEST"):
+                with m.If(dumps):
+                    m.d.sync += level.eq(first)
+                with m.If(dumps & ~task.row.windowed):
+                    finish()
+                with m.Elif(self.settled):
+                    seek()
+                    states.next = "SEEKING"
 
             with states.at("SEEK NEXT"):
                 with m.If(self.settled & ~enough & ~meets_own):
@@ -512,7 +511,7 @@ class Matcher(wiring.Component):
                         residual()
                     with m.Elif(~self.found.found):
                         with m.If(walk_side == Side.BUY):
-                            m.d.sync += [walk_side.eq(Side.SELL), level.eq(first)]
+                            m.d.sync += walk_side.eq(Side.SELL)
                             states.next = "SEEK BEST"
                         with m.Else():
                             finish()
@@ -569,7 +568,15 @@ class Matcher(wiring.Component):
                     with m.If(self.room):
                         finish()
 
-            # STATE(loading) looks at the windows of all instruments, before it changes anything.
+            # STATE; if loading, the windows of all instruments are looked at before anything changes.
+
+            with states.at("STATE"):
+                m.d.comb += window.begin.eq(1)
+                m.d.sync += [self.row_write.eq(~loading), price.eq(task.row.origin + first)]
+                states.next = "TOTAL"
+                with m.If(loading):
+                    m.d.sync += in_instrument.eq(0)
+                    states.next = "WINDOWS"
 
             with states.at("WINDOWS"):
                 m.d.comb += window.look.eq(in_instrument != command.instrument[: len(in_instrument)])
@@ -582,24 +589,18 @@ class Matcher(wiring.Component):
                 states.next = "WINDOW"
 
             with states.at("WINDOW"):
-                m.d.sync += refuses.eq(~window.allowed)
-                states.next = "ROW"
-                with m.If(~window.allowed):
-                    states.next = "REFUSE"
-
-            with states.at("REFUSE"):
-                tell()
-                with m.If(self.room):
-                    m.d.sync += refuses.eq(0)
-                    finish()
-
-            with states.at("ROW"):
-                m.d.sync += [self.row_write.eq(1), price.eq(task.row.origin + level)]
-                states.next = "TOTAL"
-                with m.If(loading):
+                m.d.sync += [rejects.eq(~window.allowed), self.row_write.eq(window.allowed)]
+                states.next = "REFUSE"
+                with m.If(window.allowed):
                     # What is loaded next may cross: a bound left over could meet orders of the other side.
                     m.d.sync += self.front_write.eq(~0)
                     states.next = "REFILL"
+
+            with states.at("REFUSE"):
+                tell()
+                m.d.sync += rejects.eq(~self.room)
+                with m.If(self.room):
+                    finish()
 
             # A scan of all handles: MASS_CANCEL and STATE(loading).
 
@@ -679,8 +680,8 @@ class Matcher(wiring.Component):
             with states.at("ANSWER"):
                 tell()
                 with m.If(self.room):
-                    with m.If(opcode.matches(Opcode.CLOSE, Opcode.HELLO)):
-                        m.d.sync += again.eq(1)
+                    with m.If(greets | (opcode == Opcode.CLOSE)):
+                        m.d.sync += [builds.eq(greets), closes.eq(~greets)]
                         states.next = "ANSWER AGAIN"
                     with m.Else():
                         finish()
@@ -719,8 +720,8 @@ class Matcher(wiring.Component):
                 m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(1)
             with m.Else():
                 report(Kind.CANCELLED, taker.side, command.price, remaining, reason=cancel_reason)
-        with m.Elif(loads | refuses):
-            reason = Mux(loads, Reason.PRICE, Reason.WINDOW)
+        with m.Elif(rejects):
+            reason = Mux(scans, Reason.WINDOW, Reason.PRICE)
             report(Kind.REJECTED, taker.side, command.price, 0, reason=reason)
         with m.Elif(dumps):
             send(
@@ -745,10 +746,12 @@ class Matcher(wiring.Component):
                     "maker": Mux(mass | ~self.row_value.windowed, 0, levels),
                 }
                 report(Kind.ACK, Side.BUY, Mux(mass, 0, price), amount, **ours)
-        with m.Elif(greets & again):
+        with m.Elif(builds):
             build = layouts.BUILD(self.beat)
-            m.d.comb += [Cat(build.build_low, build.build_high).eq(self.build)]
-            m.d.comb += build.clock_khz.eq(self.clock_khz)
+            m.d.comb += [
+                Cat(build.build_low, build.build_high).eq(self.build),
+                build.clock_khz.eq(self.clock_khz),
+            ]
         with m.Elif(greets):
             send(
                 layouts.HELLO,
@@ -763,7 +766,7 @@ class Matcher(wiring.Component):
                 busy=self.busy_cycles,
                 last_seq=self.last_seq,
             )
-        with m.Elif(again):
+        with m.Elif(closes):
             send(layouts.BATCH, Kind.BATCH, token=command.token)
         with m.Else():
             send(layouts.FENCE, Kind.FENCE, token=command.token, commands=self.applied)
