@@ -176,17 +176,18 @@ class Book(wiring.Component):
             matched_over.eq(slow & matcher.write & (matcher.write_handle == command.handle[:handle])),
         ]
 
+        def fails(verdict: Any) -> Any:
+            return verdict.bad | verdict.fails.PRICE
+
         def give(order: Any, named: Any, given: Any) -> None:
             """The order of ``named``, if ``given``, is ``order``, whatever is read."""
             command, verdict, kinship = named.came.command, named.verdict, deciding.kinship
             stranger = given & verdict.names & ~same_instrument(order, command)
             alien = given & verdict.replaces & ~alike_tags(order, command).all()
             m.d.sync += [
-                kinship.any_instrument.eq(given | ~verdict.names),
-                kinship.any_tag.eq(given | ~verdict.replaces),
                 kinship.stranger.eq(stranger),
                 kinship.alien.eq(alien),
-                kinship.rejects.eq(verdict.bad | stranger | alien),
+                kinship.rejects.eq(fails(verdict) | stranger | alien),
             ]
 
         m.d.comb += store.read.eq(reading.came.command.handle)
@@ -198,14 +199,12 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
-                deciding.kinship.instrument.eq(same_instrument(store.data, reading.came.command)),
-                deciding.kinship.tag.eq(alike_tags(store.data, reading.came.command)),
                 same_handle.eq(checking.command.handle[:handle] == reading.came.command.handle[:handle]),
                 second.eq(0),
                 pauses.eq(reading_valid & reading.verdict.twice),
                 may_write.eq(
                     reading_valid
-                    & ~reading.verdict.bad
+                    & ~fails(reading.verdict)
                     & (reading.verdict.cancels | (reading.verdict.is_new & ~reading.verdict.twice))
                 ),
                 by_record.eq(reading.verdict.names),
@@ -219,7 +218,7 @@ class Book(wiring.Component):
                 m.d.sync += [
                     second.eq(1),
                     pauses.eq(0),
-                    may_write.eq(~verdict.bad & ~verdict.is_new),
+                    may_write.eq(~fails(verdict) & ~verdict.is_new),
                     by_record.eq(0),
                     arriving.eq(verdict.replaces),
                     leaving.eq(0),
@@ -236,7 +235,14 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding.record.eq(Mux(given, instead, store.data)),
                 side.eq(Mux(named & ~given, store.data.side, Mux(named, instead.side, own_side))),
+                deciding.kinship.elsewhere.eq(~same_instrument(store.data, reading.came.command)),
+                deciding.kinship.differs.eq(~alike_tags(store.data, reading.came.command)),
             ]
+            # These are resets of registers, so that no gate more stands behind the memory.
+            with m.If(given | ~reading.verdict.names):
+                m.d.sync += deciding.kinship.elsewhere.eq(0)
+            with m.If(given | ~reading.verdict.replaces):
+                m.d.sync += deciding.kinship.differs.eq(0)
 
         # Decide.
         found = deciding.record

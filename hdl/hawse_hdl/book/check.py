@@ -50,6 +50,7 @@ def verdict_layout(geometry: Geometry) -> data.StructLayout:
         {
             #: Which of the reasons hold that can be told without the order that it names; one of them does.
             "fails": data.StructLayout({reason.name: 1 for reason in _FAILS}),
+            #: One of them holds, PRICE apart: that comes too late.
             "bad": 1,
             #: It brings an order with a handle of its own; it names a resting one.
             "enters": 1,
@@ -69,19 +70,16 @@ def verdict_layout(geometry: Geometry) -> data.StructLayout:
 
 
 def kinship_layout(geometry: Geometry) -> data.StructLayout:
-    """What a command has in common with the order that it names: the one that was read, or another instead.
+    """What sets a command apart from the order that it names: the one that was read, or another instead.
 
-    Memory answers last, so that no more than one gate looks at what was read; what another order has in
-    common is known to the end.
+    Memory answers last, so that no more than one gate looks at what was read; of another order all is known.
     """
     return data.StructLayout(
         {
-            #: Of the order that was read: it is of the command's instrument; of its tag, by pairs of bits.
-            "instrument": 1,
-            "tag": -(-geometry.tag_bits // 2),
-            #: That does not count: another order does, or the command asks for none.
-            "any_instrument": 1,
-            "any_tag": 1,
+            #: The order that was read is of another instrument, or of another tag, in these pairs of bits.
+            #: Clear if that does not count, for another order does, or the command asks for neither.
+            "elsewhere": 1,
+            "differs": -(-geometry.tag_bits // 2),
             #: Another order counts, and is of another instrument, or of another tag.
             "stranger": 1,
             "alien": 1,
@@ -189,7 +187,8 @@ class Check(wiring.Component):
             Reason.PRICE: priced & beyond,
         }
         m.d.comb += [verdict.fails[reason.name].eq(fails[reason]) for reason in _FAILS]
-        m.d.comb += verdict.bad.eq(Cat(fails.values()).any() & ~among(*_ALWAYS))
+        soon = Cat(fails[reason] for reason in _FAILS if reason != Reason.PRICE)
+        m.d.comb += verdict.bad.eq(soon.any() & ~among(*_ALWAYS))
         return m
 
 
@@ -220,21 +219,19 @@ class OrderCheck(wiring.Component):
         m = Module()
         verdict, record, kinship = self.verdict, self.record, self.kinship
         duplicate = Signal()
-        strange = Signal()
         missing = Signal()
         alien = Signal()
         not_smaller = Signal()
         m.d.sync += not_smaller.eq(verdict.reduces & ~less(self.command.quantity, record.quantity))
         m.d.comb += [
             duplicate.eq(verdict.enters & record.live),
-            strange.eq(~(kinship.any_instrument | kinship.instrument)),
-            missing.eq((verdict.names & ~record.live) | strange | kinship.stranger),
-            alien.eq(~(kinship.any_tag | kinship.tag.all())),
+            missing.eq((verdict.names & ~record.live) | kinship.elsewhere | kinship.stranger),
+            alien.eq(kinship.differs.any()),
             self.accepts.eq(
                 ~kinship.rejects
                 & ~duplicate
                 & ~(verdict.names & ~record.live)
-                & ~strange
+                & ~kinship.elsewhere
                 & ~alien
                 & ~(verdict.reduces & not_smaller)
             ),

@@ -230,6 +230,7 @@ class Matcher(wiring.Component):
         cancel_reason = Signal(Reason, init=Reason.IOC)
         unfilled = Mux(fills_or_kills, Reason.FOK, Reason.IOC)
         price = Signal(32, reset_less=True)
+        own_price = task.row.origin + Mux(scans, first_level(task.row.first), level)
         # A scan: the order at hand has been read; the one before it is concerned; orders cancelled.
         scanned = Signal()
         hit = Signal()
@@ -371,7 +372,7 @@ class Matcher(wiring.Component):
             # Matching, and walks along the queues.
 
             with states.at("LEVEL"):
-                m.d.sync += [heads.eq(1), price.eq(task.row.origin + level)]
+                m.d.sync += [heads.eq(1), price.eq(own_price)]
                 states.next = "HEAD"
 
             with states.at("HEAD"):
@@ -572,7 +573,7 @@ class Matcher(wiring.Component):
 
             with states.at("STATE"):
                 m.d.comb += window.begin.eq(1)
-                m.d.sync += [self.row_write.eq(~loading), price.eq(task.row.origin + first)]
+                m.d.sync += [self.row_write.eq(~loading), price.eq(own_price)]
                 states.next = "TOTAL"
                 with m.If(loading):
                     m.d.sync += in_instrument.eq(0)
@@ -638,13 +639,12 @@ class Matcher(wiring.Component):
                     states.next = "SCANNED"
 
             with states.at("SCANNED"):
-                m.d.sync += price.eq(command.price)
                 states.next = "TOTAL"
                 with m.If(hit):
                     look_back()
 
             def scan_on() -> None:
-                m.d.sync += [pointer.eq(maker_at + 1), removes.eq(0), price.eq(command.price)]
+                m.d.sync += [pointer.eq(maker_at + 1), removes.eq(0)]
                 states.next = "REFILL"
                 with m.If(is_final):
                     m.d.sync += in_instrument.eq(command.instrument)
@@ -745,7 +745,8 @@ class Matcher(wiring.Component):
                     "handle": Mux(mass, 0, first_level(self.row_value.first)),
                     "maker": Mux(mass | ~self.row_value.windowed, 0, levels),
                 }
-                report(Kind.ACK, Side.BUY, Mux(mass, 0, price), amount, **ours)
+                base = Mux(loading, command.price, price)
+                report(Kind.ACK, Side.BUY, Mux(mass, 0, base), amount, **ours)
         with m.Elif(builds):
             build = layouts.BUILD(self.beat)
             m.d.comb += [
