@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hawse.wire import Geometry
 from hawse_hdl.appliance import Board
+from hawse_hdl.book import Book
 from hawse_hdl.build import TOPS, main
 from hawse_sim.cocotb_runner import run_cocotb
 
@@ -25,6 +26,12 @@ def test_a_rate_that_the_clock_cannot_make_is_refused():
         Board(SMALL, clock_hz=4.4e6, baudrate=1_000_000)
     with pytest.raises(ValueError, match="baudrate: 4000000"):
         Board(SMALL, clock_hz=12e6, baudrate=4_000_000)
+
+
+@pytest.mark.parametrize("bad", [{"build": 2**128}, {"clock_khz": -1}])
+def test_what_build_cannot_tell_is_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Book(SMALL, **bad)
 
 
 SIZES = ["--instruments", "2", "--pool", "1024", "--orders", "64", "--tag-bits", "4"]
