@@ -1,6 +1,6 @@
 """The whole pipeline, streams joined: UART, link, core."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
@@ -42,7 +42,7 @@ class Appliance(wiring.Component):
         *,
         hash_cores: int = CORES,
         timeout: int = 1 << 20,
-        build: int = 0,
+        build: int | Value = 0,
         clock_khz: int = 0,
     ) -> None:
         self.geometry = geometry
@@ -103,7 +103,7 @@ class Board(wiring.Component):
         clock_hz: float = 50e6,
         baudrate: int = 1_000_000,
         timeout: float = 0.25,
-        build: int = 0,
+        build: int | Value = 0,
     ) -> None:
         self.divisor = round(clock_hz / baudrate)
         if self.divisor < 4 or abs(clock_hz / self.divisor / baudrate - 1) > 0.02:

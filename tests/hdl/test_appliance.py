@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from hawse.wire import Geometry
+from hawse_build.__main__ import main
+from hawse_build.tops import TOPS
 from hawse_hdl.appliance import Board
 from hawse_hdl.book import Book
-from hawse_hdl.build import TOPS, main
 from hawse_sim.cocotb_runner import run_cocotb
 
 SMALL = Geometry(instruments=2, pool=1024, orders=64, tag_bits=4)
@@ -55,6 +56,6 @@ def test_verilog_has_the_ports_of_its_top(tmp_path, top):
 
 def test_an_impossible_size_is_named(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["verilog", "--orders", "63", "-o", "-"])
+        main(["verilog", "--orders", "63"])
     assert stop.value.code == 2
     assert "orders: 63 is not a power of two" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -38,16 +38,16 @@ class Book(wiring.Component):
 
     Args:
         geometry: how much it holds.
-        build: what it was made of, 16 bytes as a little-endian integer; BUILD tells it.
+        build: what it was made of, 16 bytes as a little-endian integer, or a constant signal; BUILD tells it.
         clock_khz: of its clock, 0 if that is not known; BUILD tells it.
 
     Raises:
         ValueError: ``build`` or ``clock_khz`` do not fit.
     """
 
-    def __init__(self, geometry: Geometry, *, build: int = 0, clock_khz: int = 0) -> None:
+    def __init__(self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0) -> None:
         for name, value, bits in (("build", build, 128), ("clock_khz", clock_khz, 32)):
-            if not 0 <= value < 1 << bits:
+            if isinstance(value, int) and not 0 <= value < 1 << bits:
                 raise ValueError(f"{name}: {value} is not within 0..2**{bits} - 1")
         self.geometry = geometry
         self.build = build

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import (
@@ -69,7 +69,7 @@ class Matcher(wiring.Component):
         build: 16 bytes as a little-endian integer, and ``clock_khz``: what BUILD tells.
     """
 
-    def __init__(self, geometry: Geometry, *, build: int = 0, clock_khz: int = 0) -> None:
+    def __init__(self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0) -> None:
         self.geometry = geometry
         self.build = build
         self.clock_khz = clock_khz
