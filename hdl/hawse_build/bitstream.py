@@ -73,9 +73,7 @@ def build(options: Options, folder: Path, output: Path, progress: Callable[[str]
     """
     kind = find_board(options.board)
     hertz = round(options.clock_mhz * 1e6) if options.clock_mhz else None
-    board = kind(
-        options.geometry, hash_cores=options.hash_cores, clock_hz=hertz, baudrate=options.baudrate
-    )
+    board = kind(options.geometry, hash_cores=options.hash_cores, clock_hz=hertz, baudrate=options.baudrate)
     packer = tool("ecppack")
     progress(f"Elaborating {board.title}")
     text, constraints = board.prepare()
@@ -125,7 +123,7 @@ def build(options: Options, folder: Path, output: Path, progress: Callable[[str]
 
 
 def stamp(netlist: Path, build_id: str) -> Path:
-    """A copy of ``netlist`` whose :class:`.BuildId` is ``build_id``, hex digits of which the first is byte 0."""
+    """A copy of ``netlist`` whose :class:`.BuildId` is ``build_id``, in hex digits, byte 0 first."""
     target = netlist.with_name(f"{netlist.stem}-{build_id}.json")
     if target.exists():
         return target

@@ -118,7 +118,9 @@ def _place_kinds(
         kind = frozenset(name.removeprefix(core) for name in own)
         if kind not in kinds:
             source, result = folder / f"core{len(kinds)}.json", folder / f"core{len(kinds)}.placed.json"
-            source.write_text(json.dumps(design | {"modules": {"top": _alone(design["modules"]["top"], own)}}))
+            source.write_text(
+                json.dumps(design | {"modules": {"top": _alone(design["modules"]["top"], own)}})
+            )
             place(source, result)
             done = cells(load(result))
             kinds[kind] = {

@@ -48,7 +48,7 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def fingerprint(top: dict[str, Any]) -> str:
-    """SHA-256 of what a netlist is: its cells with their parameters, and how they are wired; 64 hex digits.
+    """SHA-256 of what a netlist is, its cells with their parameters and wiring, as 64 hex digits.
 
     Names of cells and nets, their order, attributes, and ports that lead nowhere do not count, so that a port
     which nobody connects, another name, or another line of source leave it what it was. Each cell begins with

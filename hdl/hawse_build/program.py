@@ -19,7 +19,7 @@ _CAUSES = (
     ),
     (
         r"can't claim|usb_claim_interface|busy|LIBUSB_ERROR_BUSY",
-        "another program holds the USB device of the {title}: close it, and serial consoles on its other port",
+        "another program holds the USB device of the {title}: close it, and any serial console",
     ),
     (
         r"idcode|IDCODE|not match|wrong .*device|Unknown device|JTAG init failed",

@@ -29,8 +29,8 @@ PLACERS = ("floorplan", "static", "heap")
 _NO_PYTHON = """{nextpnr} ({version}) has no Python, which the floorplan of the appliance needs (--pre-place).
 Debian 13's package nextpnr-ecp5 has it (apt-get install nextpnr-ecp5; Debian 12 carries none for the ECP5), \
 and is taken when PATH has it; the one of PyPI does not.
-With --placer static the appliance is routed without a floorplan, at about 60 % of the clock: 56.7 MHz instead \
-of 92.8 on an LFE5U-85F-6, 89.5 instead of 143.6 on an LFE5UM5G-85F-8, when both were last measured; \
+With --placer static the appliance is routed without a floorplan, at about 60 % of the clock: 56.7 MHz \
+instead of 92.8 on an LFE5U-85F-6, 89.5 instead of 143.6 on an LFE5UM5G-85F-8, when both were last measured; \
 a bitstream then needs a --clock-mhz that this leaves room for."""
 
 

@@ -9,7 +9,7 @@ from hawse_hdl.block_rams import lowered
 from hawse_hdl.onehot import OneHot
 
 from . import floorplan
-from .tools import BuildError, digest, run, tool, version
+from .tools import digest, run, tool, version
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ endmodule
 
 
 def parallel(text: str) -> str:
-    """RTLIL that tells Yosys of each :class:`.OneHot` register that cases which look at a bit exclude each other."""
+    """RTLIL that tells Yosys that cases which look at a bit of a :class:`.OneHot` exclude each other."""
     switch = rf"( *)switch \\\S*{OneHot.SUFFIX} "
     return re.sub(switch, r"\1attribute \\parallel_case 1\n\g<0>", text)
 

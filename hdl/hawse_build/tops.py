@@ -94,8 +94,12 @@ def why_stale(result: Mapping[str, Any], folder: Path, progress: Callable[[str],
             return ""
         yosys = version(tool("yosys"))
         if yosys != result["tools"][0]:
-            return f"it is of other gateware, or of the same: {yosys} cannot tell, {result['tools'][0]} made it"
+            return (
+                f"it is of other gateware, or of the same: {yosys} cannot tell, {result['tools'][0]} made it"
+            )
         progress(f"synthesizing {top} for {device}, to see whether its netlist is still that of the result …")
-        return "" if result["netlist"] == _netlist(top, device, geometry, folder) else "it is of another netlist"
+        return (
+            "" if result["netlist"] == _netlist(top, device, geometry, folder) else "it is of another netlist"
+        )
     except BuildError as error:
         return f"it is of other gateware, or of the same: {error}"

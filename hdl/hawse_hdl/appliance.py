@@ -119,8 +119,9 @@ class Board(wiring.Component):
         self.margin = margin(self.divisor, exact)
         if min(-self.margin[0], self.margin[1]) < LEAST_MARGIN:
             raise ValueError(
-                f"baudrate: at {baudrate} the other side's may be {self.margin[0]:+.1%} to {self.margin[1]:+.1%} "
-                f"off, with {self.divisor} cycles of {clock_hz:g} Hz a bit; {LEAST_MARGIN:.0%} is the least"
+                f"baudrate: at {baudrate} the other side's may be {self.margin[0]:+.1%} to "
+                f"{self.margin[1]:+.1%} off, with {self.divisor} cycles of {clock_hz:g} Hz a bit; "
+                f"{LEAST_MARGIN:.0%} is the least"
             )
         self.geometry = geometry
         self.hash_cores = hash_cores

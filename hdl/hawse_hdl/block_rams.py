@@ -96,7 +96,9 @@ def _check(memory: Memory) -> None:
     name = f"a memory of {memory.depth} words of {Shape.cast(memory.shape).width} bits"
     for port in memory.write_ports:
         if len(port.en) != 1:
-            raise LoweringError(f"{name}: {len(port.en)} write enables a word, but block RAMs are written whole")
+            raise LoweringError(
+                f"{name}: {len(port.en)} write enables a word, but block RAMs are written whole"
+            )
     if any(port.transparent_for for port in memory.read_ports):
         raise LoweringError(f"{name}: a transparent read port, but block RAMs forward nothing")
 

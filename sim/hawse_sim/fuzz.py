@@ -186,9 +186,7 @@ class Differential:
     ) -> None:
         self.geometry, self.top = geometry, top
         file = trace_file(trace, trace_from, trace_to)
-        path = library or build(
-            geometry, top, trace=trace is not None, netlist=netlist, announce=announce
-        )
+        path = library or build(geometry, top, trace=trace is not None, netlist=netlist, announce=announce)
         self._library = load(path, _FUNCTIONS)
         self._model = self._library.hawse_differential_new(file, trace_from, trace_to)
         names = (self._library.hawse_differential_mix(i) for i in count())

@@ -7,11 +7,14 @@ not do is refused, never left out.
 import random
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from amaranth.lib import wiring
 from hawse_build.netlist import cells, load
 from hawse_build.synthesis import DEVICES, parallel, synthesize
 from hawse_build.tools import BuildError
+from hawse_hdl.block_rams import lowered
+from hawse_hdl.boards import ECP5Board
 
 from . import toolchain
 
@@ -24,13 +27,24 @@ class GateError(Exception):
     """A cell of the netlist, or a mode of it, that no model has; names it."""
 
 
-def synthesized(text: str, name: str, *, macros: bool) -> str:
-    """Verilog of the netlist that synthesis makes of ``text``, with ``name`` as top module, of the same ports.
+#: A component of wide ports, or a board.
+Top: TypeAlias = wiring.Component | ECP5Board
+
+
+def describe(top: Top) -> str:
+    """RTLIL of what is to be synthesized."""
+    return top.prepare()[0] if isinstance(top, ECP5Board) else lowered(top, "top")
+
+
+def synthesized(top: Top, text: str, name: str) -> str:
+    """Verilog of the netlist that synthesis makes of ``top``, with ``name`` as top module.
+
+    Its ports are those of the component, or ``clock``, ``button``, ``rx``, ``tx`` and ``led`` of a board.
 
     Args:
-        text: RTLIL, its top module named ``top``.
+        top: a component, or a board.
+        text: what :func:`describe` says of it.
         name: of the top module.
-        macros: as of :func:`hawse_build.synthesis.synthesize`.
 
     Raises:
         ToolError: Yosys is missing or failed.
@@ -39,10 +53,12 @@ def synthesized(text: str, name: str, *, macros: bool) -> str:
     folder = toolchain.build_root() / "route"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        netlist = synthesize(parallel(text), _DEVICE, folder, macros=macros)
+        netlist = load(synthesize(parallel(text), _DEVICE, folder, macros=True))
     except BuildError as error:
         raise toolchain.ToolError(str(error)) from error
-    return to_verilog(load(netlist), name)
+    pins = top.pins() if isinstance(top, ECP5Board) else {}
+    netlist["ports"] = {pins.get(port, port): shape for port, shape in netlist["ports"].items()}
+    return to_verilog(netlist, name)
 
 
 def sources() -> list[str]:
@@ -163,7 +179,9 @@ class _Writer:
         for bus, width in (("AD", 14), ("DI", 18), ("DO", 18)):
             for side in "AB":
                 bits = [pins[f"{bus}{side}{n}"][0] for n in range(width)]
-                joined.append(f".{bus}{side}({self.word(bits) if bus != 'DO' else self._outputs(number, bits)})")
+                joined.append(
+                    f".{bus}{side}({self.word(bits) if bus != 'DO' else self._outputs(number, bits)})"
+                )
         return f"DP16KD #({', '.join(given)}) u{number} ({', '.join(joined)});"
 
     def _outputs(self, number: int, bits: list[int | str]) -> str:

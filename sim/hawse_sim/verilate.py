@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hawse_hdl
-from amaranth.lib import wiring
 from hawse import wire
 from hawse.wire import cheader
 
@@ -50,7 +49,7 @@ def _content(design: Callable[[], str], name: str, parameters: str) -> str:
 
 
 def build_library(
-    make: Callable[[], wiring.Component],
+    make: Callable[[], gates.Top],
     name: str,
     *,
     parameters: str,
@@ -66,7 +65,8 @@ def build_library(
     Optimised for speed on one thread; a library with waveforms is a second one, built only when asked for.
 
     Args:
-        make: a component whose ports the harness drives; not called if the gateware's sources are known.
+        make: a component, or a board, whose ports the harness drives; not called if the gateware's sources
+            are known.
         name: top module and harness.
         parameters: all that the component depends on beside the sources of ``hawse_hdl`` and ``hawse.wire``.
         trace: with FST waveforms.
@@ -87,10 +87,11 @@ def build_library(
     parts = [p.read_text() for p in (*sources, *sorted(headers), Path(__file__))]
 
     def rtlil() -> str:
-        return toolchain.to_rtlil(make(), "top" if netlist else name, rewrite)
+        made = make()
+        return gates.describe(made) if netlist else toolchain.to_rtlil(made, name, rewrite)
 
     def verilog(text: str) -> str:
-        return gates.synthesized(text, name, macros=True) if netlist else toolchain.to_verilog(text)
+        return gates.synthesized(make(), text, name) if netlist else toolchain.to_verilog(text)
 
     design = toolchain.key(_content(rtlil, name, f"{parameters} {netlist}"), Path(__file__).read_text())
     if netlist:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 from click.testing import CliRunner
@@ -16,7 +17,6 @@ from hawse_build.bitstream import Options, stamp
 from hawse_build.netlist import load
 from hawse_hdl.boards import BOARDS, ecp5
 from hawse_hdl.link import UART, margin
-from amaranth.hdl import Module
 
 SMALL = ["--instruments", "1", "--pool", "1024", "--orders", "64", "--tag-bits", "4", "--hash-cores", "1"]
 
@@ -66,7 +66,8 @@ YOSYS = """
 if args == ["-V"]:
     print("Yosys 9.9"); sys.exit()
 with open("ran", "a") as ran: ran.write("yosys ")
-cells = {f"build_id.bit{n}": {"type": "LUT4", "parameters": {"INIT": "0" * 16}, "connections": {}} for n in range(128)}
+gate = {"type": "LUT4", "parameters": {"INIT": "0" * 16}, "connections": {}}
+cells = {f"build_id.bit{n}": gate for n in range(128)}
 pathlib.Path(args[1]).write_text("log")
 pathlib.Path(args[-1].split()[-1]).write_text(json.dumps({"modules": {"top": {"cells": cells, "ports": {}}}}))
 """

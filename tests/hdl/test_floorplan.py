@@ -14,7 +14,11 @@ CORE = "board.appliance.core.log.cores.hasher_"
 def netlist(tmp_path, cores):
     """``cores`` maps each core's number to the names of its cells."""
     cells = {
-        f"{CORE}{k}.{name}": {"type": "TRELLIS_FF", "connections": {"CLK": [2], "Q": [10 + k]}, "attributes": {}}
+        f"{CORE}{k}.{name}": {
+            "type": "TRELLIS_FF",
+            "connections": {"CLK": [2], "Q": [10 + k]},
+            "attributes": {},
+        }
         for k, names in cores.items()
         for name in names
     }

@@ -44,7 +44,14 @@ DEVICE = "LFE5U-85F-6"
 
 def route(folder, name, top, clock, gateware=None):
     """What ``make route`` would have left; of other gateware, if that is given."""
-    told = {"device": DEVICE, "tools": ["another Yosys"], "netlist": "", "top": top, "fmax_mhz_median": clock, "geometry": asdict(SMALL)}
+    told = {
+        "device": DEVICE,
+        "tools": ["another Yosys"],
+        "netlist": "",
+        "top": top,
+        "fmax_mhz_median": clock,
+        "geometry": asdict(SMALL),
+    }
     told["gateware"] = gateware or stamp(top, DEVICE, SMALL)
     (folder / f"route-{name}.json").write_text(json.dumps(told))
 

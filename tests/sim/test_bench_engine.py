@@ -15,7 +15,6 @@ from hawse_build.tops import gateware
 from hawse_hdl.link import endpoint
 from hawse_sim.flow.benchmark import START
 
-
 SLOW, FAST = "LFE5U-85F-6", "LFE5UM5G-85F-8"
 
 

@@ -8,4 +8,4 @@ from .ulx3s import ULX3S
 #: By the name that commands take. The first of a part is the one that is routed for it.
 BOARDS: dict[str, type[ECP5Board]] = {board.name: board for board in (ULX3S, ECPIX5, ECP5Evaluation)}
 
-__all__ = ["BOARDS", "ECP5Board", "ECP5Evaluation", "ECPIX5", "ULX3S"]
+__all__ = ["BOARDS", "ECPIX5", "ULX3S", "ECP5Board", "ECP5Evaluation"]

@@ -84,6 +84,17 @@ class ECP5Board(Elaboratable):
         """The package, as nextpnr names it."""
         return "CABGA" + str(cls.platform.package).removeprefix("BG")
 
+    def pins(self) -> dict[str, str]:
+        """What is at each port of the netlist: ``clock``, ``button``, ``rx``, ``tx`` or ``led``."""
+        light, color = self.led
+        return {
+            f"{self.platform.default_clk}_0__io": "clock",
+            f"{self.button}_0__io": "button",
+            "uart_0__rx__io": "rx",
+            "uart_0__tx__io": "tx",
+            f"{light}_0__{color}__io" if color else f"{light}_0__io": "led",
+        }
+
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
         m.domains.sync = ClockDomain()

@@ -5,4 +5,4 @@ from .endpoint import Endpoint
 from .framer import Framer
 from .uart import UART, margin
 
-__all__ = ["UART", "Deframer", "Endpoint", "Framer"]
+__all__ = ["UART", "Deframer", "Endpoint", "Framer", "margin"]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 
 def margin(divisor: int, exact: float | None = None) -> tuple[float, float]:
-    """How much shorter and how much longer the bits of the other side may be, as shares of a bit, for all to arrive.
+    """How much shorter and longer the bits of the other side may be, as shares of a bit, for all to arrive.
 
     A byte is sampled from one to two cycles behind half a bit after its start was seen; the last of its ten
     bits must still be that bit then.

@@ -76,10 +76,10 @@ module DP16KD #(
   // Of 36 bits port A is the one that writes and B the one that reads, with the data pins of both.
   localparam WHOLE_A = DATA_WIDTH_A == 36, WHOLE_B = DATA_WIDTH_B == 36;
   wire [35:0] from_a, from_b, write_a = WHOLE_A ? {DIB, DIA} : {18'b0, DIA};
-  wire writes_a = CEA & WEA, writes_b = CEB & WEB & !WHOLE_A;
   reg [35:0] out_a = 0, out_b = 0;
   wire [10:0] at_a = first(ADA, DATA_WIDTH_A), at_b = first(ADB, DATA_WIDTH_B);
   wire [3:0] touch_a = enabled(ADA, DATA_WIDTH_A), touch_b = enabled(ADB, DATA_WIDTH_B);
+  wire writes_a = CEA & WEA & touch_a != 0, writes_b = CEB & WEB & touch_b != 0 & !WHOLE_A;
   // Bytes of both that are the same, by the larger word.
   localparam WIDER = DATA_WIDTH_A > DATA_WIDTH_B ? DATA_WIDTH_A : DATA_WIDTH_B;
   wire together = first(ADA, WIDER) == first(ADB, WIDER);
