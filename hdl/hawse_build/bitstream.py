@@ -16,7 +16,7 @@ from hawse_hdl.boards import BOARDS, ECP5Board
 from hawse_hdl.boards.build_id import BuildId
 from hawse_hdl.hashing import CORES
 
-from .netlist import fingerprint, load
+from .netlist import fingerprint, ledger, load
 from .routing import choose_placer, clocks, place_and_route, resources
 from .synthesis import parallel, synthesize
 from .tools import BuildError, run, tool, version
@@ -113,6 +113,7 @@ def build(options: Options, folder: Path, output: Path, progress: Callable[[str]
         "baudrate": board.baudrate,
         "uart_margin": [round(share, 4) for share in board.board.margin],
         "resources": resources(report, target.device.family),
+        "block_rams": ledger(load(bare)),
         "seed": options.seed,
         "placer": placer,
         "tools": [version(tool(name)) for name in ("yosys", "nextpnr-ecp5", "ecppack")],

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Cells: TypeAlias = dict[str, dict[str, Any]]
+
+# What stands behind a component in the name of a block RAM of its memory.
+_MEMORY = re.compile(r"(\.(lane\d+(_bank\d+)?|memory|storage|queue))*(\.\d+)+$")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -34,6 +38,12 @@ def census(top: dict[str, Any]) -> dict[str, int]:
     return dict(sorted(Counter(cell["type"] for cell in cells(top).values()).items()))
 
 
+def ledger(top: dict[str, Any]) -> dict[str, int]:
+    """Block RAMs of an ECP5 by whose they are: the name of the component around the memory."""
+    owners = (_MEMORY.sub("", name) for name, cell in top["cells"].items() if cell["type"] == "DP16KD")
+    return dict(sorted(Counter(owners).items()))
+
+
 def _color(*parts: str) -> int:
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
@@ -52,7 +62,8 @@ def fingerprint(top: dict[str, Any]) -> str:
 
     Names of cells and nets, their order, attributes, and ports that lead nowhere do not count, so that a port
     which nobody connects, another name, or another line of source leave it what it was. Each cell begins with
-    its type and parameters, each net with nothing, and both take in what they are joined to, eight times over.
+    its type and parameters, and cells and nets take in what they are joined to, over and over, until that
+    tells no more of them apart.
 
     Args:
         top: as :func:`load` gives it.

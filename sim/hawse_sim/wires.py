@@ -6,8 +6,8 @@ from typing import Any
 
 from hawse.engine.backend import EngineError, beats, check_commands
 from hawse.engine.link import LinkEnd, _Answers
-from hawse.wire.frame import MAX_PAYLOAD
 from hawse.wire.dtypes import Array
+from hawse.wire.frame import MAX_PAYLOAD
 from hawse_hdl.boards import ECP5Board
 
 from .rtl import load
