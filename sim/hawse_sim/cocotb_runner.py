@@ -107,7 +107,7 @@ def run_cocotb(
         if missing:
             runtime = toolchain.runtime_objects(_RUNTIME, _runtime_flags())
             source = folder / f"{name}.v"
-            made = gates.synthesized(component, text, name) if netlist else toolchain.to_verilog(text)
+            made = gates.synthesized(component, name) if netlist else toolchain.to_verilog(text)
             source.write_text(made)
             log = folder / "build.log"
             # Public signals cost speed and build time: the ports are enough for a test of behaviour.

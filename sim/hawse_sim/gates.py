@@ -36,14 +36,13 @@ def describe(top: Top) -> str:
     return top.prepare()[0] if isinstance(top, ECP5Board) else lowered(top, "top")
 
 
-def synthesized(top: Top, text: str, name: str) -> str:
+def synthesized(top: Top, name: str) -> str:
     """Verilog of the netlist that synthesis makes of ``top``, with ``name`` as top module.
 
     Its ports are those of the component, or ``clock``, ``button``, ``rx``, ``tx`` and ``led`` of a board.
 
     Args:
         top: a component, or a board.
-        text: what :func:`describe` says of it.
         name: of the top module.
 
     Raises:
@@ -53,7 +52,7 @@ def synthesized(top: Top, text: str, name: str) -> str:
     folder = toolchain.build_root() / "route"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        netlist = load(synthesize(parallel(text), _DEVICE, folder, macros=True))
+        netlist = load(synthesize(parallel(describe(top)), _DEVICE, folder, macros=True))
     except BuildError as error:
         raise toolchain.ToolError(str(error)) from error
     pins = top.pins() if isinstance(top, ECP5Board) else {}

@@ -90,8 +90,8 @@ def build_library(
         made = make()
         return gates.describe(made) if netlist else toolchain.to_rtlil(made, name, rewrite)
 
-    def verilog(text: str) -> str:
-        return gates.synthesized(make(), text, name) if netlist else toolchain.to_verilog(text)
+    def verilog() -> str:
+        return gates.synthesized(make(), name) if netlist else toolchain.to_verilog(rtlil())
 
     design = toolchain.key(_content(rtlil, name, f"{parameters} {netlist}"), Path(__file__).read_text())
     if netlist:
@@ -106,7 +106,7 @@ def build_library(
                 if model_missing:
                     extra = (" with waveforms" if trace else "") + (" from its gates" if netlist else "")
                     announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
-                    _build_model(verilog(rtlil()), name, model, trace)
+                    _build_model(verilog(), name, model, trace)
             (folder / "hawse_wire.h").write_text(cheader.header())
             near = [f"-I{d}" for d in (folder, model, *dict.fromkeys(s.parent for s in sources))]
             objects = toolchain.compile_objects(sources, [*_flags(trace), *near, *flags], folder)

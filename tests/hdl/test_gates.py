@@ -159,7 +159,7 @@ BOOKS = {"small": Geometry(2, 1024, 64, 4), "banked": Geometry(2, 32768, 4096, 4
 
 @pytest.mark.ci
 @pytest.mark.parametrize("size", BOOKS)
-@pytest.mark.parametrize("commands", [4000, pytest.param(200_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("commands", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_book_of_gates_answers_as_the_native_engine_does(size, commands):
     seed = random.randrange(2**32)
     print(f"seed {seed}")
