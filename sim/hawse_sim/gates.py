@@ -93,10 +93,11 @@ class _Writer:
         heads, lines = [], []
         for port, shape in self.top["ports"].items():
             bits, direction = shape["bits"], shape["direction"]
-            heads.append(f"{direction} [{len(bits) - 1}:0] {port}")
+            wide = len(bits) > 1
+            heads.append(f"{direction} {f'[{len(bits) - 1}:0] ' if wide else ''}{port}")
             if direction == "input":
                 pairs = [(n, bit) for n, bit in enumerate(bits) if isinstance(bit, int)]
-                lines += [f"assign {self.bit(bit)} = {port}[{n}];" for n, bit in pairs]
+                lines += [f"assign {self.bit(bit)} = {port}{f'[{n}]' if wide else ''};" for n, bit in pairs]
             else:
                 lines.append(f"assign {port} = {self.word(bits)};")
         return ", ".join(heads), lines
@@ -160,7 +161,9 @@ class _Writer:
             demand(f"REGMODE_{side}", parameters.get(f"REGMODE_{side}"), "NOREG")
             demand(f"CSDECODE_{side}", parameters.get(f"CSDECODE_{side}"), "0b000")
             demand(f"CLK{side}MUX", parameters.get(f"CLK{side}MUX"), f"CLK{side}")
-            demand(f"RST{side}", pins[f"RST{side}"], ["0"])
+            if pins[f"RST{side}"] != ["0"]:
+                demand("RESETMODE", parameters.get("RESETMODE"), "SYNC")
+                demand(f"RST{side} and WE{side}", pins[f"WE{side}"], ["0"])
             demand(f"CS{side}", [pins[f"CS{side}{n}"] for n in range(3)], [["0"]] * 3)
         a, b = pins["CLKA"], pins["CLKB"]
         if a != b and not {("0",), ("x",)} & {tuple(a), tuple(b)}:
@@ -174,7 +177,9 @@ class _Writer:
         if "1" in "".join(stride):
             given.append(f".CONTENTS({self.constant(''.join(stride))})")
         joined = [f".CLK({self.word(a if isinstance(a[0], int) else b)})"]
-        joined += [f".{pin}{side}({self.word(pins[pin + side])})" for pin in ("CE", "WE") for side in "AB"]
+        joined += [
+            f".{pin}{side}({self.word(pins[pin + side])})" for pin in ("CE", "WE", "RST") for side in "AB"
+        ]
         for bus, width in (("AD", 14), ("DI", 18), ("DO", 18)):
             for side in "AB":
                 bits = [pins[f"{bus}{side}{n}"][0] for n in range(width)]

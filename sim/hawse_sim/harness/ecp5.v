@@ -59,7 +59,8 @@ module TRELLIS_DPR16X4 (input [3:0] DI, WAD, RAD, input WRE, WCK, output [3:0] D
   assign DO = words[{RAD, 2'b0} +: 4];
 endmodule
 
-// Block RAM of two ports with one clock, in the modes that synthesis makes: no output register, no reset.
+// Block RAM of two ports with one clock, in the modes that synthesis makes: no output register; a port that only reads
+// may have a reset, which makes what it reads zero whether it is enabled or not.
 // A word that one port writes while the other reads any of it is read as noise, and what both write becomes noise.
 // 2,048 bytes of nine bits, of which widths below nine leave the last one out. Both ports count addresses in bits of
 // 16,384; of 18 and 36 bits the lowest address bits say which bytes are written.
@@ -67,7 +68,7 @@ module DP16KD #(
     parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18, WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL",
     parameter [18431:0] CONTENTS = 0
 ) (
-    input CLK, CEA, WEA, CEB, WEB, input [13:0] ADA, ADB, input [17:0] DIA, DIB, output [17:0] DOA, DOB
+    input CLK, CEA, WEA, RSTA, CEB, WEB, RSTB, input [13:0] ADA, ADB, input [17:0] DIA, DIB, output [17:0] DOA, DOB
 );
   reg [8:0] bytes[0:2047];
   integer i;
@@ -121,9 +122,11 @@ module DP16KD #(
   wire collide_a = writes_b & together, collide_b = writes_a & together;
 
   always @(posedge CLK) begin
-    if (CEA & !WHOLE_A & (!WEA | WRITEMODE_A == "READBEFOREWRITE"))
+    if (RSTA) out_a <= 0;
+    else if (CEA & !WHOLE_A & (!WEA | WRITEMODE_A == "READBEFOREWRITE"))
       out_a <= collide_a ? {$urandom, 4'($urandom)} : from_a;
-    if (CEB & (WHOLE_B | !WEB | WRITEMODE_B == "READBEFOREWRITE"))
+    if (RSTB) out_b <= 0;
+    else if (CEB & (WHOLE_B | !WEB | WRITEMODE_B == "READBEFOREWRITE"))
       out_b <= collide_b ? {$urandom, 4'($urandom)} : from_b;
     if (CEA & WEA & !WHOLE_A & WRITEMODE_A == "WRITETHROUGH") out_a <= {18'b0, DIA};
     if (CEB & WEB & !WHOLE_B & WRITEMODE_B == "WRITETHROUGH") out_b <= {18'b0, DIB};
