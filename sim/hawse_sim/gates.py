@@ -169,6 +169,7 @@ class _Writer:
         if a != b and not {("0",), ("x",)} & {tuple(a), tuple(b)}:
             raise GateError(f"{name}: no model of a DP16KD with two clocks")
         widths = {side: int(parameters[f"DATA_WIDTH_{side}"], 2) for side in "AB"}
+        demand("both ports written", ["0"] in (pins["WEA"], pins["WEB"]), True)
         demand("DATA_WIDTHs", widths["A"] == 36 or widths["B"] != 36, True)
         given = [f".DATA_WIDTH_{side}({width})" for side, width in widths.items()]
         given += [f'.WRITEMODE_{s}("{parameters.get(f"WRITEMODE_{s}", "NORMAL")}")' for s in "AB"]

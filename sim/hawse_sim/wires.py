@@ -6,6 +6,7 @@ from typing import Any
 
 from hawse.engine.backend import EngineError, beats, check_commands
 from hawse.engine.link import LinkEnd, _Answers
+from hawse.wire import Geometry
 from hawse.wire.dtypes import Array
 from hawse.wire.frame import MAX_PAYLOAD
 from hawse_hdl.boards import ECP5Board
@@ -34,8 +35,11 @@ class NetlistBoard:
     which takes minutes.
 
     Args:
-        make: the board; not called if the gateware's sources are known.
-        parameters: all that it depends on beside them.
+        kind: of board.
+        geometry: of the book.
+        hash_cores: of the log.
+        clock_hz: of the appliance; with ``baudrate``, how many of its cycles a bit takes.
+        baudrate: of the UART.
         announce: told once, before a build.
 
     Raises:
@@ -47,16 +51,24 @@ class NetlistBoard:
 
     def __init__(
         self,
-        make: Callable[[], ECP5Board],
+        kind: type[ECP5Board],
+        geometry: Geometry,
         *,
-        parameters: str,
+        hash_cores: int,
+        clock_hz: int,
+        baudrate: int,
         announce: Callable[[str], None] = announce_build,
     ) -> None:
-        board = make()
-        self.geometry = board.geometry
-        path = build_library(make, "wires", parameters=parameters, netlist=True, announce=announce)
+        self.geometry = geometry
+        path = build_library(
+            lambda: kind(geometry, hash_cores=hash_cores, clock_hz=clock_hz, baudrate=baudrate),
+            "wires",
+            parameters=f"{kind.name} {geometry} {hash_cores} {clock_hz} {baudrate}",
+            netlist=True,
+            announce=announce,
+        )
         self._library = load(path, _FUNCTIONS)
-        self._board = self._library.hawse_wires_new(board.board.divisor, _UP)
+        self._board = self._library.hawse_wires_new(round(clock_hz / baudrate), _UP)
         self._out = ctypes.create_string_buffer(_BUFFER)
         self._end = LinkEnd(timeout=_PATIENCE / 10)
         self._run(b"", 1000)  # until the PLL has locked

@@ -81,9 +81,10 @@ module DP16KD #(
   wire [10:0] at_a = first(ADA, DATA_WIDTH_A), at_b = first(ADB, DATA_WIDTH_B);
   wire [3:0] touch_a = enabled(ADA, DATA_WIDTH_A), touch_b = enabled(ADB, DATA_WIDTH_B);
   wire writes_a = CEA & WEA & touch_a != 0, writes_b = CEB & WEB & touch_b != 0 & !WHOLE_A;
-  // Bytes of both that are the same, by the larger word.
+  // Both ports are at the same word, by the larger of their words.
   localparam WIDER = DATA_WIDTH_A > DATA_WIDTH_B ? DATA_WIDTH_A : DATA_WIDTH_B;
-  wire together = first(ADA, WIDER) == first(ADB, WIDER);
+  localparam INSIDE = WIDER == 36 ? 5 : WIDER == 18 ? 4 : WIDER == 9 ? 3 : WIDER == 4 ? 2 : WIDER == 2 ? 1 : 0;
+  wire together = ADA >> INSIDE == ADB >> INSIDE;
 
   // First byte of a word.
   function [10:0] first(input [13:0] address, input integer width);
