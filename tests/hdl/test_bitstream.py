@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -196,6 +197,16 @@ def test_what_the_loader_says_is_put_into_words(built, pretend, said, meant):
     pretend("openFPGALoader", f'print("{said}", file=sys.stderr)\nsys.exit(1)')
     done = built("program", "ulx3s")
     assert done.exit_code == 1 and meant in done.stderr
+
+
+@pytest.mark.skipif(
+    not shutil.which("openFPGALoader"), reason="no openFPGALoader: apt-get install openfpgaloader"
+)
+@pytest.mark.parametrize("board", ["ulx3s", "ecpix5", "ecp5-evn"])
+def test_the_real_loader_without_a_board_is_put_into_words(flow, board):
+    assert flow("bitstream", board, *SMALL, "--placer", "static", "--clock-mhz", "60").exit_code == 0
+    done = flow("program", board)
+    assert done.exit_code == 1 and f"no {BOARDS[board].title} was found: is it plugged in" in done.stderr
 
 
 def test_without_a_loader_its_package_is_named(built, monkeypatch):
