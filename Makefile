@@ -73,7 +73,7 @@ mutate: $(SETUP)
 	$(BIN)/python -m hawse_sim.mutation -o docs/results/mutation.json
 
 # What a commit owes beside make test: bitstreams by the real tools, and the gates that synthesis makes.
-ci: $(PNR) anvil
+ci: $(PNR)
 	$(PYTEST) -m "ci and not slow" -n 2 --dist loadfile
 
 # Long fuzzing, long proofs, kill loops, and a short route.
