@@ -5,7 +5,7 @@ from operator import or_
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import Const, Elaboratable, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Const, Elaboratable, Module, Mux, Shape, ShapeCastable, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.utils import ceil_log2
 
@@ -44,7 +44,7 @@ class BlockRams:
             return memory.elaborate(None)
         _check(memory)
         m = Module()
-        words = [Const.cast(Const(word, memory.shape)).value for word in memory.init]
+        words = _given(memory)
         for low in range(0, width, lane):
             self._lane(m, memory, words, low, min(low + lane, width))
         return m
@@ -89,6 +89,17 @@ class BlockRams:
                         m.d[port.domain] += register.eq(data[-1])
                     data[-1] = register
             m.d.comb += Value.cast(port.data)[low:high].eq(reduce(or_, data))
+
+
+def _given(memory: Memory) -> list[int]:
+    """What a memory begins with, up to the last word that is not zero: Amaranth takes time for each."""
+    words: list[int] = []
+    open_word = Const.cast(Const(None, memory.shape)).value if isinstance(memory.shape, ShapeCastable) else 0
+    for address, word in enumerate(memory.init):
+        value = open_word if word is None else Const.cast(Const(word, memory.shape)).value
+        if value:
+            words += [0] * (address - len(words)) + [value]
+    return words
 
 
 def _check(memory: Memory) -> None:
