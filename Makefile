@@ -6,13 +6,13 @@ ANVIL := build/anvil/.setup
 PNR := $(BIN)/.pnr
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types slow abi route route-test fuzz mutate anvil requirements clean
+.PHONY: setup demo test lint types ci slow abi route route-test fuzz mutate anvil requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
 
 test: $(SETUP) $(PNR) anvil lint types
-	$(PYTEST) -m "not slow" -n 2 --dist loadfile --durations 25
+	$(PYTEST) -m "not slow and not ci" -n 2 --dist loadfile --durations 25
 
 setup: $(SETUP)
 
@@ -55,7 +55,7 @@ $(PNR): $(SETUP) requirements/pnr.txt
 	touch $@
 
 route: $(PNR)
-	$(BIN)/python -m hawse_hdl.build route --device $(DEVICE) --top $(TOP) --seeds $(SEEDS) $(ROUTE) \
+	$(BIN)/python -m hawse_build route --device $(DEVICE) --top $(TOP) --seeds $(SEEDS) $(ROUTE) \
 	  -o docs/results/route-$(DEVICE)$(if $(filter-out appliance,$(TOP)),-$(TOP)).json
 
 # A part that is small enough to be routed in a minute.
@@ -71,6 +71,10 @@ fuzz: $(SETUP)
 # Single faults in the gateware, and which of them nothing finds.
 mutate: $(SETUP)
 	$(BIN)/python -m hawse_sim.mutation -o docs/results/mutation.json
+
+# What a commit owes beside make test: bitstreams by the real tools, and the gates that synthesis makes.
+ci: $(PNR)
+	$(PYTEST) -m "ci and not slow" -n 2 --dist loadfile
 
 # Long fuzzing, long proofs, kill loops, and a short route.
 slow: $(PNR) anvil

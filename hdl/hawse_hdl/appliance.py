@@ -1,14 +1,17 @@
 """The whole pipeline, streams joined: UART, link, core."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
 
 from .core import Core
 from .hashing import CORES
-from .link import UART, Endpoint
+from .link import UART, Endpoint, margin
 from .streams import connect_apart
+
+#: Clock cycles a bit of the UART of a board, and the share by which the other side's bits may differ.
+LEAST_DIVISOR, LEAST_MARGIN = 12, 0.03
 
 
 class Appliance(wiring.Component):
@@ -42,7 +45,7 @@ class Appliance(wiring.Component):
         *,
         hash_cores: int = CORES,
         timeout: int = 1 << 20,
-        build: int = 0,
+        build: int | Value = 0,
         clock_khz: int = 0,
     ) -> None:
         self.geometry = geometry
@@ -85,7 +88,8 @@ class Board(wiring.Component):
         build: what it is made of, as :class:`Book` has it.
 
     Raises:
-        ValueError: the clock cannot make that rate within 2 %.
+        ValueError: the clock cannot make that rate within 2 %, a bit takes fewer than 12 cycles, or the other
+            side's bits may not be 3 % off (:func:`.link.margin`): at 4 cycles they may not.
 
     Latency, initiation interval, ordering, reset: the appliance's and the UART's.
     Back-pressure: none on the wires; what finds no room is lost and sent again by the host.
@@ -103,11 +107,22 @@ class Board(wiring.Component):
         clock_hz: float = 50e6,
         baudrate: int = 1_000_000,
         timeout: float = 0.25,
-        build: int = 0,
+        build: int | Value = 0,
     ) -> None:
-        self.divisor = round(clock_hz / baudrate)
-        if self.divisor < 4 or abs(clock_hz / self.divisor / baudrate - 1) > 0.02:
-            raise ValueError(f"baudrate: {baudrate} is not within 2 % of {clock_hz:g} Hz / n, n at least 4")
+        exact = clock_hz / baudrate
+        self.divisor = round(exact)
+        if self.divisor < LEAST_DIVISOR or abs(exact / self.divisor - 1) > 0.02:
+            raise ValueError(
+                f"baudrate: {baudrate} is not within 2 % of {clock_hz:g} Hz / n, n at least {LEAST_DIVISOR}"
+            )
+        #: How much shorter and longer the bits of the other side may be, as shares of a bit.
+        self.margin = margin(self.divisor, exact)
+        if min(-self.margin[0], self.margin[1]) < LEAST_MARGIN:
+            raise ValueError(
+                f"baudrate: at {baudrate} the other side's may be {self.margin[0]:+.1%} to "
+                f"{self.margin[1]:+.1%} off, with {self.divisor} cycles of {clock_hz:g} Hz a bit; "
+                f"{LEAST_MARGIN:.0%} is the least"
+            )
         self.geometry = geometry
         self.hash_cores = hash_cores
         self.clock_khz = round(clock_hz / 1000)

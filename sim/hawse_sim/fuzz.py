@@ -164,6 +164,7 @@ class Differential:
         top: key of :data:`TOPS`.
         trace: FST file to write; the cycles ``trace_from`` up to, not including, ``trace_to``.
         library: another build of the same ports, made with the flags of :func:`build`.
+        netlist: the gates that synthesis makes of it, not the source.
         announce: told once, before a build.
 
     Raises:
@@ -180,11 +181,12 @@ class Differential:
         trace_from: int = 0,
         trace_to: int = FOREVER,
         library: Path | None = None,
+        netlist: bool = False,
         announce: Callable[[str], None] = announce_build,
     ) -> None:
         self.geometry, self.top = geometry, top
         file = trace_file(trace, trace_from, trace_to)
-        path = library or build(geometry, top, trace=trace is not None, announce=announce)
+        path = library or build(geometry, top, trace=trace is not None, netlist=netlist, announce=announce)
         self._library = load(path, _FUNCTIONS)
         self._model = self._library.hawse_differential_new(file, trace_from, trace_to)
         names = (self._library.hawse_differential_mix(i) for i in count())
@@ -259,6 +261,7 @@ def build(
     trace: bool = False,
     rewrite: Callable[[str], str] | None = None,
     parameters: str = "",
+    netlist: bool = False,
     announce: Callable[[str], None] = announce_build,
 ) -> Path:
     """The library of :class:`Differential`.
@@ -269,6 +272,7 @@ def build(
         trace: with waveforms.
         rewrite: makes a design with a port ``fault`` of the RTLIL.
         parameters: what ``rewrite`` does.
+        netlist: the gates that synthesis makes of it, not the source.
         announce: told once, before a build.
 
     Raises:
@@ -285,6 +289,7 @@ def build(
         driven_by=(_SOURCE, *soft),
         flags=[*flags, *(["-DHAWSE_FAULTS"] if rewrite else [])],
         rewrite=rewrite,
+        netlist=netlist,
     )
 
 

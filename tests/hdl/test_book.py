@@ -528,9 +528,6 @@ def test_build_tells_what_the_book_was_made_of():
     (build,) = np.frombuffer(told[1], BUILD)
     assert (told[1][:16], int(build["clock_khz"]), int(build["features"])) == (made, 143_550, 0)
     assert bytes(told[2][:16]) == golden(commands, SMALL)[2]
-    for bad in ({"build": 2**128}, {"clock_khz": -1}):
-        with pytest.raises(ValueError, match=next(iter(bad))):
-            Book(SMALL, **bad)
 
 
 def test_sideband_tells_acceptance_and_departure():
@@ -615,7 +612,7 @@ def test_the_next_level_takes_as_long_however_far_it_is(further):
         (7, [], state(0, InstrumentState.OPEN)),
         # Those in front of it go, whoever is behind.
         (12 + 1 + 256 + 5 * 40, [], loading()),
-        (8 + 1, [], loading(count=65)),
+        (9 + 1, [], loading(count=65)),
         (3, [], command(Opcode.FENCE)),
         (4, [], command(Opcode.HELLO)),
         (4, [], command(Opcode.CLOSE)),

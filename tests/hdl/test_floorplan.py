@@ -6,21 +6,27 @@ from itertools import combinations
 from types import SimpleNamespace
 
 import pytest
-from hawse_hdl import floorplan
+from hawse_build import floorplan
 
-CORE = "appliance.core.log.cores.hasher_"
+CORE = "board.appliance.core.log.cores.hasher_"
 
 
 def netlist(tmp_path, cores):
     """``cores`` maps each core's number to the names of its cells."""
     cells = {
-        f"{CORE}{k}.{name}": {"type": "TRELLIS_FF", "connections": {"CLK": [2], "Q": [10 + k]}}
+        f"{CORE}{k}.{name}": {
+            "type": "TRELLIS_FF",
+            "connections": {"CLK": [2], "Q": [10 + k]},
+            "attributes": {},
+        }
         for k, names in cores.items()
         for name in names
     }
-    cells["appliance.core.book.x"] = {"type": "LUT4", "connections": {"Z": [99]}}
+    queues = [floorplan.QUEUE.format(k) for k in cores if k < len(floorplan.QUEUES)]
+    for prefix in (*floorplan.BLOCK_RAMS, "board.uart.", *queues):
+        cells[f"{prefix}x"] = {"type": "LUT4", "connections": {"Z": [99]}}
     nets = {"clk": {"bits": [2]}, "other": {"bits": [99]}}
-    top = {"ports": {"clk": {"bits": [2]}, "rst": {"bits": [3]}}, "cells": cells, "netnames": nets}
+    top = {"ports": {"osc": {"bits": [7]}, "rst": {"bits": [3]}}, "cells": cells, "netnames": nets}
     path = tmp_path / "design.json"
     path.write_text(json.dumps({"modules": {"top": top}}))
     return path
@@ -60,6 +66,15 @@ def test_rows_move_by_multiples_of_the_rams_period():
     assert all(rows % 12 == 0 for _, rows in floorplan.PLACES)
     for (a, above), (b, below) in combinations(floorplan.PLACES, 2):
         assert abs(b - a) >= floorplan.WIDTH or abs(below - above) >= 48
+
+
+@pytest.mark.parametrize("prefix", ["board.uart.", "board.appliance.core.book.store."])
+def test_a_part_that_was_renamed_is_named(tmp_path, prefix):
+    """Else it would be placed anywhere, in silence."""
+    design = netlist(tmp_path, {0: ["a"]})
+    design.write_text(design.read_text().replace(f'"{prefix}x"', '"board.renamed.x"'))
+    with pytest.raises(ValueError, match=f"begins with {prefix}"):
+        floorplan.plan(design, placer([]), tmp_path)
 
 
 def test_what_has_no_place_is_refused(tmp_path):

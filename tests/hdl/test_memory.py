@@ -6,8 +6,8 @@ import pytest
 from amaranth.hdl import Fragment
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
+from hawse_hdl.block_rams import BlockRams, LoweringError, lowered
 from hawse_hdl.memory import NO_COLLISION, BlockFIFO, ForwardedMemory, RegisteredFIFO
-from hawse_hdl.route import BlockRams
 
 PLATFORMS = pytest.mark.parametrize("platform", [None, BlockRams()], ids=["plain", "block-rams"])
 
@@ -77,6 +77,57 @@ def test_a_memory_in_block_rams_reads_what_was_written(platform, width, depth, a
                 words[at] = value
             if words:
                 assert ctx.get(read.data) == shown
+
+    simulate(memory, platform, testbench)
+
+
+@pytest.mark.parametrize("attrs", [{}, NO_COLLISION], ids=["collisions", "none"])
+@pytest.mark.parametrize(("width", "depth"), [(32, 4096), (3, 32768)])
+@PLATFORMS
+def test_a_memory_in_block_rams_begins_with_what_it_was_given(platform, width, depth, attrs):
+    """In lanes, and in lanes and banks: each word differs from its neighbours."""
+    mask = (1 << width) - 1
+    words = [(0xDEADBEEF + 7 * n) & mask for n in range(depth)]
+    memory = Memory(shape=width, depth=depth, init=words, attrs=attrs)
+    read = memory.read_port()
+
+    async def testbench(ctx):
+        for address in (0, 1, 4095, depth // 2, depth - 1):
+            ctx.set(read.addr, address)
+            await ctx.tick()
+            assert ctx.get(read.data) == words[address]
+
+    simulate(memory, platform, testbench)
+
+
+def test_byte_enables_are_refused_where_they_would_be_lost():
+    memory = Memory(shape=32, depth=4096, init=[])
+    memory.write_port(granularity=8)
+    memory.read_port()
+    with pytest.raises(LoweringError, match="4096 words of 32 bits: 4 write enables a word"):
+        lowered(memory, "top")
+
+
+def test_a_transparent_port_is_refused_where_it_would_not_be_one():
+    memory = Memory(shape=32, depth=4096, init=[])
+    memory.read_port(transparent_for=(memory.write_port(),))
+    with pytest.raises(LoweringError, match="transparent"):
+        lowered(memory, "top")
+
+
+@PLATFORMS
+def test_a_memory_that_needs_no_layout_keeps_byte_enables_and_contents(platform):
+    memory = Memory(shape=32, depth=512, init=[0xDEADBEEF])
+    write, read = memory.write_port(granularity=8), memory.read_port()
+
+    async def testbench(ctx):
+        ctx.set(write.en, 0b0010)
+        ctx.set(write.data, 0x11223344)
+        await ctx.tick()
+        ctx.set(write.en, 0)
+        assert ctx.get(read.data) == 0xDEADBEEF
+        await ctx.tick()
+        assert ctx.get(read.data) == 0xDEAD33EF
 
     simulate(memory, platform, testbench)
 

@@ -7,8 +7,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+from hawse_build.synthesis import describe
 from hawse_hdl.onehot import OneHot
-from hawse_hdl.route import describe
 
 
 class Light(wiring.Component):

@@ -5,10 +5,11 @@ import sys
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal, signed, unsigned
-from hawse_hdl import build, route
-from hawse_hdl.build import main
+from hawse_build import synthesis, tools, tops
+from hawse_build.__main__ import main
+from hawse_build.paths import PathsError, slow_paths
 from hawse_hdl.link import UART
-from hawse_hdl.paths import PathsError, slow_paths
+from hawse_hdl.pinned import Pinned
 
 # A gate to which two registers and a pin lead, and two registers behind it; a memory's output and a register.
 SDF = r"""(DELAYFILE
@@ -96,7 +97,7 @@ def test_paths_as_table_and_json(sdf, capsys):
 
 
 def test_who_reads_the_first_paths_alone_sees_no_traceback(sdf):
-    command = [sys.executable, "-m", "hawse_hdl.build", "paths", str(sdf), "--slower-than", "400"]
+    command = [sys.executable, "-m", "hawse_build", "paths", str(sdf), "--slower-than", "400"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as paths:
         paths.stdout.close()
         assert paths.stderr.read() == b""
@@ -127,7 +128,7 @@ def test_paths_need_a_file_and_a_clock(sdf, tmp_path):
 )
 def test_route_leaves_a_result_and_every_delay(top, cells, tmp_path, capsys, monkeypatch):
     """What the slowest path tells is what nextpnr says of the clock; and a second call makes nothing anew."""
-    monkeypatch.setitem(build.ROUTED, "uart", lambda _: route.Pinned(UART(16)))
+    monkeypatch.setitem(tops.PARTS, "uart", lambda _: Pinned(UART(16)))
     command = ["route", "--device", "iCE40UP5K", "--top", top, "--folder", str(tmp_path)]
     main(command)
     said = capsys.readouterr()
@@ -154,10 +155,10 @@ def borrow(tmp_path):
         m.d.comb += y.eq(a - b)
         text = rtlil.convert(m, name="top", ports=[a, b, y], emit_src=False)
         (tmp_path / "top.il").write_text(text)
-        (tmp_path / "borrows.v").write_text(route._BORROWS)
+        (tmp_path / "borrows.v").write_text(synthesis._BORROWS)
         script = ["read_rtlil top.il", "copy top gold", "techmap -map borrows.v top", *commands]
         done = subprocess.run(
-            [route._tool("yosys"), "-Q", "-T", "-p", "; ".join(script)],
+            [tools.tool("yosys"), "-Q", "-T", "-p", "; ".join(script)],
             cwd=tmp_path,
             check=False,
             capture_output=True,

@@ -2,10 +2,12 @@ import random
 from itertools import pairwise
 
 import pytest
-from hawse_hdl.link import UART
+from hawse_hdl.link import UART, margin
 
 BYTES = [0x00, 0xFF, 0x55, 0xAA, 0x7E, 0x01, 0x80]
 DIVISOR = 16
+#: Of a clock against the wire's bits.
+PHASES = 6
 
 
 def bits(byte):
@@ -75,6 +77,28 @@ def test_received_bytes_despite_drift(simulate, drift, stall):
     levels = [1, 1, *(b for byte in data for b in bits(byte)), 1, 1, 1]
     wave = sampled(levels, DIVISOR * drift, rng.random())
     assert simulate(UART(DIVISOR), listen, wave=wave, stall=stall, seed=seed) == data
+
+
+@pytest.mark.parametrize("simulator", ["amaranth"])
+@pytest.mark.parametrize("divisor", [4, 12, 16])
+def test_the_margin_is_what_it_is_said_to_be(simulate, divisor):
+    """At every phase of the clock bytes arrive just inside of it, and at some not just outside."""
+
+    def whole(drift):
+        wave = []
+        for step in range(PHASES):
+            levels = [1, 1, *(b for byte in BYTES for b in bits(byte)), *[1] * 12]
+            wave += sampled(levels, divisor * (1 + drift), (step + 0.5) / PHASES)
+        return simulate(UART(divisor), listen, wave=wave, stall=0, seed=0) == BYTES * PHASES
+
+    low, high = margin(divisor)
+    assert whole(low + 0.004) and whole(high - 0.004)
+    assert not whole(low - 0.012) and not whole(high + 0.012)
+
+
+def test_from_twelve_cycles_a_bit_three_percent_are_within_the_margin_and_at_four_not():
+    assert all(margin(n)[0] < -0.038 and margin(n)[1] > 0.05 for n in range(12, 500))
+    assert margin(4)[0] > -0.03
 
 
 def test_glitch_and_break_are_no_bytes(simulate):

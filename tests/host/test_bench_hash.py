@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from hawse.cli import bench_hash, main
 from hawse.commit import trees
 from hawse.wire import Geometry
-from hawse_hdl import build
+from hawse_build.tops import gateware as stamp
 from hawse_hdl.hashing import CORES
 from hawse_sim.flow import benchmark
 from hawse_sim.rtl import RtlBackend
@@ -39,10 +39,20 @@ def test_every_software_hashes_the_same():
 SMALL = Geometry(2, 1024, 64, 4)
 
 
+DEVICE = "LFE5U-85F-6"
+
+
 def route(folder, name, top, clock, gateware=None):
     """What ``make route`` would have left; of other gateware, if that is given."""
-    told = {"device": "any", "top": top, "fmax_mhz_median": clock, "geometry": asdict(SMALL)}
-    told["gateware"] = gateware or build.stamp(top, SMALL)
+    told = {
+        "device": DEVICE,
+        "tools": ["another Yosys"],
+        "netlist": "",
+        "top": top,
+        "fmax_mhz_median": clock,
+        "geometry": asdict(SMALL),
+    }
+    told["gateware"] = gateware or stamp(top, DEVICE, SMALL)
     (folder / f"route-{name}.json").write_text(json.dumps(told))
 
 

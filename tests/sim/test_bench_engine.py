@@ -11,22 +11,25 @@ from hawse.cli.common import fastest_routed
 from hawse.engine.native.bindings import Soft
 from hawse.wire import Geometry, Opcode
 from hawse.wire.dtypes import COMMAND, EVENT, ORDER, make
-from hawse_hdl import build
+from hawse_build.tops import gateware
 from hawse_hdl.link import endpoint
 from hawse_sim.flow.benchmark import START
+
+SLOW, FAST = "LFE5U-85F-6", "LFE5UM5G-85F-8"
 
 
 @pytest.fixture
 def results(tmp_path):
     geometry = Geometry(2, 1024, 64, 4)
-    stamp = {"geometry": asdict(geometry), "gateware": build.stamp("appliance", geometry)}
+    stamp = {"geometry": asdict(geometry), "tools": ["another Yosys"], "netlist": ""}
     runs = [
-        {"device": "slow", "top": "appliance", "fmax_mhz": [90.0, 95.0, 91.0], "fmax_mhz_median": 91.0},
-        {"device": "fast", "top": "appliance", "fmax_mhz": [120.0], "fmax_mhz_median": 120.0},
-        {"device": "tiny", "top": "book", "fmax_mhz": [300.0], "fmax_mhz_median": 300.0},
+        {"device": SLOW, "top": "appliance", "fmax_mhz": [90.0, 95.0, 91.0], "fmax_mhz_median": 91.0},
+        {"device": FAST, "top": "appliance", "fmax_mhz": [120.0], "fmax_mhz_median": 120.0},
+        {"device": FAST, "top": "book", "fmax_mhz": [300.0], "fmax_mhz_median": 300.0},
     ]
-    for run in runs:
-        (tmp_path / f"route-{run['device']}.json").write_text(json.dumps(run | stamp))
+    for name, run in zip(("slow", "fast", "tiny"), runs, strict=True):
+        told = run | stamp | {"gateware": gateware(run["top"], run["device"], geometry)}
+        (tmp_path / f"route-{name}.json").write_text(json.dumps(told))
     return tmp_path
 
 
@@ -144,7 +147,7 @@ def test_a_routed_result_of_other_gateware_is_refused(results, capsys):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"gateware": "0" * 16}))
     routed = fastest_routed(results, "appliance")
     assert routed is not None and routed.fmax_mhz == 91.0  # the next one counts
-    assert "route-fast.json is of other gateware" in capsys.readouterr().err
+    assert "route-fast.json does not count, it is of other gateware" in capsys.readouterr().err
 
 
 def test_without_a_routed_result_there_are_cycles_only(tmp_path):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -12,7 +12,7 @@ from hawse.wire import Geometry, Kind, Opcode, Reason, Side, TimeInForce
 from .. import layouts
 from ..memory import ForwardedMemory
 from .bitmap import PriceBitmap
-from .check import Check, OrderCheck, kinship, kinship_layout, verdict_layout
+from .check import Check, OrderCheck, alike_tags, kinship_layout, same_instrument, verdict_layout
 from .fronts import Fronts
 from .layouts import handle_bits, record_layout, rejection_shape, row_layout, task_layout
 from .matcher import Matcher
@@ -38,16 +38,16 @@ class Book(wiring.Component):
 
     Args:
         geometry: how much it holds.
-        build: what it was made of, 16 bytes as a little-endian integer; BUILD tells it.
+        build: what it was made of, 16 bytes as a little-endian integer, or a constant signal; BUILD tells it.
         clock_khz: of its clock, 0 if that is not known; BUILD tells it.
 
     Raises:
         ValueError: ``build`` or ``clock_khz`` do not fit.
     """
 
-    def __init__(self, geometry: Geometry, *, build: int = 0, clock_khz: int = 0) -> None:
+    def __init__(self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0) -> None:
         for name, value, bits in (("build", build, 128), ("clock_khz", clock_khz, 32)):
-            if not 0 <= value < 1 << bits:
+            if isinstance(value, int) and not 0 <= value < 1 << bits:
                 raise ValueError(f"{name}: {value} is not within 0..2**{bits} - 1")
         self.geometry = geometry
         self.build = build
@@ -168,16 +168,27 @@ class Book(wiring.Component):
         # Read. A stage that waits reads again, so that nothing written meanwhile is missed.
         value = Signal(record)  # what the order in the next stage becomes, if that is ``written``
         written = Signal()
-        clear = Signal()
+        accepted = Signal()
         rewritten = Signal()  # the order in ``reading`` is that one, and is ``written`` if there is a step
         matched_over = Signal()  # the matcher changes the order in ``deciding``
         m.d.comb += [
-            rewritten.eq(may_write & clear & same_handle),
+            rewritten.eq(may_write & accepted & same_handle),
             matched_over.eq(slow & matcher.write & (matcher.write_handle == command.handle[:handle])),
         ]
 
-        def kin(order: Any, names: Any) -> Any:
-            return kinship(geometry, order, names.came.command, names.verdict)
+        def fails(verdict: Any) -> Any:
+            return verdict.bad | verdict.fails.PRICE
+
+        def give(order: Any, named: Any, given: Any) -> None:
+            """The order of ``named``, if ``given``, is ``order``, whatever is read."""
+            command, verdict, kinship = named.came.command, named.verdict, deciding.kinship
+            stranger = given & verdict.names & ~same_instrument(order, command)
+            alien = given & verdict.replaces & ~alike_tags(order, command).all()
+            m.d.sync += [
+                kinship.stranger.eq(stranger),
+                kinship.alien.eq(alien),
+                kinship.rejects.eq(fails(verdict) | stranger | alien),
+            ]
 
         m.d.comb += store.read.eq(reading.came.command.handle)
         with m.If(slow & ~matcher.done):
@@ -188,32 +199,32 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding_valid.eq(reading_valid),
                 deciding.checked.eq(reading),
-                deciding.kinship.eq(Mux(rewritten, kin(value, reading), kin(store.data, reading))),
                 same_handle.eq(checking.command.handle[:handle] == reading.came.command.handle[:handle]),
                 second.eq(0),
                 pauses.eq(reading_valid & reading.verdict.twice),
                 may_write.eq(
                     reading_valid
-                    & ~reading.verdict.bad
+                    & ~fails(reading.verdict)
                     & (reading.verdict.cancels | (reading.verdict.is_new & ~reading.verdict.twice))
                 ),
                 by_record.eq(reading.verdict.names),
                 arriving.eq(reading_valid & reading.verdict.is_new & ~reading.verdict.twice),
                 leaving.eq(reading_valid & (reading.verdict.cancels | reading.verdict.replaces)),
             ]
+            give(value, reading, rewritten)
         with m.Else():
             # A first pass of two writes nothing.
             with m.If(go):
                 m.d.sync += [
                     second.eq(1),
                     pauses.eq(0),
-                    may_write.eq(~verdict.bad & ~verdict.is_new),
+                    may_write.eq(~fails(verdict) & ~verdict.is_new),
                     by_record.eq(0),
                     arriving.eq(verdict.replaces),
                     leaving.eq(0),
                 ]
             with m.If(matched_over):
-                m.d.sync += deciding.kinship.eq(kin(matcher.value, deciding.checked))
+                give(matcher.value, deciding.checked, Const(1))
         # The block RAM answers last, so that what is taken instead of it is chosen before.
         given = slow | rewritten
         instead = Signal(record)
@@ -224,11 +235,17 @@ class Book(wiring.Component):
             m.d.sync += [
                 deciding.record.eq(Mux(given, instead, store.data)),
                 side.eq(Mux(named & ~given, store.data.side, Mux(named, instead.side, own_side))),
+                deciding.kinship.elsewhere.eq(~same_instrument(store.data, reading.came.command)),
+                deciding.kinship.differs.eq(~alike_tags(store.data, reading.came.command)),
             ]
+            # These are resets of registers, so that no gate more stands behind the memory.
+            with m.If(given | ~reading.verdict.names):
+                m.d.sync += deciding.kinship.elsewhere.eq(0)
+            with m.If(given | ~reading.verdict.replaces):
+                m.d.sync += deciding.kinship.differs.eq(0)
 
         # Decide.
         found = deciding.record
-        accepted = Signal()
         enters = Signal()
         leaves = Signal()
         may_trade = Signal()
@@ -240,8 +257,7 @@ class Book(wiring.Component):
             order_check.command.eq(command),
             order_check.record.eq(found),
             order_check.kinship.eq(deciding.kinship),
-            clear.eq(order_check.clear),
-            accepted.eq(~verdict.bad & clear),
+            accepted.eq(order_check.accepts),
             order.live.eq(1),
             order.quantity.eq(command.quantity),
             order.level.eq(level),
@@ -262,7 +278,7 @@ class Book(wiring.Component):
             value.eq(order),
             value.live.eq(~verdict.cancels),
             # A NEW that crosses is written, too, and taken back by the matcher: what it does is known late.
-            written.eq(go & may_write & clear),
+            written.eq(go & may_write & accepted),
             store.write.eq(written),
             store.address.eq(command.handle),
             store.value.eq(value),

@@ -20,7 +20,6 @@ from .. import layouts
 from ..compare import less, pairs_alike
 from .layouts import (
     first_level,
-    instrument_bits,
     level_bits,
     record_layout,
     rejection_shape,
@@ -31,15 +30,27 @@ from .layouts import (
 _ALWAYS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
 #: RECENTRE is the driver's; LIMIT waits for the gate.
 _UNDEFINED = (Opcode.RECENTRE, Opcode.LIMIT)
+#: What can be wrong with a command, whatever rests: all but DUPLICATE, OWNER and WINDOW.
+_FAILS = (
+    Reason.OPCODE,
+    Reason.CLASS,
+    Reason.TAG,
+    Reason.INSTRUMENT,
+    Reason.STATE,
+    Reason.HANDLE,
+    Reason.NOT_RESTING,
+    Reason.QUANTITY,
+    Reason.PRICE,
+)
 
 
 def verdict_layout(geometry: Geometry) -> data.StructLayout:
     """What a command is, and what is wrong with it before one looks at its order."""
     return data.StructLayout(
         {
-            #: Reasons that are checked before and after those about its order; one of them holds.
-            "early": rejection_shape(),
-            "late": rejection_shape(),
+            #: Which of the reasons hold that can be told without the order that it names; one of them does.
+            "fails": data.StructLayout({reason.name: 1 for reason in _FAILS}),
+            #: One of them holds, PRICE apart: that comes too late.
             "bad": 1,
             #: It brings an order with a handle of its own; it names a resting one.
             "enters": 1,
@@ -59,18 +70,33 @@ def verdict_layout(geometry: Geometry) -> data.StructLayout:
 
 
 def kinship_layout(geometry: Geometry) -> data.StructLayout:
-    """What an order has in common with the command that names it, see :func:`kinship`."""
-    return data.StructLayout({"instrument": 1, "tag": -(-geometry.tag_bits // 2)})
+    """What sets a command apart from the order that it names: the one that was read, or another instead.
 
-
-def kinship(geometry: Geometry, order: Any, command: Any, verdict: Any) -> Value:
-    """Whether ``order`` is of the command's instrument, and its tag, by pairs of bits, if that counts.
-
-    As far as one gate goes, so that it may stand behind the memory of the orders.
+    Memory answers last, so that no more than one gate looks at what was read; of another order all is known.
     """
-    alike = pairs_alike(order.tag, command.tag[: geometry.tag_bits])
-    same_instrument = order.instrument == command.instrument[: instrument_bits(geometry)]
-    return Cat(same_instrument, alike | ~verdict.replaces.replicate(len(alike)))
+    return data.StructLayout(
+        {
+            #: The order that was read is of another instrument, or of another tag, in these pairs of bits.
+            #: Clear if that does not count, for another order does, or the command asks for neither.
+            "elsewhere": 1,
+            "differs": -(-geometry.tag_bits // 2),
+            #: Another order counts, and is of another instrument, or of another tag.
+            "stranger": 1,
+            "alien": 1,
+            #: One of these, or the verdict, rejects the command.
+            "rejects": 1,
+        }
+    )
+
+
+def same_instrument(order: Any, command: Any) -> Value:
+    """Whether ``order`` rests in the command's instrument."""
+    return order.instrument == command.instrument[: len(order.instrument)]
+
+
+def alike_tags(order: Any, command: Any) -> Value:
+    """Of every two bits of the tags of ``order`` and command, whether they are equal."""
+    return pairs_alike(order.tag, command.tag[: len(order.tag)])
 
 
 class Check(wiring.Component):
@@ -149,27 +175,25 @@ class Check(wiring.Component):
         priced = verdict.enters | among(Opcode.REPLACE)
         sized = priced | verdict.reduces
 
-        early = (
-            (undefined, Reason.OPCODE),
-            (command.flags.sequence_class >= len(SequenceClass), Reason.CLASS),
-            ((command.tag >> geometry.tag_bits).any(), Reason.TAG),
-            (no_instrument, Reason.INSTRUMENT),
-            (forbidden, Reason.STATE),
-            (outside, Reason.HANDLE),
-            (verdict.names & null, Reason.NOT_RESTING),
-        )
-        late = ((sized & (command.quantity == 0), Reason.QUANTITY), (priced & beyond, Reason.PRICE))
-        judged = ~among(*_ALWAYS)
-        for target, reasons in ((verdict.early, early), (verdict.late, late)):
-            for fails, reason in reversed(reasons):
-                with m.If(fails & judged):
-                    m.d.comb += target.eq(reason)
-        m.d.comb += verdict.bad.eq(judged & Cat(fails for fails, _ in (*early, *late)).any())
+        fails = {
+            Reason.OPCODE: undefined,
+            Reason.CLASS: command.flags.sequence_class >= len(SequenceClass),
+            Reason.TAG: (command.tag >> geometry.tag_bits).any(),
+            Reason.INSTRUMENT: no_instrument,
+            Reason.STATE: forbidden,
+            Reason.HANDLE: outside,
+            Reason.NOT_RESTING: verdict.names & null,
+            Reason.QUANTITY: sized & (command.quantity == 0),
+            Reason.PRICE: priced & beyond,
+        }
+        m.d.comb += [verdict.fails[reason.name].eq(fails[reason]) for reason in _FAILS]
+        soon = Cat(fails[reason] for reason in _FAILS if reason != Reason.PRICE)
+        m.d.comb += verdict.bad.eq(soon.any() & ~among(*_ALWAYS))
         return m
 
 
 class OrderCheck(wiring.Component):
-    """The first reason, if any, for which a command is rejected, once its order is known.
+    """Whether a command is rejected, once its order is known, and the first reason, if it is.
 
     Not checked: the window of a STATE(loading), and a LOAD onto a level at which the other side rests.
 
@@ -186,14 +210,14 @@ class OrderCheck(wiring.Component):
                 "record": In(record_layout(geometry)),
                 "kinship": In(kinship_layout(geometry)),
                 "reason": Out(rejection_shape()),
-                #: There is none beside those of the verdict.
-                "clear": Out(1),
+                #: There is none.
+                "accepts": Out(1),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
-        verdict, record = self.verdict, self.record
+        verdict, record, kinship = self.verdict, self.record, self.kinship
         duplicate = Signal()
         missing = Signal()
         alien = Signal()
@@ -201,20 +225,23 @@ class OrderCheck(wiring.Component):
         m.d.sync += not_smaller.eq(verdict.reduces & ~less(self.command.quantity, record.quantity))
         m.d.comb += [
             duplicate.eq(verdict.enters & record.live),
-            missing.eq(verdict.names & ~(record.live & self.kinship.instrument)),
-            alien.eq(~self.kinship.tag.all()),
-            self.clear.eq(~duplicate & ~missing & ~alien & ~(verdict.reduces & not_smaller)),
+            missing.eq((verdict.names & ~record.live) | kinship.elsewhere | kinship.stranger),
+            alien.eq(kinship.differs.any()),
+            self.accepts.eq(
+                ~kinship.rejects
+                & ~duplicate
+                & ~(verdict.names & ~record.live)
+                & ~kinship.elsewhere
+                & ~alien
+                & ~(verdict.reduces & not_smaller)
+            ),
         ]
-        with m.If(verdict.early != Reason.NONE):
-            m.d.comb += self.reason.eq(verdict.early)
-        with m.Elif(duplicate):
-            m.d.comb += self.reason.eq(Reason.DUPLICATE)
-        with m.Elif(missing):
-            m.d.comb += self.reason.eq(Reason.NOT_RESTING)
-        with m.Elif(alien):
-            m.d.comb += self.reason.eq(Reason.OWNER)
-        with m.Elif(verdict.reduces & not_smaller):
-            m.d.comb += self.reason.eq(Reason.QUANTITY)
-        with m.Else():
-            m.d.comb += self.reason.eq(verdict.late)
+        fails = {reason: verdict.fails[reason.name] for reason in _FAILS}
+        fails[Reason.DUPLICATE] = duplicate
+        fails[Reason.NOT_RESTING] |= missing
+        fails[Reason.OWNER] = alien | kinship.alien
+        fails[Reason.QUANTITY] |= verdict.reduces & not_smaller
+        for reason in sorted(fails, reverse=True):  # the first that is checked counts
+            with m.If(fails[reason]):
+                m.d.comb += self.reason.eq(reason)
         return m

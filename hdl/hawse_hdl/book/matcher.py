@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import (
@@ -69,7 +69,7 @@ class Matcher(wiring.Component):
         build: 16 bytes as a little-endian integer, and ``clock_khz``: what BUILD tells.
     """
 
-    def __init__(self, geometry: Geometry, *, build: int = 0, clock_khz: int = 0) -> None:
+    def __init__(self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0) -> None:
         self.geometry = geometry
         self.build = build
         self.clock_khz = clock_khz
@@ -134,12 +134,12 @@ class Matcher(wiring.Component):
         buys = taker.side == Side.BUY
         # What the command is, from its second cycle on.
         trades = Signal()
-        loads = Signal()
         dumps = Signal()
         scans = Signal()
         mass = Signal()
         loading = Signal()
         greets = Signal()
+        rejects = Signal()  # a LOAD, or a window that cannot be, if it tells anything
         everywhere = Signal()
         anonymous = Signal()
         posts = Signal()
@@ -149,7 +149,7 @@ class Matcher(wiring.Component):
         time_in_force = command.flags.time_in_force
         m.d.sync += [
             trades.eq(opcode.matches(Opcode.NEW, Opcode.REPLACE)),
-            loads.eq(opcode == Opcode.LOAD),
+            rejects.eq(opcode == Opcode.LOAD),
             dumps.eq(opcode == Opcode.DUMP),
             scans.eq(opcode.matches(Opcode.MASS_CANCEL, Opcode.STATE)),
             mass.eq(opcode == Opcode.MASS_CANCEL),
@@ -184,11 +184,11 @@ class Matcher(wiring.Component):
             "LOAD HEAD",
             "LOAD FETCH",
             "LOAD CHECK",
+            "STATE",
             "WINDOWS",
             "WINDOWS SEEN",
             "WINDOW",
             "REFUSE",
-            "ROW",
             "REFILL",
             "SCAN",
             "SCANNED",
@@ -201,8 +201,8 @@ class Matcher(wiring.Component):
         # Which of the states that tell has come: else RESIDUAL, TOTAL or ANSWER.
         meets = Signal()  # stays set behind its command: only what goes with ``push`` may ask it
         removes = Signal()
-        refuses = Signal()
-        again = Signal()
+        builds = Signal()
+        closes = Signal()
 
         # The order at hand.
         maker = Signal(record_layout(geometry), reset_less=True)
@@ -230,6 +230,7 @@ class Matcher(wiring.Component):
         cancel_reason = Signal(Reason, init=Reason.IOC)
         unfilled = Mux(fills_or_kills, Reason.FOK, Reason.IOC)
         price = Signal(32, reset_less=True)
+        own_price = task.row.origin + Mux(scans, first_level(task.row.first), level)
         # A scan: the order at hand has been read; the one before it is concerned; orders cancelled.
         scanned = Signal()
         hit = Signal()
@@ -324,7 +325,8 @@ class Matcher(wiring.Component):
             with states.at("START"):
                 m.d.sync += [
                     fresh.eq(~self.active),
-                    again.eq(0),
+                    builds.eq(0),
+                    closes.eq(0),
                     remaining.eq(command.quantity),
                     lacks.eq(command.quantity - 1),
                     walk.eq(Walk.MATCH),
@@ -355,17 +357,10 @@ class Matcher(wiring.Component):
                     with m.Case(Opcode.MASS_CANCEL):
                         states.next = "REFILL"
                     with m.Case(Opcode.STATE):
-                        m.d.comb += window.begin.eq(1)
-                        m.d.sync += level.eq(first)
-                        states.next = "ROW"
-                        with m.If(command.quantity[:2] == InstrumentState.LOADING):
-                            m.d.sync += in_instrument.eq(0)
-                            states.next = "WINDOWS"
+                        states.next = "STATE"
                     with m.Case(Opcode.DUMP):
-                        m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY), level.eq(first)]
+                        m.d.sync += [walk.eq(Walk.DUMP), walk_side.eq(Side.BUY)]
                         states.next = "SEEK BEST"
-                        with m.If(~task.row.windowed):
-                            finish()
                     with m.Default():
                         states.next = "ANSWER"
 
@@ -377,7 +372,7 @@ class Matcher(wiring.Component):
             # Matching, and walks along the queues.
 
             with states.at("LEVEL"):
-                m.d.sync += [heads.eq(1), price.eq(task.row.origin + level)]
+                m.d.sync += [heads.eq(1), price.eq(own_price)]
                 states.next = "HEAD"
 
             with states.at("HEAD"):
@@ -486,9 +481,14 @@ class Matcher(wiring.Component):
                         residual()
                 look_at_comparisons()
 
-            with states.at("SEEK BEST"), m.If(self.settled):
-                seek()
-                states.next = "SEEKING"
+            with states.at("SEEK BEST"):
+                with m.If(dumps):
+                    m.d.sync += level.eq(first)
+                with m.If(dumps & ~task.row.windowed):
+                    finish()
+                with m.Elif(self.settled):
+                    seek()
+                    states.next = "SEEKING"
 
             with states.at("SEEK NEXT"):
                 with m.If(self.settled & ~enough & ~meets_own):
@@ -512,7 +512,7 @@ class Matcher(wiring.Component):
                         residual()
                     with m.Elif(~self.found.found):
                         with m.If(walk_side == Side.BUY):
-                            m.d.sync += [walk_side.eq(Side.SELL), level.eq(first)]
+                            m.d.sync += walk_side.eq(Side.SELL)
                             states.next = "SEEK BEST"
                         with m.Else():
                             finish()
@@ -569,7 +569,15 @@ class Matcher(wiring.Component):
                     with m.If(self.room):
                         finish()
 
-            # STATE(loading) looks at the windows of all instruments, before it changes anything.
+            # STATE; if loading, the windows of all instruments are looked at before anything changes.
+
+            with states.at("STATE"):
+                m.d.comb += window.begin.eq(1)
+                m.d.sync += [self.row_write.eq(~loading), price.eq(own_price)]
+                states.next = "TOTAL"
+                with m.If(loading):
+                    m.d.sync += in_instrument.eq(0)
+                    states.next = "WINDOWS"
 
             with states.at("WINDOWS"):
                 m.d.comb += window.look.eq(in_instrument != command.instrument[: len(in_instrument)])
@@ -582,24 +590,18 @@ class Matcher(wiring.Component):
                 states.next = "WINDOW"
 
             with states.at("WINDOW"):
-                m.d.sync += refuses.eq(~window.allowed)
-                states.next = "ROW"
-                with m.If(~window.allowed):
-                    states.next = "REFUSE"
-
-            with states.at("REFUSE"):
-                tell()
-                with m.If(self.room):
-                    m.d.sync += refuses.eq(0)
-                    finish()
-
-            with states.at("ROW"):
-                m.d.sync += [self.row_write.eq(1), price.eq(task.row.origin + level)]
-                states.next = "TOTAL"
-                with m.If(loading):
+                m.d.sync += [rejects.eq(~window.allowed), self.row_write.eq(window.allowed)]
+                states.next = "REFUSE"
+                with m.If(window.allowed):
                     # What is loaded next may cross: a bound left over could meet orders of the other side.
                     m.d.sync += self.front_write.eq(~0)
                     states.next = "REFILL"
+
+            with states.at("REFUSE"):
+                tell()
+                m.d.sync += rejects.eq(~self.room)
+                with m.If(self.room):
+                    finish()
 
             # A scan of all handles: MASS_CANCEL and STATE(loading).
 
@@ -637,13 +639,12 @@ class Matcher(wiring.Component):
                     states.next = "SCANNED"
 
             with states.at("SCANNED"):
-                m.d.sync += price.eq(command.price)
                 states.next = "TOTAL"
                 with m.If(hit):
                     look_back()
 
             def scan_on() -> None:
-                m.d.sync += [pointer.eq(maker_at + 1), removes.eq(0), price.eq(command.price)]
+                m.d.sync += [pointer.eq(maker_at + 1), removes.eq(0)]
                 states.next = "REFILL"
                 with m.If(is_final):
                     m.d.sync += in_instrument.eq(command.instrument)
@@ -679,8 +680,8 @@ class Matcher(wiring.Component):
             with states.at("ANSWER"):
                 tell()
                 with m.If(self.room):
-                    with m.If(opcode.matches(Opcode.CLOSE, Opcode.HELLO)):
-                        m.d.sync += again.eq(1)
+                    with m.If(greets | (opcode == Opcode.CLOSE)):
+                        m.d.sync += [builds.eq(greets), closes.eq(~greets)]
                         states.next = "ANSWER AGAIN"
                     with m.Else():
                         finish()
@@ -719,8 +720,8 @@ class Matcher(wiring.Component):
                 m.d.comb += layouts.REPORT(self.beat).kind.maker_done.eq(1)
             with m.Else():
                 report(Kind.CANCELLED, taker.side, command.price, remaining, reason=cancel_reason)
-        with m.Elif(loads | refuses):
-            reason = Mux(loads, Reason.PRICE, Reason.WINDOW)
+        with m.Elif(rejects):
+            reason = Mux(scans, Reason.WINDOW, Reason.PRICE)
             report(Kind.REJECTED, taker.side, command.price, 0, reason=reason)
         with m.Elif(dumps):
             send(
@@ -744,11 +745,14 @@ class Matcher(wiring.Component):
                     "handle": Mux(mass, 0, first_level(self.row_value.first)),
                     "maker": Mux(mass | ~self.row_value.windowed, 0, levels),
                 }
-                report(Kind.ACK, Side.BUY, Mux(mass, 0, price), amount, **ours)
-        with m.Elif(greets & again):
+                base = Mux(loading, command.price, price)
+                report(Kind.ACK, Side.BUY, Mux(mass, 0, base), amount, **ours)
+        with m.Elif(builds):
             build = layouts.BUILD(self.beat)
-            m.d.comb += [Cat(build.build_low, build.build_high).eq(self.build)]
-            m.d.comb += build.clock_khz.eq(self.clock_khz)
+            m.d.comb += [
+                Cat(build.build_low, build.build_high).eq(self.build),
+                build.clock_khz.eq(self.clock_khz),
+            ]
         with m.Elif(greets):
             send(
                 layouts.HELLO,
@@ -763,7 +767,7 @@ class Matcher(wiring.Component):
                 busy=self.busy_cycles,
                 last_seq=self.last_seq,
             )
-        with m.Elif(again):
+        with m.Elif(closes):
             send(layouts.BATCH, Kind.BATCH, token=command.token)
         with m.Else():
             send(layouts.FENCE, Kind.FENCE, token=command.token, commands=self.applied)

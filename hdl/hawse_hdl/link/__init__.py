@@ -3,6 +3,6 @@
 from .deframer import Deframer
 from .endpoint import Endpoint
 from .framer import Framer
-from .uart import UART
+from .uart import UART, margin
 
-__all__ = ["UART", "Deframer", "Endpoint", "Framer"]
+__all__ = ["UART", "Deframer", "Endpoint", "Framer", "margin"]

@@ -8,11 +8,29 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 
+def margin(divisor: int, exact: float | None = None) -> tuple[float, float]:
+    """How much shorter and longer the bits of the other side may be, as shares of a bit, for all to arrive.
+
+    A byte is sampled from one to two cycles behind half a bit after its start was seen; the last of its ten
+    bits must still be that bit then.
+
+    Args:
+        divisor: clock cycles a bit on this side.
+        exact: clock cycles that a bit ought to take, if that is no whole number.
+
+    Returns:
+        A negative and a positive number: ``(-0.042, 0.056)`` for a divisor of 12.
+    """
+    exact = exact or divisor
+    middle = 1 + (divisor - 1) // 2
+    return (1 + middle + 9 * divisor) / (10 * exact) - 1, (divisor + middle / 9) / exact - 1
+
+
 class UART(wiring.Component):
     """Asynchronous serial port: 8 data bits, least significant first, no parity, 1 stop bit.
 
     Args:
-        divisor: clock cycles a bit, at least 4. From 16 on, the other side's may differ by 4 %.
+        divisor: clock cycles a bit, at least 4. :func:`margin` tells how far the other side's may be off.
 
     Latency: 9.5 bits and 3 cycles from the start edge to ``rx``; 1 cycle from ``tx`` to the start edge.
     Initiation interval: 10 bits a byte.  Ordering: kept.  Reset: line at rest, a byte half received is lost.

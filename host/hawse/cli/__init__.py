@@ -19,6 +19,8 @@ _COMMANDS = {
     "prove": ("hawse.cli.proof", "prove"),
     "check-proof": ("hawse.cli.proof", "check_proof"),
     "bench": ("hawse.cli.bench", "bench"),
+    "bitstream": ("hawse.cli.bitstream", "bitstream"),
+    "program": ("hawse.cli.bitstream", "program"),
     "keys": ("hawse.cli.keys", "keys"),
 }
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
@@ -202,14 +202,15 @@ def fastest_routed(folder: Path, top: str) -> Routed | None:
 
     A result of other gateware than the present is told on stderr and counts for nothing.
     """
-    from hawse_hdl import build  # noqa: PLC0415 - an extra that the host can do without
+    from hawse_build.tops import why_stale  # noqa: PLC0415 - an extra that the host can do without
 
     runs = [(path, json.loads(path.read_text())) for path in sorted(folder.glob("route-*.json"))]
     of_top = [run for run in runs if run[1]["top"] == top]
     for path, told in sorted(of_top, key=lambda run: run[1]["fmax_mhz_median"], reverse=True):
-        if build.is_current(told):
-            return Routed(
-                told["device"], float(told["fmax_mhz_median"]), Geometry(**told["geometry"]), path.name
-            )
-        click.echo(f"{path} is of other gateware and does not count; make route makes it anew", err=True)
+        if why := why_stale(told, Path("build/route"), lambda text: click.echo(text, err=True)):
+            click.echo(f"{path} does not count, {why}; make route makes it anew", err=True)
+            continue
+        known = {field.name for field in fields(Geometry)}
+        geometry = Geometry(**{name: size for name, size in told["geometry"].items() if name in known})
+        return Routed(told["device"], float(told["fmax_mhz_median"]), geometry, path.name)
     return None

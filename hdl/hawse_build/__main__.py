@@ -1,41 +1,21 @@
-"""Builds the gateware: ``python -m hawse_hdl.build verilog``, ``route``, and the slow ``paths`` of that."""
+"""Builds the gateware: ``python -m hawse_build verilog``, ``route``, and the slow ``paths`` of that."""
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from amaranth.back import verilog
-from amaranth.lib import wiring
 from hawse.wire.schema import Geometry
+from hawse_hdl.block_rams import BlockRams
 
-from .appliance import Appliance, Board
-from .book import Book
-from .core import Core
-from .hashing import Keccak256, Keccak256Serial
 from .paths import PathsError, SlowPath, slow_paths
-from .route import DEVICES, PLACERS, Pinned, RouteError, describe, gateware, route
-
-#: Top levels by name.
-TOPS: dict[str, Callable[[Geometry], wiring.Component]] = {
-    "book": Book,
-    "core": Core,
-    "appliance": Appliance,
-    "board": Board,
-}
-
-#: What can be routed: the appliance with its UART, and parts of it behind shift registers.
-ROUTED: dict[str, Callable[[Geometry], wiring.Component]] = {
-    "appliance": Board,
-    "book": lambda geometry: Pinned(Book(geometry), pairs=True),
-    "keccak": lambda _: Pinned(Keccak256()),
-    "keccak-serial": lambda _: Pinned(Keccak256Serial()),
-}
+from .routing import PLACERS, route
+from .synthesis import DEVICES
+from .tools import BuildError
+from .tops import APPLIANCE, PARTS, TOPS, routed
 
 
 def to_verilog(top: str, geometry: Geometry, *, source_lines: bool = False) -> str:
@@ -46,29 +26,16 @@ def to_verilog(top: str, geometry: Geometry, *, source_lines: bool = False) -> s
         geometry: of the book.
         source_lines: say in attributes which line of Python each signal comes from.
     """
-    return str(verilog.convert(TOPS[top](geometry), name=top, emit_src=source_lines))
-
-
-@cache
-def stamp(top: str, geometry: Geometry) -> str:
-    """Hash of the gateware that :func:`.route.route` would route now."""
-    return gateware(describe(ROUTED[top](geometry)))
-
-
-def is_current(routed: Mapping[str, Any]) -> bool:
-    """Whether a result of :func:`.route.route` is of the gateware as it is now; elaborates it."""
-    sizes = routed["geometry"]
-    if sizes.keys() != asdict(Geometry()).keys():
-        return False
-    return bool(routed.get("gateware") == stamp(routed["top"], Geometry(**sizes)))
+    return str(verilog.convert(TOPS[top](geometry), name=top, emit_src=source_lines, platform=BlockRams()))
 
 
 def _route(o: argparse.Namespace, geometry: Geometry) -> None:
     try:
+        text, target = routed(o.top, o.device, geometry)
         found = route(
-            lambda: ROUTED[o.top](geometry),
+            text,
+            target,
             top=o.top,
-            device_name=o.device,
             geometry=geometry,
             seeds=o.seeds,
             goal_mhz=o.goal_mhz,
@@ -77,9 +44,9 @@ def _route(o: argparse.Namespace, geometry: Geometry) -> None:
             jobs=o.jobs,
             progress=lambda text: print(text, file=sys.stderr, flush=True),
         )
-    except RouteError as error:
-        sys.exit(f"hawse_hdl.build: {error}")
-    command = "python -m hawse_hdl.build " + " ".join(sys.argv[1:])
+    except BuildError as error:
+        sys.exit(f"hawse_build: {error}")
+    command = "python -m hawse_build " + " ".join(sys.argv[1:])
     text = json.dumps({"command": command, **found}, indent=2) + "\n"
     if o.output:
         o.output.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +58,7 @@ def _paths(o: argparse.Namespace) -> None:
     try:
         found = slow_paths(o.sdf, o.slower_than)
     except (PathsError, OSError) as error:
-        sys.exit(f"hawse_hdl.build: {error}")
+        sys.exit(f"hawse_build: {error}")
     if o.json:
         print(json.dumps([{**asdict(path), "signals": path.signals} for path in found], indent=2))
         return
@@ -117,15 +84,15 @@ def _print_path(path: SlowPath, *, steps: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="hawse_hdl.build", description="Build the gateware.")
+    parser = argparse.ArgumentParser(prog="hawse_build", description="Build the gateware.")
     commands = parser.add_subparsers(dest="command", required=True)
     v = commands.add_parser("verilog", help="write Verilog for another tool's flow")
     v.add_argument("--top", choices=TOPS, default="board", help="top level [%(default)s]")
     v.add_argument("--source-lines", action="store_true", help="with attributes that name lines of Python")
-    v.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="'-' is standard output")
+    v.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of standard output")
     r = commands.add_parser("route", help="synthesize, place and route with open tools")
     r.add_argument("--device", choices=DEVICES, required=True)
-    r.add_argument("--top", choices=ROUTED, default="appliance", help="[%(default)s]")
+    r.add_argument("--top", choices=(APPLIANCE, *PARTS), default=APPLIANCE, help="[%(default)s]")
     r.add_argument("--seeds", type=int, nargs="+", default=[1], help="of nextpnr [%(default)s]")
     r.add_argument("--goal-mhz", type=float, default=150, help="what nextpnr strives for [%(default)s]")
     r.add_argument("--placer", choices=PLACERS, help="for ECP5 [the best that there is]")
@@ -155,10 +122,10 @@ def main(arguments: list[str] | None = None) -> None:
         _route(o, geometry)
         return
     text = to_verilog(o.top, geometry, source_lines=o.source_lines)
-    if str(o.output) == "-":
-        sys.stdout.write(text)
-    else:
+    if o.output:
         o.output.write_text(text)
+    else:
+        sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Tools that make bits of gateware: synthesis, place and route, floorplan, timing paths, bitstreams."""
