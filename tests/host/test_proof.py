@@ -242,7 +242,8 @@ def test_a_proof_is_checked_where_nothing_can_be_compiled(run, proof, tmp_path):
     found = called(proof)
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["record"] == "0x" + proof.record.hex()
-    assert "NotIncluded: batch 2" in called(changed(proof, {"number": 2})).stderr
+    refused = called(changed(proof, {"number": 2}))
+    assert refused.returncode == 1 and "NotIncluded: batch 2" in json.loads(refused.stdout)["error"]
 
 
 def test_the_view_finds_nothing_that_is_not_there(run, proof):

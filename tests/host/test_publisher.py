@@ -55,10 +55,8 @@ def test_every_input_is_answered_once_and_every_trade_told_to_both_sides(tmp_pat
     assert set(answers) == {
         seq
         for done in run[0]
-        for seq in (
-            *done.command_seqs,
-            *range(done.command_seqs.start - len(done.slot.deposits), done.command_seqs.start),
-        )
+        for first in [done.outcome.first_seq + len(done.slot.operations)]
+        for seq in (*done.command_seqs, *range(first, first + len(done.slot.deposits)))
     }
     refused = {r.seq: r for done in run[0] for r in done.outcome.refusals}
     assert {row["seq"] for row in told if row["event"] == "refused"} == set(refused)

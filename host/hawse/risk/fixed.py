@@ -190,7 +190,8 @@ def inverse_normal_distribution(p: int) -> int:
     u = isqrt(-2 * _log(tail << 63 - exponent, exponent - BITS) << 2 * FINE_BITS - _WIDE)
     row = (u + (1 << FINE_BITS - 5)) >> FINE_BITS - 4
     x = _polynomial(load().inverse[row - 17], u - (row << FINE_BITS - 4), FINE_BITS)
-    return shifted(-x if p <= ONE // 2 else x, _SPARE)
+    nearest = shifted(x, _SPARE)
+    return -nearest if p <= ONE // 2 else nearest
 
 
 # With 58 fractional bits

@@ -140,7 +140,8 @@ Code inverse_normal_distribution(i64 p, i64& result) {
     const i64 u = i64(root(u128(-2 * log_of(tail)) << (2 * kFineBits - kWide)));
     const i64 row = i64(shifted(u, kFineBits - 4));
     const i64 x = polynomial<kFineBits>(table::kInverse[row - 17], u - (row << (kFineBits - 4)));
-    result = i64(shifted(p <= kOne / 2 ? -x : x, kSpare));
+    const i64 nearest = i64(shifted(x, kSpare));
+    result = p <= kOne / 2 ? -nearest : nearest;
     return Code::OK;
 }
 
