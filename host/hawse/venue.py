@@ -8,7 +8,7 @@ through :meth:`Venue.run_slot`; a restart, a killed host and a reset board all g
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -30,6 +30,7 @@ from hawse.state.inputs import MARK, StateError
 from hawse.state.machine import Machine
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Operation, OperationKind, SlotInput, SlotOutcome
+from hawse.wire import Reason
 from hawse.wire.dtypes import records
 
 Progress = Callable[[int, int], None]
@@ -112,6 +113,7 @@ class SlotDone:
         orders: client id of each event's order.
         makers: client id of a trade's maker.
         command_seqs: sequence number of each command.
+        machine: why the machine gave each of its own commands, by sequence number.
         credited: account and generation of each deposit, None where it opened none and was paid back.
         fees: of each trade, the taker's and the maker's, in quanta.
     """
@@ -122,6 +124,7 @@ class SlotDone:
     orders: NDArray[np.uint64]
     makers: NDArray[np.uint64]
     command_seqs: tuple[int, ...]
+    machine: Mapping[int, Reason]
     credited: tuple[tuple[int, int] | None, ...]
     fees: tuple[tuple[int, int], ...]
     sealed: Sealed | None
@@ -239,7 +242,7 @@ class Execution:
         machine = self.machine
         orders, makers = (machine.client_ids(burst.events[name]) for name in ("order_id", "maker_id"))
         accounts = [machine.account_of(deposit.owner) for deposit in slot.deposits]
-        fees = machine.fill_fees
+        fees, refused = machine.fill_fees, {refusal.seq for refusal in outcome.refusals}
         return SlotDone(
             slot=slot,
             outcome=outcome,
@@ -247,7 +250,11 @@ class Execution:
             orders=orders,
             makers=makers,
             command_seqs=machine.command_seqs,
-            credited=tuple(None if a is None else (a.index, a.generation) for a in accounts),
+            machine=machine.machine_commands,
+            credited=tuple(
+                None if a is None or seq in refused else (a.index, a.generation)
+                for seq, a in enumerate(accounts, outcome.first_seq + len(slot.operations))
+            ),
             fees=tuple(zip(fees[::2], fees[1::2], strict=True)),
             sealed=sealed,
         )

@@ -5,15 +5,22 @@ import os
 import random
 import threading
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hawse.commit.header import BatchHeader
 from hawse.engine import Engine, SoftBackend
+from hawse.keys.messages import NO_INSTRUMENT, MessageKind
 from hawse.publisher.errors import OutputLost, PublisherError
+from hawse.publisher.lines import Book
 from hawse.publisher.store import Outcomes
 from hawse.publisher.streams import BATCHES, SLOTS
 from hawse.publisher.teller import Teller, TellerProcess
-from hawse.venue import Execution
+from hawse.state.slot import SlotOutcome
+from hawse.venue import Execution, SlotDone
+from hawse.wire import Side, TimeInForce
+from support.money import MoneyDesk
 from support.signed import DEPOSITS, signed_slots
 from support.venue_process import CONFIG
 
@@ -206,3 +213,46 @@ def test_a_teller_process_that_fails_is_told_of(tmp_path, run, capfd):
     with pytest.raises(OutputLost, match="status 1"):
         process.close()
     assert "do not say how far" in capfd.readouterr().err
+
+
+def test_what_the_machine_takes_back_is_told_in_its_turn_and_with_its_reason(tmp_path):
+    desk = MoneyDesk([10**12] * 2)
+    book, mass = Book([], 0), {"instrument": NO_INSTRUMENT}
+
+    def lines(rows):
+        admission = desk.open(rows)
+        burst = desk.engine.run(admission.orders)
+        desk.machine.clear_slot(burst.events)
+        slot = replace(desk.input(rows), number=desk.machine.next_slot - 1)
+        outcome = SlotOutcome(
+            slot.number,
+            1,
+            0,
+            bytes(32),
+            admission.first_seq,
+            admission.inputs,
+            admission.refusals,
+            (),
+            bytes(32),
+        )
+        fees, none = desk.machine.fill_fees, np.zeros(0, np.uint64)
+        pairs = tuple(zip(fees[::2], fees[1::2], strict=True))
+        commands = desk.machine.machine_commands
+        return book.lines(
+            SlotDone(slot, outcome, burst, none, none, admission.command_seqs, commands, (), pairs, None)
+        )
+
+    told = lines(
+        [
+            desk.new(1, 1, Side.BUY, 78_000, 5000),
+            desk.new(2, 1, Side.SELL, 78_000, 2000),
+            desk.row(MessageKind.CANCEL_ALL, 1, **mass),
+        ]
+    )
+    assert [row["event"] for row in told] == ["ack", "ack", "trade", "trade", "accepted", "cancelled"]
+    assert [row["seq"] for row in told] == sorted(row["seq"] for row in told)
+    last = told[-1]
+    assert (last["account"], last["reason"], last["cumulative"], last["remaining"]) == (1, "mass", 2000, 0)
+    ioc = desk.new(1, 2, Side.BUY, 77_000, 5000, time_in_force=TimeInForce.IOC)
+    told = lines([ioc, desk.row(MessageKind.CANCEL_ALL, 1, **mass)])
+    assert [row["event"] for row in told] == ["ack", "cancelled", "accepted"]

@@ -21,6 +21,7 @@ from hawse.chain.devchain import DevChain, dev_keys
 from hawse.chain.errors import ConnectionLostError, NotMinedError
 from hawse.instruments import Instrument
 from hawse.journal import Journal, JournalBehind, Snapshots
+from hawse.journal.codec import OPERATIONS_MOST
 from hawse.keys.messages import MESSAGE
 from hawse.keys.store import KeyStore, address_of, derive
 from hawse.publisher.store import Outcomes
@@ -181,12 +182,15 @@ class _Host:
             return ()
         self.refuse(self._marks.bad())
         markets, number, found = self._venue.machine.markets, self._venue.next_slot, []
-        for instrument, wanted in sorted(self._marks.newest().items()):
+        longest_ago = sorted(
+            self._marks.newest().items(), key=lambda said: (markets[said[0]].mark_time, said)
+        )
+        for instrument, wanted in longest_ago:
             market = markets[instrument]
             mark = next_mark(market, wanted, now, self._config.mark_step_ppm)
             if mark != market.mark:
                 found.append(interim_mark(self._config.domain, self._key, number, instrument, mark))
-        return tuple(found)
+        return tuple(found[:OPERATIONS_MOST])
 
     def refuse(self, bad: Sequence[Bad]) -> None:
         """Say which lines are no commands, and why."""

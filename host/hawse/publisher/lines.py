@@ -81,15 +81,13 @@ class Book:
         self.touched = {}
         refused = {r.seq: r for r in done.outcome.refusals}
         commands = dict(zip(done.command_seqs, _commands(done), strict=True))
-        reports = self._reports(done, commands)
-        told = list(_deposits(done, refused))
+        by_seq = self._reports(done, commands) | {line["seq"]: [line] for line in _deposits(done, refused)}
         for seq, command in commands.items():
             if seq in refused:
-                told.append({"seq": seq} | command | {"event": "refused"} | _why(refused[seq]))
+                by_seq[seq] = [{"seq": seq} | command | {"event": "refused"} | _why(refused[seq])]
             else:
-                told += reports.pop(seq, [{"seq": seq} | command | {"event": "accepted"}])
-        # What no user asked for: the machine took an order back.
-        told = [line for lines in reports.values() for line in lines] + told
+                by_seq.setdefault(seq, [{"seq": seq} | command | {"event": "accepted"}])
+        told = [line for seq in sorted(by_seq) for line in by_seq[seq]]
         told += [_event(event) for event in done.outcome.events]
         return [{"slot": done.slot.number, "line": n} | line for n, line in enumerate(told)]
 
@@ -100,17 +98,20 @@ class Book:
         for kind, event in zip(kinds(done.burst.events).tolist(), done.burst.events, strict=True):
             # A record carries the low half of its sequence number.
             seq = first + (int(event["seq"]) - first) % 2**32
+            if kind == Kind.REJECTED and seq in done.machine:
+                continue  # the machine took back what had ended before
             lines = told.setdefault(seq, [])
             command = {} if lines else commands.get(seq, {})
-            reason = {"reason": Reason(int(event["reason"])).name.lower()} if event["reason"] else {}
+            why = done.machine.get(seq, event["reason"])
+            reason = {"reason": Reason(int(why)).name.lower()} if why else {}
             what = {"seq": seq} | command | {"event": Kind(kind).name.lower()} | reason
             if kind == Kind.TRADE:
                 lines += self._trade(what, event, *next(fees))
             else:
-                lines.append(what | self._other(kind, event, seq, command))
+                lines.append(what | self._other(kind, event, seq, command, reason))
         return told
 
-    def _other(self, kind: int, event: Any, seq: int, command: Line) -> Line:
+    def _other(self, kind: int, event: Any, seq: int, command: Line, reason: Line) -> Line:
         """All of a report but a trade: what it did to its order, and how that stands now."""
         handle, price, quantity = (int(event[name]) for name in ("order_id", "price", "quantity"))
         if kind == Kind.REJECTED:
@@ -134,7 +135,7 @@ class Book:
             order.price, order.quantity = price, order.cumulative + quantity
         elif kind == Kind.CANCELLED:
             del self._live[handle]
-            order.state, order.reason = "cancelled", Reason(int(event["reason"])).name.lower()
+            order.state, order.reason = "cancelled", reason["reason"]
             order.remaining = 0
         return {"price": order.price, "quantity": quantity} | order.told()
 

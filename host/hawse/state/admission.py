@@ -315,7 +315,7 @@ class Admitter:
         position, opened = account.positions.get(number), account.open.get(number)
         lots = opened.lots[side] if opened else 0
         closable = abs(position.size) if position and (position.size > 0) == bool(side) else 0
-        if lots - held + quantity != closable or not quantity:  # what closes all that is left may be small
+        if quantity != closable or not quantity:  # a position that is small may be closed whole
             refusal = self._too_small(market, quantity)
             if refusal is not None:
                 return refusal

@@ -78,6 +78,7 @@ class Machine:
         self._admission: Admission | None = None
         self._sent: list[Sent] = []
         self._command_seqs: tuple[int, ...] = ()
+        self._machine_commands: dict[int, Reason] = {}
         self.next_slot = 0
         self.time = 0
         self.last_seq = 0
@@ -114,6 +115,11 @@ class Machine:
     def command_seqs(self) -> tuple[int, ...]:
         """Sequence number of each message of the last slot."""
         return self._command_seqs
+
+    @property
+    def machine_commands(self) -> dict[int, Reason]:
+        """Why the machine gave each of its own commands of the last slot, by sequence number."""
+        return self._machine_commands
 
     @property
     def fill_fees(self) -> list[int]:
@@ -222,6 +228,7 @@ class Machine:
             command_seqs=tuple(admitter.command_seqs),
         )
         self._command_seqs = self._admission.command_seqs
+        self._machine_commands = {command.seq: command.reason for command in admitter.machine}
         self._phase = _Phase.OPEN
         return self._admission
 

@@ -61,7 +61,7 @@ def ledger_body(ledger: Ledger) -> list[Any]:
     return [
         ledger.fees,
         [[n, m.mark, m.mark_time, m.open_interest, m.dust] for n, m in ledger.markets.items()],
-        [[tag.number, tag.owner.hex()] for tag in ledger.tags.values()],
+        sorted([tag.number, tag.owner.hex()] for tag in ledger.tags.values()),
         [_account_body(account) for account in ledger.accounts],
     ]
 

@@ -70,6 +70,8 @@ def trimmed(ledger: Ledger) -> list[Taken]:
         {(order.account, order.instrument, order.side) for order in ledger.reducing.values()},
         key=lambda key: (key[0].index, *key[1:]),
     ):
+        if closing_room(ledger, account, number, side) >= 0:
+            continue
         for order in newest(account):
             excess = -closing_room(ledger, account, number, side)
             if excess <= 0:
