@@ -243,7 +243,9 @@ def test_a_proof_is_checked_where_nothing_can_be_compiled(run, proof, tmp_path):
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["record"] == "0x" + proof.record.hex()
     refused = called(changed(proof, {"number": 2}))
-    assert refused.returncode == 1 and "NotIncluded: batch 2" in json.loads(refused.stdout)["error"]
+    told = json.loads(refused.stdout)
+    assert refused.returncode == told["exit_code"] == 1
+    assert told["error"] == "NotIncluded" and told["message"].startswith("NotIncluded: batch 2")
 
 
 def test_the_view_finds_nothing_that_is_not_there(run, proof):
