@@ -74,7 +74,7 @@ mutate: $(SETUP)
 
 # What a commit owes beside make test: bitstreams by the real tools, and the gates that synthesis makes.
 ci: $(PNR)
-	$(PYTEST) -m "ci and not slow" -n 2 --dist loadfile
+	$(PYTEST) -m "ci and not slow" -n 2 --dist worksteal
 
 # Long fuzzing, long proofs, kill loops, and a short route.
 slow: $(PNR) anvil

@@ -77,7 +77,7 @@ def build(options: Options, folder: Path, output: Path, progress: Callable[[str]
     packer = tool("ecppack")
     progress(f"Elaborating {board.title}")
     text, constraints = board.prepare()
-    target = board_target(kind, constraints)
+    target = board_target(board, constraints)
     placer = choose_placer(options.placer, target)
     folder.mkdir(parents=True, exist_ok=True)
     output.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ seed by seed and a stale result is never taken for one of this netlist.
 
 import hashlib
 import json
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,8 @@ class Target:
     #: As nextpnr reads them (LPF), and the pin of the clock.
     constraints: str = ""
     clock_site: str = ""
+    #: What the board's PLL makes of it.
+    clock_mhz: float = 0
 
     @property
     def device(self) -> Device:
@@ -57,6 +60,17 @@ class Target:
         """For nextpnr."""
         package = ["--package", self.package] if self.device.family == "ecp5" else []
         return [*self.device.options, *package]
+
+    def striving(self, goal_mhz: float) -> str:
+        """The constraints with a board's clock of which its PLL would make ``goal_mhz``.
+
+        Nextpnr derives the constraint of the PLL's output from them, and that counts, not its ``--freq``.
+        """
+
+        def faster(found: re.Match[str]) -> str:
+            return f"{found[1]}{float(found[2]) * goal_mhz / self.clock_mhz:.1f} HZ"
+
+        return re.sub(r"(FREQUENCY PORT \S+ )(\S+) HZ", faster, self.constraints)
 
 
 def choose_placer(placer: str | None, target: Target) -> str:
@@ -127,12 +141,13 @@ def place_and_route(
         environment["HAWSE_PLAN"] = str(plan.resolve())
     else:
         terms += ["--placer", placer]
-    key = digest(f"{version(nextpnr)} {described} {placer} {target.constraints} {planned}")[:8]
+    constraints = target.striving(goal_mhz)
+    key = digest(f"{version(nextpnr)} {described} {placer} {constraints} {planned}")[:8]
     stem = f"{netlist.stem}.{key}-seed{seed}"
     report = netlist.with_name(f"{stem}.report.json")
-    if target.constraints:
+    if constraints:
         pins = netlist.with_name(f"{stem}.lpf")
-        pins.write_text(target.constraints)
+        pins.write_text(constraints)
         terms += ["--lpf", pins.name]
     if not report.exists():
         # The delay of every wire, to find the paths behind the slowest, which is all that the report tells.

@@ -37,9 +37,9 @@ WITHOUT_BOOK = ("keccak", "keccak-serial")
 APPLIANCE = "appliance"
 
 
-def board_target(board: type[ECP5Board], constraints: str) -> Target:
+def board_target(board: ECP5Board, constraints: str) -> Target:
     """Where the design of ``board`` is put."""
-    return Target(board.part, board.package(), constraints, board.clock_site())
+    return Target(board.part, board.package(), constraints, board.clock_site(), board.clock_hz / 1e6)
 
 
 def routed(top: str, device: str, geometry: Geometry) -> tuple[str, Target]:
@@ -50,11 +50,12 @@ def routed(top: str, device: str, geometry: Geometry) -> tuple[str, Target]:
     """
     if top != APPLIANCE:
         return describe(PARTS[top](geometry)), Target(device)
-    board = next((board for board in BOARDS.values() if board.part == device), None)
-    if board is None:
+    kind = next((board for board in BOARDS.values() if board.part == device), None)
+    if kind is None:
         known = ", ".join(f"{board.part} ({board.title})" for board in BOARDS.values())
         raise BuildError(f"no board has an {device}: the appliance is routed on {known}")
-    text, constraints = board(geometry).prepare()
+    board = kind(geometry)
+    text, constraints = board.prepare()
     return parallel(text), board_target(board, constraints)
 
 

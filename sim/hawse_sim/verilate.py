@@ -16,6 +16,8 @@ _HARNESS = Path(__file__).with_name("harness")
 _VERILATOR = (
     "-O3 --x-assign fast --x-initial fast --no-assert --no-timing --timescale 1ns/1ns -Wno-lint -Wno-style"
 )
+# Of gates Verilator makes functions so long that compilers take minutes for one.
+_GATES = "--output-split-cfuncs 400"
 # Hidden symbols: several models live in one process, each with classes of the same names.
 _COMPILER = (
     "-std=c++20 -O3 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden -DVL_TIME_CONTEXT -DVERILATOR=1"
@@ -106,7 +108,7 @@ def build_library(
                 if model_missing:
                     extra = (" with waveforms" if trace else "") + (" from its gates" if netlist else "")
                     announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
-                    _build_model(verilog(), name, model, trace)
+                    _build_model(verilog(), name, model, trace, netlist)
             (folder / "hawse_wire.h").write_text(cheader.header())
             near = [f"-I{d}" for d in (folder, model, *dict.fromkeys(s.parent for s in sources))]
             objects = toolchain.compile_objects(sources, [*_flags(trace), *near, *flags], folder)
@@ -120,12 +122,13 @@ def build_library(
     return library
 
 
-def _build_model(verilog: str, name: str, folder: Path, trace: bool) -> None:
+def _build_model(verilog: str, name: str, folder: Path, trace: bool, netlist: bool) -> None:
     """Objects and headers of the model alone: most of the time, and the same whatever drives it."""
     (folder / f"{name}.v").write_text(verilog)
     tracing = ["--trace-fst"] if trace else []
+    splitting = _GATES.split() if netlist else []
     verilator = toolchain.verilator_root() / "bin" / "verilator_bin"
-    options = ["--cc", "--prefix", "Vmodel", "--top-module", name, *_VERILATOR.split(), *tracing]
+    options = ["--cc", "--prefix", "Vmodel", "--top-module", name, *_VERILATOR.split(), *tracing, *splitting]
     toolchain.run([verilator, *options, "--Mdir", folder, f"{name}.v"], folder)
     flags = [*_flags(trace), f"-I{folder}"]
     sources = sorted(folder.glob("*.cpp"))

@@ -122,6 +122,13 @@ def test_a_bitstream_comes_with_timing_resources_and_manifest(flow, tmp_path):
     assert {p.name for p in folder.iterdir()} == {"board.bit", "manifest.json", "timing.json", "nextpnr.log"}
 
 
+def test_nextpnr_strives_for_more_than_the_clock(flow, tmp_path):
+    """What it derives of the board's clock counts, whatever is asked for besides."""
+    assert flow("bitstream", "ulx3s", *SMALL, "--placer", "static").exit_code == 0
+    (constraints,) = (tmp_path / "build/route").glob("*.lpf")
+    assert 'FREQUENCY PORT "clk25_0__io" 26250000.0 HZ;' in constraints.read_text()
+
+
 def test_an_interrupted_build_goes_on_where_it_was(flow, tmp_path, pretend):
     pretend("ecppack", ECPPACK + "\nsys.exit(1)")
     done = flow("bitstream", "ulx3s", *SMALL, "--placer", "static")
