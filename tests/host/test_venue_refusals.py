@@ -88,7 +88,7 @@ BAD = [
     (1, new(1, 10, 101), Reason.NONCE_USED),
     (1, new(1, 2**64 - 1, 101), Reason.NONCE_AHEAD),
     (1, new(1, 9, 101, generation=1), Reason.GONE),
-    (1, row(MessageKind.CANCEL_ALL, 1, 9), Reason.REQUEST),
+    (1, row(MessageKind.MARGIN_MODE, 1, 9), Reason.REQUEST),
     (2, new(1, 11, 102, expiry=TIME - 1), Reason.EXPIRED),
     (2, new(1, 11, 102), Reason.NONCE_USED),  # used by the one before, though that was refused
     (2, new(1, 19, 102, expiry=0), Reason.EXPIRED),
