@@ -72,8 +72,8 @@ def signers(slot: SlotInput, domain: Domain) -> Signers:
     digests = [domain.digest(structs.operation(slot.number, o.kind, o.body)) for o in slot.operations]
     return Signers(
         [recover_digest(d, o.signature) for d, o in zip(digests, slot.operations, strict=True)],
-        recover(slot.commands, domain),
-        struct_hashes(slot.commands),
+        recover(slot.messages, domain),
+        struct_hashes(slot.messages),
     )
 
 
@@ -112,7 +112,8 @@ class SlotDone:
         sealed: the batch that the slot ended, None if it ended none.
         orders: client id of each event's order.
         makers: client id of a trade's maker.
-        command_seqs: sequence number of each command.
+        command_seqs: sequence number of each message, authorisations first.
+        transfers: account and generation that each TRANSFER went to, by sequence number.
         machine: why the machine gave each of its own commands, by sequence number.
         credited: account and generation of each deposit, None where it opened none and was paid back.
         fees: of each trade, the taker's and the maker's, in quanta.
@@ -124,6 +125,7 @@ class SlotDone:
     orders: NDArray[np.uint64]
     makers: NDArray[np.uint64]
     command_seqs: tuple[int, ...]
+    transfers: Mapping[int, tuple[int, int]]
     machine: Mapping[int, Reason]
     credited: tuple[tuple[int, int] | None, ...]
     fees: tuple[tuple[int, int], ...]
@@ -250,6 +252,7 @@ class Execution:
             orders=orders,
             makers=makers,
             command_seqs=machine.command_seqs,
+            transfers=machine.transfers,
             machine=machine.machine_commands,
             credited=tuple(
                 None if a is None or seq in refused else (a.index, a.generation)

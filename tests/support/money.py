@@ -114,8 +114,8 @@ class MoneyDesk(Desk):
         if balances:
             self.slot(deposits=[(owner(a), amount) for a, amount in enumerate(balances, 1)])
 
-    def row(self, kind, account, **fields):
-        row = super().row(kind, account, **fields)
+    def row(self, kind, account, by=None, **fields):
+        row = super().row(kind, account, by, **fields)
         if "generation" not in fields:
             accounts = self.machine.accounts
             known = account < len(accounts)
@@ -138,14 +138,11 @@ class MoneyDesk(Desk):
 
     def signers(self, slot, signed=None):
         """Structs that are there, and no more."""
+        accounts = self.machine.accounts
         commands = signed
         if commands is None:
-            accounts = self.machine.accounts
-            commands = [
-                accounts[a].owner if a < len(accounts) else owner(a)
-                for a in slot.commands["account"].tolist()
-            ]
-        return Signers([OPERATOR] * len(slot.operations), commands, [b"\1" * 32] * len(slot.commands))
+            commands = self.who(slot, lambda a: accounts[a].owner if a < len(accounts) else owner(a))
+        return Signers([OPERATOR] * len(slot.operations), commands, [b"\1" * 32] * len(commands))
 
     def open(self, rows=(), *, marks=(), **inputs):
         if marks:

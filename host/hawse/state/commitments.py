@@ -8,13 +8,14 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from hawse.commit import roots
-from hawse.commit.leaves import ANY_INSTRUMENT, AccountLeaf, InstrumentLeaf, Position, TagLeaf
+from hawse.commit.leaves import AccountLeaf, InstrumentLeaf, Position, QuarantinedIndex, TagLeaf
 from hawse.commit.roots import Section
 from hawse.commit.trees import NodeTag, Tree
 from hawse.wire import InstrumentState
 
 from .hashing import hash_many, tree_root
 from .ledger import INSURANCE, Account, Ledger, Market, Order
+from .nonces import NonceWindow
 
 #: Tag, version, instrument, side, price, queue, handle, account, client id, lots, flags.
 _ORDER = struct.Struct(">BBHBiQIIQIB")
@@ -39,6 +40,7 @@ class Commitments:
         self._control = _Indexed(NodeTag.CONTROL)
         self._instruments: dict[int, bytes] = {}
         self._tags: dict[int, bytes] = {}
+        self._waiting: dict[int, bytes] = {}
         self._changes()
 
     def end_slot(self, slot: int) -> bytes:
@@ -59,6 +61,7 @@ class Commitments:
                 self._instruments[number] = leaf
                 out.append(leaf)
         out += self._tagged()
+        out += self._waited()
         ledger.changed.clear()
         ledger.signed.clear()
         ledger.moved.clear()
@@ -76,6 +79,18 @@ class Commitments:
             if before != self._tags.get(number):
                 out.append(self._tags.get(number) or tag_leaf(number, bytes(20)))
         ledger.tagged.clear()
+        return out
+
+    def _waited(self) -> list[bytes]:
+        """Hashes of the indices that wait anew, or for another batch; one that waits no more has batch 0."""
+        ledger, out = self._ledger, []
+        for index in sorted(ledger.waited):
+            before = self._waiting.pop(index, None)
+            if index in ledger.waiting:
+                self._waiting[index] = QuarantinedIndex(index, ledger.waiting[index]).hash()
+            if before != self._waiting.get(index):
+                out.append(self._waiting.get(index) or QuarantinedIndex(index, 0).hash())
+        ledger.waited.clear()
         return out
 
     # Roots
@@ -96,9 +111,10 @@ class Commitments:
         return iter(sorted(self._ledger.orders.values(), key=Order.place))
 
     def sections(self) -> tuple[Section, ...]:
-        """Instruments and tags; four have no leaves yet."""
+        """Instruments, tags, and indices that wait; three have no leaves yet."""
         none = Section()
-        return _section(self._instruments), none, _section(self._tags), none, none, none
+        waiting = _section(self._waiting)
+        return _section(self._instruments), none, _section(self._tags), none, waiting, none
 
 
 def _section(leaves: dict[int, bytes]) -> Section:
@@ -156,24 +172,32 @@ def account_leaf(account: Account) -> bytes:
     return AccountLeaf(
         index=account.index,
         owner=account.owner,
-        subaccount=0,
+        subaccount=account.subaccount,
         generation=account.generation,
         asset=0,
         collateral=account.collateral,
         mode=0,
-        only=ANY_INSTRUMENT,
+        only=account.only,
         flags=0,
         positions=tuple(positions),
     ).encode()
 
 
 def control_leaf(account: Account) -> bytes:
-    """Bytes of an account's control leaf: its owner, and what he has signed."""
+    """Bytes of an account's control leaf: its owner and agents, and what they have signed."""
     if account.index == INSURANCE:
         return _CONTROL.pack(0x12, 2, INSURANCE, 0, 0, 0)
-    nonces = account.nonces
-    head = _CONTROL.pack(0x12, 2, account.index, 0, account.timer, 1) + _SIGNER.pack(account.owner, 0, 0, 0)
-    return head + nonces.floor.to_bytes(6, "big") + bytes([len(nonces.used)]) + nonces.encoded
+    agents = account.agents.values()
+    out = _CONTROL.pack(0x12, 2, account.index, account.transfers, account.timer, 1 + len(agents))
+    out += _SIGNER.pack(account.owner, 0, 0, 0) + _nonces(account.nonces)
+    for agent in agents:
+        out += _SIGNER.pack(agent.address, agent.expiry, agent.appointed, agent.max_life)
+        out += _nonces(agent.nonces)
+    return out
+
+
+def _nonces(window: NonceWindow) -> bytes:
+    return window.floor.to_bytes(6, "big") + bytes([len(window.used)]) + window.encoded
 
 
 def order_leaf(order: Order) -> bytes:

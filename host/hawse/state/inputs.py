@@ -3,14 +3,17 @@
 import struct
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from hawse.commit.codec import LeafError
+from hawse.commit.queues import QueuedRequest
 from hawse.instruments import PPM
-from hawse.keys.messages import MESSAGE, split
-from hawse.wire.dtypes import Array
+from hawse.keys.messages import AUTHORISATIONS, MESSAGE, split
 
 from .config import VenueConfig
 from .ledger import Market
 from .outcomes import Signers
-from .slot import OperationKind, SlotInput
+from .slot import OperationKind, Request, RequestKind, SlotInput
 
 #: Body of an INTERIM_MARK: instrument, mark in ticks.
 MARK = struct.Struct(">Hq")
@@ -19,7 +22,7 @@ TIME_LIMIT = 1 << 48
 #: Milliseconds of slot time between two marks of an instrument, at least.
 MARK_INTERVAL = 250
 #: What a slot may not hold yet.
-_NOT_YET = ("observations", "omissions", "surfaces", "requests", "authorisations")
+_NOT_YET = ("observations", "omissions", "surfaces")
 
 
 class StateError(Exception):
@@ -47,7 +50,9 @@ def check_inputs(
     for deposit in slot.deposits:
         if len(deposit.owner) != 20 or not 0 < deposit.amount < 1 << 64:
             raise StateError(f"deposits: {deposit}: an owner has 20 bytes, an amount is a u64 above 0")
-    _check_commands(slot.commands, signers)
+    for request in slot.requests:
+        _check_request(request)
+    _check_messages(slot, signers)
 
 
 def _check_operations(
@@ -99,13 +104,49 @@ def _check_mark(mark: int, market: Market, time: int, step_ppm: int) -> None:
         raise StateError(f"{what} comes {time - market.mark_time} ms behind the last, before {MARK_INTERVAL}")
 
 
-def _check_commands(commands: Array, signers: Signers) -> None:
-    if commands.dtype != MESSAGE or commands.ndim != 1:
-        raise StateError(f"commands: {commands.dtype}, not rows of MESSAGE")
+def queued(request: Request) -> QueuedRequest:
+    """A forced request as the contract's queue has it.
+
+    Raises:
+        LeafError: a field that the contract's types cannot hold.
+    """
+    return QueuedRequest(
+        number=request.index,
+        kind=request.kind,
+        owner=request.owner,
+        account=request.account,
+        generation=request.generation,
+        amount=request.amount,
+        agent=request.agent,
+        expiry=request.expiry,
+        time=request.time,
+    )
+
+
+def _check_request(request: Request) -> None:
+    if request.kind != RequestKind.APPOINT:
+        name = RequestKind(request.kind).name
+        raise StateError(f"requests: {name} {request.index}, but not before there are rules for it")
     try:
-        count = len(split(commands).starts)
-    except ValueError as error:
-        raise StateError(f"commands: {error}") from None
+        queued(request).encode()
+    except LeafError as error:
+        raise StateError(f"requests: {error}") from None
+
+
+def _check_messages(slot: SlotInput, signers: Signers) -> None:
+    count = 0
+    for name in ("authorisations", "commands"):
+        rows = getattr(slot, name)
+        if rows.dtype != MESSAGE or rows.ndim != 1:
+            raise StateError(f"{name}: {rows.dtype}, not rows of MESSAGE")
+        try:
+            starts = split(rows).starts
+        except ValueError as error:
+            raise StateError(f"{name}: {error}") from None
+        if name == "authorisations" and not np.isin(rows["kind"][starts], [*AUTHORISATIONS]).all():
+            kinds = sorted(set(rows["kind"][starts].tolist()))
+            raise StateError(f"authorisations: kinds {kinds}, not of {sorted(map(int, AUTHORISATIONS))}")
+        count += len(starts)
     if not count == len(signers.commands) == len(signers.structs):
         given = f"{len(signers.commands)} signers and {len(signers.structs)} struct hashes"
         raise StateError(f"commands: {count} messages, with {given}")
