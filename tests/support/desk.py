@@ -128,8 +128,14 @@ class Desk:
 
     def signers(self, slot, signed=None):
         """Every message by the owner of the account that it names, or by those given."""
-        commands = self.who(slot, owner) if signed is None else signed
-        return Signers([OPERATOR] * len(slot.operations), commands, struct_hashes(slot.messages))
+        accounts = self.machine.accounts
+        commands = signed
+        if commands is None:
+            commands = self.who(slot, lambda a: accounts[a].owner if a < len(accounts) else owner(a))
+        return Signers([OPERATOR] * len(slot.operations), commands, self.structs(slot))
+
+    def structs(self, slot):
+        return struct_hashes(slot.messages)
 
     def who(self, slot, owner_of):
         """Who signed each message, where it was not said."""

@@ -5,11 +5,10 @@ from fractions import Fraction
 
 from hawse.engine import Engine, SoftBackend
 from hawse.instruments import Instrument
-from hawse.keys.messages import MessageKind
+from hawse.keys.messages import MessageKind, split
 from hawse.state.config import VenueConfig
 from hawse.state.ledger import TRANSFER_BITS
 from hawse.state.machine import Machine
-from hawse.state.outcomes import Signers
 from hawse.wire import Geometry, Kind, Opcode
 
 from .desk import OPERATOR, Desk, owner
@@ -136,13 +135,9 @@ class MoneyDesk(Desk):
     def withdraw(self, account, amount):
         return self.row(MessageKind.WITHDRAW, account, amount=amount)
 
-    def signers(self, slot, signed=None):
-        """Structs that are there, and no more."""
-        accounts = self.machine.accounts
-        commands = signed
-        if commands is None:
-            commands = self.who(slot, lambda a: accounts[a].owner if a < len(accounts) else owner(a))
-        return Signers([OPERATOR] * len(slot.operations), commands, [b"\1" * 32] * len(commands))
+    def structs(self, slot):
+        """They are there, and no more."""
+        return [b"\1" * 32] * len(split(slot.messages).starts)
 
     def open(self, rows=(), *, marks=(), **inputs):
         if marks:
