@@ -300,3 +300,16 @@ def test_rules_of_accounts_are_bounded_by_name():
         replace(PERP, first=0), account_quota=5, reuse_batches=6, reserved_tags=7, reserved_handles=8
     )
     assert type(config).decode(config.encode()) == config
+
+
+def test_reserved_tags_and_handles_stay_free_however_many_come():
+    rules = venue(bitcoin(), orders=64, tag_bits=3, reserved_tags=2, reserved_handles=57)
+    desk = MoneyDesk([100 * USD] * 7, rules)
+    rows = [desk.new(n, 1, Side.BUY, MARK - n, 1000) for n in range(1, 8)]
+    assert desk.slot(rows) == [Reason.TAGS_FULL, Reason.TAGS_FULL]
+    assert len(desk.machine._ledger.handles) == 59
+    rows = [desk.new(1, n, Side.BUY, MARK, 1000) for n in (2, 3, 4)]
+    assert desk.slot(rows) == [Reason.STORE_FULL]
+    assert answers(desk) == [(Reason.STORE_FULL, 0, 0, 1)]
+    assert desk.slot([desk.cancel(1, 1), desk.new(2, 3, Side.BUY, MARK, 1000)]) == [Reason.STORE_FULL]
+    assert desk.slot([desk.new(2, 3, Side.BUY, MARK, 1000)]) == []  # behind the fence

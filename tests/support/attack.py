@@ -222,6 +222,9 @@ class Raid:
         return rows
 
     def _row(self, command, seen):
+        accounts = len(self.desk.machine.accounts)
+        if command.account > LATE and command.account >= accounts > LATE:
+            command = command._replace(account=LATE + command.account % (accounts - LATE))
         row = self._unsigned(command, seen)
         if row is not None and command.by:
             row["nonce"][0] = max(int(row["nonce"][0]), self.desk.time)
@@ -415,7 +418,29 @@ def trade(pick):
 
 def tries(pick):
     """One thing that is tried: a command, or two."""
-    return trade(pick) if pick((True, False, False)) else (command(pick),)
+    return pick((trade, trade, trade, lone, lone, lone, lone, lone, hire, isolate))(pick)
+
+
+def lone(pick):
+    """A command by itself."""
+    return (command(pick),)
+
+
+def hire(pick):
+    """An agent comes, does something, and goes perhaps."""
+    who, agent, life = pick(_WHO), pick((0, 1)), pick((0, 1, 200_000))
+    appoint = Command(MessageKind.APPOINT, who, agent, offset=life)
+    act = trading(pick, MessageKind.ORDER, who, 1)._replace(by=1 + agent)
+    return pick(((appoint, act), (appoint, act, act._replace(by=0), Command(MessageKind.REVOKE, who, agent))))
+
+
+def isolate(pick):
+    """All that an account has goes to another one of its owner, and maybe from there to him."""
+    who, other = pick((1, 2, 3, LATE, 6)), pick((LATE, 6, 7))
+    size = pick((("free", 0), ("free", 0), ("money", PPM), ("money", 500_000)))
+    away = Command(MessageKind.TRANSFER, who, pick((0, 1, 2, 3)), size=size)
+    out = Command(MessageKind.WITHDRAW, other, size=("free", 0))
+    return pick(((away,), (away, out), (away, trading(pick, MessageKind.ORDER, other, 1))))
 
 
 def slot(pick):
@@ -428,7 +453,7 @@ def slot(pick):
         pick((False, False, True)),
         tuple((number, move) for number in RANGE if (move := pick(_MOVES))),
         tuple((pick((1, 2, 3, LATE)), pick(_DEPOSITS)) for _ in range(pick((0,) * 8 + (1,)))),
-        pick((False,) * 7 + (True,)),
+        pick((False,) * 3 + (True,)),
         pick((False,) * 7 + (True,)),
         tuple(pick(range(40)) for _ in range(pick((0, 0, 0, 1, 4)))),
         pick((0,) * 8 + (1_000, 70_000, 300_000)),
