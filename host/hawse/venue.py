@@ -58,7 +58,11 @@ class RecoveryFailed(EngineError):
 
 def interim_mark(domain: Domain, operator: bytes, slot: int, instrument: int, mark: int) -> Operation:
     """The word of the operator, whose private key it is, that ``mark`` is an instrument's price in a slot."""
-    kind, body = OperationKind.INTERIM_MARK, MARK.pack(instrument, mark)
+    return operation(domain, operator, slot, OperationKind.INTERIM_MARK, MARK.pack(instrument, mark))
+
+
+def operation(domain: Domain, operator: bytes, slot: int, kind: OperationKind, body: bytes) -> Operation:
+    """An input of the operator, whose private key it is, good for one slot."""
     digest = domain.digest(structs.operation(slot, kind, body))
     return Operation(kind, body, sign_digest(digest, operator))
 

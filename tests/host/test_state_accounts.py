@@ -9,6 +9,7 @@ from hawse.keys.messages import MessageKind
 from hawse.state.commitments import account_leaf, control_leaf
 from hawse.state.ledger import TRANSFERS_MAX
 from hawse.state.machine import Machine
+from hawse.state.rules import RuleSet
 from hawse.state.snapshot import MAGIC, SnapshotError
 from hawse.wire import Reason, Side
 from support.desk import PERP, owner
@@ -246,14 +247,15 @@ def test_leaves_digest_and_snapshot_follow_an_account_s_lives(desk):
 def changed(snapshot, change):
     at = len(MAGIC)
     body = json.loads(snapshot[at + 96 :])
-    change(body[4])
+    change(body[LEDGER])
     text = json.dumps(body, separators=(",", ":")).encode()
     return snapshot[:at] + keccak256(text) + snapshot[at + 32 : at + 96] + text
 
 
-#: Where the ledger's body has what waits, and accounts; where an account's has its parts.
-WAITING, ACCOUNTS = 3, 4
-SUBACCOUNT, TRANSFERS, NONCES, AGENTS = 2, 4, 5, 6
+#: Where a snapshot has the ledger, the ledger what waits, rules and accounts, and an account its parts.
+LEDGER = 4
+WAITING, RULES_IN_FORCE, ACCOUNTS = 3, 4, 5
+SUBACCOUNT, TRANSFERS, FLAGS, NONCES, AGENTS = 2, 4, 5, 6, 7
 AGENT = ["0a" * 20, 2**40, 3, 60_000, [0, []]]
 
 
@@ -274,6 +276,11 @@ AGENT = ["0a" * 20, 2**40, 3, 60_000, [0, []]]
             ),
             "agents: 5",
         ),
+        (lambda ledger: ledger[ACCOUNTS][3].__setitem__(FLAGS, 4), "flags: 4 of account 3, not 0"),
+        (lambda ledger: ledger[ACCOUNTS][2].__setitem__(FLAGS, 16), "flags: 0x10"),
+        (lambda ledger: ledger[ACCOUNTS][2].__setitem__(FLAGS, 4), "state root"),
+        (lambda ledger: ledger.__setitem__(RULES_IN_FORCE, [1, "00"]), "1 bytes"),
+        (lambda ledger: ledger.__setitem__(RULES_IN_FORCE, [1, RuleSet(1).encode().hex()]), "state root"),
         (lambda ledger: ledger.__setitem__(WAITING, []), "waiting"),
         (lambda ledger: ledger.__setitem__(WAITING, [[1, 3], [2, 3]]), "waiting"),
         (lambda ledger: ledger.__setitem__(WAITING, [[2, 4]]), "state root"),

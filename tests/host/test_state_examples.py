@@ -1,6 +1,8 @@
 """The worked examples of docs/state.md."""
 
 from hawse.keys.messages import REDUCE_ONLY
+from hawse.state.rules import FLAGS, RuleSet
+from hawse.state.slot import Operation, OperationKind
 from hawse.wire import Reason, Side, TimeInForce
 from support.desk import owner
 from support.money import USD, MoneyDesk, bitcoin
@@ -149,3 +151,14 @@ def test_tags_that_are_reserved():
     assert venue.slot([venue.cancel(5, 1)]) == []
     assert venue.slot([venue.new(13, 2, Side.BUY, MARK, 1000)]) == []
     assert len(venue.machine._ledger.free_tags) == 3
+
+
+def test_rules():
+    venue = desk(1000, 10**6)
+    long_of(venue, MILLION)
+    say = Operation(OperationKind.RULES, RuleSet(1).encode(), bytes(64))
+    venue.slot(operations=[say, Operation(OperationKind.FLAGS, FLAGS.pack(owner(1), 7 << 16), bytes(64))])
+    say = Operation(OperationKind.RULES, RuleSet(2, barred=(7,)).encode(), bytes(64))
+    assert venue.slot([venue.new(1, 1, Side.BUY, MARK, 1000)], operations=[say]) == [Reason.RULE]
+    assert [(r.detail, r.have, r.need) for r in venue.refusals] == [(2, 7, 2)]
+    assert venue.slot([venue.new(1, 2, Side.SELL, MARK, MILLION)]) == []

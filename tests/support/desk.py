@@ -112,14 +112,18 @@ class Desk:
     def transfer(self, account, to, amount, **fields):
         return self.row(MessageKind.TRANSFER, account, instrument=to, amount=amount, **fields)
 
-    def input(self, rows=(), *, deposits=(), marks=(), closes=None, authorisations=(), requests=()):
+    def input(self, rows=(), *, marks=(), operations=(), closes=None, **queues):
         """The next slot."""
+        deposits, requests, authorisations = (
+            queues.pop(name, ()) for name in ("deposits", "requests", "authorisations")
+        )
+        assert not queues
         first = self.machine.deposit_index + 1
         return SlotInput(
             self.machine.next_slot,
             self.time,
             closes=closes,
-            operations=tuple(mark_of(*mark) for mark in marks),
+            operations=(*operations, *(mark_of(*mark) for mark in marks)),
             deposits=tuple(Deposit(first + i, *d) for i, d in enumerate(deposits)),
             requests=tuple(requests),
             authorisations=np.concatenate(authorisations) if authorisations else np.zeros(0, MESSAGE),

@@ -26,7 +26,7 @@ def leaves_of(machine):
     for a in machine.accounts:
         leaf = b"\x10\x02" + be(a.index, 4) + a.owner + be(a.subaccount, 2) + be(a.generation, 8) + be(0, 2)
         only = be(a.subaccount - 0x8000, 2) if a.subaccount >= 0x8000 else b"\xff\xff"
-        leaf += be(a.collateral, 8) + b"\0" + only + be(0, 4) + be(len(a.positions), 1)
+        leaf += be(a.collateral, 8) + b"\0" + only + be(a.flags, 4) + be(len(a.positions), 1)
         for n, p in sorted(a.positions.items()):
             leaf += be(n, 2) + be(p.size, 8) + be(p.entry, 16) + bytes(16)
         out[0x10, a.index] = leaf
@@ -55,6 +55,10 @@ def leaves_of(machine):
         out[0x64, tag.number] = leaf + bytes(4 + 8 + 8 + 4)
     for index, until in machine._ledger.waiting.items():
         out[0x66, index] = b"\x66\x02\x02" + be(index, 4) + be(until, 8)
+    if machine.rules:
+        told = keccak256(b"\xa3\5" + machine.rules.encode())
+        leaf = b"\x67\x02" + be(machine.rules.number, 4) + be(machine._ledger.rules_from, 8)
+        out[0x67, 0] = leaf + told
     return out
 
 
@@ -76,7 +80,7 @@ def naive_root(machine):
     venue += m.deposit_accumulator + be(m.request_index, 8) + m.request_accumulator
     venue += b"".join(be(v, 16) for v in (m.deposited, m.withdrawn, m.fees, m.insurance, dust))
     venue += naive_tree(by_tag[0x12], b"\x13")
-    for tag in (0x62, None, 0x64, None, 0x66, None):
+    for tag in (0x62, None, 0x64, None, 0x66, 0x67):
         section = by_tag.get(tag, [])
         venue += be(len(section), 4) + naive_tree(section, b"\x6f")
     orders = naive_tree([leaves[0x50, o.handle] for o in best], b"\x51")

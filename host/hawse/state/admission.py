@@ -398,10 +398,14 @@ class Admitter:
         others = sum(o.peak for o in self._beside(order, reduce_only=False)) if reduces else 0
         if order.reduce_only and quantity > closable - others:
             return self._refuse(Reason.REDUCE_ONLY, max(0, closable - others), quantity)
+        closes = lots + quantity <= closable
+        only_closes = closes or order.reduce_only
+        refusal = None if only_closes else self._ruled_out(account, number, quantity)
+        if refusal is not None:
+            return refusal
         before = self._ledger.requirement(account, number)
         more = self._ledger.requirement(account, number, side, price, quantity) - before
         free = self._ledger.free_left(account, self._slot)
-        closes = lots + quantity <= closable
         if more > free and not (
             closes
             and margin.pays_for_itself(market.terms, side, price, quantity, market.mark)
@@ -412,6 +416,14 @@ class Admitter:
         if reduces:
             self._make_room(order, closable - others - quantity)
         return None
+
+    def _ruled_out(self, account: Account, number: int, quantity: int) -> Refusal | None:
+        """Whether the rules in force keep the owner from so many lots more."""
+        rules = self._ledger.rules
+        if rules is None:
+            return None
+        broken = rules.broken(account.flags, self._ledger.could_hold(account.owner, number) + quantity)
+        return None if broken is None else self._refuse(Reason.RULE, broken[1], rules.number, broken[0])
 
     def _too_small(self, market: Market, quantity: int) -> Refusal | None:
         terms: Instrument = market.terms

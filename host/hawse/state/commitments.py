@@ -8,7 +8,15 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from hawse.commit import roots
-from hawse.commit.leaves import AccountLeaf, InstrumentLeaf, Position, QuarantinedIndex, TagLeaf
+from hawse.commit.inputs import operation_body
+from hawse.commit.leaves import (
+    AccountLeaf,
+    InstrumentLeaf,
+    Position,
+    QuarantinedIndex,
+    RuleSetLeaf,
+    TagLeaf,
+)
 from hawse.commit.roots import Section
 from hawse.commit.trees import NodeTag, Tree
 from hawse.wire import InstrumentState
@@ -16,6 +24,8 @@ from hawse.wire import InstrumentState
 from .hashing import hash_many, tree_root
 from .ledger import INSURANCE, Account, Ledger, Market, Order
 from .nonces import NonceWindow
+from .rules import RuleSet
+from .slot import OperationKind
 
 #: Tag, version, instrument, side, price, queue, handle, account, client id, lots, flags.
 _ORDER = struct.Struct(">BBHBiQIIQIB")
@@ -41,6 +51,7 @@ class Commitments:
         self._instruments: dict[int, bytes] = {}
         self._tags: dict[int, bytes] = {}
         self._waiting: dict[int, bytes] = {}
+        self._rules: dict[int, bytes] = {}
         self._changes()
 
     def end_slot(self, slot: int) -> bytes:
@@ -62,6 +73,7 @@ class Commitments:
                 out.append(leaf)
         out += self._tagged()
         out += self._waited()
+        out += self._ruled()
         ledger.changed.clear()
         ledger.signed.clear()
         ledger.moved.clear()
@@ -93,6 +105,14 @@ class Commitments:
         ledger.waited.clear()
         return out
 
+    def _ruled(self) -> list[bytes]:
+        """Hash of the rules that came into force."""
+        rules = self._ledger.rules
+        if rules is None or rules.number in self._rules:
+            return []
+        self._rules = {rules.number: rules_leaf(rules, self._ledger.rules_from)}
+        return [*self._rules.values()]
+
     # Roots
 
     def accounts(self) -> Tree:
@@ -111,10 +131,10 @@ class Commitments:
         return iter(sorted(self._ledger.orders.values(), key=Order.place))
 
     def sections(self) -> tuple[Section, ...]:
-        """Instruments, tags, and indices that wait; three have no leaves yet."""
+        """Instruments, tags, indices that wait, and the rules in force; two have no leaves yet."""
         none = Section()
-        waiting = _section(self._waiting)
-        return _section(self._instruments), none, _section(self._tags), none, waiting, none
+        instruments, tags = _section(self._instruments), _section(self._tags)
+        return instruments, none, tags, none, _section(self._waiting), _section(self._rules)
 
 
 def _section(leaves: dict[int, bytes]) -> Section:
@@ -178,7 +198,7 @@ def account_leaf(account: Account) -> bytes:
         collateral=account.collateral,
         mode=0,
         only=account.only,
-        flags=0,
+        flags=account.flags,
         positions=tuple(positions),
     ).encode()
 
@@ -232,6 +252,11 @@ def instrument_leaf(market: Market) -> bytes:
         open_interest=market.open_interest,
         dust=(market.dust,),
     ).hash()
+
+
+def rules_leaf(rules: RuleSet, slot: int) -> bytes:
+    """Hash of the leaf of rules that a slot has brought."""
+    return RuleSetLeaf(rules.number, slot, operation_body(OperationKind.RULES, rules.encode())).hash()
 
 
 def tag_leaf(number: int, owner: bytes) -> bytes:

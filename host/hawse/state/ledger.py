@@ -15,6 +15,7 @@ from hawse.wire.dtypes import flags
 from .agents import Agents
 from .config import VenueConfig
 from .nonces import NonceWindow
+from .rules import RuleSet
 
 _SIZE_MAX = 2**63 - 1
 #: Bits of a generation below the deposit's index.
@@ -69,6 +70,8 @@ class Account:
     agents: Agents = field(default_factory=dict)
     #: The owner's transfers, of a main account.
     transfers: int = 0
+    #: What is known of the owner (:mod:`hawse.state.rules`); the same in all his accounts.
+    flags: int = 0
     #: When the machine cancels all its orders, 0 never.
     timer: int = 0
     positions: dict[int, Position] = field(default_factory=dict)
@@ -171,6 +174,8 @@ class Ledger:
         fill_fees: fee of each fill of the last slot: of each trade, the taker's and then the maker's.
         accounts: by index; 0 is the venue's own.
         by_owner: users' accounts by owner, then by subaccount.
+        rules: in force, None before the first.
+        rules_from: slot that brought them.
         waiting: indices of empty accounts, and from which batch on each may be given again.
         orders: those that rest, and within a slot those that it sent, by handle.
         reducing: reduce-only ones among them.
@@ -194,6 +199,8 @@ class Ledger:
         self.fill_fees: list[int] = []
         self.accounts = [Account(INSURANCE, bytes(20), 0)]
         self.by_owner: dict[bytes, dict[int, Account]] = {}
+        self.rules: RuleSet | None = None
+        self.rules_from = 0
         self.waiting: dict[int, int] = {}
         self.waited: set[int] = set()
         self._reuse_batches = config.reuse_batches
@@ -227,7 +234,9 @@ class Ledger:
         index = self._given_again(batch)
         account = Account(index, owner, generation, subaccount)
         self.accounts[index : index + 1] = [account]
-        self.by_owner.setdefault(owner, {})[subaccount] = account
+        mine = self.by_owner.setdefault(owner, {})
+        mine[subaccount] = account
+        account.flags = mine[0].flags if 0 in mine else 0
         self.changed.add(index)
         self.signed.add(index)
         return account
@@ -253,6 +262,21 @@ class Ledger:
         account.collateral += amount
         self.changed.add(account.index)
         self._wait_no_more(account)
+
+    def set_flags(self, owner: bytes, flags: int) -> None:
+        """What is known of an owner from now on, in all his accounts."""
+        for account in self.by_owner[owner].values():
+            account.flags = flags
+            self.changed.add(account.index)
+
+    def could_hold(self, owner: bytes, number: int) -> int:
+        """Lots of an instrument that all accounts of an owner together may come to hold, long or short."""
+        total = 0
+        for account in self.by_owner[owner].values():
+            position, opened = account.positions.get(number), account.open.get(number, Exposure())
+            size = position.size if position else 0
+            total += max(abs(size), abs(size + opened.lots[Side.BUY]), abs(size - opened.lots[Side.SELL]))
+        return total
 
     def is_empty(self, account: Account) -> bool:
         """Whether an account could be done without; a main account has to outlast its owner's others."""

@@ -1,5 +1,6 @@
 """The transition function: slot by slot, from inputs and reports to accounts, orders and commitments."""
 
+from collections.abc import Sequence
 from enum import Enum
 from fractions import Fraction
 from typing import Any
@@ -28,7 +29,8 @@ from .inputs import MARK, TIME_LIMIT, StateError, check_inputs, queued
 from .ledger import INSURANCE, TRANSFER_BITS, Account, Ledger, Market, Order
 from .outcomes import Signers, input_leaves, outcome_leaves
 from .payments import Payments
-from .slot import Deposit, Operation, Refusal, Request, SlotInput
+from .rules import FLAGS, RuleSet
+from .slot import Deposit, Operation, OperationKind, Refusal, Request, SlotInput
 from .snapshot import SnapshotError, ledger_body, read_ledger, seal, unseal
 
 #: Numbers of the machine that a snapshot has.
@@ -135,6 +137,11 @@ class Machine:
         return self._ledger.fill_fees
 
     @property
+    def rules(self) -> RuleSet | None:
+        """The rules in force, None before the first."""
+        return self._ledger.rules
+
+    @property
     def fees(self) -> int:
         """Fees held for the venue, in quanta."""
         return self._ledger.fees
@@ -209,7 +216,7 @@ class Machine:
         self.next_slot = slot.number + 1
         self.time = slot.time
         first = self.last_seq + 1
-        moved = [self._mark(operation) for operation in slot.operations]
+        moved = self._operate(slot.operations)
         accumulators, refusals = [], []
         for deposit in slot.deposits:
             self.last_seq += 1
@@ -258,7 +265,7 @@ class Machine:
             raise StateError(f"time: {slot.time} is before the last slot's {self.time}, or not below 2**48")
         if slot.closes is not None and slot.closes != self.batch:
             raise StateError(f"closes: batch {slot.closes}, not {self.batch}")
-        check_inputs(slot, signers, self.config, self.markets)
+        check_inputs(slot, signers, self.config, self._ledger)
         for index, deposit in enumerate(slot.deposits, self.deposit_index + 1):
             if deposit.index != index:
                 raise StateError(f"deposits: index {deposit.index}, not {index}")
@@ -266,12 +273,20 @@ class Machine:
             if request.index != index:
                 raise StateError(f"requests: index {request.index}, not {index}")
 
-    def _mark(self, operation: Operation) -> int:
-        """Set a mark; returns the instrument's number."""
-        self.last_seq += 1
-        number, mark = MARK.unpack(operation.body)
-        self._ledger.set_mark(int(number), int(mark), self.time)
-        return int(number)
+    def _operate(self, operations: Sequence[Operation]) -> list[int]:
+        """Carry out the operator's inputs; returns the numbers of the instruments whose mark moved."""
+        ledger, moved = self._ledger, []
+        for operation in operations:
+            self.last_seq += 1
+            if operation.kind == OperationKind.RULES:
+                ledger.rules, ledger.rules_from = RuleSet.decode(operation.body), self.next_slot - 1
+            elif operation.kind == OperationKind.FLAGS:
+                ledger.set_flags(*FLAGS.unpack(operation.body))
+            else:
+                number, mark = MARK.unpack(operation.body)
+                ledger.set_mark(int(number), int(mark), self.time)
+                moved.append(int(number))
+        return moved
 
     def _deposit(self, deposit: Deposit) -> Refusal | None:
         """Credit a deposit. What is too little to open an account, or leaves int64, is paid back."""

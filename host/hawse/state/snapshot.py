@@ -12,6 +12,7 @@ from .agents import MOST_AGENTS, Agent
 from .config import VenueConfig
 from .ledger import INSURANCE, TRANSFERS_MAX, Account, Ledger, Order, Position, Tag
 from .nonces import NonceWindow
+from .rules import RuleSet, check_flags
 
 #: First line. Digest of the body, rules hash, state root (32 bytes each) and body follow.
 MAGIC = b"hawse state 2\n"
@@ -64,6 +65,7 @@ def ledger_body(ledger: Ledger) -> list[Any]:
         [[n, m.mark, m.mark_time, m.open_interest, m.dust] for n, m in ledger.markets.items()],
         sorted([tag.number, tag.owner.hex()] for tag in ledger.tags.values()),
         sorted([index, until] for index, until in ledger.waiting.items()),
+        [ledger.rules_from, ledger.rules.encode().hex() if ledger.rules else ""],
         [_account_body(account) for account in ledger.accounts],
     ]
 
@@ -76,6 +78,7 @@ def _account_body(account: Account) -> list[Any]:
         account.subaccount,
         account.collateral,
         account.transfers,
+        account.flags,
         [account.nonces.floor, account.nonces.used],
         [_agent_body(agent) for agent in account.agents.values()],
         account.timer,
@@ -95,7 +98,8 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     Raises:
         ValueError, TypeError, LookupError, AttributeError: not such a body.
     """
-    ledger.fees, markets, tags, waiting, accounts = body
+    ledger.fees, markets, tags, waiting, (ledger.rules_from, rules), accounts = body
+    ledger.rules = RuleSet.decode(bytes.fromhex(rules)) if rules else None
     if [n for n, *_ in markets] != list(ledger.markets):
         raise ValueError(f"instruments: {[n for n, *_ in markets]}, not {list(ledger.markets)}")
     for number, mark, mark_time, open_interest, dust in markets:
@@ -123,6 +127,7 @@ def _read_account(
     account: Account,
     collateral: int,
     transfers: int,
+    flags: int,
     nonces: Any,
     agents: Any,
     timer: int,
@@ -130,6 +135,8 @@ def _read_account(
     orders: Any,
 ) -> None:
     account.collateral, account.transfers, account.nonces = collateral, transfers, _window(nonces)
+    check_flags(flags)
+    account.flags = flags
     _read_agents(account, agents)
     ledger.set_timer(account, timer)
     account.positions = {n: Position(size, entry) for n, size, entry in positions}
@@ -175,6 +182,8 @@ def _check_owners(ledger: Ledger) -> None:
             number = account.generation & TRANSFERS_MAX
             if bool(number) != bool(account.subaccount) or number > mine[0].transfers:
                 raise ValueError(f"generation: transfer {number} of account {account.index}")
+            if account.flags != mine[0].flags:
+                raise ValueError(f"flags: {account.flags} of account {account.index}, not {mine[0].flags}")
             if account.transfers and account.subaccount:
                 raise ValueError(f"transfers: {account.transfers} of account {account.index}")
 
