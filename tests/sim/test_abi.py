@@ -87,7 +87,8 @@ class Session:
         self.sinks.sink_free(self.sink)
 
 
-@pytest.fixture(scope="module", params=["soft", "rtl"])
+# The gateware has 2^18 levels, and takes minutes to build.
+@pytest.fixture(scope="module", params=["soft", pytest.param("rtl", marks=pytest.mark.ci)])
 def engine(request):
     return request.param
 
@@ -182,6 +183,7 @@ def both(sinks, flow):
     return out
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_both_say_the_same_of_other_seeds(sinks, scenario, variant):
@@ -442,6 +444,7 @@ def test_statistics(library, sinks, tmp_path, monkeypatch):
         assert accepted <= stats["cycles"] <= accepted + stalls["fence"] + stalls["flush"]
 
 
+@pytest.mark.ci
 def test_no_python_is_needed():
     """A process without Python's symbols can load the libraries."""
     for path in (abi.soft_library(), abi.rtl_library()):
@@ -451,6 +454,7 @@ def test_no_python_is_needed():
         assert "NEEDED" in wanted.stdout and "python" not in wanted.stdout
 
 
+@pytest.mark.ci
 def test_the_command_writes_both(tmp_path):
     abi.rtl_library()
     done = subprocess.run(
@@ -481,6 +485,7 @@ class FaultyBook(wiring.Component):
         return m
 
 
+@pytest.mark.ci
 def test_a_fault_in_the_gateware_shows(sinks, monkeypatch):
     monkeypatch.setattr(hawse_hdl.core, "Book", FaultyBook)
     # One hash core: what is no matter here need not be compiled.
