@@ -105,16 +105,16 @@ def test_a_demo_only_clears_what_a_demo_made(tmp_path):
 
 
 def test_keys(tmp_path):
-    terms = ["--directory", tmp_path, "--password", "pass"]
+    terms = ["--keys", tmp_path, "--password", "pass"]
     address = call("keys", "new", "alice", *terms).stdout.strip()
-    assert call("keys", "show", "alice", "--directory", tmp_path).stdout.strip() == address
-    listed = json.loads(call("keys", "list", "--directory", tmp_path, "--json").stdout)
+    assert call("keys", "show", "alice", "--keys", tmp_path).stdout.strip() == address
+    listed = json.loads(call("keys", "list", "--keys", tmp_path, "--json").stdout)
     assert listed == [{"name": "alice", "address": address}]
     assert "KeyExists" in call("keys", "new", "alice", *terms, code=1).output
-    assert "KeyNotFound" in call("keys", "show", "bob", "--directory", tmp_path, code=1).output
+    assert "KeyNotFound" in call("keys", "show", "bob", "--keys", tmp_path, code=1).output
 
     domain = ["--chain-id", 5, "--contract", "0x" + "11" * 20]
-    order = {"kind": "cancel", "account": 3, "generation": 3 << 24, "client_id": 9, "nonce": 1}
+    order = {"kind": "cancel", "account": 3, "generation": 3 << 24, "client_id": 9, "nonce": 1, "expiry": 2}
     signed = call("keys", "sign", "alice", "-", *domain, *terms, input=json.dumps(order)).stdout
     row = lines.parse(signed)
     sign(
@@ -125,7 +125,7 @@ def test_keys(tmp_path):
     assert row.tobytes() == again.tobytes()
     wrong = call("keys", "sign", "alice", "-", *domain, *terms, input='{"kind": "buy"}', code=1)
     assert "line 1: kind: 'buy' is none of order, cancel" in wrong.output
-    other = ["--directory", tmp_path, "--password", "other"]
+    other = ["--keys", tmp_path, "--password", "other"]
     assert "WrongPassword" in call("keys", "sign", "alice", "-", *domain, *other, input="", code=1).output
 
 
