@@ -72,7 +72,8 @@ fuzz: $(SETUP)
 mutate: $(SETUP)
 	$(BIN)/python -m hawse_sim.mutation -o docs/results/mutation.json
 
-# What a commit owes beside make test: bitstreams by the real tools, and the gates that synthesis makes.
+# What a commit owes beside make test: bitstreams by the real tools, the gates that synthesis makes, and what
+# needs a model of its own that takes minutes to build.
 ci: $(PNR)
 	$(PYTEST) -m "ci and not slow" -n 2 --dist worksteal
 

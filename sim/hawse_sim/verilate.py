@@ -1,5 +1,6 @@
 """Builds a Verilated component with a C++ harness into a shared library, once for each content."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -57,7 +58,8 @@ def build_library(
     parameters: str,
     trace: bool = False,
     announce: Callable[[str], None] = announce_build,
-    driven_by: Sequence[Path] = (),
+    driven_by: Path | None = None,
+    beside: Sequence[Path] = (),
     flags: Sequence[str] = (),
     rewrite: Callable[[str], str] | None = None,
     netlist: bool = False,
@@ -73,7 +75,9 @@ def build_library(
         parameters: all that the component depends on beside the sources of ``hawse_hdl`` and ``hawse.wire``.
         trace: with FST waveforms.
         announce: told once, before a build that takes a minute or so.
-        driven_by: C++ sources in place of the harness; headers beside them are found.
+        driven_by: a C++ source in place of the harness.
+        beside: C++ sources that know nothing of the model, compiled once for all models; headers beside them
+            are found.
         flags: for the compiler, of these sources.
         rewrite: makes another design of its RTLIL; ``parameters`` tell what it does.
         netlist: simulate the gates that synthesis makes of it (:mod:`.gates`), not the source.
@@ -84,10 +88,12 @@ def build_library(
     Raises:
         ToolError: a tool is missing or failed.
     """
-    sources = list(driven_by) or [_HARNESS / f"{name}.cpp"]
-    headers = [*_HARNESS.rglob("*.h"), *(h for d in {s.parent for s in driven_by} for h in d.glob("*.h*"))]
-    parts = [p.read_text() for p in (*sources, *sorted(headers), Path(__file__))]
+    driver = driven_by or _HARNESS / f"{name}.cpp"
+    near = sorted({p.parent for p in (driver, *beside)})
+    headers = sorted({*_HARNESS.rglob("*.h"), *(h for d in near for h in d.glob("*.h*"))})
+    parts = [cheader.header(), *flags, *(p.read_text() for p in (*beside, *headers, Path(__file__)))]
 
+    @functools.cache
     def rtlil() -> str:
         made = make()
         return gates.describe(made) if netlist else toolchain.to_rtlil(made, name, rewrite)
@@ -98,7 +104,7 @@ def build_library(
     design = toolchain.key(_content(rtlil, name, f"{parameters} {netlist}"), Path(__file__).read_text())
     if netlist:
         design = toolchain.key(design, *gates.sources())
-    identity = toolchain.key(design, cheader.header(), *flags, *parts)
+    identity = toolchain.key(design, driver.read_text(), *parts)
     root, tracing = toolchain.build_root() / "verilator", ("-gates" * netlist) + ("-trace" * trace)
     model, folder = root / f"{name}{tracing}-model-{design}", root / f"{name}{tracing}-{identity}"
     library = folder / f"{name}.so"
@@ -110,8 +116,9 @@ def build_library(
                     announce(f"building Verilated {name.capitalize()}{extra}, first time only …")
                     _build_model(verilog(), name, model, trace, netlist)
             (folder / "hawse_wire.h").write_text(cheader.header())
-            near = [f"-I{d}" for d in (folder, model, *dict.fromkeys(s.parent for s in sources))]
-            objects = toolchain.compile_objects(sources, [*_flags(trace), *near, *flags], folder)
+            includes = [f"-I{d}" for d in (folder, model, *near)]
+            objects = toolchain.compile_objects([driver], [*_flags(trace), *includes, *flags], folder)
+            objects += _beside(beside, [*_flags(trace), *(f"-I{d}" for d in near), *flags], parts)
             names = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
             objects += [*sorted(model.glob("*.o")), *toolchain.runtime_objects(names, _flags(trace))]
             unfinished = library.with_suffix(".tmp")
@@ -134,7 +141,32 @@ def _build_model(verilog: str, name: str, folder: Path, trace: bool, netlist: bo
     sources = sorted(folder.glob("*.cpp"))
     # A waveform costs far more than the model; and half of the code only sets up.
     slow = [p for p in sources if trace or p.stem.endswith("__Slow")]
-    toolchain.compile_objects([p for p in sources if p not in slow], flags, folder)
-    toolchain.compile_objects(slow, [*flags, "-O1" if trace else "-O0"], folder)
-    for source in sources:
+    fast = [p for p in sources if p not in slow]
+    flags = [*_flags(trace), f"-I{folder}"]
+    toolchain.compile_objects(_together(fast, "fast", folder), flags, folder)
+    toolchain.compile_objects(_together(slow, "slow", folder), [*flags, "-O1" if trace else "-O0"], folder)
+    for source in folder.glob("*.cpp"):
         source.unlink()
+
+
+def _together(sources: Sequence[Path], name: str, folder: Path) -> list[Path]:
+    """A file for each core that includes its share of ``sources``: they all read the same long header."""
+    shares: list[list[Path]] = [[] for _ in range(min(2, len(sources)))]
+    for source in sorted(sources, key=lambda p: p.stat().st_size, reverse=True):
+        min(shares, key=lambda share: sum(p.stat().st_size for p in share)).append(source)
+    files = [folder / f"{name}{number}.cpp" for number in range(len(shares))]
+    for file, share in zip(files, shares, strict=True):
+        file.write_text("".join(f'#include "{p.name}"\n' for p in share))
+    return files
+
+
+def _beside(sources: Sequence[Path], flags: Sequence[str], parts: Sequence[str]) -> list[Path]:
+    """Objects of what knows nothing of any model."""
+    if not sources:
+        return []
+    folder = toolchain.build_root() / "verilator" / f"beside-{toolchain.key(*flags, *parts)}"
+    with toolchain.locked(folder) as missing:
+        if missing:
+            (folder / "hawse_wire.h").write_text(cheader.header())
+            toolchain.compile_objects(sources, [*flags, f"-I{folder}"], folder)
+    return [folder / f"{source.stem}.o" for source in sources]

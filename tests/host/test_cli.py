@@ -11,6 +11,7 @@ from hawse.keys import lines
 from hawse.keys.eip712 import Domain
 from hawse.keys.signing import sign
 from hawse.keys.store import KeyStore
+from support import venue_process
 
 
 def call(*args, code=0, **more):
@@ -60,18 +61,24 @@ def test_every_engine_gives_the_same_roots(demo, engine):
         assert one[key] == other[key]
 
 
-def test_replay_and_verify(demo, tmp_path):
+def test_replay_and_verify(demo):
     out, summary = demo("soft")
     done = json.loads(call("verify", out, "--json").stdout)
     assert done["verified"]
     assert done["batches"] == summary["batches_anchored"]
-    trace = tmp_path / "order.fst"
-    waveform = ["--trace", trace, "--trace-from", 100, "--trace-to", 900]
-    done = json.loads(call("replay", out / "journal", "--engine", "rtl", *waveform, "--json").stdout)
+    done = json.loads(call("replay", out / "journal", "--engine", "rtl", "--json").stdout)
     assert [b["state_root"] for b in done["batches"]] == summary["state_roots"]
     assert sum(b["cycles"] for b in done["batches"]) == demo("rtl")[1]["cycles"]
-    assert trace.stat().st_size > 1000
-    call("replay", out / "journal", "--engine", "soft", "--trace", trace, code=2)
+
+
+def test_a_replay_writes_a_waveform(tmp_path):
+    """Of a small core, of which other tests need waveforms, too."""
+    venue_process.main(tmp_path, 1, 4)
+    trace = tmp_path / "order.fst"
+    waveform = ["--trace", trace, "--trace-from", 100, "--trace-to", 900]
+    done = json.loads(call("replay", tmp_path / "journal", "--engine", "rtl", *waveform, "--json").stdout)
+    assert done["slots"] == 4 and trace.stat().st_size > 1000
+    call("replay", tmp_path / "journal", "--engine", "soft", "--trace", trace, code=2)
 
 
 def test_verify_asks_the_anchors_not_only_the_journal(demo, tmp_path):
@@ -98,16 +105,16 @@ def test_a_demo_only_clears_what_a_demo_made(tmp_path):
 
 
 def test_keys(tmp_path):
-    terms = ["--directory", tmp_path, "--password", "pass"]
+    terms = ["--keys", tmp_path, "--password", "pass"]
     address = call("keys", "new", "alice", *terms).stdout.strip()
-    assert call("keys", "show", "alice", "--directory", tmp_path).stdout.strip() == address
-    listed = json.loads(call("keys", "list", "--directory", tmp_path, "--json").stdout)
+    assert call("keys", "show", "alice", "--keys", tmp_path).stdout.strip() == address
+    listed = json.loads(call("keys", "list", "--keys", tmp_path, "--json").stdout)
     assert listed == [{"name": "alice", "address": address}]
     assert "KeyExists" in call("keys", "new", "alice", *terms, code=1).output
-    assert "KeyNotFound" in call("keys", "show", "bob", "--directory", tmp_path, code=1).output
+    assert "KeyNotFound" in call("keys", "show", "bob", "--keys", tmp_path, code=1).output
 
     domain = ["--chain-id", 5, "--contract", "0x" + "11" * 20]
-    order = {"kind": "cancel", "account": 3, "generation": 3 << 24, "client_id": 9, "nonce": 1}
+    order = {"kind": "cancel", "account": 3, "generation": 3 << 24, "client_id": 9, "nonce": 1, "expiry": 2}
     signed = call("keys", "sign", "alice", "-", *domain, *terms, input=json.dumps(order)).stdout
     row = lines.parse(signed)
     sign(
@@ -118,7 +125,7 @@ def test_keys(tmp_path):
     assert row.tobytes() == again.tobytes()
     wrong = call("keys", "sign", "alice", "-", *domain, *terms, input='{"kind": "buy"}', code=1)
     assert "line 1: kind: 'buy' is none of order, cancel" in wrong.output
-    other = ["--directory", tmp_path, "--password", "other"]
+    other = ["--keys", tmp_path, "--password", "other"]
     assert "WrongPassword" in call("keys", "sign", "alice", "-", *domain, *other, input="", code=1).output
 
 

@@ -33,7 +33,7 @@ first_mark = 1
 def keys(tmp_path, **more):
     """A command that writes to standard output, in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "hawse.cli", "keys", "list", "--directory", tmp_path, "--json"],
+        [sys.executable, "-m", "hawse.cli", "keys", "list", "--keys", tmp_path, "--json"],
         **{"stdout": subprocess.PIPE} | more,
         stderr=subprocess.PIPE,
         text=True,
@@ -93,7 +93,7 @@ CASES = [
     (["status", "run", "--account", "1", "--client-id", "2"], "outcomes.db does not exist"),
     (["status", "run", "--account", "-1", "--client-id", "2"], "--account"),
     (["nonsense"], "No such command"),
-    (["keys", "show", "nobody", "--directory", "keys"], "nobody"),
+    (["keys", "show", "nobody", "--keys", "keys"], "nobody"),
 ]
 
 

@@ -30,7 +30,7 @@ from hawse_sim.rtl import RtlBackend
 from support.desk import PERP
 from support.signed import DEPOSIT, DEPOSITS, KEYS, OPERATOR, START, signed_slots
 
-GEOMETRY = Geometry(instruments=2, pool=1024, orders=64, tag_bits=4)
+GEOMETRY = Geometry(instruments=2, pool=2048, orders=64, tag_bits=4)  # as other tests build it
 RULES = VenueConfig(instruments=(PERP,), geometry=GEOMETRY, operator=address_of(OPERATOR))
 
 

@@ -20,7 +20,7 @@ SLOW, FAST = "LFE5U-85F-6", "LFE5UM5G-85F-8"
 
 @pytest.fixture
 def results(tmp_path):
-    geometry = Geometry(2, 1024, 64, 4)
+    geometry = Geometry(2, 2048, 64, 4)  # as other tests build it
     stamp = {"geometry": asdict(geometry), "tools": ["another Yosys"], "netlist": ""}
     runs = [
         {"device": SLOW, "top": "appliance", "fmax_mhz": [90.0, 95.0, 91.0], "fmax_mhz_median": 91.0},
@@ -122,9 +122,9 @@ def test_cycles_are_those_of_the_routed_geometry_where_the_flow_fits(results):
     options = ["--messages", 120, "--scenario", "static", "--variant", "serial", "--results", results]
     told = json.loads(bench(*options, "--json").stdout)
     flow = told["flows"]["static serial"]
-    assert (told["clock"]["mhz"], told["clock"]["geometry"]) == (120.0, asdict(Geometry(2, 1024, 64, 4)))
+    assert (told["clock"]["mhz"], told["clock"]["geometry"]) == (120.0, asdict(Geometry(2, 2048, 64, 4)))
     assert "route-fast.json" in told["clock"]["of"]
-    assert flow["routed"] and flow["geometry"] == asdict(Geometry(2, 1024, 64, 4))
+    assert flow["routed"] and flow["geometry"] == asdict(Geometry(2, 2048, 64, 4))
     assert flow["rtl"]["fences"] == -(-flow["rtl"]["commands"] // 32)
     assert engine_report.rows(told)[0]["clock, MHz"] == "120.0, its own"
 
@@ -180,8 +180,8 @@ def test_engines_that_differ_are_an_error(monkeypatch, tmp_path):
 
 def test_a_message_that_does_not_become_a_command_is_an_error(monkeypatch, tmp_path):
     whole = bench_engine._places
-    small = Geometry(2, 1024, 64, 4)  # 64 orders do not hold the flow, and the driver refuses the next
-    place = bench_engine._Place(small, START - 512, 4096)
+    small = Geometry(2, 2048, 64, 4)  # 64 orders do not hold the flow, and the driver refuses the next
+    place = bench_engine._Place(small, START - 1024, 4096)
     monkeypatch.setattr(bench_engine, "_places", lambda routed: [*whole(routed)[:-1], place])
     done = bench("--messages", 3000, "--scenario", "static", "--variant", "serial", "--results", tmp_path)
     assert done.exit_code == 1 and "refused a message: STORE_FULL" in done.output

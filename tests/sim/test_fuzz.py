@@ -105,6 +105,7 @@ def test_command_line(tmp_path, capsys):
 # Faults.
 
 
+@pytest.mark.ci
 def test_a_dozen_faults_are_found(mutants):
     # Those that are there whatever the gateware becomes. A search that misses the last change takes longer,
     # and only that; it shows late.
@@ -119,12 +120,14 @@ def test_every_fault_is_found(mutants):
     assert set(lost) <= set(EXPLAINED)
 
 
+@pytest.mark.ci
 def test_faults_are_many_and_everywhere(mutants):
     assert len({str(f) for f in mutants.faults}) == len(mutants.faults) > 100
     assert len({f.module for f in mutants.faults}) > 15
     assert len({f.kind for f in mutants.faults}) > 10
 
 
+@pytest.mark.ci
 def test_a_difference_says_how_to_see_it_again(mutants, monkeypatch):
     lost = next(
         i
@@ -152,6 +155,7 @@ def test_a_fault_without_a_place_is_an_error():
     )
 
 
+@pytest.mark.ci
 def test_mutation_command_line(mutants, tmp_path, monkeypatch, capsys):
     file = tmp_path / "mutation.json"
     monkeypatch.setattr(mutants, "faults", mutants.faults[:2])

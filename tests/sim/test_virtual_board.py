@@ -139,6 +139,7 @@ def test_a_board_that_cannot_start_says_so():
     assert done.returncode == 2 and "orders: 7" in done.stderr
 
 
+@pytest.mark.ci  # a model of its own
 def test_waveform(tmp_path):
     file = tmp_path / "board.fst"
     with VirtualBoard(SMALL, trace=file, trace_from=100, trace_to=5000) as board:

@@ -15,7 +15,7 @@ from hawse.wire import Geometry
 from support.desk import PERP
 from support.signed import OPERATOR, signed_slots
 
-CONFIG = VenueConfig(instruments=(PERP,), geometry=Geometry(2, 1024, 64, 4), operator=address_of(OPERATOR))
+CONFIG = VenueConfig(instruments=(PERP,), geometry=Geometry(2, 2048, 64, 4), operator=address_of(OPERATOR))
 
 
 def main(directory, seed, slots, rpc=None, contract=None):

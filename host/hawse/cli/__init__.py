@@ -21,7 +21,11 @@ _COMMANDS = {
     "bench": ("hawse.cli.bench", "bench"),
     "bitstream": ("hawse.cli.bitstream", "bitstream"),
     "program": ("hawse.cli.bitstream", "program"),
-    "keys": ("hawse.cli.keys", "keys"),
+    "keys": ("hawse.cli.keys", "group"),
+    "info": ("hawse.cli.trader", "info"),
+    "account": ("hawse.cli.trader", "account"),
+    "deposit": ("hawse.cli.trader", "deposit"),
+    "claim": ("hawse.cli.trader", "claim"),
 }
 
 

@@ -107,17 +107,13 @@ def replay(
 
 def _anchors(directory: Path, rpc: str | None) -> tuple[dict[int, AnchoredBatch], str]:
     """What the contract holds: asked of the chain, or as the run read it back at its end."""
-    path = directory / "anchors.json"
-    if rpc:
-        client = SettlementClient(rpc, RunFile.read(directory / "run.json").contract)
-        count = client.batch_count()
-        return {n: client.anchored(n) for n in range(1, count + 1)}, rpc
-    if not path.exists():
-        run = directory / "run.json"
-        node = RunFile.read(run).rpc if run.exists() else "URL"
-        raise VerificationFailed(
-            f"{path} does not exist, which only hawse demo leaves: ask the chain, with --rpc {node}"
-        )
+    path, run = directory / "anchors.json", directory / "run.json"
+    if rpc or not path.exists():
+        if not run.exists():
+            raise VerificationFailed(f"neither {path} nor {run} exists: {directory} is not that of a run")
+        known = RunFile.read(run)
+        client = SettlementClient(node := rpc or known.rpc, known.contract)
+        return {n: client.anchored(n) for n in range(1, client.batch_count() + 1)}, node
     try:
         anchors = [
             AnchoredBatch(row.number, bytes.fromhex(row.digest), bytes.fromhex(row.withdrawals))
@@ -175,7 +171,7 @@ def _shown(value: object) -> object:
 
 @click.command()
 @directory
-@click.option("--rpc", help="Ask this node for the anchors, not the copy that the run left behind.")
+@click.option("--rpc", help="Ask this node for the anchors, not the copy of a demo or the node of hawse run.")
 @engine_option
 @json_option
 @clear_errors

@@ -36,8 +36,9 @@ from hawse.wire.dtypes import Array
 
 from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine
 from .intake import Bad, Incoming, Marks
+from .keys import EMBEDDED
 
-#: Quanta that each of the embedded chain's ten accounts deposits.
+#: Quanta that each of the embedded chain's ten accounts deposits; it keeps as many.
 DEPOSIT = 1_000_000 * 10**6
 #: Seconds between two looks at the chain for deposits.
 DEPOSIT_SECONDS = 1.0
@@ -94,12 +95,12 @@ def _typed(kind: type[T], given: Any, where: str) -> T:
 def _embedded(config: Path) -> RunFile:
     """A chain of its own process, the contract on it, and deposits of its ten accounts."""
     machine = Machine(load_config(config, address_of(_OPERATOR)))
-    chain = DevChain([_OPERATOR, *dev_keys(10)], keep=True).start()
+    chain = DevChain([_OPERATOR, *dev_keys(EMBEDDED)], keep=True).start()
     try:
         rules = machine.config.rules_hash()
         client = SettlementClient.deploy(chain.url, _OPERATOR, machine.state_root(), rules)
-        client.mint(_OPERATOR, [address_of(key) for key in dev_keys(10)], DEPOSIT)
-        client.deposit_all([(key, DEPOSIT) for key in dev_keys(10)])
+        client.mint(_OPERATOR, [address_of(key) for key in dev_keys(EMBEDDED)], 2 * DEPOSIT)
+        client.deposit_all([(key, DEPOSIT) for key in dev_keys(EMBEDDED)])
     except BaseException:
         chain.stop()
         raise
@@ -303,6 +304,9 @@ def run(
     interrupt, closes the batch, anchors it and ends the host.
     """
     stopped = threading.Event()
+    if not (directory / "run.json").exists():
+        # An engine that does not fit is refused before there is a chain.
+        open_engine(engine, load_config(config, bytes(20)).geometry).close()
     state, key = _begin(directory, config, rpc, contract, operator, password, token)
     # From here on a signal ends the host in good order, also while it recovers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -37,7 +37,7 @@ def parse(line: str | bytes) -> Array:
     Raises:
         LineError: it is not one.
     """
-    given = _object(line)
+    given = decode(line)
     kind = MessageKind(_enum("kind", given.get("kind"), MessageKind))
     rows = np.zeros(1 + (kind in BODIES), MESSAGE)
     rows["kind"][0] = kind
@@ -84,7 +84,12 @@ def unparse(rows: Array) -> dict[str, Any]:
     return out | {"signature": "0x" + rows["signature"][0].tobytes().hex()}
 
 
-def _object(line: str | bytes) -> dict[str, Any]:
+def decode(line: str | bytes) -> dict[str, Any]:
+    """The fields of a line, of whatever message.
+
+    Raises:
+        LineError: it is no JSON object, or too long or too deep for one.
+    """
     try:
         raw = line.encode() if isinstance(line, str) else line
         if len(raw) > MOST_BYTES:

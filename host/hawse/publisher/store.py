@@ -167,6 +167,27 @@ class Outcomes:
             ).fetchall()
         return [json.loads(text) for (text,) in found[::-1]]
 
+    def withdrawals(self, owner: str) -> list[Line]:
+        """The lines of an owner's anchored withdrawals, oldest first; his address as 0x and 40 digits."""
+        with self._named():
+            found = self._db.execute(
+                "SELECT text FROM lines WHERE stream = ? AND json_extract(text, '$.event') = 'withdrawal'"
+                " AND json_extract(text, '$.owner') = ? ORDER BY number, line",
+                (BATCHES, owner.lower()),
+            ).fetchall()
+        return [json.loads(text) for (text,) in found]
+
+    def account_of(self, owner: str) -> Line | None:
+        """The line of the newest deposit that an owner's account was credited with."""
+        with self._named():
+            found = self._db.execute(
+                "SELECT text FROM lines WHERE stream = ? AND account IS NOT NULL AND client_id IS NULL"
+                " AND json_extract(text, '$.kind') = 'deposit' AND json_extract(text, '$.owner') = ?"
+                " ORDER BY number DESC, line DESC LIMIT 1",
+                (SLOTS, owner.lower()),
+            ).fetchone()
+        return json.loads(found[0]) if found else None
+
     def _orders(self, where: str, *values: object) -> list[Order]:
         rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM orders WHERE {where}", values)
         found = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]

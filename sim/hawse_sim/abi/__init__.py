@@ -52,6 +52,7 @@ def rtl_library(
         "core",
         parameters=parameters,
         announce=announce,
-        driven_by=(_SOURCE, *driver),
+        driven_by=_SOURCE,
+        beside=driver,
         flags=("-DHAWSE_ABI_RTL", "-DNDEBUG"),
     )

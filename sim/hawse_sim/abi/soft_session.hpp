@@ -72,7 +72,8 @@ class Session {
                      fences_);
         std::fprintf(file, "  \"refused\": %" PRIu64 ",\n  \"reports\": %" PRIu64 ",\n", refused_, transport_.pushed);
         losses_.statistics(file);
-        std::fprintf(file, "  \"peak_resting\": %" PRIu32 "\n}\n", peak_);
+        std::fprintf(file, "  \"peak_resting\": %" PRIu32 ",\n  \"longest_bucket\": %" PRIu32 "\n}\n", peak_,
+                     engine_.longest_bucket());
     }
 
     // What the engine says.

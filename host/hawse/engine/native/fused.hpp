@@ -91,6 +91,8 @@ template <class Sink> class Fused : public Matching<Fused<Sink>> {
         ++closing_.commands;
     }
 
+    uint32_t longest_bucket() const { return handles_.longest_bucket(); }
+
     Closing &closing() { return closing_; }
 
   private:

@@ -111,4 +111,15 @@ void Handles::split() {
     }
 }
 
+uint32_t Handles::longest_bucket() const {
+    uint32_t longest = 0;
+    for (size_t i = 0; i < buckets_; ++i) {
+        uint32_t ids = 0;
+        for (uint32_t link = heads_[i]; leads(link); link = entries_[link - 1].next)
+            ++ids;
+        longest = std::max(longest, ids);
+    }
+    return longest;
+}
+
 } // namespace hawse

@@ -64,6 +64,8 @@ class Handles {
     uint64_t id(uint32_t handle) const { return entries_[handle].id; }
     // Handles from here on were never used.
     uint32_t never_used() const { return never_used_; }
+    // How many ids share the fullest bucket: what a look-up may cost. Looks at every bucket.
+    uint32_t longest_bucket() const;
 
   private:
     // 64 handles, or words of the bitmap below: which are in use (full), and which of these will not be behind the
