@@ -58,7 +58,11 @@ class RecoveryFailed(EngineError):
 
 def interim_mark(domain: Domain, operator: bytes, slot: int, instrument: int, mark: int) -> Operation:
     """The word of the operator, whose private key it is, that ``mark`` is an instrument's price in a slot."""
-    kind, body = OperationKind.INTERIM_MARK, MARK.pack(instrument, mark)
+    return operation(domain, operator, slot, OperationKind.INTERIM_MARK, MARK.pack(instrument, mark))
+
+
+def operation(domain: Domain, operator: bytes, slot: int, kind: OperationKind, body: bytes) -> Operation:
+    """An input of the operator, whose private key it is, good for one slot."""
     digest = domain.digest(structs.operation(slot, kind, body))
     return Operation(kind, body, sign_digest(digest, operator))
 
@@ -72,8 +76,8 @@ def signers(slot: SlotInput, domain: Domain) -> Signers:
     digests = [domain.digest(structs.operation(slot.number, o.kind, o.body)) for o in slot.operations]
     return Signers(
         [recover_digest(d, o.signature) for d, o in zip(digests, slot.operations, strict=True)],
-        recover(slot.commands, domain),
-        struct_hashes(slot.commands),
+        recover(slot.messages, domain),
+        struct_hashes(slot.messages),
     )
 
 
@@ -112,7 +116,8 @@ class SlotDone:
         sealed: the batch that the slot ended, None if it ended none.
         orders: client id of each event's order.
         makers: client id of a trade's maker.
-        command_seqs: sequence number of each command.
+        command_seqs: sequence number of each message, authorisations first.
+        transfers: account and generation that each TRANSFER went to, by sequence number.
         machine: why the machine gave each of its own commands, by sequence number.
         credited: account and generation of each deposit, None where it opened none and was paid back.
         fees: of each trade, the taker's and the maker's, in quanta.
@@ -124,6 +129,7 @@ class SlotDone:
     orders: NDArray[np.uint64]
     makers: NDArray[np.uint64]
     command_seqs: tuple[int, ...]
+    transfers: Mapping[int, tuple[int, int]]
     machine: Mapping[int, Reason]
     credited: tuple[tuple[int, int] | None, ...]
     fees: tuple[tuple[int, int], ...]
@@ -250,6 +256,7 @@ class Execution:
             orders=orders,
             makers=makers,
             command_seqs=machine.command_seqs,
+            transfers=machine.transfers,
             machine=machine.machine_commands,
             credited=tuple(
                 None if a is None or seq in refused else (a.index, a.generation)

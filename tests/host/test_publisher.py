@@ -237,10 +237,9 @@ def test_what_the_machine_takes_back_is_told_in_its_turn_and_with_its_reason(tmp
         )
         fees, none = desk.machine.fill_fees, np.zeros(0, np.uint64)
         pairs = tuple(zip(fees[::2], fees[1::2], strict=True))
-        commands = desk.machine.machine_commands
-        return book.lines(
-            SlotDone(slot, outcome, burst, none, none, admission.command_seqs, commands, (), pairs, None)
-        )
+        machine = desk.machine
+        what = admission.command_seqs, machine.transfers, machine.machine_commands
+        return book.lines(SlotDone(slot, outcome, burst, none, none, *what, (), pairs, None))
 
     told = lines(
         [
@@ -256,3 +255,6 @@ def test_what_the_machine_takes_back_is_told_in_its_turn_and_with_its_reason(tmp
     ioc = desk.new(1, 2, Side.BUY, 77_000, 5000, time_in_force=TimeInForce.IOC)
     told = lines([ioc, desk.row(MessageKind.CANCEL_ALL, 1, **mass)])
     assert [row["event"] for row in told] == ["ack", "cancelled", "accepted"]
+    told = lines([desk.transfer(1, 1, 10**9), desk.transfer(1, 0, 10**9)])
+    assert [row["event"] for row in told] == ["accepted", "refused"]
+    assert (told[0]["to_account"], told[0]["generation"]) == (3, (1 << 24) + 1)

@@ -145,7 +145,7 @@ def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):
         signed(2, kind="withdraw", amount=10**12 + 1, nonce=now),
         signed(2, kind="cancel", client_id=7, nonce=now - 5),
         signed(2, kind="margin_mode", mode="portfolio", nonce=now + 1),
-        signed(2, kind="appoint", agent="0x" + "11" * 20, agent_expiry=now, nonce=now + 2),
+        signed(2, kind="appoint", agent="0x" + "11" * 20, agent_expiry=1, nonce=now + 2),
     ]
     done, _ = venue.run(b"".join(sent) + b"\n\nnonsense\n")
     by_seq = {row["seq"]: row for row in done if "seq" in row}
@@ -155,7 +155,7 @@ def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):
     why = [(by_seq[n]["event"], by_seq[n]["reason"], by_seq[n]["detail"]) for n in range(13, 17)]
     assert why == [
         ("refused", reason, detail)
-        for reason, detail in (("balance", 0), ("client_id_unknown", 0), ("request", 14), ("request", 9))
+        for reason, detail in (("balance", 0), ("client_id_unknown", 0), ("request", 14), ("expired", 1))
     ]
     assert (by_seq[13]["have"], by_seq[13]["need"]) == (10**12, 10**12 + 1)
     assert [row["input"] for row in done if row["event"] == "unreadable"] == [9]

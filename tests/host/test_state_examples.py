@@ -1,15 +1,19 @@
 """The worked examples of docs/state.md."""
 
 from hawse.keys.messages import REDUCE_ONLY
+from hawse.state.rules import FLAGS, RuleSet
+from hawse.state.slot import Operation, OperationKind
 from hawse.wire import Reason, Side, TimeInForce
-from support.money import USD, MoneyDesk, bitcoin, venue
+from support.desk import owner
+from support.money import USD, MoneyDesk, bitcoin
+from support.money import venue as venue_of
 
 MILLION, MARK = 10**6, 78_000
 
 
 def desk(*dollars):
     """The page's units; account 2 takes the other side of everything."""
-    return MoneyDesk([amount * USD for amount in dollars], venue(bitcoin(maker=500, taker=500)))
+    return MoneyDesk([amount * USD for amount in dollars], venue_of(bitcoin(maker=500, taker=500)))
 
 
 def long_of(venue, lots):
@@ -81,3 +85,80 @@ def test_withdrawable():
     held = venue.machine.equity(account) - venue.machine.free_collateral(account)
     assert profit == 64 * USD
     assert venue.machine.withdrawable(account) == account.collateral - held
+
+
+def test_subaccounts():
+    venue = desk(1000, 10**6)
+    venue.slot([venue.transfer(1, 1, 40 * USD)])
+    account = venue.account(3)
+    assert (account.owner, account.generation) == (venue.account(1).owner, (1 << 24) + 1)
+    rows = [venue.new(3, n, Side.BUY, MARK, MILLION) for n in (1, 2)]
+    assert venue.slot([*rows, venue.new(2, 1, Side.SELL, MARK, MILLION)]) == [Reason.MARGIN]
+    venue.move(0, 73_000, step=1000)
+    assert abs(venue.equity(3) / USD + 10) < 0.4
+    assert venue.account(1).collateral == 960 * USD
+    assert venue.slot([venue.transfer(1, 1, USD), venue.withdraw(1, USD)]) == [Reason.WITHDRAWABLE] * 2
+    assert {r.detail for r in venue.refusals} == {1}
+
+
+def test_agents():
+    alice, noon = b"a" * 20, 43_200_000
+    venue = desk(1000, 10**6)
+
+    def at(seconds, *rows):
+        venue.time = noon + seconds * 1000 - 1
+        return venue.slot(list(rows))
+
+    def appoint(agent):
+        return venue.appoint(1, agent, expiry=2**40)
+
+    at(-1, appoint(alice), *[appoint(bytes([n]) * 20) for n in (7, 8, 9)])
+    buy = venue.new(1, 1, Side.BUY, MARK, MILLION, nonce=noon, expiry=noon + 30_000)
+    venue.signed_by[1, noon] = alice
+    assert at(0, buy) == []
+    assert at(10, venue.revoke(1, alice, expiry=2**40)) == []
+    fifth = b"f" * 20
+    assert at(20, appoint(fifth)) == [Reason.AGENTS_FULL]
+    assert at(21, appoint(alice), buy) == [Reason.NONCE_USED]
+    assert at(59, venue.revoke(1, alice, expiry=2**40)) == []
+    assert at(60, appoint(fifth)) == [Reason.AGENTS_FULL]
+    assert at(61, appoint(fifth), buy) == [Reason.SIGNER]
+    assert at(62, venue.new(1, 2, Side.BUY, MARK, 1000, expiry=2**60)) == []  # the owner's own
+
+
+def test_indices_that_are_given_again():
+    venue = MoneyDesk([10 * USD, 10 * USD], venue_of(bitcoin(), reuse_batches=2))
+
+    def close():
+        venue.slot(closes=venue.machine.batch)
+        venue.machine.seal_batch()
+
+    venue.slot([venue.withdraw(1, 10 * USD)])
+    close()
+    venue.slot(deposits=[(owner(3), USD)])
+    close()
+    venue.slot(deposits=[(owner(4), USD)])
+    found = [(venue.machine.account_of(owner(n)).index, n) for n in (2, 3, 4)]
+    assert found == [(2, 2), (3, 3), (1, 4)] and venue.account(1).generation == 4 << 24
+    assert venue.slot([venue.new(1, 1, Side.BUY, MARK, 1000, generation=1 << 24)]) == [Reason.GONE]
+
+
+def test_tags_that_are_reserved():
+    rules = venue_of(bitcoin(), tag_bits=4, reserved_tags=3)
+    venue = MoneyDesk([100 * USD] * 13, rules)
+    rows = [venue.new(n, 1, Side.BUY, MARK - n, 1000) for n in range(1, 14)]
+    assert venue.slot(rows) == [Reason.TAGS_FULL]
+    assert venue.slot([venue.cancel(5, 1)]) == []
+    assert venue.slot([venue.new(13, 2, Side.BUY, MARK, 1000)]) == []
+    assert len(venue.machine._ledger.free_tags) == 3
+
+
+def test_rules():
+    venue = desk(1000, 10**6)
+    long_of(venue, MILLION)
+    say = Operation(OperationKind.RULES, RuleSet(1).encode(), bytes(64))
+    venue.slot(operations=[say, Operation(OperationKind.FLAGS, FLAGS.pack(owner(1), 7 << 16), bytes(64))])
+    say = Operation(OperationKind.RULES, RuleSet(2, barred=(7,)).encode(), bytes(64))
+    assert venue.slot([venue.new(1, 1, Side.BUY, MARK, 1000)], operations=[say]) == [Reason.RULE]
+    assert [(r.detail, r.have, r.need) for r in venue.refusals] == [(2, 7, 2)]
+    assert venue.slot([venue.new(1, 2, Side.SELL, MARK, MILLION)]) == []

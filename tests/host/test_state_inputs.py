@@ -37,7 +37,7 @@ DAY = 86_400_000
     [
         # Not carried out: the kind.
         ({"kind": 0}, Reason.REQUEST, 0, 0, 0),
-        ({"kind": MessageKind.TRANSFER}, Reason.REQUEST, 7, 7, 0),
+        ({"kind": MessageKind.MARGIN_MODE}, Reason.REQUEST, 14, 14, 0),
         ({"kind": 99}, Reason.REQUEST, 99, 99, 0),
         ({"mode": 7}, Reason.REQUEST, 3, 7, 6),
         # Not well formed: the offset in the row, what stands there, what could.
@@ -162,7 +162,7 @@ DOZEN = bytes(12)
             {"requests": (Request(1, RequestKind.EXIT, owner(1), 1, G1, 0, bytes(20), 0, 0),)},
             "requests: .* not before",
         ),
-        ({"authorisations": np.zeros(2, MESSAGE)}, "authorisations: .* not before"),
+        ({"authorisations": np.zeros(2, MESSAGE)}, "authorisations: kinds .0., not of .9, 10"),
         ({"commands": np.zeros(0, EVENT)}, "commands"),
     ],
 )

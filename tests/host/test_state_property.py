@@ -1,8 +1,10 @@
 """Whatever users do, money is conserved, and the state is the engine's."""
 
+from dataclasses import replace
+
 from hawse.commit.exits import Haircut
 from hawse.keys.messages import MessageKind
-from hawse.state.admission import CARRIED
+from hawse.state.forms import CARRIED
 from hawse.state.ledger import Exposure
 from hawse.state.machine import Machine
 from hawse.wire import SelfTrade, Side, TimeInForce
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 from support.desk import CONFIG, Desk, owner
 from support.naive import leaves_of, naive_digest, naive_root
 
+RULES = replace(CONFIG, minimum_deposit=500, reuse_batches=1)
 ACTIONS = st.tuples(
     st.sampled_from([MessageKind.ORDER] * 5 + list(CARRIED)),
-    st.integers(1, 5),  # account, the last of which does not exist
+    st.integers(1, 6),  # account, the last two of which do not exist at first
     st.integers(1, 24),  # client id
     st.integers(0, 1),  # side
     st.sampled_from(TimeInForce),
@@ -28,7 +31,21 @@ SLOTS = st.lists(
 )
 
 
+AGENTS = [b"a" * 20, b"b" * 20, owner(2)]
+
+
 def row_of(desk, action):
+    """By the account's owner, or now and then by an agent."""
+    row = message_of(desk, action)
+    account, client_id = action[1:3]
+    if account < len(desk.machine.accounts):
+        row["generation"][0] = desk.account(account).generation
+        if client_id > 18:
+            desk.signed_by[account, int(row["nonce"][0])] = AGENTS[client_id % 3]
+    return row
+
+
+def message_of(desk, action):
     request, account, client_id, side, tif, stp, instrument, offset, quantity, amount = action
     price = desk.machine.markets[instrument].mark + offset
     match request:
@@ -43,6 +60,12 @@ def row_of(desk, action):
             return desk.row(request, account, client_id=client_id, quantity=quantity)
         case MessageKind.WITHDRAW | MessageKind.CANCEL_ALL_AFTER:
             return desk.row(request, account, amount=amount)
+        case MessageKind.TRANSFER:
+            return desk.transfer(account, client_id % 3 + 0x8000 * side, amount)
+        case MessageKind.APPOINT:
+            return desk.appoint(account, AGENTS[client_id % 3], life=amount)
+        case MessageKind.REVOKE:
+            return desk.revoke(account, AGENTS[client_id % 3])
         case MessageKind.CANCEL_ALL:
             return desk.row(request, account, instrument=instrument)
 
@@ -82,7 +105,7 @@ def check(desk):
 @settings(max_examples=80, deadline=None)
 @given(SLOTS)
 def test_money_is_conserved_and_the_state_is_the_engine_s(slots):
-    desk = Desk(amount=60_000)
+    desk = Desk(amount=60_000, config=RULES)
     for number, (actions, drift, deposit) in enumerate(slots):
         before = {a.index: desk.machine.free_collateral(a) for a in desk.machine.accounts}
         marks = [(n, desk.machine.markets[n].mark + drift) for n in (0, 1)]
@@ -98,7 +121,7 @@ def test_money_is_conserved_and_the_state_is_the_engine_s(slots):
                 assert desk.machine.free_collateral(a) >= min(0, before.get(a.index, 0)) - 3 * 14 * 24
         assert desk.machine.state_root() == naive_root(desk.machine)
         assert desk.machine.digest == naive_digest(leaves, desk.machine, slot, digest)[0]
-        again = Machine.restore(CONFIG, desk.machine.snapshot())
+        again = Machine.restore(RULES, desk.machine.snapshot())
         assert again.snapshot() == desk.machine.snapshot()
         if closes:
             header = desk.machine.seal_batch().header_fields()

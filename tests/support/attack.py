@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from hawse.keys.messages import NO_INSTRUMENT, REDUCE_ONLY, MessageKind
+from hawse.state.ledger import ISOLATED
 from hawse.wire import SelfTrade, Side, TimeInForce
 
 from .desk import owner
@@ -18,11 +19,15 @@ from .money import ODD, USD, MoneyDesk, bitcoin, venue
 from .oracle import PPM, Limit, limits
 from .promises import PROMISES, Broken
 
-#: The hand's accounts, the honest market maker, and one that is opened on the way.
-HAND, MAKER, LATE = (1, 2, 3), 4, 5
+#: The honest market maker's account. All others are the hand's; LATE has an owner who comes on the way.
+MAKER, LATE = 4, 5
+#: Subaccounts that the hand opens, and keys that it appoints, one of them an owner's.
+SUBACCOUNTS = (0, 1, 2, ISOLATED + 1)
+AGENTS = (b"\xa1" * 20, b"\xa2" * 20, owner(2))
 #: What each begins with, quanta; the maker has plenty.
 BALANCES = (40 * USD, 60 * USD, 1000 * USD, 100_000 * USD)
-CONFIG = venue(bitcoin(), ODD, insurance_ppm=250_000, mark_step_ppm=60_000)
+RULES = {"insurance_ppm": 250_000, "mark_step_ppm": 60_000, "account_quota": 4, "reuse_batches": 1}
+CONFIG = venue(bitcoin(), ODD, **RULES)
 #: Client ids of the maker's quotes are above this.
 QUOTES = 1000
 #: Marks stay within these, by instrument, so that limits near them are in the band.
@@ -35,7 +40,7 @@ class Command(NamedTuple):
     Attributes:
         kind: of the message.
         account, client_id: whose, and which of its orders, counted from the newest; a new one gets the next
-            id that is free.
+            id that is free. Of a TRANSFER, which subaccount; of an APPOINT or REVOKE, which agent.
         side, time_in_force, self_trade, instrument: of a new order.
         meet: None, or which order of another account the limit meets, counted from the newest.
         offset: of the limit, parts per million of the mark, or ticks if it meets another.
@@ -43,6 +48,7 @@ class Command(NamedTuple):
             it needs), ("close", ppm of the position),
             ("meet", lots beyond those of the order that it meets), ("free", quanta beyond what may be
             withdrawn), ("money", ppm of collateral).
+        by: 0 the owner, or which agent signs it, from 1.
     """
 
     kind: MessageKind
@@ -55,13 +61,15 @@ class Command(NamedTuple):
     meet: int | None = None
     offset: int = 0
     size: tuple[str, int] = ("carry", 900_000)
+    by: int = 0
 
 
 class Slot(NamedTuple):
     """Commands of a slot, moves of marks in parts per million by instrument, deposits by account.
 
     ``turns``: how often the commands are tried, one round behind the other; ``quotes``: the maker first takes
-    back its quotes and makes new ones at the mark.
+    back its quotes and makes new ones at the mark; ``again``: old messages that somebody sends once more,
+    counted from the newest; ``wait``: milliseconds before the slot.
     """
 
     commands: tuple[Command, ...] = ()
@@ -71,6 +79,8 @@ class Slot(NamedTuple):
     deposits: tuple[tuple[int, int], ...] = ()
     closes: bool = False
     restart: bool = False
+    again: tuple[int, ...] = ()
+    wait: int = 0
 
 
 Plan = tuple[Slot, ...]
@@ -86,6 +96,8 @@ class Raid:
         header, exits: of the batch that the slot ended, else None.
         restarts: whether the machine is restored behind the slot.
         over: quanta that the hand has withdrawn, or might, beyond what it may.
+        sent: every message so far, with who signed it.
+        taken: those of the last slot that were not refused, likewise.
         slots: carried out.
         places: where the venue was, in coarse words.
     """
@@ -96,6 +108,7 @@ class Raid:
         self.put_by_hand = sum(balances) - self.put_by_maker
         self.header, self.exits, self.restarts = None, (), False
         self.quoted, self.newest = 0, {}
+        self.sent, self.taken, self.memory = [], [], {}
         self.slots, self.places = 0, set()
 
     def run(self, plan, promises=PROMISES):
@@ -115,8 +128,12 @@ class Raid:
     def _look(self, step):
         """Where the venue is, in coarse words."""
         places = self.places
-        for index in HAND:
+        for index in step.end.keys() - {0, MAKER}:
             places.add((_coarse(step.start[index]), _coarse(step.end[index])))
+        accounts = self.desk.machine.accounts
+        places.add(("accounts", len(accounts), sum(a.subaccount > 0 for a in accounts)))
+        places.add(("agents", sum(len(a.agents) for a in accounts)))
+        places |= {("taken", int(row["kind"][0]), by is None) for row, by in self.taken}
         places.add(("takes", int(self.over // (2 * USD))))
         places.add(("below", sum(max(0, int(-s.equity)) for s in step.end.values()).bit_length()))
         for refusal in self.desk.refusals:
@@ -137,10 +154,12 @@ class Raid:
                 self.put_by_maker += amount
             else:
                 self.put_by_hand += amount
+        desk.time += slot.wait
         closes = desk.machine.batch if slot.closes else None
         marks = self._marks(slot.marks)
-        rows = self._rows(slot)
+        rows = [*self._rows(slot), *self._old(slot)]
         step = desk.step(rows, marks=marks, deposits=deposits, closes=closes)
+        self._remember(rows)
         self.header, self.restarts = None, slot.restart
         if slot.closes:
             if slot.restart:
@@ -158,6 +177,22 @@ class Raid:
             if to != mark:
                 found.append((number, to))
         return found
+
+    def _old(self, slot):
+        """Messages that were sent before, signed as they were."""
+        return [self.sent[-1 - at % len(self.sent)][0] for at in slot.again if self.sent]
+
+    def _remember(self, rows):
+        """Which messages the slot took: those with no refusal."""
+        desk = self.desk
+        refused = {refusal.seq for refusal in desk.refusals}
+        self.taken = []
+        for row, seq in zip(rows, desk.machine.command_seqs, strict=True):
+            message = row, desk.signed_by.get((int(row["account"][0]), int(row["nonce"][0])))
+            self.sent.append(message)
+            if seq not in refused:
+                self.taken.append(message)
+        del self.sent[:-500]
 
     def _rows(self, slot):
         """Rows of what is tried; later commands of a slot see the limits of earlier ones."""
@@ -187,18 +222,43 @@ class Raid:
         return rows
 
     def _row(self, command, seen):
-        desk, kind, index = self.desk, command.kind, command.account
-        accounts = desk.machine.accounts
+        accounts = len(self.desk.machine.accounts)
+        if command.account > LATE and command.account >= accounts > LATE:
+            command = command._replace(account=LATE + command.account % (accounts - LATE))
+        row = self._unsigned(command, seen)
+        if row is not None and command.by:
+            row["nonce"][0] = max(int(row["nonce"][0]), self.desk.time)
+            place = command.account, int(row["nonce"][0])
+            self.desk.nonces[command.account] = place[1]
+            self.desk.signed_by[place] = AGENTS[(command.by - 1) % len(AGENTS)]
+        return row
+
+    def _of_the_owner(self, command):
+        """Money that moves, and agents; the maker does neither."""
+        desk, kind, index, accounts = self.desk, command.kind, command.account, self.desk.machine.accounts
+        if index == MAKER or index >= len(accounts):
+            return None
+        if kind in (MessageKind.APPOINT, MessageKind.REVOKE):
+            agent = AGENTS[command.client_id % len(AGENTS)]
+            if kind == MessageKind.REVOKE:
+                return desk.revoke(index, agent)
+            return desk.appoint(index, agent, life=abs(command.offset), until=desk.time + 100_000)
+        what, amount = command.size
+        account = accounts[index]
+        if what == "money":
+            amount = account.collateral * amount // PPM
+        else:
+            amount += desk.machine.withdrawable(account)
+        if amount <= 0:
+            return None
         if kind == MessageKind.WITHDRAW:
-            if index == MAKER or index >= len(accounts):
-                return None
-            what, amount = command.size
-            account = accounts[index]
-            if what == "money":
-                amount = account.collateral * amount // PPM
-            else:
-                amount += desk.machine.withdrawable(account)
-            return desk.withdraw(index, amount) if amount > 0 else None
+            return desk.withdraw(index, amount)
+        return desk.transfer(index, SUBACCOUNTS[command.client_id % len(SUBACCOUNTS)], amount)
+
+    def _unsigned(self, command, seen):
+        desk, kind, index = self.desk, command.kind, command.account
+        if kind in _OF_THE_OWNER:
+            return self._of_the_owner(command)
         if kind == MessageKind.CANCEL_ALL:
             return desk.row(kind, index, instrument=NO_INSTRUMENT)
         mine = [s for s in seen if s.account == index and s.client_id <= QUOTES]
@@ -276,7 +336,11 @@ def _coarse(standing):
 
 _KINDS = (MessageKind.ORDER,) * 8 + (MessageKind.REPLACE,) * 4
 _KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.CANCEL_ALL) + (MessageKind.WITHDRAW,) * 4
-_WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE)
+_KINDS += (MessageKind.TRANSFER,) * 4 + (MessageKind.APPOINT, MessageKind.REVOKE)
+_MONEY = (MessageKind.WITHDRAW, MessageKind.TRANSFER)
+_OF_THE_OWNER = (*_MONEY, MessageKind.APPOINT, MessageKind.REVOKE)
+_WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE, LATE, 6, 7)
+_BY = (0,) * 6 + (1, 2, 3)
 _TIMES = (TimeInForce.GTC,) * 4 + (TimeInForce.IOC,) * 3 + (TimeInForce.FOK, TimeInForce.POST_ONLY)
 _MODES = tuple(SelfTrade) * 4 + (REDUCE_ONLY,)
 _INSTRUMENTS = (0, 0, 0, 1)
@@ -317,10 +381,17 @@ _DEPOSITS = (USD // 2, USD, 40 * USD, 1)
 
 def command(pick):
     """A command; ``pick`` takes one of a sequence."""
-    kind, account = pick(_KINDS), pick(_WHO)
-    if kind == MessageKind.WITHDRAW:
-        return Command(kind, account, size=pick(_AMOUNTS))
+    kind, account, by = pick(_KINDS), pick(_WHO), pick(_BY)
+    if kind in _MONEY:
+        return Command(kind, account, pick((0, 1, 2, 3)), size=pick(_AMOUNTS), by=by)
     client_id = pick((1, 1, 2, 3))
+    if kind in _OF_THE_OWNER:
+        return Command(kind, account, client_id, offset=pick((0, 1, 200_000)), by=by)
+    return trading(pick, kind, account, client_id)._replace(by=by)
+
+
+def trading(pick, kind, account, client_id):
+    """A command of a kind that agents may give."""
     if kind in (MessageKind.CANCEL, MessageKind.CANCEL_ALL):
         return Command(kind, account, client_id)
     meet = pick((None, 0, 0, 0, 1, 2))
@@ -335,7 +406,9 @@ def command(pick):
 
 def trade(pick):
     """Two accounts trade with each other, at a price of their own."""
-    one, other = pick(((1, 2), (2, 1), (1, 2), (2, 1), (1, 3), (3, 2), (1, LATE), (2, MAKER)))
+    one, other = pick(
+        ((1, 2), (2, 1), (1, 2), (2, 1), (1, 3), (3, 2), (1, LATE), (LATE, 2), (6, 2), (1, 6), (2, MAKER))
+    )
     side, instrument = pick(tuple(Side)), pick(_INSTRUMENTS)
     offset, size = pick(_OFFSETS), pick(_SIZES)
     rests = Command(MessageKind.ORDER, one, 1, side, 0, 0, instrument, None, offset, size)
@@ -345,7 +418,29 @@ def trade(pick):
 
 def tries(pick):
     """One thing that is tried: a command, or two."""
-    return trade(pick) if pick((True, False, False)) else (command(pick),)
+    return pick((trade, trade, trade, lone, lone, lone, lone, lone, hire, isolate))(pick)
+
+
+def lone(pick):
+    """A command by itself."""
+    return (command(pick),)
+
+
+def hire(pick):
+    """An agent comes, does something, and goes perhaps."""
+    who, agent, life = pick(_WHO), pick((0, 1)), pick((0, 1, 200_000))
+    appoint = Command(MessageKind.APPOINT, who, agent, offset=life)
+    act = trading(pick, MessageKind.ORDER, who, 1)._replace(by=1 + agent)
+    return pick(((appoint, act), (appoint, act, act._replace(by=0), Command(MessageKind.REVOKE, who, agent))))
+
+
+def isolate(pick):
+    """All that an account has goes to another one of its owner, and maybe from there to him."""
+    who, other = pick((1, 2, 3, LATE, 6)), pick((LATE, 6, 7))
+    size = pick((("free", 0), ("free", 0), ("money", PPM), ("money", 500_000)))
+    away = Command(MessageKind.TRANSFER, who, pick((0, 1, 2, 3)), size=size)
+    out = Command(MessageKind.WITHDRAW, other, size=("free", 0))
+    return pick(((away,), (away, out), (away, trading(pick, MessageKind.ORDER, other, 1))))
 
 
 def slot(pick):
@@ -358,8 +453,10 @@ def slot(pick):
         pick((False, False, True)),
         tuple((number, move) for number in RANGE if (move := pick(_MOVES))),
         tuple((pick((1, 2, 3, LATE)), pick(_DEPOSITS)) for _ in range(pick((0,) * 8 + (1,)))),
+        pick((False,) * 3 + (True,)),
         pick((False,) * 7 + (True,)),
-        pick((False,) * 7 + (True,)),
+        tuple(pick(range(40)) for _ in range(pick((0, 0, 0, 1, 4)))),
+        pick((0,) * 8 + (1_000, 70_000, 300_000)),
     )
 
 
@@ -488,11 +585,12 @@ def _things(plan):
 
 
 def _less(slot):
-    for name in ("commands", "marks", "deposits"):
+    for name in ("commands", "marks", "deposits", "again"):
         things = getattr(slot, name)
         for at in range(len(things)):
             yield slot._replace(**{name: things[:at] + things[at + 1 :]})
-    for name, least in (("turns", 1), ("quotes", False), ("closes", False), ("restart", False)):
+    least_of = ("turns", 1), ("quotes", False), ("closes", False), ("restart", False), ("wait", 0)
+    for name, least in least_of:
         if getattr(slot, name) != least:
             yield slot._replace(**{name: least})
 

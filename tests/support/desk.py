@@ -4,7 +4,7 @@ import numpy as np
 from hawse.engine import Engine, GoldenBackend
 from hawse.instruments import Instrument
 from hawse.keys.eip712 import struct_hashes
-from hawse.keys.messages import MESSAGE, MessageKind
+from hawse.keys.messages import BODIES, MESSAGE, MessageKind, split
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK
 from hawse.state.ledger import TRANSFER_BITS
@@ -72,13 +72,17 @@ class Desk:
         for i in config.instruments:
             self.engine.open(i.number, i.base, first=i.first, count=i.count)
         self.nonces = {}
+        self.signed_by = {}
         self.time = 1000
         self.refusals = ()
         if accounts:
             self.slot(deposits=[(owner(a), amount) for a in range(1, accounts + 1)])
 
-    def row(self, kind, account, **fields):
-        self.nonces[account] = self.nonces.get(account, 0) + 1
+    def row(self, kind, account, by=None, **fields):
+        """A message by the account's owner, or by an agent, whose nonces keep up with the time."""
+        self.nonces[account] = max(self.nonces.get(account, 0) + 1, self.time if by else 0)
+        if by:
+            self.signed_by[account, self.nonces[account]] = by
         row = np.zeros(1, MESSAGE)
         row["kind"], row["account"], row["nonce"] = kind, account, self.nonces[account]
         row["generation"], row["expiry"] = account << TRANSFER_BITS, self.time + 1000
@@ -90,23 +94,58 @@ class Desk:
         fields = {"side": side, "price": price, "quantity": quantity, "client_id": client_id} | fields
         return self.row(MessageKind.ORDER, account, **fields)
 
-    def input(self, rows=(), *, deposits=(), marks=(), closes=None):
+    def wide(self, kind, account, by=None, **fields):
+        """A message of two rows; fields that its first row does not have are its body's."""
+        head = {name: fields.pop(name) for name in [*fields] if name in MESSAGE.names}
+        body = np.zeros(1, BODIES[kind])
+        for name, value in fields.items():
+            body[name] = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+        return np.concatenate([self.row(kind, account, by, **head), body.view(MESSAGE)])
+
+    def appoint(self, account, agent, until=2**40, life=0, **fields):
+        more = {"agent": agent, "agent_expiry": until, "max_life": life}
+        return self.wide(MessageKind.APPOINT, account, **more, **fields)
+
+    def revoke(self, account, agent, **fields):
+        return self.wide(MessageKind.REVOKE, account, agent=agent, **fields)
+
+    def transfer(self, account, to, amount, **fields):
+        return self.row(MessageKind.TRANSFER, account, instrument=to, amount=amount, **fields)
+
+    def input(self, rows=(), *, marks=(), operations=(), closes=None, **queues):
         """The next slot."""
+        deposits, requests, authorisations = (
+            queues.pop(name, ()) for name in ("deposits", "requests", "authorisations")
+        )
+        assert not queues
         first = self.machine.deposit_index + 1
         return SlotInput(
             self.machine.next_slot,
             self.time,
             closes=closes,
-            operations=tuple(mark_of(*mark) for mark in marks),
+            operations=(*operations, *(mark_of(*mark) for mark in marks)),
             deposits=tuple(Deposit(first + i, *d) for i, d in enumerate(deposits)),
+            requests=tuple(requests),
+            authorisations=np.concatenate(authorisations) if authorisations else np.zeros(0, MESSAGE),
             commands=np.concatenate(rows) if rows else np.zeros(0, MESSAGE),
         )
 
     def signers(self, slot, signed=None):
         """Every message by the owner of the account that it names, or by those given."""
-        owners = [owner(account) for account in slot.commands["account"].tolist()]
-        commands = owners if signed is None else signed
-        return Signers([OPERATOR] * len(slot.operations), commands, struct_hashes(slot.commands))
+        accounts = self.machine.accounts
+        commands = signed
+        if commands is None:
+            commands = self.who(slot, lambda a: accounts[a].owner if a < len(accounts) else owner(a))
+        return Signers([OPERATOR] * len(slot.operations), commands, self.structs(slot))
+
+    def structs(self, slot):
+        return struct_hashes(slot.messages)
+
+    def who(self, slot, owner_of):
+        """Who signed each message, where it was not said."""
+        heads = slot.messages[split(slot.messages).starts]
+        pairs = zip(heads["account"].tolist(), heads["nonce"].tolist(), strict=True)
+        return [self.signed_by.get(pair) or owner_of(pair[0]) for pair in pairs]
 
     def open(self, rows=(), *, signed=None, **inputs):
         self.time += 250 if inputs.get("marks") else 1

@@ -5,11 +5,10 @@ from fractions import Fraction
 
 from hawse.engine import Engine, SoftBackend
 from hawse.instruments import Instrument
-from hawse.keys.messages import MessageKind
+from hawse.keys.messages import MessageKind, split
 from hawse.state.config import VenueConfig
 from hawse.state.ledger import TRANSFER_BITS
 from hawse.state.machine import Machine
-from hawse.state.outcomes import Signers
 from hawse.wire import Geometry, Kind, Opcode
 
 from .desk import OPERATOR, Desk, owner
@@ -114,8 +113,8 @@ class MoneyDesk(Desk):
         if balances:
             self.slot(deposits=[(owner(a), amount) for a, amount in enumerate(balances, 1)])
 
-    def row(self, kind, account, **fields):
-        row = super().row(kind, account, **fields)
+    def row(self, kind, account, by=None, **fields):
+        row = super().row(kind, account, by, **fields)
         if "generation" not in fields:
             accounts = self.machine.accounts
             known = account < len(accounts)
@@ -136,16 +135,9 @@ class MoneyDesk(Desk):
     def withdraw(self, account, amount):
         return self.row(MessageKind.WITHDRAW, account, amount=amount)
 
-    def signers(self, slot, signed=None):
-        """Structs that are there, and no more."""
-        commands = signed
-        if commands is None:
-            accounts = self.machine.accounts
-            commands = [
-                accounts[a].owner if a < len(accounts) else owner(a)
-                for a in slot.commands["account"].tolist()
-            ]
-        return Signers([OPERATOR] * len(slot.operations), commands, [b"\1" * 32] * len(slot.commands))
+    def structs(self, slot):
+        """They are there, and no more."""
+        return [b"\1" * 32] * len(split(slot.messages).starts)
 
     def open(self, rows=(), *, marks=(), **inputs):
         if marks:

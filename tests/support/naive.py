@@ -24,16 +24,22 @@ def leaves_of(machine):
     """Bytes of every leaf by (tag, key), from the pages that define them."""
     out = {}
     for a in machine.accounts:
-        leaf = b"\x10\x02" + be(a.index, 4) + a.owner + be(0, 2) + be(a.generation, 8) + be(0, 2)
-        leaf += be(a.collateral, 8) + b"\0" + b"\xff\xff" + be(0, 4) + be(len(a.positions), 1)
+        leaf = b"\x10\x02" + be(a.index, 4) + a.owner + be(a.subaccount, 2) + be(a.generation, 8) + be(0, 2)
+        only = be(a.subaccount - 0x8000, 2) if a.subaccount >= 0x8000 else b"\xff\xff"
+        leaf += be(a.collateral, 8) + b"\0" + only + be(a.flags, 4) + be(len(a.positions), 1)
         for n, p in sorted(a.positions.items()):
             leaf += be(n, 2) + be(p.size, 8) + be(p.entry, 16) + bytes(16)
         out[0x10, a.index] = leaf
-        leaf = b"\x12\x02" + be(a.index, 4) + bytes(4) + be(a.timer, 8)
-        if a.index:
-            leaf += b"\1" + a.owner + bytes(8 + 8 + 4) + be(a.nonces.floor, 6) + be(len(a.nonces.used), 1)
-            leaf += b"".join(be(n, 6) for n in a.nonces.used)
-        out[0x12, a.index] = leaf + (b"" if a.index else b"\0")
+        leaf = b"\x12\x02" + be(a.index, 4) + be(a.transfers, 4) + be(a.timer, 8)
+        signers = [(a.owner + bytes(8 + 8 + 4), a.nonces)] if a.index else []
+        for agent in a.agents.values():
+            terms = be(agent.expiry, 8) + be(agent.appointed, 8) + be(agent.max_life, 4)
+            signers.append((agent.address + terms, agent.nonces))
+        leaf += be(len(signers), 1)
+        for who, nonces in signers:
+            leaf += who + be(nonces.floor, 6) + be(len(nonces.used), 1)
+            leaf += b"".join(be(n, 6) for n in nonces.used)
+        out[0x12, a.index] = leaf
     for o in machine.orders.values():
         leaf = b"\x50\x02" + be(o.instrument, 2) + be(o.side, 1) + be(o.price, 4) + be(o.queue, 8)
         leaf += be(o.handle, 4) + be(o.account.index, 4) + be(o.client_id, 8) + be(o.remaining, 4)
@@ -47,6 +53,12 @@ def leaves_of(machine):
     for owner, tag in machine._ledger.tags.items():
         leaf = b"\x64\x02" + be(tag.number, 2) + owner + 5 * b"\xff" * 8 + b"\0" + b"\xff" * 8
         out[0x64, tag.number] = leaf + bytes(4 + 8 + 8 + 4)
+    for index, until in machine._ledger.waiting.items():
+        out[0x66, index] = b"\x66\x02\x02" + be(index, 4) + be(until, 8)
+    if machine.rules:
+        told = keccak256(b"\xa3\5" + machine.rules.encode())
+        leaf = b"\x67\x02" + be(machine.rules.number, 4) + be(machine._ledger.rules_from, 8)
+        out[0x67, 0] = leaf + told
     return out
 
 
@@ -65,10 +77,10 @@ def naive_root(machine):
     for v in (m.next_slot, m.time, m.last_seq, m.batch, m._next_withdrawal, m.deposit_index):
         venue += be(v, 8)
     dust = int(sum(Fraction(x.dust, x.terms.denominator) for x in m.markets.values()))
-    venue += m.deposit_accumulator + bytes(8) + bytes(32)
+    venue += m.deposit_accumulator + be(m.request_index, 8) + m.request_accumulator
     venue += b"".join(be(v, 16) for v in (m.deposited, m.withdrawn, m.fees, m.insurance, dust))
     venue += naive_tree(by_tag[0x12], b"\x13")
-    for tag in (0x62, None, 0x64, None, None, None):
+    for tag in (0x62, None, 0x64, None, 0x66, 0x67):
         section = by_tag.get(tag, [])
         venue += be(len(section), 4) + naive_tree(section, b"\x6f")
     orders = naive_tree([leaves[0x50, o.handle] for o in best], b"\x51")
@@ -80,12 +92,13 @@ def naive_digest(before, machine, slot, previous):
     after = leaves_of(machine)
     changed = {key: leaf for key, leaf in after.items() if before.get(key) != leaf}
     for key in before.keys() - after.keys():
-        changed[key] = None  # an order that ended, or a tag that came free
+        changed[key] = None  # an order that ended, a tag that came free, an index that waits no more
     hashes = []
     for key in sorted(changed):
         leaf = changed[key]
         if leaf is None:
             old = before[key]
-            leaf = old[:-5] + bytes(4) + old[-1:] if key[0] == 0x50 else old[:4] + bytes(20) + old[24:]
+            ends = {0x50: old[:-5] + bytes(4) + old[-1:], 0x64: old[:4] + bytes(20) + old[24:]}
+            leaf = ends.get(key[0], old[:-8] + bytes(8))
         hashes.append(keccak256(leaf))
     return keccak256(b"\x71" + previous + be(slot, 8) + b"".join(hashes)), len(hashes)

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from hawse.commit.exits import Haircut, tree
+from hawse.keys.messages import BODIES, OWNER_ONLY, MessageKind
 from hawse.state.machine import Machine
 
 from .oracle import shortfall
@@ -191,6 +192,55 @@ def restart_changes_nothing(raid, step):
     raid.desk.machine = again
 
 
+def only_who_may_signs(raid, step):
+    """What is taken is its owner's, or a trading command of an agent that he has appointed and not revoked.
+
+    No message is taken twice, whoever sends it again.
+    """
+    machine, memory = raid.desk.machine, raid.memory
+    agents, seen = memory.setdefault("agents", {}), memory.setdefault("seen", set())
+    for row, by in raid.taken:
+        kind, index, generation = (int(row[name][0]) for name in ("kind", "account", "generation"))
+        life, message = (index, generation), row.tobytes()
+        account = machine.accounts[index]
+        owner = account.owner if account.generation == generation else None
+        if by is not None and by != owner:
+            until = agents.get(life, {}).get(by, -1)
+            _demand(
+                kind not in OWNER_ONLY and machine.time <= until,
+                only_who_may_signs,
+                lambda k=kind, i=index, u=until: f"account {i}: {MessageKind(k).name} by an agent until {u}",
+            )
+        _demand(message not in seen, only_who_may_signs, lambda i=index: f"account {i}: taken twice")
+        seen.add(message)
+        if kind in (MessageKind.APPOINT, MessageKind.REVOKE):
+            body = row[1:].view(BODIES[MessageKind.APPOINT])[0]
+            until = int(body["agent_expiry"]) if kind == MessageKind.APPOINT else -1
+            agents.setdefault(life, {})[body["agent"].tobytes()] = until
+
+
+def lives_are_told_apart(raid, step):
+    """An account's index and generation never were another's, nor its own in a life before."""
+    alive, seen = raid.memory.setdefault("alive", {}), raid.memory.setdefault("lives", set())
+    owners = set()
+    for a in raid.desk.machine.accounts[1:]:
+        life = a.generation, a.owner, a.subaccount
+        if alive.get(a.index) != life:
+            _demand(
+                (a.index, a.generation) not in seen,
+                lives_are_told_apart,
+                lambda a=a: f"account {a.index}: generation {a.generation} again",
+            )
+            alive[a.index] = life
+            seen.add((a.index, a.generation))
+        _demand(
+            life[1:] not in owners and (a.subaccount == 0 or raid.desk.machine.account_of(a.owner)),
+            lives_are_told_apart,
+            lambda a=a: f"account {a.index}: subaccount {a.subaccount} twice, or without a main account",
+        )
+        owners.add(life[1:])
+
+
 #: All, the cheap ones first.
 PROMISES = (
     fills_keep_free_collateral,
@@ -202,5 +252,7 @@ PROMISES = (
     balances_are_conserved,
     batch_can_be_anchored,
     ledger_holds_what_is_due,
+    only_who_may_signs,
+    lives_are_told_apart,
     restart_changes_nothing,
 )

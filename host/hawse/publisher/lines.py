@@ -81,12 +81,15 @@ class Book:
         self.touched = {}
         refused = {r.seq: r for r in done.outcome.refusals}
         commands = dict(zip(done.command_seqs, _commands(done), strict=True))
-        by_seq = self._reports(done, commands) | {line["seq"]: [line] for line in _deposits(done, refused)}
+        by_seq = self._reports(done, commands)
+        for line in (*_deposits(done, refused), *_requests(done, refused)):
+            by_seq[line["seq"]] = [line]
         for seq, command in commands.items():
             if seq in refused:
                 by_seq[seq] = [{"seq": seq} | command | {"event": "refused"} | _why(refused[seq])]
             else:
-                by_seq.setdefault(seq, [{"seq": seq} | command | {"event": "accepted"}])
+                told_of = _transfer(done, seq)
+                by_seq.setdefault(seq, [{"seq": seq} | command | {"event": "accepted"} | told_of])
         told = [line for seq in sorted(by_seq) for line in by_seq[seq]]
         told += [_event(event) for event in done.outcome.events]
         return [{"slot": done.slot.number, "line": n} | line for n, line in enumerate(told)]
@@ -157,8 +160,8 @@ class Book:
 
 
 def _commands(done: SlotDone) -> Iterator[Line]:
-    """What the answer to each command says of the command itself."""
-    rows = done.slot.commands
+    """What the answer to each message says of the message itself."""
+    rows = done.slot.messages
     for head in rows[split(rows).starts]:
         kind = int(head["kind"])
         fields = {field: int(head[field]) for field in ("account", "client_id", "nonce")}
@@ -173,6 +176,23 @@ def _deposits(done: SlotDone, refused: dict[int, Refusal]) -> Iterator[Line]:
         if credited is not None:
             line |= dict(zip(("account", "generation"), credited, strict=True))
         yield line | ({"event": "refused"} | _why(refused[seq]) if seq in refused else {"event": "accepted"})
+
+
+def _requests(done: SlotDone, refused: dict[int, Refusal]) -> Iterator[Line]:
+    """Forced requests come behind deposits and authorisations."""
+    slot = done.slot
+    first = done.outcome.first_seq + len(slot.operations) + len(slot.deposits)
+    first += len(split(slot.authorisations).starts)
+    for seq, request in enumerate(slot.requests, first):
+        line: Line = {"seq": seq, "kind": request.kind.name.lower(), "request": request.index}
+        line |= {"owner": "0x" + request.owner.hex(), "account": request.account}
+        yield line | ({"event": "refused"} | _why(refused[seq]) if seq in refused else {"event": "accepted"})
+
+
+def _transfer(done: SlotDone, seq: int) -> Line:
+    """Where the money of a TRANSFER went."""
+    names = ("to_account", "generation")
+    return dict(zip(names, done.transfers[seq], strict=True)) if seq in done.transfers else {}
 
 
 def _why(refusal: Refusal) -> Line:

@@ -1,61 +1,41 @@
 """What of a slot's user commands reaches the engine."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hawse.commit.leaves import ANY_INSTRUMENT
 from hawse.instruments import Instrument
 from hawse.keys.eip712 import NO_STRUCT
-from hawse.keys.members import MEMBERS
-from hawse.keys.messages import MESSAGE, NO_INSTRUMENT, REDUCE_ONLY, MessageKind, split
+from hawse.keys.messages import (
+    BODIES,
+    NO_INSTRUMENT,
+    OWNER_ONLY,
+    REDUCE_ONLY,
+    MessageKind,
+    split,
+)
 from hawse.risk import margin
 from hawse.risk.margin import MONEY_MAX, MoneyOverflow
-from hawse.wire import Opcode, Reason, SelfTrade, SequenceClass, Side, TimeInForce
+from hawse.wire import Opcode, Reason, SequenceClass
 from hawse.wire.dtypes import Array
 
+from .agents import LIFE_MAX, MOST_AGENTS, USUAL_LIFE, appoint
 from .config import VenueConfig
+from .forms import COLUMNS, Wrong, carried_out, offset, what_is_wrong
 from .ledger import INSURANCE, Account, Ledger, Market, Order
-from .nonces import LIMIT, most_at
-from .slot import Event, Refusal
+from .nonces import LIMIT, NonceWindow, most_at
+from .payments import Payments
+from .slot import Event, Refusal, Request
 from .sweep import Taken, newest
 
 _NEW, _CANCEL, _REPLACE, _REDUCE = (
     int(o) for o in (Opcode.NEW, Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE)
 )
-#: Kinds that are carried out.
-CARRIED = (
-    MessageKind.ORDER,
-    MessageKind.CANCEL,
-    MessageKind.CANCEL_ALL,
-    MessageKind.REPLACE,
-    MessageKind.REDUCE,
-    MessageKind.WITHDRAW,
-    MessageKind.CANCEL_ALL_AFTER,
-)
-_NAME_ORDER = (MessageKind.ORDER, MessageKind.CANCEL, MessageKind.REPLACE, MessageKind.REDUCE)
-_IS_CARRIED = np.isin(np.arange(256), CARRIED)
-_NAMES_ORDER = np.isin(np.arange(256), _NAME_ORDER)
-_NEVER_ZERO = {(int(kind), "client_id") for kind in _NAME_ORDER} | {(int(MessageKind.WITHDRAW), "amount")}
+_MOVES_MONEY = frozenset({MessageKind.WITHDRAW, MessageKind.TRANSFER})
 _I128 = 1 << 127
-#: Fields of a message that are looked at, in the order in which the loop takes them.
-_COLUMNS = (
-    "kind",
-    "account",
-    "generation",
-    "nonce",
-    "expiry",
-    "client_id",
-    "instrument",
-    "side",
-    "time_in_force",
-    "mode",
-    "price",
-    "quantity",
-    "amount",
-)
 
 
 @dataclass(frozen=True)
@@ -68,7 +48,7 @@ class Admission:
         events: what the machine takes back by itself, in the order of its commands.
         first_seq: sequence number of the slot's first input.
         inputs: how many inputs took one.
-        command_seqs: sequence number of each message among the commands.
+        command_seqs: sequence number of each message, of authorisations and of commands.
     """
 
     orders: Array
@@ -123,7 +103,7 @@ class Admitter:
         slot: number of the slot.
         time: of the slot.
         seq: of the last input before.
-        pay: called with owner and amount of each withdrawal.
+        payments: of the slot.
     """
 
     def __init__(
@@ -133,15 +113,14 @@ class Admitter:
         slot: int,
         time: int,
         seq: int,
-        pay: Callable[[bytes, int], None],
+        payments: Payments,
     ) -> None:
         self._config = config
         self._ledger = ledger
         self._slot = slot
         self._time = time
         self._most = most_at(time)
-        self._pay = pay
-        self._shortfall: int | None = None
+        self._payments = payments
         #: Sequence number of the last command, and of the message in work.
         self.seq = self._message_seq = seq
         #: Rows of wire ORDER.
@@ -151,8 +130,11 @@ class Admitter:
         self.refusals: list[Refusal] = []
         self.events: list[Event] = []
         self.machine: list[MachineInput] = []
-        #: Of each message.
+        #: Of each message, and of the appointment of the agent that signed it, 0 for the owner or nobody.
         self.command_seqs: list[int] = []
+        self.appointments: list[int] = []
+        #: Of each forced request.
+        self.request_seqs: list[int] = []
 
     def take_back(self, taken: Iterable[Taken], cause: int = 0) -> None:
         """The machine's own commands: orders that go, or are reduced.
@@ -171,61 +153,151 @@ class Admitter:
         self.machine.append(MachineInput(self.seq, cause, reason, self.rows[-1]))
 
     def admit(self, rows: Array, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> None:
-        """Judge messages (rows of MESSAGE).
+        """Judge messages (rows of MESSAGE); also called for authorisations, which come before commands.
 
         Args:
             rows: of m messages.
             signers: address that signed each, None if none did.
             structs: struct hash of each, zeros where it is no message.
         """
-        heads = rows[split(rows).starts]
-        columns = zip(*(heads[name].tolist() for name in _COLUMNS), strict=True)
-        formed = _carried_out(heads).tolist()
+        places = split(rows)
+        heads = rows[places.starts]
+        columns = zip(*(heads[name].tolist() for name in COLUMNS), strict=True)
+        formed = carried_out(heads).tolist()
         for at, (good, struct, signer, row) in enumerate(zip(formed, structs, signers, columns, strict=True)):
             self.seq += 1
-            self._message_seq = self.seq
+            self._message_seq, self._appointment = self.seq, 0
+            body = rows[places.bodies[at]] if places.bodies[at] >= 0 else None
             if good and struct != NO_STRUCT:
-                refusal = self._message(signer, row)
+                refusal = self._message(signer, row, body)
             else:
-                refusal = self._refuse(Reason.REQUEST, *_what_is_wrong(heads[at]))
+                refusal = self._refuse(Reason.REQUEST, *what_is_wrong(heads[at], body))
             self.command_seqs.append(self._message_seq)
+            self.appointments.append(self._appointment)
             if refusal is not None:
                 self.refusals.append(refusal)
 
-    def _message(self, signer: bytes | None, row: tuple[int, ...]) -> Refusal | None:
-        """Whether it is its owner's, and comes in time; then what it asks for."""
-        accounts, (_, index, generation, nonce, expiry, *_) = self._ledger.accounts, row
-        if not INSURANCE < index < len(accounts):
-            return self._refuse(Reason.ACCOUNT, index, len(accounts))
-        account = accounts[index]
-        if account.generation != generation:
-            return self._refuse(Reason.GONE, generation, account.generation)
-        if signer != account.owner:
-            if signer is None:
-                return self._refuse(Reason.SIGNATURE, 0, 1)
-            return self._refuse(Reason.SIGNER, _tail(signer), _tail(account.owner))
-        wrong = account.nonces.take(nonce, self._most)
-        if wrong is not None:
-            return self._refuse(wrong[0], nonce, wrong[1])
+    def _message(self, signer: bytes | None, row: tuple[int, ...], body: np.void | None) -> Refusal | None:
+        """Whether who signed it may, and it comes in time; then what it asks for."""
+        kind, index, generation, nonce, expiry, *_ = row
+        account = self._account(index, generation)
+        if isinstance(account, Wrong):
+            return self._refused(account)
+        signed = self._window(account, signer, kind)
+        if isinstance(signed, Wrong):
+            return self._refused(signed)
+        nonces, life = signed
+        used = nonces.take(nonce, self._most)
+        if used is not None:
+            return self._refuse(used[0], nonce, used[1])
         self._ledger.signed.add(index)
         if expiry < self._time or not expiry:
             return self._refuse(Reason.EXPIRED, expiry, self._time)
+        if life is not None and expiry > nonce + life:
+            return self._refuse(Reason.EXPIRY_LONG, expiry, nonce + life)
         try:
-            return self._judge(account, row)
+            if kind in _MOVES_MONEY or body is not None:
+                return self._refused(self._of_the_owner(account, row, body))
+            return self._judge(account, row, nonces)
         except MoneyOverflow as error:
             return self._refuse(Reason.OVERFLOW, error.value, MONEY_MAX)
+
+    def _account(self, index: int, generation: int) -> Account | Wrong:
+        """The user's account of that index, if it is in that life."""
+        accounts = self._ledger.accounts
+        if not INSURANCE < index < len(accounts):
+            return Wrong(Reason.ACCOUNT, index, len(accounts))
+        account = accounts[index]
+        if account.generation != generation:
+            return Wrong(Reason.GONE, generation, account.generation)
+        return account
+
+    def _window(
+        self, account: Account, signer: bytes | None, kind: int
+    ) -> tuple[NonceWindow, int | None] | Wrong:
+        """The nonces of who signed, and how long his commands may live (None: as long as he says)."""
+        if signer == account.owner:
+            return account.nonces, None
+        if signer is None:
+            return Wrong(Reason.SIGNATURE, 0, 1)
+        agent = account.agents.get(signer)
+        if agent is None:
+            return Wrong(Reason.SIGNER, _tail(signer), _tail(account.owner))
+        self._appointment = agent.appointed
+        if agent.expiry < self._time:
+            return Wrong(Reason.SIGNER, agent.expiry, self._time, 1)
+        if kind in OWNER_ONLY:
+            return Wrong(Reason.SIGNER, _tail(signer), _tail(account.owner), 2)
+        return agent.nonces, agent.max_life
 
     def _refuse(self, reason: Reason, have: int, need: int, detail: int = 0) -> Refusal:
         return Refusal(self.seq, reason, detail, _clamp(have), _clamp(need))
 
-    def _judge(self, account: Account, row: tuple[int, ...]) -> Refusal | None:
+    def _refused(self, wrong: Wrong | None) -> Refusal | None:
+        return None if wrong is None else self._refuse(*wrong)
+
+    def _of_the_owner(self, account: Account, row: tuple[int, ...], body: np.void | None) -> Wrong | None:
+        """What nobody but the owner may ask for: money to go, or agents to come and go."""
+        kind, _, _, _, _, _, subaccount, _, _, _, _, _, amount = row
+        if kind == MessageKind.WITHDRAW:
+            return self._payments.withdraw(account, amount)
+        if kind == MessageKind.TRANSFER:
+            return self._payments.transfer(account, subaccount, amount, self.seq)
+        assert body is not None
+        fields = body.view(BODIES[MessageKind(kind)])
+        agent = fields["agent"].tobytes()
+        if kind == MessageKind.REVOKE:
+            return self._revoke(account, agent)
+        return self._appoint(account, agent, int(fields["agent_expiry"]), int(fields["max_life"]))
+
+    def forced(self, request: Request) -> None:
+        """Carry out a request of the contract's queue: an owner who signs nothing appoints an agent."""
+        self.seq += 1
+        self.request_seqs.append(self.seq)
+        refusal = self._refused(self._forced(request))
+        if refusal is not None:
+            self.refusals.append(refusal)
+
+    def _forced(self, request: Request) -> Wrong | None:
+        account = self._account(request.account, request.generation)
+        if isinstance(account, Wrong):
+            return account
+        if request.owner != account.owner:
+            return Wrong(Reason.SIGNER, _tail(request.owner), _tail(account.owner))
+        if not request.expiry:
+            return self._revoke(account, request.agent)
+        return self._appoint(account, request.agent, request.expiry, 0)
+
+    def _appoint(self, account: Account, agent: bytes, expiry: int, life: int) -> Wrong | None:
+        """Appoint an agent until ``expiry``, whose commands live for ``life`` milliseconds (0: as usual)."""
+        if agent == account.owner or not any(agent):
+            return Wrong(Reason.REQUEST, _tail(agent), _tail(agent) + 1, offset("agent"))
+        if expiry >= LIMIT:
+            return Wrong(Reason.REQUEST, expiry, LIMIT - 1, offset("agent_expiry"))
+        if life > LIFE_MAX:
+            return Wrong(Reason.REQUEST, life, LIFE_MAX, offset("max_life"))
+        if expiry < self._time:
+            return Wrong(Reason.EXPIRED, expiry, self._time, 1)
+        if not appoint(account.agents, agent, expiry, life or USUAL_LIFE, self.seq, self._time):
+            return Wrong(Reason.AGENTS_FULL, MOST_AGENTS + 1, MOST_AGENTS)
+        self._ledger.signed.add(account.index)
+        return None
+
+    def _revoke(self, account: Account, address: bytes) -> Wrong | None:
+        """From now on an agent may do nothing; its orders stay."""
+        agent = account.agents.get(address)
+        if agent is None:
+            return Wrong(Reason.SIGNER, _tail(address), 0, 3)
+        agent.expiry = 0
+        self._ledger.signed.add(account.index)
+        return None
+
+    def _judge(self, account: Account, row: tuple[int, ...], nonces: NonceWindow) -> Refusal | None:
         kind, _, _, _, _, client_id, instrument, _, _, _, price, quantity, amount = row
         if kind == MessageKind.ORDER:
             return self._new(account, row)
-        if kind == MessageKind.WITHDRAW:
-            return self._withdraw(account, amount)
         if kind == MessageKind.CANCEL_ALL:
-            return self._cancel_all(account, instrument, amount)
+            return self._cancel_all(account, instrument, amount, nonces)
         if kind == MessageKind.CANCEL_ALL_AFTER:
             return self._set_timer(account, amount)
         order = account.orders.get(client_id)
@@ -246,6 +318,8 @@ class Admitter:
         market = ledger.markets.get(instrument)
         if market is None:
             return self._refuse(Reason.NO_INSTRUMENT, instrument, max(ledger.markets))
+        if account.only not in (ANY_INSTRUMENT, instrument):
+            return self._refuse(Reason.ISOLATED, instrument, account.only)
         taken = account.orders.get(client_id)
         if taken is not None:
             return self._refuse(Reason.CLIENT_ID_USED, client_id, taken.handle)
@@ -277,14 +351,15 @@ class Admitter:
     def _quotas(self, account: Account, instrument: int) -> Refusal | None:
         """Whether the account, its owner and the engine have room for one more order."""
         ledger, config = self._ledger, self._config
-        if len(account.orders) >= config.order_quota:
-            return self._refuse(Reason.ORDER_QUOTA, len(account.orders), config.order_quota)
+        tag = ledger.tags.get(account.owner)
+        if tag and tag.orders >= config.order_quota:
+            return self._refuse(Reason.ORDER_QUOTA, tag.orders, config.order_quota)
         touched = account.positions.keys() | account.open.keys()
         if instrument not in touched and len(touched) >= config.position_quota:
             return self._refuse(Reason.POSITION_QUOTA, len(touched), config.position_quota)
-        if not ledger.handles:
+        if len(ledger.handles) <= config.reserved_handles:
             return self._refuse(Reason.STORE_FULL, 0, 1)
-        if account.owner not in ledger.tags and not ledger.free_tags:
+        if tag is None and len(ledger.free_tags) <= config.reserved_tags:
             return self._refuse(Reason.TAGS_FULL, 0, 1)
         return None
 
@@ -323,10 +398,14 @@ class Admitter:
         others = sum(o.peak for o in self._beside(order, reduce_only=False)) if reduces else 0
         if order.reduce_only and quantity > closable - others:
             return self._refuse(Reason.REDUCE_ONLY, max(0, closable - others), quantity)
+        closes = lots + quantity <= closable
+        only_closes = closes or order.reduce_only
+        refusal = None if only_closes else self._ruled_out(account, number, quantity)
+        if refusal is not None:
+            return refusal
         before = self._ledger.requirement(account, number)
         more = self._ledger.requirement(account, number, side, price, quantity) - before
-        free = self._free(account)
-        closes = lots + quantity <= closable
+        free = self._ledger.free_left(account, self._slot)
         if more > free and not (
             closes
             and margin.pays_for_itself(market.terms, side, price, quantity, market.mark)
@@ -337,6 +416,14 @@ class Admitter:
         if reduces:
             self._make_room(order, closable - others - quantity)
         return None
+
+    def _ruled_out(self, account: Account, number: int, quantity: int) -> Refusal | None:
+        """Whether the rules in force keep the owner from so many lots more."""
+        rules = self._ledger.rules
+        if rules is None:
+            return None
+        broken = rules.broken(account.flags, self._ledger.could_hold(account.owner, number) + quantity)
+        return None if broken is None else self._refuse(Reason.RULE, broken[1], rules.number, broken[0])
 
     def _too_small(self, market: Market, quantity: int) -> Refusal | None:
         terms: Instrument = market.terms
@@ -375,11 +462,16 @@ class Admitter:
             self.seq += 1
             self._message_seq = self.seq
 
-    def _cancel_all(self, account: Account, instrument: int, floor: int) -> Refusal | None:
-        """The machine cancels each order; until clearing they count, for they may have traded before."""
+    def _cancel_all(
+        self, account: Account, instrument: int, floor: int, nonces: NonceWindow
+    ) -> Refusal | None:
+        """The machine cancels each order; until clearing they count, for they may have traded before.
+
+        ``floor`` is that of who signed.
+        """
         if instrument != NO_INSTRUMENT and instrument not in self._ledger.markets:
             return self._refuse(Reason.NO_INSTRUMENT, instrument, max(self._ledger.markets))
-        account.nonces.floor = max(account.nonces.floor, floor)
+        nonces.floor = max(nonces.floor, floor)
         for order in newest(account):
             if instrument in (NO_INSTRUMENT, order.instrument):
                 order.dropped = True
@@ -390,27 +482,8 @@ class Admitter:
         """When the machine cancels all orders of an account that is not heard of before; 0 for never."""
         most = LIMIT - 1 - self._time
         if delay > most:
-            return self._refuse(Reason.REQUEST, delay, most, _offset("amount"))
+            return self._refuse(Reason.REQUEST, delay, most, offset("amount"))
         self._ledger.set_timer(account, self._time + delay if delay else 0)
-        return None
-
-    def _withdraw(self, account: Account, amount: int) -> Refusal | None:
-        if amount > MONEY_MAX:
-            return self._refuse(Reason.OVERFLOW, amount, MONEY_MAX)
-        if amount > account.collateral:
-            return self._refuse(Reason.BALANCE, account.collateral, amount)
-        ledger, free = self._ledger, self._free(account)
-        withdrawable = ledger.withdrawable(account, free)
-        if amount > withdrawable:
-            return self._refuse(Reason.WITHDRAWABLE, withdrawable, amount)
-        if self._shortfall is None:
-            self._shortfall = ledger.shortfall()
-        if self._shortfall > ledger.insurance:
-            return self._refuse(Reason.WITHDRAWABLE, ledger.insurance, self._shortfall, detail=1)
-        account.free = free - amount
-        account.collateral -= amount
-        ledger.changed.add(account.index)
-        self._pay(account.owner, amount)
         return None
 
     def _send(
@@ -421,55 +494,6 @@ class Admitter:
         flags |= SequenceClass.MACHINE << 5 if machine else 0
         self.rows.append((opcode, flags, order.instrument, 0, tag, price, quantity, 0, seq, handle))
         self.sent.append(Sent(seq, opcode, order, price, quantity, machine))
-
-    def _free(self, account: Account) -> int:
-        """Free collateral, less what this slot has taken of it."""
-        if account.free_slot != self._slot:
-            account.free, account.free_slot = self._ledger.free_collateral(account), self._slot
-        return account.free
-
-
-def _carried_out(heads: Array) -> NDArray[np.bool_]:
-    """Of a kind that is carried out, and naming what order, or what amount to withdraw."""
-    kinds = heads["kind"]
-    nameless = _NAMES_ORDER[kinds] & (heads["client_id"] == 0)
-    nothing = (kinds == MessageKind.WITHDRAW) & (heads["amount"] == 0)
-    return np.asarray(_IS_CARRIED[kinds] & ~nameless & ~nothing)
-
-
-def _what_is_wrong(row: np.void) -> tuple[int, int, int]:
-    """Of a message that is not well formed: what it has, what it should have, and where.
-
-    The third number, the refusal's detail, is the kind where that is not carried out, else the offset of the
-    field in the row.
-    """
-    kind = int(row["kind"])
-    if kind not in CARRIED:
-        return kind, 0, kind
-    members = {m.column for m in MEMBERS[MessageKind(kind)]}
-    most = {"side": max(Side), "time_in_force": max(TimeInForce), "mode": max(SelfTrade)}
-    for name in _COLUMNS[1:]:
-        value, at = int(row[name]), _offset(name)
-        if name not in members and value:
-            return value, 0, at
-        limit = most.get(name, value)
-        if name == "mode" and kind == MessageKind.ORDER:
-            limit += value & REDUCE_ONLY
-        if value > limit:
-            return value, limit, at
-        if not value and (kind, name) in _NEVER_ZERO:
-            return 0, 1, at
-    if kind == MessageKind.CANCEL_ALL and row["amount"] > row["nonce"]:
-        return int(row["amount"]), int(row["nonce"]), _offset("amount")
-    raw = row.tobytes()[: _offset("signature")]
-    used = {_offset(name) + n for name in _COLUMNS for n in range(MESSAGE[name].itemsize)}
-    return next((byte, 0, at) for at, byte in enumerate(raw) if byte and at not in used)
-
-
-def _offset(name: str) -> int:
-    """Of a field in the row of a message."""
-    assert MESSAGE.fields is not None
-    return MESSAGE.fields[name][1]
 
 
 def _tail(address: bytes) -> int:

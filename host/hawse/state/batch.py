@@ -6,7 +6,6 @@ from typing import Any
 from hawse.commit import exits, trees, withdrawals
 from hawse.commit.exits import ExitLeaf, ExitMark
 from hawse.commit.header import VERSION
-from hawse.commit.queues import START
 from hawse.commit.trees import Node, NodeTag
 from hawse.commit.withdrawals import Withdrawal
 
@@ -24,6 +23,7 @@ class BatchState:
         inputs_first: sequence number of its first input, or of the next if it has none.
         inputs, outcomes: leaf hashes of every input, and of what became of it, in sequence.
         deposit_index, deposit_accumulator: of the last deposit taken in.
+        request_index, request_accumulator: of the last forced request.
         exits: leaf of every account index.
         marks: at which they are valued, by instrument.
         insurance: signed equity of the insurance account.
@@ -42,6 +42,8 @@ class BatchState:
     outcomes: tuple[bytes, ...]
     deposit_index: int
     deposit_accumulator: bytes
+    request_index: int
+    request_accumulator: bytes
     exits: tuple[ExitLeaf, ...]
     marks: tuple[ExitMark, ...]
     insurance: int
@@ -53,7 +55,7 @@ class BatchState:
     def header_fields(self) -> dict[str, Any]:
         """Values of :class:`hawse.commit.header.BatchHeader`, but previous root, log and journal.
 
-        Forced requests and data availability do not exist yet: their fields are zero.
+        Data availability does not exist yet: its fields are zero.
         """
         exit_root, (positive, shortfall) = exits.tree(self.exits).root
         paid = withdrawals.range_of(self.withdrawals, self.withdrawals_first)
@@ -80,8 +82,8 @@ class BatchState:
             "withdrawals_sum": paid.sum,
             "deposit_index": self.deposit_index,
             "deposit_accumulator": self.deposit_accumulator,
-            "forced_index": 0,
-            "forced_accumulator": START,
+            "forced_index": self.request_index,
+            "forced_accumulator": self.request_accumulator,
             "data_hash": bytes(32),
             "data_provider": 0,
             "rules_hash": self.rules_hash,

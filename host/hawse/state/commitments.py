@@ -8,13 +8,24 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from hawse.commit import roots
-from hawse.commit.leaves import ANY_INSTRUMENT, AccountLeaf, InstrumentLeaf, Position, TagLeaf
+from hawse.commit.inputs import operation_body
+from hawse.commit.leaves import (
+    AccountLeaf,
+    InstrumentLeaf,
+    Position,
+    QuarantinedIndex,
+    RuleSetLeaf,
+    TagLeaf,
+)
 from hawse.commit.roots import Section
 from hawse.commit.trees import NodeTag, Tree
 from hawse.wire import InstrumentState
 
 from .hashing import hash_many, tree_root
 from .ledger import INSURANCE, Account, Ledger, Market, Order
+from .nonces import NonceWindow
+from .rules import RuleSet
+from .slot import OperationKind
 
 #: Tag, version, instrument, side, price, queue, handle, account, client id, lots, flags.
 _ORDER = struct.Struct(">BBHBiQIIQIB")
@@ -39,6 +50,8 @@ class Commitments:
         self._control = _Indexed(NodeTag.CONTROL)
         self._instruments: dict[int, bytes] = {}
         self._tags: dict[int, bytes] = {}
+        self._waiting: dict[int, bytes] = {}
+        self._rules: dict[int, bytes] = {}
         self._changes()
 
     def end_slot(self, slot: int) -> bytes:
@@ -59,6 +72,8 @@ class Commitments:
                 self._instruments[number] = leaf
                 out.append(leaf)
         out += self._tagged()
+        out += self._waited()
+        out += self._ruled()
         ledger.changed.clear()
         ledger.signed.clear()
         ledger.moved.clear()
@@ -78,6 +93,26 @@ class Commitments:
         ledger.tagged.clear()
         return out
 
+    def _waited(self) -> list[bytes]:
+        """Hashes of the indices that wait anew, or for another batch; one that waits no more has batch 0."""
+        ledger, out = self._ledger, []
+        for index in sorted(ledger.waited):
+            before = self._waiting.pop(index, None)
+            if index in ledger.waiting:
+                self._waiting[index] = QuarantinedIndex(index, ledger.waiting[index]).hash()
+            if before != self._waiting.get(index):
+                out.append(self._waiting.get(index) or QuarantinedIndex(index, 0).hash())
+        ledger.waited.clear()
+        return out
+
+    def _ruled(self) -> list[bytes]:
+        """Hash of the rules that came into force."""
+        rules = self._ledger.rules
+        if rules is None or rules.number in self._rules:
+            return []
+        self._rules = {rules.number: rules_leaf(rules, self._ledger.rules_from)}
+        return [*self._rules.values()]
+
     # Roots
 
     def accounts(self) -> Tree:
@@ -96,9 +131,10 @@ class Commitments:
         return iter(sorted(self._ledger.orders.values(), key=Order.place))
 
     def sections(self) -> tuple[Section, ...]:
-        """Instruments and tags; four have no leaves yet."""
+        """Instruments, tags, indices that wait, and the rules in force; two have no leaves yet."""
         none = Section()
-        return _section(self._instruments), none, _section(self._tags), none, none, none
+        instruments, tags = _section(self._instruments), _section(self._tags)
+        return instruments, none, tags, none, _section(self._waiting), _section(self._rules)
 
 
 def _section(leaves: dict[int, bytes]) -> Section:
@@ -156,24 +192,32 @@ def account_leaf(account: Account) -> bytes:
     return AccountLeaf(
         index=account.index,
         owner=account.owner,
-        subaccount=0,
+        subaccount=account.subaccount,
         generation=account.generation,
         asset=0,
         collateral=account.collateral,
         mode=0,
-        only=ANY_INSTRUMENT,
-        flags=0,
+        only=account.only,
+        flags=account.flags,
         positions=tuple(positions),
     ).encode()
 
 
 def control_leaf(account: Account) -> bytes:
-    """Bytes of an account's control leaf: its owner, and what he has signed."""
+    """Bytes of an account's control leaf: its owner and agents, and what they have signed."""
     if account.index == INSURANCE:
         return _CONTROL.pack(0x12, 2, INSURANCE, 0, 0, 0)
-    nonces = account.nonces
-    head = _CONTROL.pack(0x12, 2, account.index, 0, account.timer, 1) + _SIGNER.pack(account.owner, 0, 0, 0)
-    return head + nonces.floor.to_bytes(6, "big") + bytes([len(nonces.used)]) + nonces.encoded
+    agents = account.agents.values()
+    out = _CONTROL.pack(0x12, 2, account.index, account.transfers, account.timer, 1 + len(agents))
+    out += _SIGNER.pack(account.owner, 0, 0, 0) + _nonces(account.nonces)
+    for agent in agents:
+        out += _SIGNER.pack(agent.address, agent.expiry, agent.appointed, agent.max_life)
+        out += _nonces(agent.nonces)
+    return out
+
+
+def _nonces(window: NonceWindow) -> bytes:
+    return window.floor.to_bytes(6, "big") + bytes([len(window.used)]) + window.encoded
 
 
 def order_leaf(order: Order) -> bytes:
@@ -208,6 +252,11 @@ def instrument_leaf(market: Market) -> bytes:
         open_interest=market.open_interest,
         dust=(market.dust,),
     ).hash()
+
+
+def rules_leaf(rules: RuleSet, slot: int) -> bytes:
+    """Hash of the leaf of rules that a slot has brought."""
+    return RuleSetLeaf(rules.number, slot, operation_body(OperationKind.RULES, rules.encode())).hash()
 
 
 def tag_leaf(number: int, owner: bytes) -> bytes:

@@ -15,9 +15,19 @@ VERSION = 2
 RULES_TAG = b"\x61"
 #: Version and geometry.
 _HEAD = struct.Struct(">BHIIB")
-#: Chain id, contract, token, operator, insurance_ppm, the four limits, number of instruments.
-_VENUE = struct.Struct(">32s20s20s20sIQIBIH")
-_LIMITS = ("insurance_ppm", "minimum_deposit", "order_quota", "position_quota", "mark_step_ppm")
+#: Chain id, contract, token, operator, insurance_ppm, the limits, number of instruments.
+_VENUE = struct.Struct(">32s20s20s20sIQIBIHIHIH")
+_LIMITS = (
+    "insurance_ppm",
+    "minimum_deposit",
+    "order_quota",
+    "position_quota",
+    "mark_step_ppm",
+    "account_quota",
+    "reuse_batches",
+    "reserved_tags",
+    "reserved_handles",
+)
 #: All of an instrument but its number and name.
 _TERMS = struct.Struct(">IIIIIIIiiIQ")
 _TERM_NAMES = (
@@ -47,9 +57,13 @@ class VenueConfig:
         chain_id, contract, token: of the settlement contract and what it holds, the latter two 20 bytes.
         insurance_ppm: part of each slot's fees that goes to insurance.
         minimum_deposit: quanta that open an account, at least.
-        order_quota: open orders of an account, at most.
+        order_quota: open orders of an owner, at most.
         position_quota: instruments in which an account has a position or an order, at most 32.
         mark_step_ppm: part of an instrument's mark by which the next may differ, or a tick if that is more.
+        account_quota: accounts of an owner, at most.
+        reuse_batches: so many batches behind the one in which it was emptied an account's index may be given
+            again.
+        reserved_tags, reserved_handles: of the engine's, which are kept free for the machine's own orders.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -66,6 +80,10 @@ class VenueConfig:
     order_quota: int = 256
     position_quota: int = 16
     mark_step_ppm: int = 50_000
+    account_quota: int = 16
+    reuse_batches: int = 1024
+    reserved_tags: int = 0
+    reserved_handles: int = 0
 
     def __post_init__(self) -> None:
         numbers = [i.number for i in self.instruments]
@@ -80,6 +98,10 @@ class VenueConfig:
             ("order_quota", 1, 2**32 - 1),
             ("position_quota", 1, 32),
             ("mark_step_ppm", 1, 2**32 - 1),
+            ("account_quota", 1, 2**16 - 1),
+            ("reuse_batches", 1, 2**32 - 1),
+            ("reserved_tags", 0, (1 << self.geometry.tag_bits) - 2),
+            ("reserved_handles", 0, self.geometry.orders - 1),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

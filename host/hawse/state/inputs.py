@@ -3,14 +3,18 @@
 import struct
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from hawse.commit.codec import LeafError
+from hawse.commit.queues import QueuedRequest
 from hawse.instruments import PPM
-from hawse.keys.messages import MESSAGE, split
-from hawse.wire.dtypes import Array
+from hawse.keys.messages import AUTHORISATIONS, MESSAGE, split
 
 from .config import VenueConfig
-from .ledger import Market
+from .ledger import Ledger, Market
 from .outcomes import Signers
-from .slot import OperationKind, SlotInput
+from .rules import FLAGS, RuleSet, check_flags
+from .slot import OperationKind, Request, RequestKind, SlotInput
 
 #: Body of an INTERIM_MARK: instrument, mark in ticks.
 MARK = struct.Struct(">Hq")
@@ -19,23 +23,22 @@ TIME_LIMIT = 1 << 48
 #: Milliseconds of slot time between two marks of an instrument, at least.
 MARK_INTERVAL = 250
 #: What a slot may not hold yet.
-_NOT_YET = ("observations", "omissions", "surfaces", "requests", "authorisations")
+_OPERATIONS = (OperationKind.RULES, OperationKind.FLAGS, OperationKind.INTERIM_MARK)
+_NOT_YET = ("observations", "omissions", "surfaces")
 
 
 class StateError(Exception):
     """A call that does not fit the machine's place between slots, or an input that no sequencer may send."""
 
 
-def check_inputs(
-    slot: SlotInput, signers: Signers, config: VenueConfig, markets: Mapping[int, Market]
-) -> None:
+def check_inputs(slot: SlotInput, signers: Signers, config: VenueConfig, ledger: Ledger) -> None:
     """Refuse what no slot may hold.
 
     Args:
         slot: to be carried out.
         signers: who signed what of it.
         config: of the venue; its operator must have signed the operations.
-        markets: of the listed instruments, by number.
+        ledger: its instruments, rules and owners; to be read.
 
     Raises:
         StateError: an input that is none, that the operator did not sign, or that comes before its rules.
@@ -43,36 +46,64 @@ def check_inputs(
     for name in _NOT_YET:
         if len(getattr(slot, name)):
             raise StateError(f"{name}: {len(getattr(slot, name))}, but not before there are rules for them")
-    _check_operations(slot, signers.operations, config, markets)
+    _check_operations(slot, signers.operations, config, ledger)
     for deposit in slot.deposits:
         if len(deposit.owner) != 20 or not 0 < deposit.amount < 1 << 64:
             raise StateError(f"deposits: {deposit}: an owner has 20 bytes, an amount is a u64 above 0")
-    _check_commands(slot.commands, signers)
+    for request in slot.requests:
+        _check_request(request)
+    _check_messages(slot, signers)
 
 
 def _check_operations(
-    slot: SlotInput, signers: Sequence[bytes | None], config: VenueConfig, markets: Mapping[int, Market]
+    slot: SlotInput, signers: Sequence[bytes | None], config: VenueConfig, ledger: Ledger
 ) -> None:
     if len(signers) != len(slot.operations):
         raise StateError(f"operations: {len(slot.operations)}, with {len(signers)} signers")
-    seen: set[int] = set()
+    seen: set[object] = set()
     for operation, signer in zip(slot.operations, signers, strict=True):
-        if operation.kind != OperationKind.INTERIM_MARK:
-            name = OperationKind(operation.kind).name
+        name = OperationKind(operation.kind).name
+        if operation.kind not in _OPERATIONS:
             raise StateError(f"operations: a {name}, but not before there are rules for it")
         if signer != config.operator:
             shown = signer.hex() if signer else "nobody"
             what = f"operations: signed for slot {slot.number}"
             raise StateError(f"{what} by {shown}, not {config.operator.hex()}")
-        if len(operation.body) != MARK.size:
-            raise StateError(f"operations: a mark of {len(operation.body)} bytes, not {MARK.size}")
-        number, mark = MARK.unpack(operation.body)
-        if number not in markets:
-            raise StateError(f"operations: a mark of instrument {number}, not of {[*markets]}")
-        if number in seen:
-            raise StateError(f"operations: two marks of instrument {number}")
-        seen.add(number)
-        _check_mark(mark, markets[number], slot.time, config.mark_step_ppm)
+        if operation.kind == OperationKind.RULES:
+            what = _check_rules(operation.body, ledger.rules)
+        elif operation.kind == OperationKind.FLAGS:
+            what = _check_flags(operation.body, ledger)
+        else:
+            what = _check_mark(operation.body, ledger.markets, slot.time, config.mark_step_ppm)
+        if what in seen:
+            raise StateError(f"operations: two {what}")
+        seen.add(what)
+
+
+def _check_rules(body: bytes, before: RuleSet | None) -> str:
+    """Whether a version of the rules follows the last; returns what it is about."""
+    try:
+        rules = RuleSet.decode(body)
+    except ValueError as error:
+        raise StateError(f"operations: rules, {error}") from None
+    number = 1 + (before.number if before else 0)
+    if rules.number != number:
+        raise StateError(f"operations: rules of number {rules.number}, not {number}")
+    return "rules"
+
+
+def _check_flags(body: bytes, ledger: Ledger) -> str:
+    """Whether flags are defined, and somebody's; returns what they are about."""
+    if len(body) != FLAGS.size:
+        raise StateError(f"operations: flags of {len(body)} bytes, not {FLAGS.size}")
+    owner, flags = FLAGS.unpack(body)
+    try:
+        check_flags(flags)
+    except ValueError as error:
+        raise StateError(f"operations: {error}") from None
+    if owner not in ledger.by_owner:
+        raise StateError(f"operations: flags of {owner.hex()}, who has no account")
+    return f"flags of {owner.hex()}"
 
 
 def next_mark(market: Market, wanted: int, time: int, step_ppm: int) -> int:
@@ -87,8 +118,14 @@ def _step(market: Market, step_ppm: int) -> int:
     return max(1, abs(market.mark) * step_ppm // PPM)
 
 
-def _check_mark(mark: int, market: Market, time: int, step_ppm: int) -> None:
-    """A mark moves at most so far, and so often."""
+def _check_mark(body: bytes, markets: Mapping[int, Market], time: int, step_ppm: int) -> str:
+    """A mark moves at most so far, and so often; returns what it is about."""
+    if len(body) != MARK.size:
+        raise StateError(f"operations: a mark of {len(body)} bytes, not {MARK.size}")
+    number, mark = MARK.unpack(body)
+    if number not in markets:
+        raise StateError(f"operations: a mark of instrument {number}, not of {[*markets]}")
+    market = markets[number]
     what = f"operations: a mark of {mark} of instrument {market.terms.number}"
     if not -(2**31) <= mark < 2**31:
         raise StateError(f"{what} is not an i32")
@@ -97,15 +134,52 @@ def _check_mark(mark: int, market: Market, time: int, step_ppm: int) -> None:
         raise StateError(f"{what} is {abs(mark - market.mark)} ticks from the last, more than {step}")
     if market.mark_time and time < market.mark_time + MARK_INTERVAL:
         raise StateError(f"{what} comes {time - market.mark_time} ms behind the last, before {MARK_INTERVAL}")
+    return f"marks of instrument {number}"
 
 
-def _check_commands(commands: Array, signers: Signers) -> None:
-    if commands.dtype != MESSAGE or commands.ndim != 1:
-        raise StateError(f"commands: {commands.dtype}, not rows of MESSAGE")
+def queued(request: Request) -> QueuedRequest:
+    """A forced request as the contract's queue has it.
+
+    Raises:
+        LeafError: a field that the contract's types cannot hold.
+    """
+    return QueuedRequest(
+        number=request.index,
+        kind=request.kind,
+        owner=request.owner,
+        account=request.account,
+        generation=request.generation,
+        amount=request.amount,
+        agent=request.agent,
+        expiry=request.expiry,
+        time=request.time,
+    )
+
+
+def _check_request(request: Request) -> None:
+    if request.kind != RequestKind.APPOINT:
+        name = RequestKind(request.kind).name
+        raise StateError(f"requests: {name} {request.index}, but not before there are rules for it")
     try:
-        count = len(split(commands).starts)
-    except ValueError as error:
-        raise StateError(f"commands: {error}") from None
+        queued(request).encode()
+    except LeafError as error:
+        raise StateError(f"requests: {error}") from None
+
+
+def _check_messages(slot: SlotInput, signers: Signers) -> None:
+    count = 0
+    for name in ("authorisations", "commands"):
+        rows = getattr(slot, name)
+        if rows.dtype != MESSAGE or rows.ndim != 1:
+            raise StateError(f"{name}: {rows.dtype}, not rows of MESSAGE")
+        try:
+            starts = split(rows).starts
+        except ValueError as error:
+            raise StateError(f"{name}: {error}") from None
+        if name == "authorisations" and not np.isin(rows["kind"][starts], [*AUTHORISATIONS]).all():
+            kinds = sorted(set(rows["kind"][starts].tolist()))
+            raise StateError(f"authorisations: kinds {kinds}, not of {sorted(map(int, AUTHORISATIONS))}")
+        count += len(starts)
     if not count == len(signers.commands) == len(signers.structs):
         given = f"{len(signers.commands)} signers and {len(signers.structs)} struct hashes"
         raise StateError(f"commands: {count} messages, with {given}")

@@ -5,18 +5,25 @@ from heapq import heappop, heappush
 
 import numpy as np
 
+from hawse.commit.leaves import ANY_INSTRUMENT
 from hawse.instruments import PPM, Instrument
 from hawse.risk import margin
 from hawse.risk.margin import MoneyOverflow
 from hawse.wire import Side
 from hawse.wire.dtypes import flags
 
+from .agents import Agents
 from .config import VenueConfig
 from .nonces import NonceWindow
+from .rules import RuleSet
 
 _SIZE_MAX = 2**63 - 1
 #: Bits of a generation below the deposit's index.
 TRANSFER_BITS = 24
+#: Transfers of an owner, at most.
+TRANSFERS_MAX = (1 << TRANSFER_BITS) - 1
+#: Subaccounts from this number on may trade one instrument only: number less this.
+ISOLATED = 0x8000
 #: Index of the venue's own account, whose collateral is the insurance.
 INSURANCE = 0
 
@@ -46,16 +53,25 @@ class Exposure:
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """One owner. ``orders``, by client id, rest or were sent in the slot in work; ``open`` sums them up.
+    """An owner's subaccount; number 0, which a deposit opens, is his main account.
 
-    ``generation`` is the index of the deposit that opened the account, shifted by :data:`TRANSFER_BITS`.
+    ``orders``, by client id, rest or were sent in the slot in work; ``open`` sums them up.
+    ``generation`` is the index of the deposit that opened the main account, shifted by
+    :data:`TRANSFER_BITS`, and the number of the owner's TRANSFER that opened this one.
     """
 
     index: int
     owner: bytes
     generation: int
+    subaccount: int = 0
     collateral: int = 0
+    #: The owner's.
     nonces: NonceWindow = field(default_factory=NonceWindow)
+    agents: Agents = field(default_factory=dict)
+    #: The owner's transfers, of a main account.
+    transfers: int = 0
+    #: What is known of the owner (:mod:`hawse.state.rules`); the same in all his accounts.
+    flags: int = 0
     #: When the machine cancels all its orders, 0 never.
     timer: int = 0
     positions: dict[int, Position] = field(default_factory=dict)
@@ -66,6 +82,15 @@ class Account:
     #: What is left of free collateral within the slot ``free_slot``; a cache of admission, not state.
     free: int = 0
     free_slot: int = -1
+
+    @property
+    def only(self) -> int:
+        """The one instrument that it may trade, or :data:`ANY_INSTRUMENT`."""
+        return self.subaccount - ISOLATED if self.subaccount >= ISOLATED else ANY_INSTRUMENT
+
+    def is_bare(self) -> bool:
+        """Whether it has no money, no position and no order."""
+        return not (self.collateral or self.positions or self.orders)
 
 
 @dataclass(slots=True, eq=False)
@@ -148,7 +173,10 @@ class Ledger:
         slot_fees: fees of the slot in work.
         fill_fees: fee of each fill of the last slot: of each trade, the taker's and then the maker's.
         accounts: by index; 0 is the venue's own.
-        by_owner: users' accounts by owner.
+        by_owner: users' accounts by owner, then by subaccount.
+        rules: in force, None before the first.
+        rules_from: slot that brought them.
+        waiting: indices of empty accounts, and from which batch on each may be given again.
         orders: those that rest, and within a slot those that it sent, by handle.
         reducing: reduce-only ones among them.
         client_ids: id of the order that has a handle, or had it last, by handle.
@@ -161,6 +189,7 @@ class Ledger:
         tagged: tags that were given out or came free.
         moved: orders whose leaf may have changed, by handle.
         priced: numbers of instruments whose leaf may have changed.
+        waited: indices that began to wait, or wait no more.
     """
 
     def __init__(self, config: VenueConfig) -> None:
@@ -169,7 +198,12 @@ class Ledger:
         self.slot_fees = 0
         self.fill_fees: list[int] = []
         self.accounts = [Account(INSURANCE, bytes(20), 0)]
-        self.by_owner: dict[bytes, Account] = {}
+        self.by_owner: dict[bytes, dict[int, Account]] = {}
+        self.rules: RuleSet | None = None
+        self.rules_from = 0
+        self.waiting: dict[int, int] = {}
+        self.waited: set[int] = set()
+        self._reuse_batches = config.reuse_batches
         self.orders: dict[int, Order] = {}
         self.reducing: dict[int, Order] = {}
         self.client_ids = np.zeros(config.geometry.orders, np.uint64)
@@ -189,14 +223,80 @@ class Ledger:
         """Insurance, in quanta."""
         return self.accounts[INSURANCE].collateral
 
-    def open_account(self, owner: bytes, generation: int) -> Account:
-        """The next account."""
-        account = Account(len(self.accounts), owner, generation)
-        self.accounts.append(account)
-        self.by_owner[owner] = account
-        self.changed.add(account.index)
-        self.signed.add(account.index)
+    # Accounts
+
+    def account_of(self, owner: bytes, subaccount: int = 0) -> Account | None:
+        """An owner's subaccount, if there is one."""
+        return self.by_owner.get(owner, {}).get(subaccount)
+
+    def open_account(self, owner: bytes, generation: int, subaccount: int = 0, batch: int = 0) -> Account:
+        """A new account, at the lowest index that may be given again in ``batch``, else at the next."""
+        index = self._given_again(batch)
+        account = Account(index, owner, generation, subaccount)
+        self.accounts[index : index + 1] = [account]
+        mine = self.by_owner.setdefault(owner, {})
+        mine[subaccount] = account
+        account.flags = mine[0].flags if 0 in mine else 0
+        self.changed.add(index)
+        self.signed.add(index)
         return account
+
+    def _given_again(self, batch: int) -> int:
+        """The index of a new account; the empty one that has it is nobody's from now on."""
+        free = [i for i, until in self.waiting.items() if until <= batch and self.is_empty(self.accounts[i])]
+        if not free:
+            return len(self.accounts)
+        gone = self.accounts[min(free)]
+        self._wait_no_more(gone)
+        self.timed.pop(gone.index, None)
+        others = self.by_owner[gone.owner]
+        del others[gone.subaccount]
+        if others:
+            self.changed.add(others[0].index)  # it may be the owner's last
+        else:
+            del self.by_owner[gone.owner]
+        return gone.index
+
+    def credit(self, account: Account, amount: int) -> None:
+        """Add quanta to an account; it is not empty any more."""
+        account.collateral += amount
+        self.changed.add(account.index)
+        self._wait_no_more(account)
+
+    def set_flags(self, owner: bytes, flags: int) -> None:
+        """What is known of an owner from now on, in all his accounts."""
+        for account in self.by_owner[owner].values():
+            account.flags = flags
+            self.changed.add(account.index)
+
+    def could_hold(self, owner: bytes, number: int) -> int:
+        """Lots of an instrument that all accounts of an owner together may come to hold, long or short."""
+        total = 0
+        for account in self.by_owner[owner].values():
+            position, opened = account.positions.get(number), account.open.get(number, Exposure())
+            size = position.size if position else 0
+            total += max(abs(size), abs(size + opened.lots[Side.BUY]), abs(size - opened.lots[Side.SELL]))
+        return total
+
+    def is_empty(self, account: Account) -> bool:
+        """Whether an account could be done without; a main account has to outlast its owner's others."""
+        alone = account.subaccount or len(self.by_owner[account.owner]) == 1
+        return bool(alone) and account.is_bare()
+
+    def _wait_no_more(self, account: Account) -> None:
+        if self.waiting.pop(account.index, None):
+            self.waited.add(account.index)
+
+    def _let_wait(self, batch: int) -> None:
+        """Indices of accounts that the slot has emptied wait; those of accounts in use do not."""
+        touched = self.changed | self.signed | {order.account.index for order in self.moved.values()}
+        for index in touched - {INSURANCE}:
+            account = self.accounts[index]
+            if not self.is_empty(account):
+                self._wait_no_more(account)
+            elif index not in self.waiting:
+                self.waiting[index] = batch + self._reuse_batches
+                self.waited.add(index)
 
     def at_mark(self, account: Account) -> list[tuple[Instrument, int, int, int]]:
         """(instrument, size, entry value, mark) of each position, as :mod:`hawse.risk.margin` takes them."""
@@ -221,6 +321,12 @@ class Ledger:
         """Equity without what the instruments hold; may be negative."""
         held = sum(self.requirement(account, number) for number in account.positions.keys() | account.open)
         return margin.money(self.equity(account) - held, "free collateral")
+
+    def free_left(self, account: Account, slot: int) -> int:
+        """Free collateral at the slot's start, less what the slot has taken of it."""
+        if account.free_slot != slot:
+            account.free, account.free_slot = self.free_collateral(account), slot
+        return account.free
 
     def solvency(self, account: Account, free: int) -> int:
         """With ``free`` collateral, equity if every open order costs what it may; may be negative.
@@ -342,8 +448,12 @@ class Ledger:
         order.remaining = order.peak = remaining
         self._count(order, remaining)
 
-    def end_slot(self) -> None:
-        """Handles and tags of which the engine has no order any more come free: its fence is behind them."""
+    def end_slot(self, batch: int) -> None:
+        """Handles and tags of which the engine has no order any more come free: its fence is behind them.
+
+        So do the indices of accounts that are empty, a number of batches behind ``batch``.
+        """
+        self._let_wait(batch)
         for handle in self.freed:
             heappush(self.handles, handle)
         self.freed.clear()

@@ -1,5 +1,6 @@
 """The transition function: slot by slot, from inputs and reports to accounts, orders and commitments."""
 
+from collections.abc import Sequence
 from enum import Enum
 from fractions import Fraction
 from typing import Any
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from hawse.commit import roots
 from hawse.commit.exits import ExitLeaf, ExitMark
-from hawse.commit.queues import START, deposit_accumulator
+from hawse.commit.queues import START, deposit_accumulator, request_accumulator
 from hawse.commit.roots import VenueLeaf
 from hawse.commit.withdrawals import Withdrawal
 from hawse.instruments import PPM
+from hawse.keys.messages import split
 from hawse.risk import margin
 from hawse.wire import Opcode, Reason
 from hawse.wire.dtypes import EVENT, ORDER, Array
@@ -23,10 +25,12 @@ from .batch import BatchState
 from .clearing import clear
 from .commitments import Commitments
 from .config import VenueConfig
-from .inputs import MARK, TIME_LIMIT, StateError, check_inputs
+from .inputs import MARK, TIME_LIMIT, StateError, check_inputs, queued
 from .ledger import INSURANCE, TRANSFER_BITS, Account, Ledger, Market, Order
 from .outcomes import Signers, input_leaves, outcome_leaves
-from .slot import Deposit, Operation, Refusal, SlotInput
+from .payments import Payments
+from .rules import FLAGS, RuleSet
+from .slot import Deposit, Operation, OperationKind, Refusal, Request, SlotInput
 from .snapshot import SnapshotError, ledger_body, read_ledger, seal, unseal
 
 #: Numbers of the machine that a snapshot has.
@@ -36,6 +40,7 @@ _COUNTERS = (
     "last_seq",
     "batch",
     "deposit_index",
+    "request_index",
     "deposited",
     "withdrawn",
     "_next_withdrawal",
@@ -67,6 +72,8 @@ class Machine:
         last_seq: sequence number of the last input.
         batch: number of the batch in work, from 1.
         deposit_index, deposit_accumulator: of the last deposit taken in.
+        request_index, request_accumulator: of the last forced request.
+        transfers: account and generation that each TRANSFER of the last slot went to, by sequence number.
         deposited, withdrawn: sums over all time, in quanta.
     """
 
@@ -85,6 +92,9 @@ class Machine:
         self.batch = 1
         self.deposit_index = 0
         self.deposit_accumulator = START
+        self.request_index = 0
+        self.request_accumulator = START
+        self.transfers: dict[int, tuple[int, int]] = {}
         self.deposited = 0
         self.withdrawn = 0
         self._next_withdrawal = 1
@@ -103,9 +113,9 @@ class Machine:
         self.markets = ledger.markets
         self._commitments = Commitments(ledger, digest)
 
-    def account_of(self, owner: bytes) -> Account | None:
-        """The account of ``owner``, if a deposit has opened one."""
-        return self._ledger.by_owner.get(owner)
+    def account_of(self, owner: bytes, subaccount: int = 0) -> Account | None:
+        """A subaccount of ``owner``, if there is one; 0 is the one that a deposit opens."""
+        return self._ledger.account_of(owner, subaccount)
 
     def client_ids(self, handles: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Client id of the order that has each handle, or had it in the last slot."""
@@ -113,7 +123,7 @@ class Machine:
 
     @property
     def command_seqs(self) -> tuple[int, ...]:
-        """Sequence number of each message of the last slot."""
+        """Sequence number of each message of the last slot, authorisations first."""
         return self._command_seqs
 
     @property
@@ -125,6 +135,11 @@ class Machine:
     def fill_fees(self) -> list[int]:
         """Fee of each fill of the last slot, in quanta: of each trade, the taker's and then the maker's."""
         return self._ledger.fill_fees
+
+    @property
+    def rules(self) -> RuleSet | None:
+        """The rules in force, None before the first."""
+        return self._ledger.rules
 
     @property
     def fees(self) -> int:
@@ -184,10 +199,10 @@ class Machine:
     # One slot
 
     def open_slot(self, slot: SlotInput, signers: Signers) -> Admission:
-        """Apply a slot's inputs in order: time, operations, deposits, then commands.
+        """Apply a slot's inputs in order.
 
-        The machine's own commands come first, which take back what its account no longer carries. Each input
-        takes a sequence number.
+        Time, operations, deposits, authorisations, forced requests; then the machine's own commands, which
+        take back what its account no longer carries, and users' commands. Each input takes a sequence number.
 
         Args:
             slot: the next one.
@@ -201,20 +216,25 @@ class Machine:
         self.next_slot = slot.number + 1
         self.time = slot.time
         first = self.last_seq + 1
-        moved = [self._mark(operation) for operation in slot.operations]
+        moved = self._operate(slot.operations)
         accumulators, refusals = [], []
         for deposit in slot.deposits:
             self.last_seq += 1
             refused = self._deposit(deposit)
             refusals += [refused] if refused else []
             accumulators.append(self.deposit_accumulator)
-        admitter = Admitter(self.config, self._ledger, slot.number, slot.time, self.last_seq, self._pay)
+        payments = Payments(self.config, self._ledger, slot.number, self.batch, self._pay)
+        admitter = Admitter(self.config, self._ledger, slot.number, slot.time, self.last_seq, payments)
+        count = len(split(slot.authorisations).starts)
+        admitter.admit(slot.authorisations, signers.commands[:count], signers.structs[:count])
+        requests = [self._request(request, admitter) for request in slot.requests]
         admitter.take_back(sweep.trimmed(self._ledger))
         admitter.take_back(sweep.without_margin(self._ledger, moved))
         admitter.take_back(sweep.timed_out(self._ledger, slot.time))
-        admitter.admit(slot.commands, signers.commands, signers.structs)
+        admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])
         self.last_seq = admitter.seq
-        self._inputs += input_leaves(slot, first, signers, accumulators, admitter)
+        self.transfers = payments.received
+        self._inputs += input_leaves(slot, first, signers, accumulators, requests, admitter)
         end, token = (Opcode.FENCE, slot.number) if slot.closes is None else (Opcode.CLOSE, slot.closes)
         rows = [*admitter.rows, (end, 0, 0, 0, 0, 0, 0, token & 0xFFFF_FFFF, self.last_seq, 0)]
         refusals += admitter.refusals
@@ -245,17 +265,28 @@ class Machine:
             raise StateError(f"time: {slot.time} is before the last slot's {self.time}, or not below 2**48")
         if slot.closes is not None and slot.closes != self.batch:
             raise StateError(f"closes: batch {slot.closes}, not {self.batch}")
-        check_inputs(slot, signers, self.config, self.markets)
+        check_inputs(slot, signers, self.config, self._ledger)
         for index, deposit in enumerate(slot.deposits, self.deposit_index + 1):
             if deposit.index != index:
                 raise StateError(f"deposits: index {deposit.index}, not {index}")
+        for index, request in enumerate(slot.requests, self.request_index + 1):
+            if request.index != index:
+                raise StateError(f"requests: index {request.index}, not {index}")
 
-    def _mark(self, operation: Operation) -> int:
-        """Set a mark; returns the instrument's number."""
-        self.last_seq += 1
-        number, mark = MARK.unpack(operation.body)
-        self._ledger.set_mark(int(number), int(mark), self.time)
-        return int(number)
+    def _operate(self, operations: Sequence[Operation]) -> list[int]:
+        """Carry out the operator's inputs; returns the numbers of the instruments whose mark moved."""
+        ledger, moved = self._ledger, []
+        for operation in operations:
+            self.last_seq += 1
+            if operation.kind == OperationKind.RULES:
+                ledger.rules, ledger.rules_from = RuleSet.decode(operation.body), self.next_slot - 1
+            elif operation.kind == OperationKind.FLAGS:
+                ledger.set_flags(*FLAGS.unpack(operation.body))
+            else:
+                number, mark = MARK.unpack(operation.body)
+                ledger.set_mark(int(number), int(mark), self.time)
+                moved.append(int(number))
+        return moved
 
     def _deposit(self, deposit: Deposit) -> Refusal | None:
         """Credit a deposit. What is too little to open an account, or leaves int64, is paid back."""
@@ -265,7 +296,7 @@ class Machine:
             self.deposit_accumulator, deposit.index, deposit.owner, deposit.amount
         )
         self.deposited += deposit.amount
-        account = ledger.by_owner.get(deposit.owner)
+        account = ledger.account_of(deposit.owner)
         if account is None and deposit.amount < self.config.minimum_deposit:
             self._pay(deposit.owner, deposit.amount)
             have, need = deposit.amount, self.config.minimum_deposit
@@ -275,10 +306,16 @@ class Machine:
             self._pay(deposit.owner, deposit.amount)
             return Refusal(self.last_seq, Reason.OVERFLOW, 0, held, margin.MONEY_MAX)
         if account is None:
-            account = ledger.open_account(deposit.owner, deposit.index << TRANSFER_BITS)
-        account.collateral = held
-        ledger.changed.add(account.index)
+            account = ledger.open_account(deposit.owner, deposit.index << TRANSFER_BITS, batch=self.batch)
+        ledger.credit(account, deposit.amount)
         return None
+
+    def _request(self, request: Request, admitter: Admitter) -> bytes:
+        """Carry out a forced request; returns the queue's accumulator behind it."""
+        self.request_index = request.index
+        self.request_accumulator = request_accumulator(self.request_accumulator, queued(request))
+        admitter.forced(request)
+        return self.request_accumulator
 
     def _pay(self, owner: bytes, amount: int) -> None:
         self._withdrawals.append(Withdrawal(self._next_withdrawal, owner, 0, amount))
@@ -309,7 +346,7 @@ class Machine:
         ledger, slot, admission = self._ledger, self._slot, self._admission
         ledger.fill_fees = []
         clear(ledger, self._sent, events)
-        ledger.end_slot()
+        ledger.end_slot(self.batch)
         self._outcomes += outcome_leaves(
             admission.first_seq, admission.inputs, admission.refusals, self._sent
         )
@@ -353,8 +390,8 @@ class Machine:
             next_withdrawal=self._next_withdrawal,
             deposit_index=self.deposit_index,
             deposit_accumulator=self.deposit_accumulator,
-            request_index=0,
-            request_accumulator=START,
+            request_index=self.request_index,
+            request_accumulator=self.request_accumulator,
             deposited=self.deposited,
             withdrawn=self.withdrawn,
             fees=self._ledger.fees,
@@ -391,6 +428,8 @@ class Machine:
             outcomes=tuple(self._outcomes),
             deposit_index=self.deposit_index,
             deposit_accumulator=self.deposit_accumulator,
+            request_index=self.request_index,
+            request_accumulator=self.request_accumulator,
             exits=tuple(self._exit(a) for a in self.accounts),
             marks=tuple(_exit_mark(m) for m in self.markets.values()),
             insurance=self.equity(self.accounts[INSURANCE]),
@@ -446,7 +485,7 @@ class Machine:
         root = self.state_root()
         body: list[Any] = [
             [getattr(self, name) for name in _COUNTERS],
-            self.deposit_accumulator.hex(),
+            [self.deposit_accumulator.hex(), self.request_accumulator.hex()],
             self.digest.hex(),
             self._phase is _Phase.SEALING,
             ledger_body(self._ledger),
@@ -476,10 +515,10 @@ class Machine:
 
     def _read(self, body: Any) -> None:
         """The body of a snapshot into a new machine."""
-        counters, accumulator, digest, sealing, ledger, withdrawals, inputs, outcomes = body
+        counters, accumulators, digest, sealing, ledger, withdrawals, inputs, outcomes = body
         for name, value in zip(_COUNTERS, counters, strict=True):
             setattr(self, name, value)
-        self.deposit_accumulator = bytes.fromhex(accumulator)
+        self.deposit_accumulator, self.request_accumulator = map(bytes.fromhex, accumulators)
         self._withdrawals = [
             Withdrawal(number, bytes.fromhex(owner), 0, amount)
             for number, (owner, amount) in enumerate(withdrawals, self._withdrawals_first)

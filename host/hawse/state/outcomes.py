@@ -9,7 +9,7 @@ import numpy as np
 from hawse.commit.inputs import command_body, operation_body
 from hawse.keys.messages import split
 from hawse.wire import NULL_HANDLE
-from hawse.wire.dtypes import COMMAND, Array, make
+from hawse.wire.dtypes import COMMAND, make
 
 from .admission import Admitter, MachineInput, Sent
 from .hashing import hash_rows
@@ -28,7 +28,7 @@ class Signers:
 
     Attributes:
         operations: address that signed each operation for this slot, None where none did.
-        commands: address that signed each message among the commands, None where none did.
+        commands: address that signed each message, authorisations first, None where none did.
         structs: EIP-712 hashStruct of each message, zeros where it is none.
     """
 
@@ -38,26 +38,36 @@ class Signers:
 
 
 def input_leaves(
-    slot: SlotInput, first: int, signers: Signers, accumulators: Iterable[bytes], admitter: Admitter
+    slot: SlotInput,
+    first: int,
+    signers: Signers,
+    deposits: Iterable[bytes],
+    requests: Iterable[bytes],
+    admitter: Admitter,
 ) -> list[bytes]:
-    """Hash of each input's leaf, in sequence: operations, deposits, the machine's and the users' commands.
+    """Hash of each input's leaf, in sequence.
+
+    Operations and deposits, then authorisations and forced requests, then the machine's and users' commands.
 
     Args:
         slot: whose inputs they are.
         first: sequence number of the first.
         signers: of the slot.
-        accumulators: of the deposits' queue behind each deposit.
+        deposits, requests: accumulator of each queue behind each deposit, each forced request.
         admitter: that has judged the commands.
     """
     rows: list[tuple[int, bytes, int, bytes, bytes]] = []
     for signer, operation in zip(signers.operations, slot.operations, strict=True):
         body = operation_body(operation.kind, operation.body)
         rows.append((InputClass.OPERATOR, signer or _NOBODY, 0, body, operation.signature))
-    for deposit, accumulator in zip(slot.deposits, accumulators, strict=True):
+    for deposit, accumulator in zip(slot.deposits, deposits, strict=True):
         rows.append((InputClass.DEPOSIT, deposit.owner, deposit.index, accumulator, bytes(64)))
     packed = [_INPUT.pack(0xA0, 2, seq, *row) for seq, row in enumerate(rows, first)]
     own = [_machine_input(command) for command in admitter.machine]
-    users = _commands(slot.commands, admitter.command_seqs, signers)
+    for seq, request, accumulator in zip(admitter.request_seqs, slot.requests, requests, strict=True):
+        row = (InputClass.REQUEST, request.owner, request.index, accumulator, bytes(64))
+        own.append(_INPUT.pack(0xA0, 2, seq, *row))
+    users = _messages(slot, admitter, signers)
     if not own:
         return hash_rows(b"".join(packed) + users, _INPUT.size)
     later = own + [users[at : at + _INPUT.size] for at in range(0, len(users), _INPUT.size)]
@@ -83,9 +93,12 @@ def _machine_input(command: MachineInput) -> bytes:
     return _INPUT.pack(0xA0, 2, seq, InputClass.MACHINE, _NOBODY, command.cause, body, bytes(64))
 
 
-def _commands(rows: Array, numbers: Sequence[int], signers: Signers) -> bytes:
-    """Leaves of class USER."""
+def _messages(slot: SlotInput, admitter: Admitter, signers: Signers) -> bytes:
+    """Leaves of class AUTHORISATION, then of class USER."""
+    rows, numbers = slot.messages, admitter.command_seqs
     leaves = np.zeros((len(numbers), _INPUT.size), np.uint8)
+    leaves[: len(split(slot.authorisations).starts), 10] = InputClass.AUTHORISATION
+    leaves[:, 31:39] = np.array(admitter.appointments, ">u8").view(np.uint8).reshape(-1, 8)
     leaves[:, 0], leaves[:, 1] = 0xA0, 2
     seqs = np.array(numbers, ">u8")
     leaves[:, 2:10] = seqs.view(np.uint8).reshape(-1, 8)

@@ -174,6 +174,13 @@ class SlotInput:
     authorisations: Array = field(default_factory=_rows)
     commands: Array = field(default_factory=_rows)
 
+    @property
+    def messages(self) -> Array:
+        """Rows of all that users have signed: authorisations, then commands."""
+        if not len(self.authorisations):
+            return self.commands
+        return np.concatenate([self.authorisations, self.commands])
+
 
 @dataclass(frozen=True)
 class Refusal:

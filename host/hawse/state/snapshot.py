@@ -8,9 +8,11 @@ from tiny_keccak import keccak256
 
 from hawse.wire import TimeInForce
 
+from .agents import MOST_AGENTS, Agent
 from .config import VenueConfig
-from .ledger import INSURANCE, Account, Ledger, Order, Position, Tag
+from .ledger import INSURANCE, TRANSFERS_MAX, Account, Ledger, Order, Position, Tag
 from .nonces import NonceWindow
+from .rules import RuleSet, check_flags
 
 #: First line. Digest of the body, rules hash, state root (32 bytes each) and body follow.
 MAGIC = b"hawse state 2\n"
@@ -62,6 +64,8 @@ def ledger_body(ledger: Ledger) -> list[Any]:
         ledger.fees,
         [[n, m.mark, m.mark_time, m.open_interest, m.dust] for n, m in ledger.markets.items()],
         sorted([tag.number, tag.owner.hex()] for tag in ledger.tags.values()),
+        sorted([index, until] for index, until in ledger.waiting.items()),
+        [ledger.rules_from, ledger.rules.encode().hex() if ledger.rules else ""],
         [_account_body(account) for account in ledger.accounts],
     ]
 
@@ -71,13 +75,21 @@ def _account_body(account: Account) -> list[Any]:
     return [
         account.owner.hex(),
         account.generation,
+        account.subaccount,
         account.collateral,
-        account.nonces.floor,
-        account.nonces.used,
+        account.transfers,
+        account.flags,
+        [account.nonces.floor, account.nonces.used],
+        [_agent_body(agent) for agent in account.agents.values()],
         account.timer,
         [[n, p.size, p.entry] for n, p in sorted(account.positions.items())],
         [[getattr(order, name) for name in _ORDER] for order in orders],
     ]
+
+
+def _agent_body(agent: Agent) -> list[Any]:
+    terms = agent.address.hex(), agent.expiry, agent.appointed, agent.max_life
+    return [*terms, [agent.nonces.floor, agent.nonces.used]]
 
 
 def read_ledger(ledger: Ledger, body: Any) -> None:
@@ -86,7 +98,8 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     Raises:
         ValueError, TypeError, LookupError, AttributeError: not such a body.
     """
-    ledger.fees, markets, tags, accounts = body
+    ledger.fees, markets, tags, waiting, (ledger.rules_from, rules), accounts = body
+    ledger.rules = RuleSet.decode(bytes.fromhex(rules)) if rules else None
     if [n for n, *_ in markets] != list(ledger.markets):
         raise ValueError(f"instruments: {[n for n, *_ in markets]}, not {list(ledger.markets)}")
     for number, mark, mark_time, open_interest, dust in markets:
@@ -98,12 +111,14 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
         ledger.tags[bytes.fromhex(owner)] = Tag(number, bytes.fromhex(owner))
     heapify(ledger.free_tags)
     ledger.tagged.update(tag.number for tag in ledger.tags.values())
-    for index, (owner, generation, *rest) in enumerate(accounts):
+    for index, (owner, generation, subaccount, *rest) in enumerate(accounts):
         if index == INSURANCE:
             account = ledger.accounts[INSURANCE]
         else:
-            account = ledger.open_account(bytes.fromhex(owner), generation)
+            account = _opened(ledger, bytes.fromhex(owner), generation, subaccount)
         _read_account(ledger, account, *rest)
+    _check_owners(ledger)
+    _read_waiting(ledger, waiting)
     ledger.handles = [h for h in range(len(ledger.client_ids)) if h not in ledger.orders]
 
 
@@ -111,13 +126,18 @@ def _read_account(
     ledger: Ledger,
     account: Account,
     collateral: int,
-    floor: int,
-    used: Any,
+    transfers: int,
+    flags: int,
+    nonces: Any,
+    agents: Any,
     timer: int,
     positions: Any,
     orders: Any,
 ) -> None:
-    account.collateral, account.nonces = collateral, NonceWindow(used, floor)
+    account.collateral, account.transfers, account.nonces = collateral, transfers, _window(nonces)
+    check_flags(flags)
+    account.flags = flags
+    _read_agents(account, agents)
     ledger.set_timer(account, timer)
     account.positions = {n: Position(size, entry) for n, size, entry in positions}
     for values in orders:
@@ -125,3 +145,53 @@ def _read_account(
         order = Order(account=account, time_in_force=TimeInForce.GTC, **fields)
         ledger.add(order)
         ledger.rest(order)
+
+
+def _opened(ledger: Ledger, owner: bytes, generation: int, subaccount: int) -> Account:
+    """A user's account, which is no other one's twin."""
+    if ledger.account_of(owner, subaccount) is not None:
+        raise ValueError(f"accounts: subaccount {subaccount} of {owner.hex()} stands there twice")
+    return ledger.open_account(owner, generation, subaccount)
+
+
+def _window(body: Any) -> NonceWindow:
+    floor, used = body
+    if used != sorted(set(used)):
+        raise ValueError(f"nonces: {used} are not ascending")
+    return NonceWindow(used, floor)
+
+
+def _read_agents(account: Account, agents: Any) -> None:
+    """As they were appointed, each once, and none its own owner."""
+    before = 0
+    for address, expiry, appointed, max_life, nonces in agents:
+        agent = Agent(bytes.fromhex(address), expiry, appointed, max_life, _window(nonces))
+        if agent.address in account.agents or agent.address == account.owner or appointed <= before:
+            raise ValueError(f"agents: {address} of account {account.index}, appointed by {appointed}")
+        account.agents[agent.address], before = agent, appointed
+    if len(account.agents) > MOST_AGENTS:
+        raise ValueError(f"agents: {len(account.agents)} of account {account.index}, not {MOST_AGENTS}")
+
+
+def _check_owners(ledger: Ledger) -> None:
+    """Each owner has a main account, which alone counts transfers and opened none of itself by one."""
+    for owner, mine in ledger.by_owner.items():
+        if 0 not in mine:
+            raise ValueError(f"accounts: {owner.hex()} has no subaccount 0")
+        for account in mine.values():
+            number = account.generation & TRANSFERS_MAX
+            if bool(number) != bool(account.subaccount) or number > mine[0].transfers:
+                raise ValueError(f"generation: transfer {number} of account {account.index}")
+            if account.flags != mine[0].flags:
+                raise ValueError(f"flags: {account.flags} of account {account.index}, not {mine[0].flags}")
+            if account.transfers and account.subaccount:
+                raise ValueError(f"transfers: {account.transfers} of account {account.index}")
+
+
+def _read_waiting(ledger: Ledger, waiting: Any) -> None:
+    """Indices of just the empty accounts wait."""
+    ledger.waiting = {index: until for index, until in waiting}
+    ledger.waited.update(ledger.waiting)
+    empty = [a.index for a in ledger.accounts[1:] if ledger.is_empty(a)]
+    if [index for index, _ in waiting] != empty:
+        raise ValueError(f"waiting: {waiting}, but accounts {empty} are empty")

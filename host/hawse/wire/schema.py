@@ -218,6 +218,7 @@ class Reason(IntEnum):
     STRATEGY = 104
     AGENTS_FULL = 105
     MIN_DEPOSIT = 106
+    ACCOUNT_QUOTA = 107
     # Prices left out.
     PUBLISHER = 128
     FEED = 129
