@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hawse.keys.messages import MessageKind
 from hawse.wire import Side, TimeInForce
-from support.attack import MAKER, Command, Found, Raid, Slot, breach, plan, search, source
+from support.attack import MAKER, OF, Command, Found, Raid, Slot, breach, plan, search, source
 from support.money import Step
 from support.oracle import PPM, Standing
 from support.promises import (
@@ -28,7 +28,14 @@ ORDER, REPLACE, CANCEL, WITHDRAW = (
     MessageKind.CANCEL,
     MessageKind.WITHDRAW,
 )
+TRANSFER, APPOINT, REVOKE = MessageKind.TRANSFER, MessageKind.APPOINT, MessageKind.REVOKE
 BUY, SELL = Side
+#: Agents that come and go, and what one of them does, for a second or for long.
+ALICE, BOB = Command(APPOINT, 1, 0, offset=200_000), Command(APPOINT, 1, 1)
+GONE = Command(REVOKE, 1, 0)
+ACTS, ACTS_LONG = (Command(MessageKind.CANCEL_ALL, 1, by=by) for by in (1, 4))
+#: The first subaccount of owner 1.
+SUB = OF + 1
 ALL, NEARLY = ("close", PPM), ("stake", 950_000)
 
 
@@ -115,6 +122,38 @@ PLANS = {
         Slot(quotes=True),
         Slot(marks=((0, 60_000),)),
         Slot((order(2, SELL, 10_000, ("stake", 100_000)), Command(ORDER, 1, meet=0, size=("meet", 0)))),
+    ),
+    # What a venue without one of its rules was found to do.
+    "an agent that comes again, and its message with it": (
+        Slot((ALICE, ACTS, GONE, BOB, ALICE)),
+        Slot(again=(0, 1, 2, 3, 4)),
+    ),
+    "an agent whose life was short for a while": (
+        Slot((ALICE, ACTS_LONG, ALICE._replace(offset=1), GONE)),
+        Slot((BOB, ALICE), wait=70_000),
+        Slot(again=(3, 4, 5)),
+    ),
+    "money that comes by transfer, and counts twice": (
+        Slot((Command(TRANSFER, 1, 1, size=("money", 500_000)),)),
+        Slot(
+            (
+                order(SUB, BUY, size=("stake", 100_000)),
+                Command(TRANSFER, 1, 1, size=("free", 0)),
+                order(SUB, BUY, size=("carry", PPM)),
+                order(SUB, BUY, size=("carry", PPM)),
+            )
+        ),
+        Slot((takes(2, SELL), takes(2, SELL))),
+    ),
+    "a transfer that leaves a position without its margin": (
+        Slot((order(1, BUY), takes(2, SELL))),
+        Slot((Command(TRANSFER, 1, 1, size=("money", 900_000)),)),
+    ),
+    "a life that is told from the one before by nothing": (
+        Slot(tuple(Command(TRANSFER, 3, n, size=("money", 400_000)) for n in (1, 2))),
+        Slot((Command(TRANSFER, 3 * OF + 1, 0, size=("free", 0)),), closes=True),
+        Slot(closes=True),
+        Slot((Command(TRANSFER, 3 * OF + 2, 3, size=("money", 500_000)),)),
     ),
 }
 

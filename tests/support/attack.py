@@ -24,6 +24,10 @@ MAKER, LATE = 4, 5
 #: Subaccounts that the hand opens, and keys that it appoints, one of them an owner's.
 SUBACCOUNTS = (0, 1, 2, ISOLATED + 1)
 AGENTS = (b"\xa1" * 20, b"\xa2" * 20, owner(2))
+#: In place of an account: OF * owner + n is his n-th of SUBACCOUNTS, if it is there.
+OF = 100
+#: Milliseconds that an agent's command may live where its plan wants it to live long.
+LONG = 150_000
 #: What each begins with, quanta; the maker has plenty.
 BALANCES = (40 * USD, 60 * USD, 1000 * USD, 100_000 * USD)
 RULES = {"insurance_ppm": 250_000, "mark_step_ppm": 60_000, "account_quota": 4, "reuse_batches": 1}
@@ -48,7 +52,7 @@ class Command(NamedTuple):
             it needs), ("close", ppm of the position),
             ("meet", lots beyond those of the order that it meets), ("free", quanta beyond what may be
             withdrawn), ("money", ppm of collateral).
-        by: 0 the owner, or which agent signs it, from 1.
+        by: 0 the owner, or which agent signs it, from 1; above their number the same once more, for long.
     """
 
     kind: MessageKind
@@ -222,16 +226,26 @@ class Raid:
         return rows
 
     def _row(self, command, seen):
-        accounts = len(self.desk.machine.accounts)
-        if command.account > LATE and command.account >= accounts > LATE:
-            command = command._replace(account=LATE + command.account % (accounts - LATE))
-        row = self._unsigned(command, seen)
+        command = command._replace(account=self._index(command.account))
+        row = self._unsigned(command, seen) if command.account else None
         if row is not None and command.by:
+            if command.by > len(AGENTS):
+                row["expiry"][0] = self.desk.time + LONG
             row["nonce"][0] = max(int(row["nonce"][0]), self.desk.time)
             place = command.account, int(row["nonce"][0])
             self.desk.nonces[command.account] = place[1]
             self.desk.signed_by[place] = AGENTS[(command.by - 1) % len(AGENTS)]
         return row
+
+    def _index(self, account):
+        """Of the account that is meant; 0 if there is none."""
+        accounts = len(self.desk.machine.accounts)
+        if account >= OF:
+            found = self.desk.machine.account_of(owner(account // OF), SUBACCOUNTS[account % OF])
+            return found.index if found else 0
+        if account > LATE and account >= accounts > LATE:
+            return LATE + account % (accounts - LATE)
+        return account
 
     def _of_the_owner(self, command):
         """Money that moves, and agents; the maker does neither."""
@@ -339,8 +353,8 @@ _KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.CANCEL_ALL) + (Me
 _KINDS += (MessageKind.TRANSFER,) * 4 + (MessageKind.APPOINT, MessageKind.REVOKE)
 _MONEY = (MessageKind.WITHDRAW, MessageKind.TRANSFER)
 _OF_THE_OWNER = (*_MONEY, MessageKind.APPOINT, MessageKind.REVOKE)
-_WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE, LATE, 6, 7)
-_BY = (0,) * 6 + (1, 2, 3)
+_WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE, LATE, 6, 7, OF + 1, OF + 2, 2 * OF + 1)
+_BY = (0,) * 6 + (1, 2, 3, 4)
 _TIMES = (TimeInForce.GTC,) * 4 + (TimeInForce.IOC,) * 3 + (TimeInForce.FOK, TimeInForce.POST_ONLY)
 _MODES = tuple(SelfTrade) * 4 + (REDUCE_ONLY,)
 _INSTRUMENTS = (0, 0, 0, 1)
@@ -418,7 +432,8 @@ def trade(pick):
 
 def tries(pick):
     """One thing that is tried: a command, or two."""
-    return pick((trade, trade, trade, lone, lone, lone, lone, lone, hire, isolate))(pick)
+    ways = trade, trade, trade, trade, lone, lone, lone, lone, lone, lone, hire, rehire, isolate, relay
+    return pick(ways)(pick)
 
 
 def lone(pick):
@@ -432,6 +447,37 @@ def hire(pick):
     appoint = Command(MessageKind.APPOINT, who, agent, offset=life)
     act = trading(pick, MessageKind.ORDER, who, 1)._replace(by=1 + agent)
     return pick(((appoint, act), (appoint, act, act._replace(by=0), Command(MessageKind.REVOKE, who, agent))))
+
+
+def rehire(pick):
+    """An agent acts, goes, and comes again; its place may have been given away in between."""
+    who, first, again = pick((1, 2, OF + 1)), pick((0, 1, 200_000)), pick((0, 1, 200_000))
+    appoint = Command(MessageKind.APPOINT, who, 0, offset=first)
+    act = pick((Command(MessageKind.CANCEL_ALL, who), trading(pick, MessageKind.ORDER, who, 1)))
+    act = act._replace(by=pick((1, 1 + len(AGENTS))))
+    goes, other = Command(MessageKind.REVOKE, who, 0), Command(MessageKind.APPOINT, who, 1)
+    back = appoint._replace(offset=again)
+    other = other, Command(MessageKind.REVOKE, who, 1)
+    ways = (
+        (appoint, act),
+        (appoint, act, goes, *other, back),
+        (appoint, act, back, goes),
+        (goes, *other, back),
+    )
+    return pick(ways)
+
+
+def relay(pick):
+    """An account does something, gets money from another of its owner, and does more at once."""
+    one, n = pick((1, 2)), pick((1, 2))
+    other = one * OF + n
+    before, behind = (trading(pick, pick(_KINDS[:12]), other, 1) for _ in range(2))
+    more = Command(
+        MessageKind.TRANSFER, one, n, size=pick((("money", 500_000), ("money", 250_000), ("free", 0)))
+    )
+    out = pick((behind, Command(MessageKind.WITHDRAW, other, size=("money", PPM))))
+    back = Command(MessageKind.TRANSFER, other, 0, size=pick(_AMOUNTS))
+    return pick(((before, more, behind), (before, more, out), (before, back, behind), (more, back)))
 
 
 def isolate(pick):
