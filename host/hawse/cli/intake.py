@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -16,6 +16,7 @@ import numpy as np
 
 from hawse.keys import lines
 from hawse.keys.eip712 import Domain
+from hawse.keys.messages import AUTHORISATIONS, MESSAGE
 from hawse.venue import Signed
 from hawse.wire.dtypes import Array
 
@@ -78,18 +79,38 @@ class Marks:
         return [self._bad.get() for _ in range(self._bad.qsize())]
 
 
+class Command(NamedTuple):
+    """A message, of one row or two, who signed it, and its struct hash."""
+
+    row: Array
+    signer: bytes | None
+    struct: bytes
+
+
 @dataclass
 class Commands:
-    """Commands for a slot, in order: the row or two of each, and who signed it."""
+    """What users sent for a slot, each kind in order."""
 
-    rows: list[Array] = field(default_factory=list)
-    signed: Signed = field(default_factory=lambda: Signed([], []))
+    authorisations: list[Command] = field(default_factory=list)
+    others: list[Command] = field(default_factory=list)
 
-    def add(self, row: Array, signer: bytes | None, struct: bytes) -> None:
+    def __len__(self) -> int:
+        return len(self.authorisations) + len(self.others)
+
+    def add(self, one: Command) -> None:
         """One more."""
-        self.rows.append(row)
-        self.signed.signers.append(signer)
-        self.signed.structs.append(struct)
+        (self.authorisations if one.row["kind"][0] in AUTHORISATIONS else self.others).append(one)
+
+    @property
+    def signed(self) -> Signed:
+        """Of all, authorisations first, as a slot has them."""
+        both = (*self.authorisations, *self.others)
+        return Signed([one.signer for one in both], [one.struct for one in both])
+
+
+def rows_of(commands: Sequence[Command]) -> Array:
+    """Their rows."""
+    return np.concatenate([np.zeros(0, MESSAGE), *(one.row for one in commands)])
 
 
 class Incoming:
@@ -109,7 +130,7 @@ class Incoming:
         self._queue: queue.Queue[tuple[list[Array], Future[Signed]] | Bad | None] = queue.Queue(_PIECES)
         self._fd, self._domain = stream.fileno(), domain
         self._stream = stream
-        self._ready: deque[tuple[Array, bytes | None, bytes]] = deque()
+        self._ready: deque[Command] = deque()
         self.ended = False
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -143,9 +164,9 @@ class Incoming:
         commands = Commands()
         bad: list[Bad] = []
         end = time.monotonic() + wait
-        while len(commands.rows) + len(bad) < most and not self.ended:
+        while len(commands) + len(bad) < most and not self.ended:
             if self._ready:
-                commands.add(*self._ready.popleft())
+                commands.add(self._ready.popleft())
                 continue
             try:
                 one = self._queue.get(timeout=max(0.0, end - time.monotonic()))
@@ -157,7 +178,7 @@ class Incoming:
                 bad.append(one)
             else:
                 rows, signed = one[0], one[1].result()
-                self._ready.extend(zip(rows, signed.signers, signed.structs, strict=True))
+                self._ready.extend(map(Command, rows, signed.signers, signed.structs))
         return commands, bad
 
 

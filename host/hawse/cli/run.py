@@ -14,7 +14,6 @@ from typing import IO, Any, TypeVar
 
 import click
 import msgspec
-import numpy as np
 
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
@@ -22,7 +21,6 @@ from hawse.chain.errors import ConnectionLostError, NotMinedError
 from hawse.instruments import Instrument
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
-from hawse.keys.messages import MESSAGE
 from hawse.keys.store import KeyStore, address_of, derive
 from hawse.publisher.store import Outcomes
 from hawse.publisher.teller import TellerProcess
@@ -34,7 +32,7 @@ from hawse.venue import Venue, check_reach, interim_mark
 from hawse.wire import Geometry
 
 from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine
-from .intake import Bad, Commands, Incoming, Marks
+from .intake import Bad, Commands, Incoming, Marks, rows_of
 from .keys import EMBEDDED
 
 #: Quanta that each of the embedded chain's ten accounts deposits; it keeps as many.
@@ -163,7 +161,7 @@ class _Host:
         machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
         now = max(machine.time, time.time_ns() // 1_000_000)
         deposits, marks = self._deposits(machine.deposit_index, closes), self._moved(now)
-        if not (commands.rows or deposits or marks or (closes and self._venue.batch_is_open)):
+        if not (len(commands) or deposits or marks or (closes and self._venue.batch_is_open)):
             return
         slot = SlotInput(
             self._venue.next_slot,
@@ -172,7 +170,8 @@ class _Host:
             machine.batch if closes else None,
             operations=marks,
             deposits=deposits,
-            commands=np.concatenate([np.zeros(0, MESSAGE), *commands.rows]),
+            authorisations=rows_of(commands.authorisations),
+            commands=rows_of(commands.others),
         )
         self._venue.run_slot(slot, commands.signed)
         self._teller.tell()
@@ -358,7 +357,7 @@ def _serve(
         commands, bad = incoming.burst(most, slot_ms / 1000)
         host.refuse(bad)
         closes = time.monotonic() >= due
-        full = len(commands.rows) >= most
+        full = len(commands) >= most
         host.slot(commands, Cut.BATCH if closes else Cut.COUNT if full else Cut.TIME)
         if closes:
             due = time.monotonic() + batch_seconds
