@@ -21,6 +21,7 @@ from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
 from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain, struct_hashes
+from hawse.keys.messages import split
 from hawse.keys.signing import recover, recover_digest, sign_digest
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.batch import BatchState
@@ -351,10 +352,36 @@ def _readable(outcome: SlotOutcome) -> dict[int, str]:
     }
 
 
-def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[SlotDone]:
+def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: Machine) -> Signed | None:
+    """The owners, as who signed the messages of a slot: what its outcome says without a look at signatures.
+
+    None where only the signatures can tell: a signature or signer was refused, an account has agents, or may
+    have changed hands within the slot.
+    """
+    doubtful = slot.deposits or slot.requests or len(slot.authorisations)
+    if doubtful or any(r.reason in (Reason.SIGNATURE, Reason.SIGNER) for r in outcome.refusals):
+        return None
+    rows, accounts = slot.commands, machine.accounts
+    owners: list[bytes | None] = []
+    for index in rows["account"][split(rows).starts].tolist():
+        account = accounts[index] if index < len(accounts) else None
+        if account is None or account.agents or account.is_bare():
+            return None
+        owners.append(account.owner)
+    return Signed(owners, struct_hashes(rows))
+
+
+def replay(
+    execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True
+) -> Iterator[SlotDone]:
     """Execute journaled slots again, hold each outcome against the journal's, and seal their batches.
 
     A last slot that has no outcome yet is executed, not sealed.
+
+    Args:
+        execution: at the state before the first of them.
+        slots: of a journal.
+        signatures: check them; else the journal's word is taken that they are good.
 
     Raises:
         Halted: an outcome differs.
@@ -364,7 +391,11 @@ def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[Slo
             raise Halted(
                 entry.slot.number, "the board did something by itself, but not before there are rules"
             )
-        ours, burst = execution.run(entry.slot)
+        known = None
+        if not signatures and entry.outcome is not None:
+            known = taken_as_signed(entry.slot, entry.outcome, execution.machine)
+        found = execution.signers(entry.slot, known) if known else None
+        ours, burst = execution.run(entry.slot, found)
         if entry.outcome is None:
             yield execution.done(entry.slot, ours, burst, None)
             continue
