@@ -17,9 +17,10 @@ from hawse.publisher.lines import Book
 from hawse.publisher.store import Outcomes
 from hawse.publisher.streams import BATCHES, SLOTS
 from hawse.publisher.teller import Teller, TellerProcess
-from hawse.state.slot import SlotOutcome
+from hawse.state.slot import Request, RequestKind, SlotOutcome
 from hawse.venue import Execution, SlotDone
 from hawse.wire import Side, TimeInForce
+from support.desk import owner
 from support.money import MoneyDesk
 from support.signed import DEPOSITS, signed_slots
 from support.venue_process import CONFIG
@@ -219,11 +220,11 @@ def test_what_the_machine_takes_back_is_told_in_its_turn_and_with_its_reason(tmp
     desk = MoneyDesk([10**12] * 2)
     book, mass = Book([], 0), {"instrument": NO_INSTRUMENT}
 
-    def lines(rows):
-        admission = desk.open(rows)
+    def lines(rows, **inputs):
+        admission = desk.open(rows, **inputs)
         burst = desk.engine.run(admission.orders)
         desk.machine.clear_slot(burst.events)
-        slot = replace(desk.input(rows), number=desk.machine.next_slot - 1)
+        slot = replace(desk.input(rows, **inputs), number=desk.machine.next_slot - 1)
         outcome = SlotOutcome(
             slot.number,
             1,
@@ -258,3 +259,14 @@ def test_what_the_machine_takes_back_is_told_in_its_turn_and_with_its_reason(tmp
     told = lines([desk.transfer(1, 1, 10**9), desk.transfer(1, 0, 10**9)])
     assert [row["event"] for row in told] == ["accepted", "refused"]
     assert (told[0]["to_account"], told[0]["generation"]) == (3, (1 << 24) + 1)
+    appoint, forced = desk.appoint(1, b"a" * 20), (owner(1), 1, 1 << 24, 0, b"b" * 20)
+    requests = [Request(n, RequestKind.APPOINT, *forced, expiry, 7) for n, expiry in ((1, 2**40), (2, 1))]
+    told = lines([desk.cancel(1, 99)], authorisations=[appoint], requests=requests)
+    said = [(row["kind"], row["event"], row.get("request"), row.get("reason")) for row in told]
+    assert said == [
+        ("appoint", "accepted", None, None),
+        ("appoint", "accepted", 1, None),
+        ("appoint", "refused", 2, "expired"),
+        ("cancel", "refused", None, "client_id_unknown"),
+    ]
+    assert told[1]["owner"] == "0x" + "01" * 20 and told[1]["account"] == 1
