@@ -21,6 +21,7 @@ from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
 from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain, struct_hashes
+from hawse.keys.messages import split
 from hawse.keys.signing import recover, recover_digest, sign_digest
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.batch import BatchState
@@ -31,7 +32,7 @@ from hawse.state.machine import Machine
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Operation, OperationKind, SlotInput, SlotOutcome
 from hawse.wire import Reason
-from hawse.wire.dtypes import records
+from hawse.wire.dtypes import Array, records
 
 Progress = Callable[[int, int], None]
 
@@ -67,17 +68,45 @@ def operation(domain: Domain, operator: bytes, slot: int, kind: OperationKind, b
     return Operation(kind, body, sign_digest(digest, operator))
 
 
-def signers(slot: SlotInput, domain: Domain) -> Signers:
+@dataclass(frozen=True)
+class Signed:
+    """What is known of messages without the state: who signed each, and its struct hash.
+
+    Attributes:
+        signers: of m messages, as :func:`~hawse.keys.signing.recover` gives them.
+        structs: as :func:`~hawse.keys.eip712.struct_hashes` gives them.
+    """
+
+    signers: list[bytes | None]
+    structs: list[bytes]
+
+    @classmethod
+    def of(cls, rows: Array, domain: Domain) -> "Signed":
+        """Of the messages that ``rows`` are.
+
+        Raises:
+            ValueError: half of the last message is missing.
+        """
+        return cls(recover(rows, domain), struct_hashes(rows))
+
+
+def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> Signers:
     """Who signed what of a slot; nothing of the state is needed for it.
+
+    Args:
+        slot: whose inputs they are.
+        domain: of the venue.
+        messages: of all its messages, where it is known already.
 
     Raises:
         ValueError: half of the last message is missing.
     """
+    known = messages or Signed.of(slot.messages, domain)
     digests = [domain.digest(structs.operation(slot.number, o.kind, o.body)) for o in slot.operations]
     return Signers(
         [recover_digest(d, o.signature) for d, o in zip(digests, slot.operations, strict=True)],
-        recover(slot.messages, domain),
-        struct_hashes(slot.messages),
+        known.signers,
+        known.structs,
     )
 
 
@@ -184,14 +213,16 @@ class Execution:
             for one, other in zip_longest(theirs[names].tolist(), ours[names].tolist()):
                 _agree(self.next_slot, what, one, other)
 
-    def signers(self, slot: SlotInput) -> Signers:
+    def signers(self, slot: SlotInput, messages: Signed | None = None) -> Signers:
         """Who signed what of a slot, which is to be known before it is journaled.
+
+        ``messages`` is what is known of its messages already.
 
         Raises:
             StateError: the slot is none that a sequencer may send.
         """
         try:
-            found = signers(slot, self.config.domain)
+            found = signers(slot, self.config.domain, messages)
         except ValueError as error:
             raise StateError(f"commands: {error}") from None
         self.machine.check(slot, found)
@@ -321,10 +352,36 @@ def _readable(outcome: SlotOutcome) -> dict[int, str]:
     }
 
 
-def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[SlotDone]:
+def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: Machine) -> Signed | None:
+    """The owners, as who signed the messages of a slot: what its outcome says without a look at signatures.
+
+    None where only the signatures can tell: a signature or signer was refused, an account has agents, or may
+    have changed hands within the slot.
+    """
+    doubtful = slot.deposits or slot.requests or len(slot.authorisations)
+    if doubtful or any(r.reason in (Reason.SIGNATURE, Reason.SIGNER) for r in outcome.refusals):
+        return None
+    rows, accounts = slot.commands, machine.accounts
+    owners: list[bytes | None] = []
+    for index in rows["account"][split(rows).starts].tolist():
+        account = accounts[index] if index < len(accounts) else None
+        if account is None or account.agents or account.is_bare():
+            return None
+        owners.append(account.owner)
+    return Signed(owners, struct_hashes(rows))
+
+
+def replay(
+    execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True
+) -> Iterator[SlotDone]:
     """Execute journaled slots again, hold each outcome against the journal's, and seal their batches.
 
     A last slot that has no outcome yet is executed, not sealed.
+
+    Args:
+        execution: at the state before the first of them.
+        slots: of a journal.
+        signatures: check them; else the journal's word is taken that they are good.
 
     Raises:
         Halted: an outcome differs.
@@ -334,7 +391,11 @@ def replay(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[Slo
             raise Halted(
                 entry.slot.number, "the board did something by itself, but not before there are rules"
             )
-        ours, burst = execution.run(entry.slot)
+        known = None
+        if not signatures and entry.outcome is not None:
+            known = taken_as_signed(entry.slot, entry.outcome, execution.machine)
+        found = execution.signers(entry.slot, known) if known else None
+        ours, burst = execution.run(entry.slot, found)
         if entry.outcome is None:
             yield execution.done(entry.slot, ours, burst, None)
             continue
@@ -353,13 +414,15 @@ def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snaps
     return None
 
 
-def check_reach(journal: Journal, known: int, witness: str) -> None:
+def check_reach(journal: Journal, known: int, witness: str, *, inputs: bool = False) -> None:
     """Refuse a journal that ends before slot ``known``, of which ``witness`` (a clause) tells.
+
+    With ``inputs``, what went into that slot is enough.
 
     Raises:
         JournalBehind: it does.
     """
-    ends = journal.next_slot - 1 - journal.pending
+    ends = journal.next_slot - 1 - (journal.pending and not inputs)
     if ends < known:
         raise JournalBehind(ends, known, witness)
 
@@ -372,7 +435,8 @@ class Venue:
         engine: as wide as ``config.geometry``.
         journal: empty, or of an earlier run of the same venue, which is then recovered.
         snapshots: of the states at which batches were anchored.
-        publish: called with each slot once its outcome is durable; again with those that a recovery repeats.
+        publish: called with each slot whose inputs are durable, with its outcome; again with those that a
+            recovery repeats.
         progress: called with (slots replayed, slots to replay) while recovering.
         published: last slot that ``publish`` need not be told of again; all behind it are run again, even if
             a snapshot has them. None: it need not be told of what a snapshot has.
@@ -465,10 +529,16 @@ class Venue:
                 progress(done.outcome.number + 1 - first, self._journal.next_slot - first)
         return end
 
-    def run_slot(self, slot: SlotInput) -> SlotDone:
-        """Take one slot from its inputs to its outcome, both durable.
+    def run_slot(self, slot: SlotInput, messages: Signed | None = None) -> SlotDone:
+        """Take one slot from its inputs, durable, to its outcome.
 
-        When the engine is lost on the way, it is rebuilt from the journal and the slot is carried out on it.
+        The outcome is durable with the next slot's inputs, for it follows from what is; that of a slot that
+        ends a batch at once, for it is part of what is anchored. When the engine is lost on the way, it is
+        rebuilt from the journal and the slot is carried out on it.
+
+        Args:
+            slot: the next one.
+            messages: what is known of its messages already.
 
         Raises:
             StateError: the slot does not follow the last one; nothing has changed.
@@ -478,7 +548,7 @@ class Venue:
         """
         if not self._sound:
             raise Halted(slot.number, "an earlier slot failed; open the venue again")
-        found = self._execution.signers(slot)
+        found = self._execution.signers(slot, messages)
         self._sound = False
         self._write_ahead(slot)
         try:
@@ -500,7 +570,7 @@ class Venue:
             raise StateError(str(error)) from error
 
     def _finish(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst) -> SlotDone:
-        self._journal.append_outcome(outcome)
+        self._journal.append_outcome(outcome, sync=slot.closes is not None)
         sealed = self._execution.seal(slot, burst, self._journal.chain)
         done = self._execution.done(slot, outcome, burst, sealed)
         self._done(done)

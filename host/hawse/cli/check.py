@@ -27,14 +27,16 @@ class VerificationFailed(click.ClickException):
     exit_code = 1
 
 
-def _execute(journal: Journal, engine_name: str, trace: Trace | None = None) -> Iterator[SlotDone]:
+def _execute(
+    journal: Journal, engine_name: str, trace: Trace | None = None, signatures: bool = True
+) -> Iterator[SlotDone]:
     config = config_of(journal)
     with (
         closing(open_engine(engine_name, config.geometry, trace)) as engine,
         bar("Replaying slots") as progress,
     ):
         execution = Execution(config, engine, max(journal.epoch, engine.board_epoch()) + 1)
-        for done in execute(execution, journal.slots()):
+        for done in execute(execution, journal.slots(), signatures):
             yield done
             progress(done.slot.number + 1, journal.next_slot)
 
@@ -66,10 +68,17 @@ directory = click.argument("directory", type=click.Path(exists=True, file_okay=F
 @click.option("--trace", type=click.Path(path_type=Path), help="With rtl: write a waveform (FST).")
 @click.option("--trace-from", type=int, default=0, show_default=True, help="First clock cycle of it.")
 @click.option("--trace-to", type=int, help="Clock cycle before which it ends.")
+@click.option("--no-signatures", is_flag=True, help="Take the journal's word that they are good.")
 @json_option
 @clear_errors
 def replay(
-    directory: Path, engine: str, trace: Path | None, trace_from: int, trace_to: int | None, as_json: bool
+    directory: Path,
+    engine: str,
+    trace: Path | None,
+    trace_from: int,
+    trace_to: int | None,
+    no_signatures: bool,
+    as_json: bool,
 ) -> None:
     """Execute a journal again on an engine, from its first slot.
 
@@ -82,7 +91,7 @@ def replay(
     if not segment_path(directory, 0).exists() and segment_path(directory / "journal", 0).exists():
         raise click.BadParameter(f"{directory} is that of a run; its journal is {directory / 'journal'}")
     with Journal(directory, readonly=True) as journal:
-        for done in _execute(journal, engine, waveform):
+        for done in _execute(journal, engine, waveform, not no_signatures):
             commands += len(split(done.slot.commands).starts)
             if done.sealed:
                 header = done.sealed.header
@@ -92,7 +101,13 @@ def replay(
         slots = journal.next_slot
     seconds = time.monotonic() - started
     rate = round(commands / seconds)
-    result = {"engine": engine, "slots": slots, "commands": commands, "batches": batches}
+    result = {
+        "engine": engine,
+        "signatures": not no_signatures,
+        "slots": slots,
+        "commands": commands,
+        "batches": batches,
+    }
     result |= {"seconds": round(seconds, 2), "commands_per_s": rate}
     if as_json:
         say(result)

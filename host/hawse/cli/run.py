@@ -14,7 +14,6 @@ from typing import IO, Any, TypeVar
 
 import click
 import msgspec
-import numpy as np
 
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
@@ -22,7 +21,6 @@ from hawse.chain.errors import ConnectionLostError, NotMinedError
 from hawse.instruments import Instrument
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
-from hawse.keys.messages import MESSAGE
 from hawse.keys.store import KeyStore, address_of, derive
 from hawse.publisher.store import Outcomes
 from hawse.publisher.teller import TellerProcess
@@ -32,10 +30,9 @@ from hawse.state.machine import Machine
 from hawse.state.slot import Cut, Deposit, Operation, SlotInput
 from hawse.venue import Venue, check_reach, interim_mark
 from hawse.wire import Geometry
-from hawse.wire.dtypes import Array
 
 from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine
-from .intake import Bad, Incoming, Marks
+from .intake import Bad, Commands, Incoming, Marks, rows_of
 from .keys import EMBEDDED
 
 #: Quanta that each of the embedded chain's ten accounts deposits; it keeps as many.
@@ -131,8 +128,10 @@ class _Host:
         with ExitStack() as stack:
             journal = stack.enter_context(Journal(directory / "journal", config.encode()))
             self._outcomes = stack.enter_context(Outcomes(directory / OUTCOMES))
-            kept = self._outcomes.slot
-            check_reach(journal, kept, f"the outcomes of slot {kept} are kept in {OUTCOMES}")
+            kept, told = self._outcomes.slot, self._outcomes.batch_slot
+            witness = f"the outcomes of slot {kept} are kept in {OUTCOMES}"
+            check_reach(journal, kept, witness, inputs=True)
+            check_reach(journal, told, f"slot {told} ends a batch that {OUTCOMES} knows to be anchored")
             snapshots = Snapshots(directory / "journal" / "snapshots")
             engine = stack.enter_context(closing(open_engine(engine_name, config.geometry)))
             with bar("Recovering") as progress:
@@ -154,15 +153,15 @@ class _Host:
         """Tell what the last host left untold, and close and anchor what it left open."""
         self._teller.tell()
         if self._venue.batch_is_open:
-            self.slot([], Cut.BATCH)
+            self.slot(Commands(), Cut.BATCH)
         self.anchor()
 
-    def slot(self, commands: Sequence[Array], cut: Cut) -> None:
+    def slot(self, commands: Commands, cut: Cut) -> None:
         """Carry out one slot of live input, if there is anything to do."""
         machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
         now = max(machine.time, time.time_ns() // 1_000_000)
         deposits, marks = self._deposits(machine.deposit_index, closes), self._moved(now)
-        if not (commands or deposits or marks or (closes and self._venue.batch_is_open)):
+        if not (len(commands) or deposits or marks or (closes and self._venue.batch_is_open)):
             return
         slot = SlotInput(
             self._venue.next_slot,
@@ -171,9 +170,10 @@ class _Host:
             machine.batch if closes else None,
             operations=marks,
             deposits=deposits,
-            commands=np.concatenate([np.zeros(0, MESSAGE), *commands]),
+            authorisations=rows_of(commands.authorisations),
+            commands=rows_of(commands.others),
         )
-        self._venue.run_slot(slot)
+        self._venue.run_slot(slot, commands.signed)
         self._teller.tell()
         self.anchor()
 
@@ -237,7 +237,7 @@ class _Host:
             OutputLost: nobody can read it any more.
         """
         self._next_try = 0.0
-        self.slot([], Cut.STOP)
+        self.slot(Commands(), Cut.STOP)
         self._next_try = 0.0
         self.anchor()
         self._teller.finish()
@@ -317,7 +317,7 @@ def run(
     said = Marks(marks, [i.number for i in venue.instruments]) if marks else None
     with closing(_Host(directory, engine, client, venue, key, stopped, said)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
-        _serve(host, Incoming(commands), stopped, most, slot_ms, batch_seconds)
+        _serve(host, Incoming(commands, venue.domain), stopped, most, slot_ms, batch_seconds)
 
 
 def _begin(
@@ -354,10 +354,11 @@ def _serve(
     host.resume()
     due = time.monotonic() + batch_seconds
     while not (incoming.ended or stopped.is_set()):
-        rows, bad = incoming.burst(most, slot_ms / 1000)
+        commands, bad = incoming.burst(most, slot_ms / 1000)
         host.refuse(bad)
         closes = time.monotonic() >= due
-        host.slot(rows, Cut.BATCH if closes else Cut.TIME if len(rows) < most else Cut.COUNT)
+        full = len(commands) >= most
+        host.slot(commands, Cut.BATCH if closes else Cut.COUNT if full else Cut.TIME)
         if closes:
             due = time.monotonic() + batch_seconds
     host.finish()

@@ -167,6 +167,7 @@ def _account(machine: Machine, one: Any) -> dict[str, Any]:
     return {
         "account": one.index,
         "owner": "0x" + one.owner.hex(),
+        "subaccount": one.subaccount,
         "generation": one.generation,
         "slot": machine.next_slot - 1,
         "collateral": one.collateral,
@@ -191,7 +192,10 @@ def _account(machine: Machine, one: Any) -> dict[str, Any]:
 
 
 def _show(one: dict[str, Any]) -> None:
-    click.echo(f"account {one['account']}, generation {one['generation']}, behind slot {one['slot']}")
+    click.echo(
+        f"account {one['account']}, subaccount {one['subaccount']}, generation {one['generation']}, "
+        f"behind slot {one['slot']}"
+    )
     for name in ("collateral", "equity", "free_collateral", "withdrawable"):
         click.echo(f"  {name:16} {one[name]:>20,} quanta")
     for held in one["positions"]:
