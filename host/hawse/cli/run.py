@@ -157,6 +157,11 @@ class _Host:
             self.slot([], Cut.BATCH)
         self.anchor()
 
+    @property
+    def batch_is_full(self) -> bool:
+        """Whether the next slot has to close the batch, whatever the time."""
+        return self._venue.batch_is_full
+
     def slot(self, commands: Sequence[Array], cut: Cut) -> None:
         """Carry out one slot of live input, if there is anything to do."""
         machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
@@ -356,7 +361,7 @@ def _serve(
     while not (incoming.ended or stopped.is_set()):
         rows, bad = incoming.burst(most, slot_ms / 1000)
         host.refuse(bad)
-        closes = time.monotonic() >= due
+        closes = time.monotonic() >= due or host.batch_is_full
         host.slot(rows, Cut.BATCH if closes else Cut.TIME if len(rows) < most else Cut.COUNT)
         if closes:
             due = time.monotonic() + batch_seconds
