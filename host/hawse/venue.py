@@ -15,7 +15,13 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from hawse.commit.header import BatchHeader, HeaderError
+from hawse.commit.header import (
+    ACCOUNTS_MOST,
+    INPUTS_MOST,
+    WITHDRAWALS_MOST,
+    BatchHeader,
+    HeaderError,
+)
 from hawse.commit.reportlog import ReportLog
 from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
 from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
@@ -188,6 +194,7 @@ class Execution:
         self.log = ReportLog()
         self.next_slot = self.machine.next_slot
         self._first_slot = self.next_slot
+        self._first_accounts = len(self.machine.accounts)
         self._previous_root = self.machine.state_root()
         # A venue's bands are among its published rules, and nobody may move one by an order far away.
         engine.set_recentring(False)
@@ -199,6 +206,18 @@ class Execution:
     def batch_is_open(self) -> bool:
         """Whether there are slots that no batch has closed."""
         return self.next_slot > self._first_slot
+
+    @property
+    def batch_is_full(self) -> bool:
+        """Whether the next slot has to close the batch: half of what a header takes of something is there.
+
+        Users say how many inputs, withdrawals and new accounts there are. A batch of too many is one that no
+        contract takes; a slot of a few thousand inputs finds room in the other half.
+        """
+        inputs, withdrawals = self.machine.batch_counts
+        accounts = len(self.machine.accounts) - self._first_accounts
+        counts = (inputs, INPUTS_MOST), (withdrawals, WITHDRAWALS_MOST), (accounts, ACCOUNTS_MOST)
+        return any(2 * count >= most for count, most in counts)
 
     def _load(self) -> None:
         """The state's resting orders into the engine, and the engine's own word that it holds them."""
@@ -340,6 +359,7 @@ class Execution:
             raise Halted(slot.number, f"no contract takes its batch: {error}") from error
         self._previous_root = header.state_root
         self._first_slot = self.next_slot
+        self._first_accounts = len(self.machine.accounts)
         busy = int(self.engine.hello()["busy"][0])
         cycles, self._busy = (busy - self._busy) % 2**32, busy
         return Sealed(header, state, burst.batch.root, cycles)
@@ -481,6 +501,11 @@ class Venue:
     def batch_is_open(self) -> bool:
         """Whether there are slots that no batch has closed."""
         return self._execution.batch_is_open
+
+    @property
+    def batch_is_full(self) -> bool:
+        """Whether the next slot has to close the batch, or no header could take it."""
+        return self._execution.batch_is_full
 
     @property
     def epoch(self) -> int:

@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from unittest.mock import MagicMock, PropertyMock
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from click.testing import CliRunner
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import dev_keys
 from hawse.cli import main
+from hawse.cli.run import _serve
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
 from hawse.engine import Engine, SoftBackend
@@ -29,6 +32,7 @@ from hawse.publisher.store import Outcomes
 from hawse.publisher.streams import SLOTS
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK
+from hawse.state.slot import Cut
 from hawse.venue import Execution, replay
 
 KEYS = dev_keys(10)
@@ -113,6 +117,16 @@ def venue(tmp_path):
     venue = Venue(tmp_path / "venue")
     yield venue
     venue.close()
+
+
+def test_a_batch_that_is_full_is_closed_whatever_the_time():
+    bursts = [[], [], []]
+    host = MagicMock()
+    type(host).batch_is_full = PropertyMock(side_effect=[False, True, False])
+    incoming = MagicMock(burst=lambda *_: (bursts.pop(), []))
+    type(incoming).ended = PropertyMock(side_effect=lambda: not bursts)
+    _serve(host, incoming, threading.Event(), 256, 0.02, 3600)
+    assert [call.args[1] for call in host.slot.call_args_list] == [Cut.TIME, Cut.BATCH, Cut.TIME]
 
 
 def test_marks_are_the_operator_s_word_and_no_trade_s(venue, tmp_path):

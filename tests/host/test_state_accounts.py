@@ -7,7 +7,7 @@ import pytest
 from hawse.commit.leaves import ANY_INSTRUMENT, AccountLeaf, ControlLeaf
 from hawse.keys.messages import MessageKind
 from hawse.state.commitments import account_leaf, control_leaf
-from hawse.state.ledger import TRANSFERS_MAX
+from hawse.state.ledger import TRANSFERS_MAX, Ledger
 from hawse.state.machine import Machine
 from hawse.state.rules import RuleSet
 from hawse.state.snapshot import MAGIC, SnapshotError
@@ -156,6 +156,35 @@ def test_an_index_is_given_again_after_some_batches_with_a_new_life(desk):
     assert desk.slot([desk.new(1, 1, Side.BUY, MARK, 1000, generation=ONE)]) == [Reason.GONE]
     desk.slot(deposits=[(owner(1), USD)])
     assert desk.machine.account_of(owner(1)).index == 4
+
+
+def test_many_indices_are_given_again_in_one_slot_and_looked_at_once(monkeypatch):
+    """The lowest first, but for those whose owner came back. Once each new account looked at all of them."""
+    many = 40
+    desk = MoneyDesk((USD,) * many, venue(bitcoin(), **RULES))
+    desk.slot([desk.withdraw(n, USD) for n in range(1, many + 1)])
+    close(desk, 2)
+    looked, is_empty = [], Ledger.is_empty
+
+    def counted(ledger, account):
+        looked.append(account.index)
+        return is_empty(ledger, account)
+
+    monkeypatch.setattr(Ledger, "is_empty", counted)
+    new = [owner(n) for n in range(101, 101 + many)]
+    back = [(owner(3), 1), (owner(1), 1)]
+    admission = desk.open(deposits=[back[0], *((who, USD) for who in new[: many // 2]), back[1]])
+    assert len(looked) <= many
+    desk.machine.clear_slot(desk.engine.run(admission.orders).events)
+    given = [n for n in range(1, many + 1) if n != 3]
+    indices = [desk.machine.account_of(who).index for who in new[: many // 2]]
+    assert indices == given[: many // 2]
+    assert desk.machine.account_of(owner(1)) is None  # a quantum opens no account anew
+    desk.restart()
+    desk.slot(deposits=[(who, USD) for who in new[many // 2 :]])
+    indices = [desk.machine.account_of(who).index for who in new[many // 2 :]]
+    assert indices == [*given[many // 2 :], many + 1]
+    assert desk.machine.state_root() == naive_root(desk.machine)
 
 
 def test_who_comes_back_in_time_keeps_his_account_and_its_nonces(desk):

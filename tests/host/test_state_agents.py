@@ -163,7 +163,36 @@ def test_nothing_comes_again_when_an_agent_is_appointed_again(desk):
     desk.time += 3_600_000
     assert desk.slot([desk.appoint(1, BOB)]) == []
     desk.slot([desk.revoke(1, BOB), desk.appoint(1, ALICE, life=3_600_000)])
-    assert desk.slot([order]) == [Reason.EXPIRED]
+    assert desk.slot([order]) == [Reason.NONCE_LOW]
+
+
+def test_a_longer_life_makes_nothing_good_that_was_refused_before(desk):
+    """An order that lived too long, and one that a raised floor has killed; the place was given away."""
+    long, killed = (bid(desk, n, expiry=desk.time + 3_600_000) for n in (1, 2))
+    floor = desk.row(MessageKind.CANCEL_ALL, 1, ALICE, instrument=0xFFFF)
+    floor["amount"] = floor["nonce"]
+    assert desk.slot([long, floor, killed]) == [Reason.EXPIRY_LONG, Reason.NONCE_LOW]
+    desk.slot([desk.revoke(1, ALICE)])
+    desk.time += 60_100
+    appointed = desk.time + 2
+    assert desk.slot([desk.appoint(1, BOB)]) == []
+    assert ALICE not in desk.account(1).agents
+    assert desk.slot([desk.appoint(1, ALICE, life=3_600_000)]) == []
+    assert desk.slot([long, killed]) == [Reason.NONCE_LOW] * 2
+    assert desk.account(1).agents[ALICE].nonces.floor == appointed - 60_000
+    assert desk.slot([bid(desk, 3, nonce=appointed - 60_000)], signed=[ALICE]) == []
+
+
+def test_a_short_life_keeps_the_place_for_the_usual_one(desk):
+    desk.slot([desk.appoint(1, BOB, life=1)])
+    for agent in (b"c" * 20, b"d" * 20):
+        desk.slot([desk.appoint(1, agent)])
+    signed = desk.time
+    assert desk.slot([bid(desk, 1, BOB, nonce=signed, expiry=signed + 1)], signed=[BOB]) == []
+    desk.time = signed + 59_999
+    assert desk.slot([desk.revoke(1, BOB), desk.appoint(1, b"e" * 20)]) == [Reason.AGENTS_FULL]
+    assert desk.slot([desk.appoint(1, b"e" * 20)]) == []
+    assert BOB not in desk.account(1).agents
 
 
 def test_authorisations_come_before_the_commands_of_their_slot(desk):

@@ -93,6 +93,19 @@ def test_what_only_closes_and_money_out_pass_every_rule(desk):
     assert desk.slot([desk.new(1, 4, Side.SELL, MARK, 3000, **ioc)]) == []
 
 
+def test_a_reduce_only_order_that_could_open_obeys_the_rules(desk):
+    """Behind a fill of the slot, the whole of a REPLACE sold what the position had not any more."""
+    desk.slot([bid(desk, 1, 1, 5000), desk.new(2, 1, Side.SELL, MARK, 5000)])
+    says(desk, rules(1, lots=0), flags(1, Flag.BOUND))
+    assert desk.slot([desk.new(1, 2, Side.SELL, MARK, 5000, mode=REDUCE_ONLY)]) == []
+    takes = [bid(desk, 2, n, lots, time_in_force=TimeInForce.IOC) for n, lots in ((2, 4000), (3, 5000))]
+    assert desk.slot([takes[0], desk.replace(1, 2, MARK, 5000), takes[1]]) == [Reason.RULE]
+    assert answers(desk) == [(Reason.RULE, 3, 10000, 1)]
+    assert desk.size(1) == 0
+    desk.slot([desk.new(1, 3, Side.SELL, MARK, 5000, mode=REDUCE_ONLY)])  # nothing is left to close
+    assert answers(desk) == [(Reason.REDUCE_ONLY, 0, 0, 5000)]
+
+
 def test_what_rests_stays_when_rules_change(desk):
     desk.slot([bid(desk, 1, 1)])
     says(desk, rules(1, listed=True))

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hawse import venue as venue_module
+from hawse.commit import header
 from hawse.engine import Engine, GoldenBackend, SoftBackend
 from hawse.journal import Journal, Snapshots
 from hawse.keys.eip712 import Domain
@@ -13,7 +15,7 @@ from hawse.keys.signing import sign
 from hawse.keys.store import address_of, derive
 from hawse.state.config import VenueConfig
 from hawse.state.slot import Deposit, SlotInput
-from hawse.venue import Venue
+from hawse.venue import Halted, Venue
 from hawse.wire import Geometry, Kind, Reason, Side
 from hawse.wire.dtypes import kinds
 from hawse_sim.rtl import RtlBackend
@@ -190,3 +192,38 @@ def test_a_full_store_refuses_and_what_rests_stays(tmp_path):
     assert told == [(n, Reason.STORE_FULL, 0, 1) for n in range(orders, orders + 3)]
     assert len(venue.machine.orders) == orders
     assert (kinds(done.burst.events) == Kind.ACK).all() and len(done.burst.events) == orders
+
+
+def withdrawals(first, count):
+    return np.concatenate([row(MessageKind.WITHDRAW, 1, first + n, amount=1) for n in range(count)])
+
+
+def test_a_crowd_of_withdrawals_makes_the_batch_end_before_no_header_takes_it(tmp_path, monkeypatch):
+    """Of one quantum each: more than a header takes would halt the venue, and every recovery of it."""
+    for module in (header, venue_module):
+        monkeypatch.setattr(module, "WITHDRAWALS_MOST", 10)
+    with pytest.raises(Halted, match="withdrawals_count: 11 is not"):
+        trade(tmp_path / "halted", SoftBackend(GEOMETRY), withdrawals(1, 11))
+    with Journal(tmp_path, CONFIG.encode()) as journal:
+        venue = Venue(CONFIG, Engine(SoftBackend(GEOMETRY)), journal, Snapshots(tmp_path), Witness())
+        venue.run_slot(SlotInput(0, TIME - 1, deposits=(Deposit(1, address_of(KEYS[0]), 100),)))
+        venue.run_slot(SlotInput(1, TIME, commands=withdrawals(1, 4)))
+        assert not venue.batch_is_full
+        venue.run_slot(SlotInput(2, TIME, commands=withdrawals(5, 1)))
+        assert venue.batch_is_full
+        done = venue.run_slot(SlotInput(3, TIME, closes=1, commands=withdrawals(6, 5)))
+        assert done.sealed.header.withdrawals_count == 10 and not venue.batch_is_full
+
+
+@pytest.mark.parametrize("name", ["INPUTS_MOST", "ACCOUNTS_MOST"])
+def test_so_does_a_crowd_of_inputs_or_of_accounts(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(venue_module, name, 4)
+    owners = [address_of(key) for key in KEYS]
+    with Journal(tmp_path, CONFIG.encode()) as journal:
+        venue = Venue(CONFIG, Engine(SoftBackend(GEOMETRY)), journal, Snapshots(tmp_path), Witness())
+        venue.run_slot(SlotInput(0, TIME, deposits=(Deposit(1, owners[0], 100),)))
+        assert not venue.batch_is_full
+        venue.run_slot(SlotInput(1, TIME, deposits=(Deposit(2, owners[1], 100),)))
+        assert venue.batch_is_full
+        venue.run_slot(SlotInput(2, TIME, closes=1))
+        assert not venue.batch_is_full

@@ -156,6 +156,11 @@ class _Host:
             self.slot(Commands(), Cut.BATCH)
         self.anchor()
 
+    @property
+    def batch_is_full(self) -> bool:
+        """Whether the next slot has to close the batch, whatever the time."""
+        return self._venue.batch_is_full
+
     def slot(self, commands: Commands, cut: Cut) -> None:
         """Carry out one slot of live input, if there is anything to do."""
         machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
@@ -356,7 +361,7 @@ def _serve(
     while not (incoming.ended or stopped.is_set()):
         commands, bad = incoming.burst(most, slot_ms / 1000)
         host.refuse(bad)
-        closes = time.monotonic() >= due
+        closes = time.monotonic() >= due or host.batch_is_full
         full = len(commands) >= most
         host.slot(commands, Cut.BATCH if closes else Cut.COUNT if full else Cut.TIME)
         if closes:

@@ -399,8 +399,8 @@ class Admitter:
         if order.reduce_only and quantity > closable - others:
             return self._refuse(Reason.REDUCE_ONLY, max(0, closable - others), quantity)
         closes = lots + quantity <= closable
-        only_closes = closes or order.reduce_only
-        refusal = None if only_closes else self._ruled_out(account, number, quantity)
+        # Beside others that may trade before they go, a reduce-only order may open.
+        refusal = None if closes else self._ruled_out(account, number, quantity)
         if refusal is not None:
             return refusal
         before = self._ledger.requirement(account, number)

@@ -31,8 +31,8 @@ class Agent:
     nonces: NonceWindow = field(default_factory=NonceWindow)
 
     def last(self) -> int:
-        """Until when a command that it has signed and that was taken could come again, were it forgotten."""
-        return self.nonces.used[-1] + self.max_life if self.nonces.used else 0
+        """Until when a command that it has signed could come again, were it forgotten and appointed anew."""
+        return self.nonces.used[-1] + max(self.max_life, USUAL_LIFE) if self.nonces.used else 0
 
 
 #: By address, in the order of their appointment.
@@ -41,6 +41,9 @@ Agents = dict[bytes, Agent]
 
 def appoint(agents: Agents, address: bytes, expiry: int, max_life: int, seq: int, time: int) -> bool:
     """Appoint an agent, or appoint it anew: then it keeps its nonces, and the longer of both lives.
+
+    The nonces of one that is not known begin a usual life ago, above all that one used who was forgotten: a
+    longer life than it had then makes nothing good again.
 
     Args:
         agents: of the account; changed.
@@ -58,7 +61,8 @@ def appoint(agents: Agents, address: bytes, expiry: int, max_life: int, seq: int
         _forget(agents, time)
         if len(agents) >= MOST_AGENTS:
             return False
-        agent = Agent(address, expiry, seq, max_life)
+        nonces = NonceWindow(floor=max(0, time - USUAL_LIFE))
+        agent = Agent(address, expiry, seq, max_life, nonces)
     agent.expiry, agent.appointed = expiry, seq
     agent.max_life = max(agent.max_life, max_life)
     agents[address] = agent

@@ -204,6 +204,8 @@ class Ledger:
         self.waiting: dict[int, int] = {}
         self.waited: set[int] = set()
         self._reuse_batches = config.reuse_batches
+        #: Of ``waiting``, those that the slot in work may give again, the lowest last; None: not looked yet.
+        self._ripe: list[int] | None = None
         self.orders: dict[int, Order] = {}
         self.reducing: dict[int, Order] = {}
         self.client_ids = np.zeros(config.geometry.orders, np.uint64)
@@ -242,11 +244,21 @@ class Ledger:
         return account
 
     def _given_again(self, batch: int) -> int:
-        """The index of a new account; the empty one that has it is nobody's from now on."""
-        free = [i for i, until in self.waiting.items() if until <= batch and self.is_empty(self.accounts[i])]
-        if not free:
+        """The index of a new account; the empty one that has it is nobody's from now on.
+
+        Within a slot none begins to wait, and one that is not empty stays so: what waits is looked through
+        once, however many accounts are opened.
+        """
+        if not self.waiting:
             return len(self.accounts)
-        gone = self.accounts[min(free)]
+        if self._ripe is None:
+            self._ripe = sorted((i for i, until in self.waiting.items() if until <= batch), reverse=True)
+        while self._ripe:
+            gone = self.accounts[self._ripe.pop()]
+            if gone.index in self.waiting and self.is_empty(gone):
+                break
+        else:
+            return len(self.accounts)
         self._wait_no_more(gone)
         self.timed.pop(gone.index, None)
         others = self.by_owner[gone.owner]
@@ -453,6 +465,7 @@ class Ledger:
 
         So do the indices of accounts that are empty, a number of batches behind ``batch``.
         """
+        self._ripe = None
         self._let_wait(batch)
         for handle in self.freed:
             heappush(self.handles, handle)

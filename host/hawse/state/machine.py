@@ -137,6 +137,11 @@ class Machine:
         return self._ledger.fill_fees
 
     @property
+    def batch_counts(self) -> tuple[int, int]:
+        """Inputs and withdrawals of the batch in work."""
+        return len(self._inputs), len(self._withdrawals)
+
+    @property
     def rules(self) -> RuleSet | None:
         """The rules in force, None before the first."""
         return self._ledger.rules
