@@ -11,7 +11,8 @@ from ..memory import RegisteredFIFO
 from ..streams import connect_apart
 from .cores import SLACK, HashCores
 from .hasher import DIGEST_WORDS
-from .tree import LEAF_COUNT_BITS, Question, Tree
+from .peaks import LEAF_COUNT_BITS
+from .tree import Question, Tree
 
 #: Records of a full chunk.
 CHUNK_RECORDS = 64
