@@ -7,8 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hawse.wire import Kind
 
 from ..layouts import BATCH, BEAT, FENCE
-from ..memory import RegisteredFIFO
-from ..streams import connect_apart
+from ..streams import RegisteredFIFO, connect_apart
 from .cores import SLACK, HashCores
 from .hasher import DIGEST_WORDS
 from .peaks import LEAF_COUNT_BITS
