@@ -4,7 +4,6 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -13,60 +12,6 @@ from .compare import pairs_alike
 
 #: Attributes of a memory in which no word is read while it is written, or nobody minds what comes then.
 NO_COLLISION = {"no_rw_check": 1}
-
-
-class BlockFIFO(SyncFIFOBuffered):
-    """A queue whose entries are in block RAM; never is one read in the cycle in which it is written.
-
-    Latency: 2 cycles.  Initiation interval: 1.  Ordering: kept.  Reset: empty.
-    Back-pressure: ``w_rdy`` is low while ``depth - 1`` entries wait in memory.
-    """
-
-    def elaborate(self, platform: Any) -> Module:  # noqa: D102
-        m = super().elaborate(platform)
-        m.submodules.storage.attrs.update(NO_COLLISION)
-        return m
-
-
-class RegisteredFIFO(BlockFIFO):
-    """A queue whose entries are in block RAM and leave it for registers before anyone looks at them.
-
-    A block RAM takes half of a cycle to answer, so it fills two registers in turn and nothing is chosen
-    before them; and whether it is read is decided by registers alone.
-
-    Latency: 3 cycles.  Initiation interval: 1.  Ordering: kept.  Reset: empty.
-    Back-pressure: as :class:`BlockFIFO`; ``level`` leaves out up to two entries that have left the memory.
-    """
-
-    def elaborate(self, platform: Any) -> Module:  # noqa: D102
-        m = Module()
-        m.submodules.queue = queue = BlockFIFO(width=self.width, depth=self.depth)
-        slots = [Signal(self.width, name=f"slot{i}", reset_less=True) for i in range(2)]
-        full = Signal()  # both slots hold an entry; one does if ``r_rdy``
-        into, out = Signal(), Signal()  # the slot that is filled next, and the one that leaves next
-        came, left = Signal(), Signal()
-        m.d.comb += [
-            queue.w_data.eq(self.w_data),
-            queue.w_en.eq(self.w_en),
-            queue.r_en.eq(~full),
-            self.w_rdy.eq(queue.w_rdy),
-            self.w_level.eq(queue.level),
-            self.level.eq(queue.level),
-            self.r_level.eq(queue.level),
-            self.r_data.eq(Mux(out, slots[1], slots[0])),
-            came.eq(queue.r_rdy & ~full),
-            left.eq(self.r_rdy & self.r_en),
-        ]
-        m.d.sync += [
-            into.eq(into ^ came),
-            out.eq(out ^ left),
-            self.r_rdy.eq(came | Mux(left, full, self.r_rdy)),
-            full.eq(Mux(left, 0, full | (self.r_rdy & came))),
-        ]
-        for i, slot in enumerate(slots):
-            with m.If(~full & (into == i)):
-                m.d.sync += slot.eq(queue.r_data)
-        return m
 
 
 class ForwardedMemory(wiring.Component):

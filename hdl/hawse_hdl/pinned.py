@@ -13,6 +13,9 @@ class Pinned(wiring.Component):
     Inputs come out of a shift register, outputs go through registers into an exclusive-or tree, so that
     neither pins nor their paths limit the figure.
 
+    Latency, initiation interval, ordering, back-pressure: of no interest, what comes out means nothing.
+    Reset: that of ``inner``.
+
     Args:
         inner: the component.
         pairs: of a short shift register each input takes the exclusive-or of two bits, no two inputs of the

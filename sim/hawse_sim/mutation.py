@@ -148,7 +148,7 @@ EXPLAINED = {
     "core.log.ends: branch always taken, for full; `reset`": (
         "not equivalent: tells the benches why a beat waits, which no session compares"
     ),
-    "core.book.matcher: branch never taken, for pointer; matcher.py: with m.If(~occupied):": (
+    "core.book.matcher: branch never taken, for pointer; walks.py: with m.If(~w.occupied):": (
         "equivalent: a LOAD has had it point to its own order from the start"
     ),
     "core.book.matcher: branch always taken, for level (2); `hit`": (

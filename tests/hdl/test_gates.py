@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 from hawse.engine import GoldenBackend, SoftBackend
 from hawse.wire import Geometry
 from hawse_hdl.boards import ULX3S
-from hawse_hdl.memory import NO_COLLISION, ForwardedMemory, RegisteredFIFO
+from hawse_hdl.memory import NO_COLLISION, ForwardedMemory
+from hawse_hdl.streams import RegisteredFIFO
 from hawse_sim import gates
 from hawse_sim.differential import compare_commands
 from hawse_sim.fuzz import Differential

@@ -7,7 +7,8 @@ from amaranth.hdl import Fragment
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 from hawse_hdl.block_rams import BlockRams, LoweringError, lowered
-from hawse_hdl.memory import NO_COLLISION, BlockFIFO, ForwardedMemory, RegisteredFIFO
+from hawse_hdl.memory import NO_COLLISION, ForwardedMemory
+from hawse_hdl.streams import BlockFIFO, RegisteredFIFO
 
 PLATFORMS = pytest.mark.parametrize("platform", [None, BlockRams()], ids=["plain", "block-rams"])
 

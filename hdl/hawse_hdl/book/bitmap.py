@@ -2,29 +2,17 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 from hawse.wire import Geometry, Side
 
-from ..compare import first
 from ..memory import ForwardedMemory
-from .layouts import best_layout, level_bits, whole_mask, window_bits
+from .bitmap_search import Search
+from .bitmap_tree import WORD, leaf_address, mid_address, place_layout, placed, roots_width
+from .layouts import best_layout, level_bits, window_bits
 from .queues import change_layout
-
-WORD = 32
-
-
-def after(index: Value, width: int) -> Value:
-    """Word of ``width`` bits with those above ``index`` set."""
-    return Cat(*(index < bit for bit in range(width)))
-
-
-def near(index: Value, mask: Value) -> Value:
-    """Word with those bits set whose numbers differ from ``index`` in nothing but bits of ``mask``."""
-    return Cat(~((index ^ n) & ~mask)[: len(index)].any() for n in range(2 ** len(index)))
 
 
 class PriceBitmap(wiring.Component):
@@ -68,204 +56,140 @@ class PriceBitmap(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
-        geometry = self.geometry
-        index_bits = ceil_log2(WORD)
-        top_bits = level_bits(geometry) - 2 * index_bits
-        roots_width = 2**top_bits
-        at_layout = {"leaf": index_bits, "mid": index_bits, "top": top_bits}
-        place = data.StructLayout({**at_layout, "side": Side})
+        words = _Words(m, self.geometry)
+        changes = _Changes(m, self, words)
+        search = Search(m, self, words)
+        changes.come()
+        changes.change_leaf(search.at)
+        changes.change_mid()
+        changes.change_root()
+        search.run(changes.leaf, changes.same_copy)
+        return m
 
-        def placed(level: Any, side: Any) -> Value:
-            return Cat(level ^ (~side).replicate(len(level)), side)
 
-        def leaf_address(at: Any) -> Value:
-            return Cat(at.mid, at.top, at.side)
+class _Words:
+    """The memories of the trees.
 
-        def mid_address(at: Any) -> Value:
-            return Cat(at.top, at.side)
+    Single levels are kept in two copies, so that a search does not stand in the way of changes.
+    """
 
-        # Two copies, so that a search does not stand in the way of changes.
-        leaf_words = 2 * geometry.pool // WORD
-        m.submodules.leaves = leaves = ForwardedMemory(WORD, leaf_words)
-        m.submodules.copy = copy = ForwardedMemory(WORD, leaf_words, late=False)
-        m.submodules.mids = mids = Memory(shape=WORD, depth=2 * roots_width, init=[])
-        m.submodules.roots = roots = Memory(shape=roots_width, depth=2, init=[])
+    def __init__(self, m: Module, geometry: Geometry) -> None:
+        leaf_words, width = 2 * geometry.pool // WORD, roots_width(geometry)
+        m.submodules.leaves = self.leaves = ForwardedMemory(WORD, leaf_words)
+        m.submodules.copy = self.copy = ForwardedMemory(WORD, leaf_words, late=False)
+        m.submodules.mids = mids = Memory(shape=WORD, depth=2 * width, init=[])
+        m.submodules.roots = roots = Memory(shape=width, depth=2, init=[])
         mid_write, mid_here = mids.write_port(), mids.read_port(domain="comb")
-        mid_there = mids.read_port(domain="comb")
         root_write, root_here = roots.write_port(), roots.read_port(domain="comb")
-        root_there = roots.read_port(domain="comb")
+        #: For changes.
+        self.mid_write, self.mid_here = mid_write, mid_here
+        self.root_write, self.root_here = root_write, root_here
+        #: For searches.
+        self.mid_there = mids.read_port(domain="comb")
+        self.root_there = roots.read_port(domain="comb")
 
-        # Changes, one height a cycle.
-        looked = Signal(place)
-        ats = [Signal(place, name=f"at{height}") for height in range(3)]
-        occupied = [Signal(name=f"occupied{height}") for height in range(3)]
-        valid = [Signal(name=f"valid{height}") for height in range(3)]
-        wipe = Signal()
-        words = [Signal(WORD, name=f"word{height}") for height in range(3)]
-        now = Signal(place)
-        #: The word that a search reads.
-        at = Signal(place)
+
+class _Changes:
+    """A level begins or ceases to hold orders: one height of the tree a cycle.
+
+    Args:
+        m: of the bitmap.
+        io: the bitmap, whose ports are used.
+        tree: its memories.
+    """
+
+    def __init__(self, m: Module, io: Any, tree: _Words) -> None:
+        self.m, self.io, self.tree = m, io, tree
+        place = place_layout(io.geometry)
+        self.now = Signal(place)
+        self.looked = Signal(place)
+        #: Of the change at each height: where it is, whether the level holds orders, and the word below.
+        self.ats = [Signal(place, name=f"at{height}") for height in range(3)]
+        self.occupied = [Signal(name=f"occupied{height}") for height in range(3)]
+        self.valid = [Signal(name=f"valid{height}") for height in range(3)]
+        self.words = [Signal(WORD, name=f"word{height}") for height in range(3)]
+        self.wipe = Signal()
+        #: What is written to the leaves, and that a search reads the same word of them.
+        self.leaf = Signal(WORD)
+        self.same_copy = Signal()
+
+    def come(self) -> None:
+        """A change comes, and its word of single levels."""
+        m, io, tree = self.m, self.io, self.tree
         m.d.comb += [
-            now.eq(placed(self.changing, self.changing_side)),
-            leaves.read.eq(leaf_address(now)),
-            self.settled.eq(~(valid[0] | valid[1] | valid[2])),
+            self.now.eq(placed(io.changing, io.changing_side)),
+            tree.leaves.read.eq(leaf_address(self.now)),
+            io.settled.eq(~(self.valid[0] | self.valid[1] | self.valid[2])),
         ]
         m.d.sync += [
-            looked.eq(now),
-            ats[0].eq(looked),
-            valid[0].eq(self.change.valid),
-            occupied[0].eq(self.change.occupied),
-            wipe.eq(self.change.wipe),
-            words[0].eq(leaves.data),
+            self.looked.eq(self.now),
+            self.ats[0].eq(self.looked),
+            self.valid[0].eq(io.change.valid),
+            self.occupied[0].eq(io.change.occupied),
+            self.wipe.eq(io.change.wipe),
+            self.words[0].eq(tree.leaves.data),
         ]
 
-        def changed(word: Value, index: Value, occupied: Value) -> Value:
-            bit = Signal.like(word)
-            m.d.comb += bit.eq(1 << index)
-            return Mux(occupied, word | bit, word & ~bit)
+    def _changed(self, word: Value, index: Value, occupied: Value) -> Value:
+        bit = Signal.like(word)
+        self.m.d.comb += bit.eq(1 << index)
+        return Mux(occupied, word | bit, word & ~bit)
 
-        leaf = Signal(WORD)
-        m.d.comb += leaf.eq(changed(words[0], ats[0].leaf, occupied[0]) & ~wipe.replicate(WORD))
-        same_copy = Signal()
-        for memory, read, same in ((leaves, now, leaves.same), (copy, at, same_copy)):
-            m.d.sync += same.eq(self.change.valid & (leaf_address(looked) == leaf_address(read)))
+    def change_leaf(self, at: Any) -> None:
+        """A word of single levels, in both copies, of which a search reads the one with ``at``."""
+        m, io, tree = self.m, self.io, self.tree
+        m.d.comb += self.leaf.eq(
+            self._changed(self.words[0], self.ats[0].leaf, self.occupied[0]) & ~self.wipe.replicate(WORD)
+        )
+        for memory, read, same in (
+            (tree.leaves, self.now, tree.leaves.same),
+            (tree.copy, at, self.same_copy),
+        ):
+            m.d.sync += same.eq(io.change.valid & (leaf_address(self.looked) == leaf_address(read)))
             m.d.comb += [
-                memory.write.eq(valid[0]),
-                memory.address.eq(leaf_address(ats[0])),
-                memory.value.eq(leaf),
+                memory.write.eq(self.valid[0]),
+                memory.address.eq(leaf_address(self.ats[0])),
+                memory.value.eq(self.leaf),
             ]
         m.d.sync += [
-            ats[1].eq(ats[0]),
-            occupied[1].eq(occupied[0]),
-            valid[1].eq(valid[0]),
-            words[1].eq(leaf),
+            self.ats[1].eq(self.ats[0]),
+            self.occupied[1].eq(self.occupied[0]),
+            self.valid[1].eq(self.valid[0]),
+            self.words[1].eq(self.leaf),
         ]
 
-        # A word is written a cycle after it was read; that of the change in front counts if it is the same.
+    def change_mid(self) -> None:
+        """A word is written a cycle after it was read; that of the change in front counts if it is that."""
+        m, tree = self.m, self.tree
         mid = Signal(WORD)
         same_mid = Signal()
         m.d.comb += [
-            mid_here.addr.eq(mid_address(ats[1])),
-            mid.eq(changed(Mux(same_mid & valid[2], words[2], mid_here.data), ats[1].mid, occupied[1])),
-            mid_write.addr.eq(mid_address(ats[2])),
-            mid_write.data.eq(words[2]),
-            mid_write.en.eq(valid[2]),
+            tree.mid_here.addr.eq(mid_address(self.ats[1])),
+            mid.eq(
+                self._changed(
+                    Mux(same_mid & self.valid[2], self.words[2], tree.mid_here.data),
+                    self.ats[1].mid,
+                    self.occupied[1],
+                )
+            ),
+            tree.mid_write.addr.eq(mid_address(self.ats[2])),
+            tree.mid_write.data.eq(self.words[2]),
+            tree.mid_write.en.eq(self.valid[2]),
         ]
         m.d.sync += [
-            ats[2].eq(ats[1]),
-            occupied[2].eq(occupied[1]),
-            same_mid.eq(mid_address(ats[0]) == mid_address(ats[1])),
-            valid[2].eq(valid[1] & (occupied[1] | ~words[1].any())),
-            words[2].eq(mid),
+            self.ats[2].eq(self.ats[1]),
+            self.occupied[2].eq(self.occupied[1]),
+            same_mid.eq(mid_address(self.ats[0]) == mid_address(self.ats[1])),
+            self.valid[2].eq(self.valid[1] & (self.occupied[1] | ~self.words[1].any())),
+            self.words[2].eq(mid),
         ]
 
+    def change_root(self) -> None:
+        """A root is written in the cycle in which it is read."""
+        m, tree = self.m, self.tree
         m.d.comb += [
-            root_here.addr.eq(ats[2].side),
-            root_write.addr.eq(root_here.addr),
-            root_write.data.eq(changed(root_here.data, ats[2].top, occupied[2])),
-            root_write.en.eq(valid[2] & (occupied[2] | ~words[2].any())),
+            tree.root_here.addr.eq(self.ats[2].side),
+            tree.root_write.addr.eq(tree.root_here.addr),
+            tree.root_write.data.eq(self._changed(tree.root_here.data, self.ats[2].top, self.occupied[2])),
+            tree.root_write.en.eq(self.valid[2] & (self.occupied[2] | ~self.words[2].any())),
         ]
-
-        # Searches: a word is fetched and masked in one cycle, its first bit found in the next.
-        onward = Signal()
-        word = Signal(max(WORD, roots_width))
-        some = Signal()
-        index = Signal(ceil_log2(len(word)))
-        hit, where = first(word)
-        m.d.comb += [
-            some.eq(hit),
-            index.eq(where),
-            mid_there.addr.eq(mid_address(at)),
-            root_there.addr.eq(at.side),
-            copy.read.eq(leaf_address(at)),
-        ]
-
-        # Of the words that windows share, the bits that are of this one: a search for the best level wants
-        # them of the root at once, all others are in registers by then.
-        kept = Signal.like(self.mask)
-        window = data.View(data.StructLayout(at_layout), whole_mask(kept))
-        in_root, of_root, of_mid = Signal(roots_width), Signal(roots_width), Signal(WORD)
-        m.d.comb += in_root.eq(near(at.top, window.top))
-        m.d.sync += [of_root.eq(in_root), of_mid.eq(near(at.mid, window.mid))]
-
-        # Block RAM answers last: the mask, and what is fetched if not from there, are chosen before.
-        fetches = Signal()
-        from_copy = Signal()
-        instead = Signal.like(word)
-        mask = Signal.like(word)
-        with m.If(fetches):
-            m.d.sync += word.eq(Mux(from_copy, copy.data, instead) & mask)
-
-        def fetch(source: Value, index: Value, first: Value, behind: Value) -> None:
-            """Fetch a word; of that, the bits of ``first``, or those of ``behind`` after ``index``."""
-            m.d.comb += [
-                fetches.eq(1),
-                instead.eq(source),
-                mask.eq(Mux(onward, after(index, len(source)) & behind, first)),
-            ]
-
-        def go_on(state: str) -> None:
-            """Behind the word at hand, in that above it."""
-            m.d.sync += onward.eq(1)
-            m.next = state
-
-        def begin_anew() -> None:
-            """A new search ends whatever is going on."""
-            with m.If(self.seek):
-                m.d.sync += [
-                    at.eq(placed(self.place, self.side)),
-                    kept.eq(self.mask),
-                    onward.eq(self.onward),
-                ]
-                m.next = "ROOT"
-                with m.If(self.onward):
-                    m.next = "LEAF READ"
-
-        with m.FSM(name="search"):
-            with m.State("IDLE"):
-                m.d.comb += self.ready.eq(1)
-                begin_anew()
-            with m.State("ROOT"):
-                fetch(root_there.data, at.top, in_root, of_root)
-                m.next = "ROOT FIRST"
-                begin_anew()
-            with m.State("ROOT FIRST"):
-                with m.If(some):
-                    m.d.sync += [at.top.eq(index), onward.eq(0)]
-                    m.next = "MID"
-                with m.Else():
-                    m.d.sync += self.found.found.eq(0)
-                    m.next = "IDLE"
-                begin_anew()
-            with m.State("MID"):
-                fetch(mid_there.data, at.mid, of_mid, of_mid)
-                m.next = "MID FIRST"
-                begin_anew()
-            with m.State("MID FIRST"):
-                with m.If(some):
-                    m.d.sync += [at.mid.eq(index), onward.eq(0)]
-                    m.next = "LEAF READ"
-                with m.Else():
-                    go_on("ROOT")
-                begin_anew()
-            with m.State("LEAF READ"):
-                m.next = "LEAF"
-                begin_anew()
-            with m.State("LEAF"):
-                whole = Const(-1, WORD)
-                fetch(leaf, at.leaf, whole, whole)
-                m.d.comb += from_copy.eq(~same_copy)
-                m.next = "LEAF FIRST"
-                begin_anew()
-            with m.State("LEAF FIRST"):
-                with m.If(some):
-                    position = Cat(index[:index_bits], at.mid, at.top)
-                    m.d.sync += [
-                        self.found.found.eq(1),
-                        self.found.level.eq(position ^ (~at.side).replicate(len(position))),
-                    ]
-                    m.next = "IDLE"
-                with m.Else():
-                    go_on("MID")
-                begin_anew()
-        return m

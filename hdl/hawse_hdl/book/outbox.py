@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 from hawse.wire import Kind
 
 from .. import layouts
-from ..memory import BlockFIFO
+from ..streams import BlockFIFO
 
 DEPTH = 16
 #: Reports that may still be pushed when ``room`` falls.

@@ -75,12 +75,28 @@ class Queues(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:  # noqa: D102
         m = Module()
-        geometry = self.geometry
-        place, handle = level_bits(geometry), handle_bits(geometry)
-        levels = ForwardedMemory(ends_layout(geometry), geometry.pool)
-        nexts, prevs = ForwardedMemory(handle, geometry.orders), ForwardedMemory(handle, geometry.orders)
-        m.submodules.levels, m.submodules.nexts, m.submodules.prevs = levels, nexts, prevs
+        steps = _Steps(m, self)
+        _read(steps)
+        _take(steps)
+        _know_act(steps)
+        _write(steps)
+        steps.compare()
+        _change_ends(steps)
+        _go_on(steps)
+        _tell(steps)
+        return m
 
+
+class _Steps:
+    """The acts in their steps."""
+
+    def __init__(self, m: Module, io: Queues) -> None:
+        self.m, self.io = m, io
+        geometry = io.geometry
+        place, handle = level_bits(geometry), handle_bits(geometry)
+        m.submodules.levels = self.levels = ForwardedMemory(ends_layout(geometry), geometry.pool)
+        m.submodules.nexts = self.nexts = ForwardedMemory(handle, geometry.orders)
+        m.submodules.prevs = self.prevs = ForwardedMemory(handle, geometry.orders)
         step = data.StructLayout(
             {
                 "act": Act,
@@ -93,135 +109,171 @@ class Queues(wiring.Component):
                 "prev": handle,
             }
         )
-        first_place = Signal(place)
-        first_instrument = Signal.like(self.instrument)
-        first_handle = Signal(handle)
-        third = Signal(step)
-        fourth = Signal(step)
-        # The act in front, now in its fourth step, is at the same level; one in its fourth step is at the
-        # level of that in its second.
-        same_level = Signal()
-        same_place = Signal()
-        # The order of the act in its fourth step is the head, the tail of its queue.
-        is_head = Signal()
-        is_tail = Signal()
+        #: Of the act in its second step.
+        self.first_place = Signal(place)
+        self.first_instrument = Signal.like(io.instrument)
+        self.first_handle = Signal(handle)
+        self.third = Signal(step)
+        self.fourth = Signal(step)
+        #: The act in front, now in its fourth step, is at the same level.
+        self.same_level = Signal()
+        #: One in its fourth step is at the level of that in its second.
+        self.same_place = Signal()
+        #: The order of the act in its fourth step is the head, the tail of its queue.
+        self.is_head = Signal()
+        self.is_tail = Signal()
+        #: What the act in its fourth step is, from registers of their own.
+        self.enters = Signal()
+        self.leaves = Signal()
+        self.pops = Signal()
+        self.clears = Signal()
+        self.acts = Signal()
+        #: What that makes of the level's ends; the order in the third step is then head, tail.
+        self.ends = Signal(ends_layout(geometry))
+        self.is_new_head = Signal()
+        self.is_new_tail = Signal()
 
-        m.d.sync += [
-            first_place.eq(self.place),
-            first_instrument.eq(self.instrument),
-            first_handle.eq(self.handle),
-        ]
-        m.d.comb += [
-            levels.read.eq(self.place),
-            nexts.read.eq(self.handle),
-            prevs.read.eq(self.handle),
-            self.ends.eq(levels.data),
-            self.next.eq(nexts.data),
-        ]
+    def compare(self) -> None:
+        """Compare the order in the third step, side by side, with those of the fourth."""
+        fourth = self.fourth
+        self.is_next = self._is_third(fourth.next)
+        self.is_prev = self._is_third(fourth.prev)
+        self.is_order = self._is_third(fourth.handle)
+        self.is_old_head = self._is_third(fourth.ends.head)
+        self.is_old_tail = self._is_third(fourth.ends.tail)
 
-        m.d.sync += [
-            third.act.eq(self.act),
-            third.side.eq(self.side),
-            third.place.eq(first_place),
-            third.instrument.eq(first_instrument),
-            third.handle.eq(first_handle),
-            third.ends.eq(levels.data),
-            third.next.eq(nexts.data),
-            third.prev.eq(prevs.data),
-            same_level.eq((first_place == third.place) & (third.act != Act.NONE)),
-            same_place.eq((self.place == third.place) & (third.act != Act.NONE)),
-        ]
+    def _is_third(self, other: Any) -> Signal:
+        equal = Signal()
+        self.m.d.comb += equal.eq(self.third.handle == other)
+        return equal
 
-        # What the fourth step writes.
-        # What the act in its fourth step is, from registers of their own.
-        enters = Signal()
-        leaves = Signal()
-        pops = Signal()
-        clears = Signal()
-        acts = Signal()
-        m.d.sync += [
-            enters.eq(third.act == Act.ENTER),
-            leaves.eq(third.act == Act.LEAVE),
-            pops.eq(third.act == Act.POP),
-            clears.eq((third.act == Act.EMPTY) | (third.act == Act.WIPE)),
-            acts.eq(third.act != Act.NONE),
-        ]
-        ends = Signal(ends_layout(geometry))
-        m.d.comb += [
-            ends.eq(fourth.ends),
-            nexts.write.eq((enters & fourth.ends.occupied) | (leaves & ~is_head)),
-            nexts.address.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
-            nexts.same.eq(
-                (enters & fourth.ends.occupied & (fourth.ends.tail == first_handle))
-                | (leaves & ~is_head & (fourth.prev == first_handle))
-            ),
-            nexts.value.eq(Mux(enters, fourth.handle, fourth.next)),
-            prevs.write.eq(enters | (leaves & ~is_tail)),
-            prevs.address.eq(Mux(enters, fourth.handle, fourth.next)),
-            prevs.same.eq(
-                (enters & (fourth.handle == first_handle))
-                | (leaves & ~is_tail & (fourth.next == first_handle))
-            ),
-            prevs.value.eq(Mux(enters, fourth.ends.tail, fourth.prev)),
-            levels.write.eq(acts),
-            levels.address.eq(fourth.place),
-            levels.same.eq(same_place),
-            levels.value.eq(ends),
-        ]
 
-        # Whether the order in the third step is head and tail once the fourth is done, from comparisons made
-        # side by side.
-        def is_third(other: Any) -> Signal:
-            equal = Signal()
-            m.d.comb += equal.eq(third.handle == other)
-            return equal
+def _read(s: _Steps) -> None:
+    """The first step."""
+    m, io = s.m, s.io
+    m.d.sync += [
+        s.first_place.eq(io.place),
+        s.first_instrument.eq(io.instrument),
+        s.first_handle.eq(io.handle),
+    ]
+    m.d.comb += [
+        s.levels.read.eq(io.place),
+        s.nexts.read.eq(io.handle),
+        s.prevs.read.eq(io.handle),
+        io.ends.eq(s.levels.data),
+        io.next.eq(s.nexts.data),
+    ]
 
-        is_next, is_prev, is_order = is_third(fourth.next), is_third(fourth.prev), is_third(fourth.handle)
-        is_old_head, is_old_tail = is_third(fourth.ends.head), is_third(fourth.ends.tail)
-        is_new_head = Signal()
-        is_new_tail = Signal()
-        m.d.comb += [is_new_head.eq(is_old_head), is_new_tail.eq(is_old_tail)]
-        with m.If(enters):
-            m.d.comb += [ends.occupied.eq(1), ends.tail.eq(fourth.handle), is_new_tail.eq(is_order)]
-            with m.If(~fourth.ends.occupied):
-                m.d.comb += [ends.head.eq(fourth.handle), is_new_head.eq(is_order)]
-        with m.Elif(leaves):
-            m.d.comb += ends.occupied.eq(~(is_head & is_tail))
-            with m.If(is_head):
-                m.d.comb += [ends.head.eq(fourth.next), is_new_head.eq(is_next)]
-            with m.If(is_tail):
-                m.d.comb += [ends.tail.eq(fourth.prev), is_new_tail.eq(is_prev)]
-        with m.Elif(pops):
-            m.d.comb += [ends.head.eq(fourth.handle), is_new_head.eq(is_order)]
-        with m.Elif(clears):
-            m.d.comb += ends.occupied.eq(0)
 
-        m.d.sync += [
-            fourth.eq(third),
-            is_head.eq(Mux(same_level, is_new_head, third.handle == third.ends.head)),
-            is_tail.eq(Mux(same_level, is_new_tail, third.handle == third.ends.tail)),
-        ]
-        with m.If(same_level):
-            m.d.sync += fourth.ends.eq(ends)
-        with m.If(nexts.write & Mux(enters, is_old_tail, is_prev)):
-            m.d.sync += fourth.next.eq(nexts.value)
-        with m.If(prevs.write & Mux(enters, is_order, is_next)):
-            m.d.sync += fourth.prev.eq(prevs.value)
+def _take(s: _Steps) -> None:
+    """The second step."""
+    m, io = s.m, s.io
+    m.d.sync += [
+        s.third.act.eq(io.act),
+        s.third.side.eq(io.side),
+        s.third.place.eq(s.first_place),
+        s.third.instrument.eq(s.first_instrument),
+        s.third.handle.eq(s.first_handle),
+        s.third.ends.eq(s.levels.data),
+        s.third.next.eq(s.nexts.data),
+        s.third.prev.eq(s.prevs.data),
+        s.same_level.eq((s.first_place == s.third.place) & (s.third.act != Act.NONE)),
+        s.same_place.eq((io.place == s.third.place) & (s.third.act != Act.NONE)),
+    ]
 
-        m.d.comb += [
-            self.changing.eq(third.place),
-            self.changing_side.eq(third.side),
-            self.change.valid.eq((enters & ~fourth.ends.occupied) | (leaves & is_head & is_tail) | clears),
-            self.change.occupied.eq(enters),
-            self.change.wipe.eq(fourth.act == Act.WIPE),
-            self.vacated_place.eq(fourth.place),
-            self.vacated_instrument.eq(fourth.instrument),
-            self.vacated_side.eq(fourth.side),
-            self.vacated.eq(
-                ((leaves & is_head & is_tail) | (fourth.act == Act.EMPTY))
-                & ~(same_level & (third.act == Act.ENTER))
-                & ~((self.act == Act.ENTER) & (first_place == fourth.place))
-            ),
-            self.quiet.eq((third.act == Act.NONE) & ~acts),
-        ]
-        return m
+
+def _know_act(s: _Steps) -> None:
+    """What the act is that comes to its fourth step."""
+    m = s.m
+    m.d.sync += [
+        s.enters.eq(s.third.act == Act.ENTER),
+        s.leaves.eq(s.third.act == Act.LEAVE),
+        s.pops.eq(s.third.act == Act.POP),
+        s.clears.eq((s.third.act == Act.EMPTY) | (s.third.act == Act.WIPE)),
+        s.acts.eq(s.third.act != Act.NONE),
+    ]
+
+
+def _write(s: _Steps) -> None:
+    """What the fourth step writes."""
+    m = s.m
+    m.d.comb += [
+        s.ends.eq(s.fourth.ends),
+        s.nexts.write.eq((s.enters & s.fourth.ends.occupied) | (s.leaves & ~s.is_head)),
+        s.nexts.address.eq(Mux(s.enters, s.fourth.ends.tail, s.fourth.prev)),
+        s.nexts.same.eq(
+            (s.enters & s.fourth.ends.occupied & (s.fourth.ends.tail == s.first_handle))
+            | (s.leaves & ~s.is_head & (s.fourth.prev == s.first_handle))
+        ),
+        s.nexts.value.eq(Mux(s.enters, s.fourth.handle, s.fourth.next)),
+        s.prevs.write.eq(s.enters | (s.leaves & ~s.is_tail)),
+        s.prevs.address.eq(Mux(s.enters, s.fourth.handle, s.fourth.next)),
+        s.prevs.same.eq(
+            (s.enters & (s.fourth.handle == s.first_handle))
+            | (s.leaves & ~s.is_tail & (s.fourth.next == s.first_handle))
+        ),
+        s.prevs.value.eq(Mux(s.enters, s.fourth.ends.tail, s.fourth.prev)),
+        s.levels.write.eq(s.acts),
+        s.levels.address.eq(s.fourth.place),
+        s.levels.same.eq(s.same_place),
+        s.levels.value.eq(s.ends),
+    ]
+
+
+def _change_ends(s: _Steps) -> None:
+    """Whether the order in the third step is head and tail once the fourth is done."""
+    m = s.m
+    m.d.comb += [s.is_new_head.eq(s.is_old_head), s.is_new_tail.eq(s.is_old_tail)]
+    with m.If(s.enters):
+        m.d.comb += [s.ends.occupied.eq(1), s.ends.tail.eq(s.fourth.handle), s.is_new_tail.eq(s.is_order)]
+        with m.If(~s.fourth.ends.occupied):
+            m.d.comb += [s.ends.head.eq(s.fourth.handle), s.is_new_head.eq(s.is_order)]
+    with m.Elif(s.leaves):
+        m.d.comb += s.ends.occupied.eq(~(s.is_head & s.is_tail))
+        with m.If(s.is_head):
+            m.d.comb += [s.ends.head.eq(s.fourth.next), s.is_new_head.eq(s.is_next)]
+        with m.If(s.is_tail):
+            m.d.comb += [s.ends.tail.eq(s.fourth.prev), s.is_new_tail.eq(s.is_prev)]
+    with m.Elif(s.pops):
+        m.d.comb += [s.ends.head.eq(s.fourth.handle), s.is_new_head.eq(s.is_order)]
+    with m.Elif(s.clears):
+        m.d.comb += s.ends.occupied.eq(0)
+
+
+def _go_on(s: _Steps) -> None:
+    """The third step becomes the fourth, which sees what the one before it writes."""
+    m = s.m
+    m.d.sync += [
+        s.fourth.eq(s.third),
+        s.is_head.eq(Mux(s.same_level, s.is_new_head, s.third.handle == s.third.ends.head)),
+        s.is_tail.eq(Mux(s.same_level, s.is_new_tail, s.third.handle == s.third.ends.tail)),
+    ]
+    with m.If(s.same_level):
+        m.d.sync += s.fourth.ends.eq(s.ends)
+    with m.If(s.nexts.write & Mux(s.enters, s.is_old_tail, s.is_prev)):
+        m.d.sync += s.fourth.next.eq(s.nexts.value)
+    with m.If(s.prevs.write & Mux(s.enters, s.is_order, s.is_next)):
+        m.d.sync += s.fourth.prev.eq(s.prevs.value)
+
+
+def _tell(s: _Steps) -> None:
+    """What the bitmap and the bounds hear."""
+    m, io = s.m, s.io
+    m.d.comb += [
+        io.changing.eq(s.third.place),
+        io.changing_side.eq(s.third.side),
+        io.change.valid.eq(
+            (s.enters & ~s.fourth.ends.occupied) | (s.leaves & s.is_head & s.is_tail) | s.clears
+        ),
+        io.change.occupied.eq(s.enters),
+        io.change.wipe.eq(s.fourth.act == Act.WIPE),
+        io.vacated_place.eq(s.fourth.place),
+        io.vacated_instrument.eq(s.fourth.instrument),
+        io.vacated_side.eq(s.fourth.side),
+        io.vacated.eq(
+            ((s.leaves & s.is_head & s.is_tail) | (s.fourth.act == Act.EMPTY))
+            & ~(s.same_level & (s.third.act == Act.ENTER))
+            & ~((io.act == Act.ENTER) & (s.first_place == s.fourth.place))
+        ),
+        io.quiet.eq((s.third.act == Act.NONE) & ~s.acts),
+    ]

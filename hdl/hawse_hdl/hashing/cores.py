@@ -1,6 +1,5 @@
 """Several hash cores, used in turn."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
@@ -8,8 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import RECORD_BYTES
 
-from ..memory import RegisteredFIFO
-from ..streams import connect_apart
+from ..streams import RegisteredFIFO, connect_apart, following, in_turn
 from .hasher import DIGEST_WORDS, Hasher, Piece, Size, Tag
 
 #: Entries that may come after the first queue has said that there is no room: what is on its way in.
@@ -149,7 +147,7 @@ class HashCores(wiring.Component):
         turn = Signal(range(len(self.queues)))
         passed: tuple[Value, ...] = (self.push << turn, self.entry, self.hold)
         with m.If(self.push & self.entry.last):
-            m.d.sync += turn.eq(_next(turn, self.queues))
+            m.d.sync += turn.eq(following(turn, self.queues))
         # So does a reset; there is no room until the last has come out of it.
         resets = [Signal(name=f"reset_{k}", reset_less=True) for k in range(len(self.queues))]
         top.d.sync += [later.eq(earlier) for earlier, later in pairwise([self.reset, *resets])]
@@ -177,7 +175,7 @@ class HashCores(wiring.Component):
                 m.d.comb += self.level.eq(queue.level)
 
         node = wiring.flipped(self.node)
-        _in_turn(m, node, [wiring.flipped(near) for near in nodes], node.payload.last)
+        in_turn(m, node, [wiring.flipped(near) for near in nodes], node.payload.last)
         for out, digests in (
             (self.leaf_digest, [h.leaf_digest for h in self.hashers]),
             (self.node_digest, [h.node_digest for h in self.hashers]),
@@ -189,20 +187,5 @@ class HashCores(wiring.Component):
             for digest in digests:
                 near.append(stream.Signature(unsigned(64)).create())
                 connect_apart(m, digest, near[-1])
-            _in_turn(m, wiring.flipped(out), near, n == DIGEST_WORDS - 1)
+            in_turn(m, wiring.flipped(out), near, n == DIGEST_WORDS - 1)
         return top
-
-
-def _next(turn: Signal, many: Sequence[object]) -> Value:
-    return Mux(turn == len(many) - 1, 0, turn + 1)
-
-
-def _in_turn(m: Module, one: stream.Interface, many: Sequence[stream.Interface], last: Value) -> None:
-    """Connect ``one`` to each of ``many`` in turn, the next when a payload with ``last`` has passed."""
-    turn = Signal(range(len(many)))
-    with m.If(one.valid & one.ready & last):
-        m.d.sync += turn.eq(_next(turn, many))
-    with m.Switch(turn):
-        for k, other in enumerate(many):
-            with m.Case(k):
-                wiring.connect(m, one, other)

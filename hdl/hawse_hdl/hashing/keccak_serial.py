@@ -34,138 +34,202 @@ class Keccak256Serial(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        m.submodules.padding = padding = Padding()
-        wiring.connect(m, wiring.flipped(self.i), padding.i)
+        lanes = _Pass(m, self)
+        _step(lanes)
+        _read(lanes)
+        _combine(lanes)
+        _move(lanes)
+        _write(lanes)
+        _give(lanes)
+        with m.FSM():
+            _absorb(lanes)
+            _permute(lanes)
+            _squeeze(lanes)
+        return m
+
+
+class _Pass:
+    """A pass steps through the lanes: x and, five lanes apart, rows.
+
+    Each lane goes through three stages: it is read; combined; rotated and written.
+    """
+
+    def __init__(self, m: Module, io: Keccak256Serial) -> None:
+        self.m, self.io = m, io
+        m.submodules.padding = self.padding = Padding()
+        wiring.connect(m, wiring.flipped(io.i), self.padding.i)
         m.submodules.lanes = lanes = Memory(shape=unsigned(64), depth=2 * _MOVED, init=[])
         write, read = lanes.write_port(), lanes.read_port()
-        rotations = rotations_of_rho()
+        self.write, self.read = write, read
+        self.x = Signal(3)
+        self.row = Signal(5)
+        self.step = Signal()
+        #: What the pass does: absorb, squeeze, chi and iota, or else theta, rho and pi.
+        self.absorbing = Signal()
+        self.chi = Signal()
+        self.squeezing = Signal()
+        #: The state is zero, whatever the memory holds.
+        self.fresh = Signal(init=1)
+        #: The block in the state ends its message.
+        self.finishes = Signal()
+        self.turn = Signal(range(ROUNDS))
+        self.ends_row = self.x == Mux(self.chi, 6, 4)
+        self.ends_pass = self.step & self.ends_row & (self.row == _LANES - 5)
+        self._hold_lane()
 
-        # A pass steps through the lanes: x and, five lanes apart, rows. Each lane goes through three stages:
-        # it is read; combined; rotated and written.
-        x = Signal(3)
-        row = Signal(5)
-        step = Signal()
-        absorbing = Signal()
-        chi = Signal()
-        squeezing = Signal()
-        fresh = Signal(init=1)  # the state is zero, whatever the memory holds
-        finishes = Signal()  # the block in the state ends its message
-        turn = Signal(range(ROUNDS))
-        wrapped = x >= 5  # chi reads the first two lanes of a row again
-        m.d.comb += [
-            read.addr.eq(Mux(chi, _MOVED, 0) + row + Mux(wrapped, x - 5, x)),
-            read.en.eq(step),
-        ]
-        ends_row = x == Mux(chi, 6, 4)
-        ends_pass = step & ends_row & (row == _LANES - 5)
-        with m.If(step):
-            m.d.sync += x.eq(x + 1)
-            with m.If(ends_row):
-                m.d.sync += [x.eq(0), row.eq(Mux(row == _LANES - 5, 0, row + 5))]
+    def _hold_lane(self) -> None:
+        """The lane that was read, and where it came from."""
+        self.there = Signal()
+        self.lane = Signal(5)
+        self.of_absorb = Signal()
+        self.of_chi = Signal()
+        self.of_squeeze = Signal()
+        self.skip = Signal()
+        self.top_row = Signal()
+        self.bare = Signal()
+        self.word = Signal(64)
+        self.iota = Signal(len(IOTA_BITS))
+        #: Parities, that of the lane's own column first.
+        self.column = [Signal(64, name=f"column_{n}") for n in range(5)]
+        #: Lanes of the row, the older first.
+        self.behind = [Signal(64, name=f"behind_{n}") for n in range(2)]
+        #: What the lane becomes, and a cycle later, by how much it is rotated then.
+        self.result = Signal(64)
+        self.combined = Signal(64)
+        self.amount = Signal(6)
 
-        # Read, and where it came from.
-        there = Signal()
-        lane = Signal(5)
-        of_absorb = Signal()
-        of_chi = Signal()
-        of_squeeze = Signal()
-        skip = Signal()
-        top_row = Signal()
-        bare = Signal()
-        word = Signal(64)
-        iota = Signal(len(IOTA_BITS))
-        m.d.sync += [
-            there.eq(step),
-            lane.eq(row + x - Mux(chi, 2, 0)),
-            of_absorb.eq(absorbing),
-            of_chi.eq(chi),
-            of_squeeze.eq(squeezing),
-            skip.eq(chi & (x < 2)),
-            top_row.eq(row == 0),
-            bare.eq(fresh),
-        ]
-        with m.If(chi & (row == 0) & (x == 2)), m.Switch(turn):
-            for n, constant in enumerate(iota_constants()):
-                with m.Case(n):
-                    m.d.sync += iota.eq(constant)
-        with m.Else():
-            m.d.sync += iota.eq(0)
 
-        # Combined.
-        column = [Signal(64, name=f"column_{n}") for n in range(5)]  # parities, that of the lane's own first
-        behind = [Signal(64, name=f"behind_{n}") for n in range(2)]  # lanes of the row, the older first
-        constant = Signal(64)
-        m.d.comb += [constant[bit].eq(iota[j]) for j, bit in enumerate(IOTA_BITS)]
-        result = Signal(64)
-        with m.If(of_absorb):
-            m.d.comb += result.eq(Mux(bare, 0, read.data) ^ word)
-        with m.Elif(of_chi):
-            m.d.comb += result.eq(behind[0] ^ (~behind[1] & read.data) ^ constant)
-        with m.Else():
-            m.d.comb += result.eq(read.data ^ column[4] ^ column[1].rotate_left(1))
-        with m.If(there):
-            m.d.sync += [behind[0].eq(behind[1]), behind[1].eq(read.data)]
-        with m.If(there & ~skip & ~of_squeeze):
-            parity = Mux(top_row, 0, column[0]) ^ result
-            m.d.sync += [a.eq(b) for a, b in pairwise(column)]
-            m.d.sync += column[4].eq(Mux(of_absorb | of_chi, parity, column[0]))
-        combined = Signal(64)
-        amount = Signal(6)
-        m.d.sync += [combined.eq(result), amount.eq(0), write.addr.eq(lane), write.en.eq(0)]
-        with m.If(there & ~of_squeeze):
-            m.d.sync += write.en.eq(~skip)
-        with m.If(~of_absorb & ~of_chi), m.Switch(lane):
-            for (at, y), offset in rotations.items():
-                with m.Case(at + 5 * y):
-                    m.d.sync += [
-                        amount.eq(offset),
-                        write.addr.eq(_MOVED + y + 5 * ((2 * at + 3 * y) % 5)),
-                    ]
+def _step(s: _Pass) -> None:
+    """Read the next lane."""
+    m = s.m
+    wrapped = s.x >= 5  # chi reads the first two lanes of a row again
+    m.d.comb += [
+        s.read.addr.eq(Mux(s.chi, _MOVED, 0) + s.row + Mux(wrapped, s.x - 5, s.x)),
+        s.read.en.eq(s.step),
+    ]
+    with m.If(s.step):
+        m.d.sync += s.x.eq(s.x + 1)
+        with m.If(s.ends_row):
+            m.d.sync += [s.x.eq(0), s.row.eq(Mux(s.row == _LANES - 5, 0, s.row + 5))]
 
-        # Rotated and written.
-        rotated = combined
-        for bit in range(6):
-            rotated = Mux(amount[bit], rotated.rotate_left(1 << bit), rotated)
-        m.d.comb += write.data.eq(rotated)
 
-        with m.If(there & of_squeeze):
-            m.d.sync += self.o.payload.eq(Cat(self.o.payload[64:], read.data))
-            with m.If(lane == 3):
-                m.d.sync += self.o.valid.eq(1)
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+def _read(s: _Pass) -> None:
+    """What is read, and where it came from."""
+    m = s.m
+    m.d.sync += [
+        s.there.eq(s.step),
+        s.lane.eq(s.row + s.x - Mux(s.chi, 2, 0)),
+        s.of_absorb.eq(s.absorbing),
+        s.of_chi.eq(s.chi),
+        s.of_squeeze.eq(s.squeezing),
+        s.skip.eq(s.chi & (s.x < 2)),
+        s.top_row.eq(s.row == 0),
+        s.bare.eq(s.fresh),
+    ]
+    with m.If(s.chi & (s.row == 0) & (s.x == 2)), m.Switch(s.turn):
+        for n, constant in enumerate(iota_constants()):
+            with m.Case(n):
+                m.d.sync += s.iota.eq(constant)
+    with m.Else():
+        m.d.sync += s.iota.eq(0)
 
-        with m.FSM():
-            with m.State("absorb"):
-                inner = row + x < RATE
-                m.d.comb += [
-                    absorbing.eq(1),
-                    step.eq(padding.o.valid | ~inner),
-                    padding.o.ready.eq(inner),
+
+def _combine(s: _Pass) -> None:
+    """Combine the lane with others."""
+    m = s.m
+    constant = Signal(64)
+    m.d.comb += [constant[bit].eq(s.iota[j]) for j, bit in enumerate(IOTA_BITS)]
+    with m.If(s.of_absorb):
+        m.d.comb += s.result.eq(Mux(s.bare, 0, s.read.data) ^ s.word)
+    with m.Elif(s.of_chi):
+        m.d.comb += s.result.eq(s.behind[0] ^ (~s.behind[1] & s.read.data) ^ constant)
+    with m.Else():
+        m.d.comb += s.result.eq(s.read.data ^ s.column[4] ^ s.column[1].rotate_left(1))
+    with m.If(s.there):
+        m.d.sync += [s.behind[0].eq(s.behind[1]), s.behind[1].eq(s.read.data)]
+    with m.If(s.there & ~s.skip & ~s.of_squeeze):
+        parity = Mux(s.top_row, 0, s.column[0]) ^ s.result
+        m.d.sync += [a.eq(b) for a, b in pairwise(s.column)]
+        m.d.sync += s.column[4].eq(Mux(s.of_absorb | s.of_chi, parity, s.column[0]))
+
+
+def _move(s: _Pass) -> None:
+    """Where the lane goes, and by how much it is rotated."""
+    m = s.m
+    m.d.sync += [s.combined.eq(s.result), s.amount.eq(0), s.write.addr.eq(s.lane), s.write.en.eq(0)]
+    with m.If(s.there & ~s.of_squeeze):
+        m.d.sync += s.write.en.eq(~s.skip)
+    with m.If(~s.of_absorb & ~s.of_chi), m.Switch(s.lane):
+        for (at, y), offset in rotations_of_rho().items():
+            with m.Case(at + 5 * y):
+                m.d.sync += [
+                    s.amount.eq(offset),
+                    s.write.addr.eq(_MOVED + y + 5 * ((2 * at + 3 * y) % 5)),
                 ]
-                m.d.sync += word.eq(Mux(inner, padding.o.payload.data, 0))
-                with m.If(inner & padding.o.valid):
-                    m.d.sync += finishes.eq(padding.o.payload.finishes)
-                with m.If(ends_pass):
-                    m.d.sync += fresh.eq(0)
-                    m.next = "move"
-            with m.State("move"):
-                m.d.comb += step.eq(1)
-                with m.If(ends_pass):
-                    m.next = "chi"
-            with m.State("chi"):
-                m.d.comb += [chi.eq(1), step.eq(1)]
-                with m.If(ends_pass):
-                    m.next = "move"
-                    m.d.sync += turn.eq(turn + 1)
-                    with m.If(turn == ROUNDS - 1):
-                        m.d.sync += turn.eq(0)
-                        m.next = "absorb"
-                        with m.If(finishes):
-                            m.next = "squeeze"
-            with m.State("squeeze"):
-                m.d.comb += [squeezing.eq(1), step.eq(~self.o.valid | (x != 0))]
-                with m.If(step & (x == 3)):
-                    m.d.sync += [x.eq(0), fresh.eq(1)]
-                    m.next = "absorb"
-        return m
+
+
+def _write(s: _Pass) -> None:
+    """Rotate and write."""
+    m = s.m
+    rotated = s.combined
+    for bit in range(6):
+        rotated = Mux(s.amount[bit], rotated.rotate_left(1 << bit), rotated)
+    m.d.comb += s.write.data.eq(rotated)
+
+
+def _give(s: _Pass) -> None:
+    """A digest."""
+    m, io = s.m, s.io
+    with m.If(s.there & s.of_squeeze):
+        m.d.sync += io.o.payload.eq(Cat(io.o.payload[64:], s.read.data))
+        with m.If(s.lane == 3):
+            m.d.sync += io.o.valid.eq(1)
+    with m.If(io.o.valid & io.o.ready):
+        m.d.sync += io.o.valid.eq(0)
+
+
+def _absorb(s: _Pass) -> None:
+    """A block is XORed into the state."""
+    m = s.m
+    with m.State("absorb"):
+        inner = s.row + s.x < RATE
+        m.d.comb += [
+            s.absorbing.eq(1),
+            s.step.eq(s.padding.o.valid | ~inner),
+            s.padding.o.ready.eq(inner),
+        ]
+        m.d.sync += s.word.eq(Mux(inner, s.padding.o.payload.data, 0))
+        with m.If(inner & s.padding.o.valid):
+            m.d.sync += s.finishes.eq(s.padding.o.payload.finishes)
+        with m.If(s.ends_pass):
+            m.d.sync += s.fresh.eq(0)
+            m.next = "move"
+
+
+def _permute(s: _Pass) -> None:
+    """The two passes of a round."""
+    m = s.m
+    with m.State("move"):
+        m.d.comb += s.step.eq(1)
+        with m.If(s.ends_pass):
+            m.next = "chi"
+    with m.State("chi"):
+        m.d.comb += [s.chi.eq(1), s.step.eq(1)]
+        with m.If(s.ends_pass):
+            m.next = "move"
+            m.d.sync += s.turn.eq(s.turn + 1)
+            with m.If(s.turn == ROUNDS - 1):
+                m.d.sync += s.turn.eq(0)
+                m.next = "absorb"
+                with m.If(s.finishes):
+                    m.next = "squeeze"
+
+
+def _squeeze(s: _Pass) -> None:
+    """The first lanes are the digest."""
+    m, io = s.m, s.io
+    with m.State("squeeze"):
+        m.d.comb += [s.squeezing.eq(1), s.step.eq(~io.o.valid | (s.x != 0))]
+        with m.If(s.step & (s.x == 3)):
+            m.d.sync += [s.x.eq(0), s.fresh.eq(1)]
+            m.next = "absorb"

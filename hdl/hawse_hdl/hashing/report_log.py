@@ -1,17 +1,17 @@
 """The report log in gateware: every record is committed on its way out."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from hawse.wire import Kind
 
 from ..layouts import BATCH, BEAT, FENCE
-from ..memory import RegisteredFIFO
-from ..streams import connect_apart
+from ..streams import RegisteredFIFO, connect_apart
 from .cores import SLACK, HashCores
 from .hasher import DIGEST_WORDS
-from .tree import LEAF_COUNT_BITS, Question, Tree
+from .peaks import LEAF_COUNT_BITS
+from .tree import Question, Tree
 
 #: Records of a full chunk.
 CHUNK_RECORDS = 64
@@ -94,138 +94,196 @@ class ReportLog(wiring.Component):
         top.submodules.cores = self.cores
         top.submodules.ends = ResetInserter(self.reset)(m)
         top.d.sync += self.cores.reset.eq(self.reset)
-        m.submodules.tree = self.tree
-        tree, entry = self.tree, self.cores.entry
-        connect_apart(m, self.cores.leaf_digest, tree.leaves)
-        connect_apart(m, tree.node, self.cores.node)
-        connect_apart(m, self.cores.node_digest, tree.node_digest)
-        answer = tree.answer.signature.create()
-        connect_apart(m, tree.answer, answer)
-        m.submodules.beats = beats = RegisteredFIFO(width=BEAT.width, depth=self.beats)
-        # One more may come than there is room for, and one be on its way to the output of this queue.
-        m.submodules.asks = asks = SyncFIFOBuffered(width=Question.as_shape().size, depth=self.fences + 2)
-        m.d.comb += [
-            tree.epoch.eq(self.epoch),
-            self.cores.hold.eq(asks.level != 0),
-            self.record_level.eq(self.cores.level),
-            self.beat_level.eq(beats.level),
-        ]
-
-        # Whether there is room is known a cycle late, so that it depends on nothing that is under way.
-        m.d.sync += [
-            self.full.eq(~self.cores.room),
-            self.i.ready.eq(
-                self.cores.room & (beats.level <= self.beats - SLACK) & (asks.level < self.fences)
-            ),
-        ]
-
-        # In: a record goes to the cores, a FENCE or BATCH ends the chunk and asks the tree.
-        records = Signal(64)
-        leaves = Signal(LEAF_COUNT_BITS)  # chunks begun
-        position = Signal(range(CHUNK_RECORDS))  # in the chunk
-        kind = self.i.payload[:4]
-        is_record = Signal()
-        stops = Signal()
-        is_batch = Signal()
-        cuts = stops & (position != 0)
-        ask = data.View(Question, asks.w_data)
-        passes = Signal()  # the beat is taken
-        is_build = Signal()  # it comes behind a HELLO
-        m.d.comb += [
-            is_record.eq((kind < 8) & ~is_build),
-            stops.eq(((kind == Kind.FENCE) | (kind == Kind.BATCH)) & ~is_build),
-            is_batch.eq((kind == Kind.BATCH) & ~is_build),
-            passes.eq(self.i.valid & self.i.ready),
-            self.cores.push.eq(passes & (is_record | cuts)),
-            entry.record.eq(self.i.payload),
-            entry.void.eq(stops),
-            entry.last.eq(stops | (position == CHUNK_RECORDS - 1)),
-            ask.root.eq(is_batch),
-            ask.leaves.eq(leaves),
-            ask.records.eq(records),
-            asks.w_en.eq(passes & stops),
-        ]
-        with m.If(passes):
-            m.d.sync += is_build.eq((kind == Kind.HELLO) & ~is_build)
-            with m.If(is_record):
-                m.d.sync += [records.eq(records + 1), position.eq(position + 1)]
-                with m.If(position == 0):
-                    m.d.sync += leaves.eq(leaves + 1)
-            with m.If(stops):
-                m.d.sync += position.eq(0)
-            with m.If(is_batch):
-                m.d.sync += [records.eq(0), leaves.eq(0)]
-
-        # Out: past the queue while it is empty; a FENCE or BATCH waits for its answer.
-        beat = Signal(BEAT, reset_less=True)
-        digest = Signal(BEAT, reset_less=True)
-        n = Signal(range(DIGEST_WORDS))
-        asked = data.View(Question, asks.r_data)
-        waiting = Signal()  # something is in the queue, or on its way there
-        enters = Signal()
-        head = Signal(BEAT)
-        there = Signal()
-        take = Signal()
-        m.d.comb += [
-            tree.question.valid.eq(asks.r_rdy),
-            tree.question.payload.eq(asked),
-            asks.r_en.eq(tree.question.ready),
-            head.eq(Mux(waiting, beats.r_data, self.i.payload)),
-            there.eq(Mux(waiting, beats.r_rdy, passes)),
-            enters.eq(passes & (waiting | ~take)),
-            beats.r_en.eq(take & waiting),
-        ]
-        m.d.sync += [
-            beats.w_en.eq(enters),
-            beats.w_data.eq(self.i.payload),
-            waiting.eq(enters | (waiting & (beats.w_en | beats.r_rdy | (beats.level != 0)))),
-        ]
-        fence, batch = data.View(FENCE, beat), data.View(BATCH, beat)
-        held = data.View(FENCE, head).kind.kind
-        held_build = Signal()
-
-        valid = Signal()  # ``beat`` is to leave
-        goes = Signal()  # it can
-        spared = Signal()  # ``spare`` is to leave
-        direct = Signal()  # nothing waits: what comes leaves in the same cycle
+        log = _Log(m, self)
+        _join(log)
+        _make_room(log)
+        _take_in(log)
+        _queue(log)
         with m.FSM() as out:
-            with m.State("pass"), m.If(~valid | goes):
-                m.d.comb += take.eq(1)
-                m.d.sync += [beat.eq(head), valid.eq(there & ~direct)]
-                with m.If(there):
-                    m.d.sync += held_build.eq((held == Kind.HELLO) & ~held_build)
-                with m.If(there & ((held == Kind.FENCE) | (held == Kind.BATCH)) & ~held_build):
-                    m.d.sync += valid.eq(0)
-                    m.next = "ask"
-            with m.State("ask"):
-                m.d.comb += answer.ready.eq(1)
-                with m.If(answer.valid):
-                    m.d.sync += [digest.eq(Cat(digest[64:], answer.payload)), n.eq(n + 1)]
-                    with m.If(n == 0):  # with the last word the tree has done with the question
-                        m.d.sync += [fence.records.eq(asked.records), fence.epoch.eq(self.epoch)]
-                        with m.If(asked.root):
-                            m.d.sync += batch.leaves.eq(asked.leaves)
-                    with m.If(n == DIGEST_WORDS - 1):
-                        m.d.sync += valid.eq(1)
-                        m.next = "answer"
-            with m.State("answer"), m.If(goes):
-                m.d.sync += beat.eq(digest)
-                m.next = "pass"
-        m.d.comb += [
-            direct.eq(passes & ~stops & out.ongoing("pass") & ~(waiting | valid | spared)),
-            self.idle.eq(~waiting & out.ongoing("pass") & ~self.o.valid),
-        ]
-
-        # One more place, so that whether a beat can leave is known from a register.
-        spare = Signal(BEAT, reset_less=True)
-        leaving = Signal(BEAT)
-        m.d.comb += [
-            goes.eq(~spared),
-            leaving.eq(Mux(valid, beat, self.i.payload)),
-            self.o.valid.eq(valid | direct | spared),
-            self.o.payload.eq(Mux(spared, spare, leaving)),
-        ]
-        with m.If(~spared):
-            m.d.sync += spare.eq(leaving)
-        m.d.sync += spared.eq(self.o.valid & ~self.o.ready)
+            _pass(log)
+            _ask(log)
+            _answer(log)
+        _know_passing(log, out.ongoing("pass"))
+        _let_out(log)
         return top
+
+
+class _Log:
+    """What both ends of the log share."""
+
+    def __init__(self, m: Module, io: ReportLog) -> None:
+        self.m, self.io = m, io
+        m.submodules.tree = self.tree = io.tree
+        connect_apart(m, io.cores.leaf_digest, io.tree.leaves)
+        connect_apart(m, io.tree.node, io.cores.node)
+        connect_apart(m, io.cores.node_digest, io.tree.node_digest)
+        self.answer = io.tree.answer.signature.create()
+        connect_apart(m, io.tree.answer, self.answer)
+        m.submodules.beats = self.beats = RegisteredFIFO(width=BEAT.width, depth=io.beats)
+        # One more may come than there is room for, and one be on its way to the output of this queue.
+        m.submodules.asks = self.asks = SyncFIFOBuffered(width=Question.as_shape().size, depth=io.fences + 2)
+        #: What the beat that leaves waits for.
+        self.asked = data.View(Question, self.asks.r_data)
+        #: The beat that comes is taken; it is a FENCE or BATCH.
+        self.passes = Signal()
+        self.stops = Signal()
+        #: Something is in the queue of beats, or on its way there.
+        self.waiting = Signal()
+        self.enters = Signal()
+        #: The beat that leaves next, if it is ``there``, when it is taken.
+        self.head = Signal(BEAT)
+        self.there = Signal()
+        self.take = Signal()
+        #: The beat that leaves, and the one behind it.
+        self.beat = Signal(BEAT, reset_less=True)
+        self.digest = Signal(BEAT, reset_less=True)
+        self.n = Signal(range(DIGEST_WORDS))
+        self.held_build = Signal()
+        #: ``beat`` is to leave; it can.
+        self.valid = Signal()
+        self.goes = Signal()
+        #: ``spare`` is to leave.
+        self.spared = Signal()
+        #: Nothing waits: what comes leaves in the same cycle.
+        self.direct = Signal()
+
+
+def _join(s: _Log) -> None:
+    """What the cores and the tree know of the log."""
+    m, io = s.m, s.io
+    m.d.comb += [
+        s.tree.epoch.eq(io.epoch),
+        io.cores.hold.eq(s.asks.level != 0),
+        io.record_level.eq(io.cores.level),
+        io.beat_level.eq(s.beats.level),
+    ]
+
+
+def _make_room(s: _Log) -> None:
+    """Whether there is room is known a cycle late, so that it depends on nothing that is under way."""
+    m, io = s.m, s.io
+    m.d.sync += [
+        io.full.eq(~io.cores.room),
+        io.i.ready.eq(io.cores.room & (s.beats.level <= io.beats - SLACK) & (s.asks.level < io.fences)),
+    ]
+
+
+def _take_in(s: _Log) -> None:
+    """A record goes to the cores, a FENCE or BATCH ends the chunk and asks the tree."""
+    m, io = s.m, s.io
+    records = Signal(64)
+    leaves = Signal(LEAF_COUNT_BITS)  # chunks begun
+    position = Signal(range(CHUNK_RECORDS))  # in the chunk
+    kind = io.i.payload[:4]
+    is_record = Signal()
+    is_batch = Signal()
+    cuts = s.stops & (position != 0)
+    ask = data.View(Question, s.asks.w_data)
+    is_build = Signal()  # it comes behind a HELLO
+    m.d.comb += [
+        is_record.eq((kind < 8) & ~is_build),
+        s.stops.eq(((kind == Kind.FENCE) | (kind == Kind.BATCH)) & ~is_build),
+        is_batch.eq((kind == Kind.BATCH) & ~is_build),
+        s.passes.eq(io.i.valid & io.i.ready),
+        io.cores.push.eq(s.passes & (is_record | cuts)),
+        io.cores.entry.record.eq(io.i.payload),
+        io.cores.entry.void.eq(s.stops),
+        io.cores.entry.last.eq(s.stops | (position == CHUNK_RECORDS - 1)),
+        ask.root.eq(is_batch),
+        ask.leaves.eq(leaves),
+        ask.records.eq(records),
+        s.asks.w_en.eq(s.passes & s.stops),
+    ]
+    with m.If(s.passes):
+        m.d.sync += is_build.eq((kind == Kind.HELLO) & ~is_build)
+        with m.If(is_record):
+            m.d.sync += [records.eq(records + 1), position.eq(position + 1)]
+            with m.If(position == 0):
+                m.d.sync += leaves.eq(leaves + 1)
+        with m.If(s.stops):
+            m.d.sync += position.eq(0)
+        with m.If(is_batch):
+            m.d.sync += [records.eq(0), leaves.eq(0)]
+
+
+def _queue(s: _Log) -> None:
+    """Out: past the queue while it is empty."""
+    m, io = s.m, s.io
+    m.d.comb += [
+        s.tree.question.valid.eq(s.asks.r_rdy),
+        s.tree.question.payload.eq(s.asked),
+        s.asks.r_en.eq(s.tree.question.ready),
+        s.head.eq(Mux(s.waiting, s.beats.r_data, io.i.payload)),
+        s.there.eq(Mux(s.waiting, s.beats.r_rdy, s.passes)),
+        s.enters.eq(s.passes & (s.waiting | ~s.take)),
+        s.beats.r_en.eq(s.take & s.waiting),
+    ]
+    m.d.sync += [
+        s.beats.w_en.eq(s.enters),
+        s.beats.w_data.eq(io.i.payload),
+        s.waiting.eq(s.enters | (s.waiting & (s.beats.w_en | s.beats.r_rdy | (s.beats.level != 0)))),
+    ]
+
+
+def _pass(s: _Log) -> None:
+    """Beats leave; a FENCE or BATCH waits for its answer."""
+    m = s.m
+    held = data.View(FENCE, s.head).kind.kind
+    with m.State("pass"), m.If(~s.valid | s.goes):
+        m.d.comb += s.take.eq(1)
+        m.d.sync += [s.beat.eq(s.head), s.valid.eq(s.there & ~s.direct)]
+        with m.If(s.there):
+            m.d.sync += s.held_build.eq((held == Kind.HELLO) & ~s.held_build)
+        with m.If(s.there & ((held == Kind.FENCE) | (held == Kind.BATCH)) & ~s.held_build):
+            m.d.sync += s.valid.eq(0)
+            m.next = "ask"
+
+
+def _ask(s: _Log) -> None:
+    """The answer comes, and completes the beat."""
+    m, io = s.m, s.io
+    fence, batch = data.View(FENCE, s.beat), data.View(BATCH, s.beat)
+    with m.State("ask"):
+        m.d.comb += s.answer.ready.eq(1)
+        with m.If(s.answer.valid):
+            m.d.sync += [s.digest.eq(Cat(s.digest[64:], s.answer.payload)), s.n.eq(s.n + 1)]
+            with m.If(s.n == 0):  # with the last word the tree has done with the question
+                m.d.sync += [fence.records.eq(s.asked.records), fence.epoch.eq(io.epoch)]
+                with m.If(s.asked.root):
+                    m.d.sync += batch.leaves.eq(s.asked.leaves)
+            with m.If(s.n == DIGEST_WORDS - 1):
+                m.d.sync += s.valid.eq(1)
+                m.next = "answer"
+
+
+def _answer(s: _Log) -> None:
+    """The beat leaves, and the digest behind it."""
+    m = s.m
+    with m.State("answer"), m.If(s.goes):
+        m.d.sync += s.beat.eq(s.digest)
+        m.next = "pass"
+
+
+def _know_passing(s: _Log, passing: Value) -> None:
+    """Whether a beat can pass at once."""
+    m, io = s.m, s.io
+    m.d.comb += [
+        s.direct.eq(s.passes & ~s.stops & passing & ~(s.waiting | s.valid | s.spared)),
+        io.idle.eq(~s.waiting & passing & ~io.o.valid),
+    ]
+
+
+def _let_out(s: _Log) -> None:
+    """One more place, so that whether a beat can leave is known from a register."""
+    m, io = s.m, s.io
+    spare = Signal(BEAT, reset_less=True)
+    leaving = Signal(BEAT)
+    m.d.comb += [
+        s.goes.eq(~s.spared),
+        leaving.eq(Mux(s.valid, s.beat, io.i.payload)),
+        io.o.valid.eq(s.valid | s.direct | s.spared),
+        io.o.payload.eq(Mux(s.spared, spare, leaving)),
+    ]
+    with m.If(~s.spared):
+        m.d.sync += spare.eq(leaving)
+    m.d.sync += s.spared.eq(io.o.valid & ~io.o.ready)
