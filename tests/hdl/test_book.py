@@ -1,6 +1,8 @@
 """The book in gateware against the golden engine, report for report."""
 
+import os
 import random
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +117,10 @@ def golden(commands, geometry):
 
 
 def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut=None):
-    """Drive a Book in the Amaranth simulator; returns its beats and what it did, cycle by cycle."""
+    """Drive a Book in the Amaranth simulator; returns its beats and what it did, cycle by cycle.
+
+    ``HAWSE_VCD=FILE`` writes a waveform of it.
+    """
     dut = dut or Book(geometry)
     reset = Signal()
     rng = random.Random(seed)
@@ -169,7 +174,9 @@ def run(commands, geometry, *, gap=0.0, stall=0.0, seed=0, reset_after=None, dut
     sim = Simulator(ResetInserter(reset)(dut))
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
-    sim.run()
+    waveform = os.environ.get("HAWSE_VCD")
+    with sim.write_vcd(waveform) if waveform else nullcontext():
+        sim.run()
     return Beats(beats, hashed=False, offers=offers), busy, stamps
 
 
