@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from hawse.instruments import PPM
 from hawse.keys.messages import MESSAGE, split
@@ -24,6 +25,50 @@ _NOT_YET = ("observations", "omissions", "surfaces", "requests", "authorisations
 
 class StateError(Exception):
     """A call that does not fit the machine's place between slots, or an input that no sequencer may send."""
+
+
+class Standing(Protocol):
+    """Where a machine stands between two slots; what the attributes are, ``hawse.state.machine`` says."""
+
+    config: VenueConfig
+
+    @property
+    def markets(self) -> Mapping[int, Market]:
+        """By number."""
+
+    @property
+    def next_slot(self) -> int:
+        """Its number."""
+
+    @property
+    def time(self) -> int:
+        """Of the last slot."""
+
+    @property
+    def batch(self) -> int:
+        """In work."""
+
+    @property
+    def deposit_index(self) -> int:
+        """Of the last deposit."""
+
+
+def check_slot(at: Standing, slot: SlotInput, signers: Signers) -> None:
+    """Refuse a slot that does not follow on, or holds what none may.
+
+    Raises:
+        StateError: which field, and why.
+    """
+    if slot.number != at.next_slot:
+        raise StateError(f"number: slot {slot.number}, not {at.next_slot}")
+    if not at.time <= slot.time < TIME_LIMIT:
+        raise StateError(f"time: {slot.time} is before the last slot's {at.time}, or not below 2**48")
+    if slot.closes is not None and slot.closes != at.batch:
+        raise StateError(f"closes: batch {slot.closes}, not {at.batch}")
+    check_inputs(slot, signers, at.config, at.markets)
+    for index, deposit in enumerate(slot.deposits, at.deposit_index + 1):
+        if deposit.index != index:
+            raise StateError(f"deposits: index {deposit.index}, not {index}")
 
 
 def check_inputs(

@@ -23,7 +23,7 @@ from .batch import BatchState
 from .clearing import clear
 from .commitments import Commitments
 from .config import VenueConfig
-from .inputs import MARK, TIME_LIMIT, StateError, check_inputs
+from .inputs import MARK, StateError, check_slot
 from .ledger import INSURANCE, TRANSFER_BITS, Account, Ledger, Market, Order
 from .outcomes import Signers, input_leaves, outcome_leaves
 from .slot import Deposit, Operation, Refusal, SlotInput
@@ -239,16 +239,7 @@ class Machine:
             StateError: not between two slots, or an input that does not follow on.
         """
         self._expect(_Phase.BOUNDARY)
-        if slot.number != self.next_slot:
-            raise StateError(f"number: slot {slot.number}, not {self.next_slot}")
-        if not self.time <= slot.time < TIME_LIMIT:
-            raise StateError(f"time: {slot.time} is before the last slot's {self.time}, or not below 2**48")
-        if slot.closes is not None and slot.closes != self.batch:
-            raise StateError(f"closes: batch {slot.closes}, not {self.batch}")
-        check_inputs(slot, signers, self.config, self.markets)
-        for index, deposit in enumerate(slot.deposits, self.deposit_index + 1):
-            if deposit.index != index:
-                raise StateError(f"deposits: index {deposit.index}, not {index}")
+        check_slot(self, slot, signers)
 
     def _mark(self, operation: Operation) -> int:
         """Set a mark; returns the instrument's number."""

@@ -1,7 +1,6 @@
 #include "keccak.hpp"
 
 #include <cstring>
-#include <vector>
 
 namespace hawse {
 namespace {
@@ -104,6 +103,21 @@ __attribute__((target("avx512f"))) void eight(const uint8_t *const *messages, si
     side_by_side<Words8>(messages, count, blocks, out);
 }
 
+__attribute__((target("avx512f"))) void eight_states(uint64_t (*states)[KECCAK_LANES]) {
+    permute(reinterpret_cast<Words8 *>(states));
+}
+
+__attribute__((target("avx2"))) void four_states(uint64_t (*states)[KECCAK_LANES], size_t count) {
+    for (size_t first = 0; first < count; first += 4) {
+        Words4 state[25];
+        for (size_t i = 0; i < 25; ++i)
+            std::memcpy(&state[i], &states[i][first], sizeof state[i]);
+        permute(state);
+        for (size_t i = 0; i < 25; ++i)
+            std::memcpy(&states[i][first], &state[i], sizeof state[i]);
+    }
+}
+
 #ifndef HAWSE_KECCAK_WIDTH
 #define HAWSE_KECCAK_WIDTH 8 // widest path to use; tests narrow it
 #endif
@@ -154,23 +168,20 @@ size_t keccak256_width() {
 #endif
 }
 
-void keccak256_each(const uint8_t *messages, size_t size, size_t count, Hash *out) {
-    const size_t blocks = size / KECCAK_RATE + 1, padded = blocks * KECCAK_RATE;
-    std::vector<uint8_t> lanes(KECCAK_LANES * padded, 0);
-    const uint8_t *at[KECCAK_LANES];
-    for (size_t lane = 0; lane < KECCAK_LANES; ++lane) {
-        uint8_t *message = &lanes[lane * padded];
-        message[size] = 0x01;
-        message[padded - 1] |= 0x80;
-        at[lane] = message;
-    }
-    while (count) {
-        const size_t some = count < KECCAK_LANES ? count : KECCAK_LANES;
-        for (size_t lane = 0; lane < some; ++lane, messages += size)
-            if (size)
-                std::memcpy(&lanes[lane * padded], messages, size);
-        keccak256_blocks(at, some, blocks, out);
-        out += some, count -= some;
+void keccak_permute_lanes(uint64_t (*states)[KECCAK_LANES], size_t count) {
+#if defined(__x86_64__)
+    if (HAS_EIGHT && count > 1)
+        return eight_states(states);
+    if (HAS_FOUR && count > 1)
+        return four_states(states, count);
+#endif
+    for (size_t lane = 0; lane < count; ++lane) {
+        uint64_t state[25];
+        for (size_t i = 0; i < 25; ++i)
+            state[i] = states[i][lane];
+        permute(state);
+        for (size_t i = 0; i < 25; ++i)
+            states[i][lane] = state[i];
     }
 }
 
