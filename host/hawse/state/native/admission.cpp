@@ -197,6 +197,8 @@ bool Admission::new_order(const Message &m) {
     order.queue = seq;
     ledger.orders[handle] = order;
     ledger.add(handle);
+    if (!ledger.handles.empty())
+        __builtin_prefetch(ledger.orders + ledger.handles.first(), 1);
     send(HAWSE_OPCODE_NEW, handle, m.price, m.quantity,
          u8(order.side | order.time_in_force << 1 | order.self_trade << 3));
     return true;

@@ -101,22 +101,23 @@ class Index {
     // The number whose key `same` knows, or NONE.
     template <class Same> u32 find(u64 hash, Same same) const {
         for (u32 at = u32(hash) & mask_; places_[at].number; at = (at + 1) & mask_)
-            if (places_[at].hash == u32(hash >> 32) && same(places_[at].number - 1))
+            if (places_[at].hash == u32(hash) && same(places_[at].number - 1))
                 return places_[at].number - 1;
         return NONE;
     }
+    void prefetch(u64 hash) const { __builtin_prefetch(places_ + (u32(hash) & mask_)); }
     void insert(u64 hash, u32 number) {
         u32 at = u32(hash) & mask_;
         while (places_[at].number)
             at = (at + 1) & mask_;
-        places_[at] = {number + 1, u32(hash >> 32), u32(hash)};
+        places_[at] = {number + 1, u32(hash)};
     }
     void erase(u64 hash, u32 number) {
         u32 at = u32(hash) & mask_;
         while (places_[at].number != number + 1)
             at = (at + 1) & mask_;
         for (u32 next = (at + 1) & mask_; places_[next].number; next = (next + 1) & mask_) {
-            const u32 home = places_[next].home & mask_;
+            const u32 home = places_[next].hash & mask_;
             if (((next - home) & mask_) >= ((next - at) & mask_))
                 places_[at] = places_[next], at = next;
         }
@@ -125,7 +126,7 @@ class Index {
 
   private:
     struct Place {
-        u32 number, hash, home;
+        u32 number, hash; // the number is one more, so that 0 is an empty place
     };
     Place *places_ = nullptr;
     u32 mask_ = 0;

@@ -16,6 +16,8 @@ from hawse.wire.dtypes import Array
 
 from .build import state_library
 
+#: From so many bytes on, memory comes in large pages where the system has them: far fewer misses of the TLB.
+_LARGE = 1 << 28
 OK, UNFIT, TOO_MUCH, CLEARING, OVERFLOW, SNAPSHOT = range(0, -6, -1)
 
 #: An i128, its low word first; :func:`wide` makes an integer of one.
@@ -290,6 +292,8 @@ class State:
         reserve = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
         # Zeroed, at the beginning of a page, and really there only where it is written.
         self._memory = mmap.mmap(-1, size, flags=reserve)
+        if size >= _LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._block = (c_uint8 * size).from_buffer(self._memory)
         seed = os.urandom(16)
         self._it = native.hawse_state_new(

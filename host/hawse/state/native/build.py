@@ -7,8 +7,9 @@ from hawse.engine.native import build
 
 HERE = Path(__file__).resolve().parent
 
-#: The transition function may not use what these forbid.
-FLAGS = ("-ffreestanding", "-fno-exceptions", "-fno-rtti")
+#: The transition function may not use what these forbid. A compiler may know what memcpy does: it is all that
+#: the sources want from outside.
+FLAGS = ("-ffreestanding", "-fbuiltin", "-fno-exceptions", "-fno-rtti")
 _SOURCES = (
     "config",
     "lanes",

@@ -21,8 +21,13 @@ const Address &Clearing::owner_of(const Order &order) const {
 }
 
 bool Clearing::run(Sent *sent, u32 count, const hawse_event *events, u64 event_count) {
+    constexpr u64 FAR = 16, NEAR = 6;
     u64 at = 0;
     for (u32 n = 0; n < count; ++n) {
+        if (at + FAR < event_count)
+            prefetch(events[at + FAR], false);
+        if (at + NEAR < event_count)
+            prefetch(events[at + NEAR], true);
         const u32 seq = u32(sent[n].seq);
         u64 end = at;
         while (end < event_count && events[end].seq == seq)
@@ -35,6 +40,19 @@ bool Clearing::run(Sent *sent, u32 count, const hawse_event *events, u64 event_c
     wrong_seq = 0;
     release(sent, count);
     return at == event_count;
+}
+
+// Orders that a report names, from afar, and from near their accounts.
+void Clearing::prefetch(const hawse_event &event, bool accounts) const {
+    const u64 handles[2] = {event.order_id, event.maker_id};
+    for (u32 n = 0; n < 1u + (kind_of(event) == HAWSE_KIND_TRADE); ++n) {
+        if (handles[n] >= ledger_.config->orders)
+            continue;
+        if (accounts)
+            ledger_.prefetch_orders(ledger_.orders[handles[n]].account, 0);
+        else
+            __builtin_prefetch(ledger_.orders + handles[n], 1);
+    }
 }
 
 // What was held for the slot alone: every replacement, beside the order as it now is.

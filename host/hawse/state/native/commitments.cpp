@@ -84,6 +84,7 @@ void Commitments::begin_orders() {
         const Order &o = ledger.orders[handle];
         if (!o.remaining && !o.has_leaf)
             return; // came and went within the slot
+        __builtin_prefetch(&o.leaf);
         lanes_->begin(ORDER_BYTES, out++)
             .put(u8(0x50)).put(VERSION).put(ledger.config->terms[o.market].number).put(o.side).put(o.price)
             .put(o.queue).put(handle).put(o.account).put(o.client_id).put(o.remaining).put(o.leaf_flags());

@@ -96,6 +96,33 @@ u32 Ledger::order_at(u32 account, u64 client_id) const {
     });
 }
 
+void Ledger::prefetch_account(u32 index, u64 client_id) const {
+    if (index >= account_count)
+        return;
+    const u8 *const at = reinterpret_cast<const u8 *>(accounts + index);
+    for (size_t line = 0; line < sizeof(Account); line += 64)
+        __builtin_prefetch(at + line, 1);
+    if (client_id)
+        by_client_.prefetch(hash_of(index, client_id));
+}
+
+void Ledger::prefetch_orders(u32 index, u64 client_id) const {
+    if (index >= account_count)
+        return;
+    const Account &account = accounts[index];
+    __builtin_prefetch(owners + account.owner, 1);
+    if (account.holdings != NONE) {
+        const u8 *const at = reinterpret_cast<const u8 *>(holdings_ + account.holdings);
+        __builtin_prefetch(at, 1);
+        __builtin_prefetch(at + 64, 1);
+    }
+    if (account.newest != NONE)
+        __builtin_prefetch(orders + account.newest, 1);
+    const u32 likely = client_id ? by_client_.find(hash_of(index, client_id), [](u32) { return true; }) : NONE;
+    if (likely != NONE)
+        __builtin_prefetch(orders + likely, 1);
+}
+
 u32 Ledger::open_account(const Address &address, u64 generation) {
     const u32 index = account_count++;
     Account &account = accounts[index];

@@ -15,7 +15,7 @@ struct Capacity {
 };
 
 // What an account has of one instrument: a position, open orders, or both. In lists, ascending by instrument.
-struct Holding {
+struct alignas(32) Holding {
     u32 next;
     u32 market;
     i64 size; // of the position, in lots, 0 for none
@@ -51,7 +51,7 @@ struct Owner {
     u32 orders;
 };
 
-struct Account {
+struct alignas(64) Account {
     u32 owner;
     u32 holdings, touched; // first of them, and how many
     u32 newest, orders;    // of its orders, and how many
@@ -64,7 +64,7 @@ struct Account {
     Nonces nonces;
 };
 
-struct Order {
+struct alignas(64) Order {
     u64 client_id, queue;
     u32 account, market;
     i32 price;
@@ -106,6 +106,9 @@ class Ledger {
     const Address &owner_of(const Account &a) const { return owners[a.owner].address; }
     u32 owner_at(const Address &address) const;
     u32 order_at(u32 account, u64 client_id) const;
+    // What a message of an account about one of its orders will want; first from afar, then from near.
+    void prefetch_account(u32 account, u64 client_id) const;
+    void prefetch_orders(u32 account, u64 client_id) const;
     u32 open_account(const Address &address, u64 generation);
 
     // Of an account and the index of an instrument; nullptr where it has nothing of it.

@@ -168,8 +168,13 @@ void Machine::deposit(const hawse_state_deposit &given, Hash &accumulator) {
 
 void Machine::admit(const hawse_state_slot &slot) {
     const Message *rows = messages_of(slot);
+    constexpr u64 FAR = 16, NEAR = 6;
     u64 message = 0;
     for (u64 row = 0; row < slot.row_count; row += 1 + is_wide(rows[row].kind), ++message) {
+        if (row + FAR < slot.row_count)
+            ledger.prefetch_account(rows[row + FAR].account, rows[row + FAR].client_id);
+        if (row + NEAR < slot.row_count)
+            ledger.prefetch_orders(rows[row + NEAR].account, rows[row + NEAR].client_id);
         Address signer;
         memcpy(signer.bytes, slot.signers + 20 * message, 20);
         Hash struct_hash;

@@ -150,8 +150,8 @@ class NativeMachine:
     ) -> None:
         self.config = config
         self._flags = tuple(flags)
-        self._bytes = config.encode()
-        self._state = State(self._bytes, capacity or self._room(), *self._flags)
+        self._config_bytes = config.encode()
+        self._state = State(self._config_bytes, capacity or self._room(), *self._flags)
         self._made = MadeStruct()
         self._admission: PackedAdmission | None = None
         self._fill_fees: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -166,7 +166,7 @@ class NativeMachine:
         """The same machine with room for twice as much."""
         data = self._state.snapshot()
         assert data is not None, "there is too much for a slot, so there is none yet"
-        self._state = _restored(self._bytes, data, self._state.capacity.doubled(), self._flags)
+        self._state = _restored(self._config_bytes, data, self._state.capacity.doubled(), self._flags)
 
     def _look(self) -> None:
         self.counters = self._state.counters()
@@ -185,6 +185,15 @@ class NativeMachine:
         rows = self._state.resting()
         people = {int(index): self._bare_account(int(index)) for index in np.unique(rows["account"])}
         return {int(row["handle"]): _order(row, people[int(row["account"])]) for row in rows}
+
+    def resting_rows(self) -> Array:
+        """The resting orders as rows of ``bindings.RESTING``, in the order of their tree."""
+        return self._state.resting()
+
+    @property
+    def bytes(self) -> int:
+        """Memory that is set apart for the state."""
+        return self._state.bytes
 
     @property
     def markets(self) -> Mapping[int, Market]:
@@ -500,7 +509,7 @@ class NativeMachine:
             SnapshotError: no snapshot, damaged, of another version, or of a venue with other rules.
         """
         machine = cls(config)
-        machine._state = _restored(machine._bytes, data, machine._state.capacity, machine._flags)
+        machine._state = _restored(machine._config_bytes, data, machine._state.capacity, machine._flags)
         machine._look()
         return machine
 
