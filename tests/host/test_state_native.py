@@ -3,11 +3,13 @@
 import os
 import random
 import secrets
+import shutil
 
 import numpy as np
 import pytest
 import support.desk
 import support.money
+from hawse.engine.native import build
 from hawse.keys.messages import MESSAGE
 from hawse.risk import margin
 from hawse.state.inputs import StateError
@@ -22,6 +24,7 @@ from hawse.wire.dtypes import EVENT
 from support.attack import Raid, plan, source
 from support.desk import CONFIG, Desk, owner
 from support.hostile import VENUES, Hostile
+from support.tape import compiled, play, record, zig
 from support.twin import Differ, Twin
 
 
@@ -43,6 +46,7 @@ def flow(name, seed, commands, slot=200, often=False):
         numbers = [int.from_bytes(str(seed).encode(), "big"), part]
         hostile = Hostile(name, numbers, often=often)
         part += 1
+        print(f"{name}: {judged} commands", flush=True)
         while judged < commands and judged < part * 50_000:
             judged += slot
             if not hostile.slot(slot):
@@ -83,6 +87,31 @@ def test_attacks_do_the_same_to_both(twins):
 @pytest.mark.slow
 def test_attacks_do_the_same_to_both_for_long(twins):
     attacks(3000)
+
+
+# Other processors
+
+TARGETS = {"riscv64-linux-musl": "qemu-riscv64", "aarch64-linux-musl": "qemu-aarch64"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_another_processor_says_the_same(target, tmp_path, monkeypatch):
+    emulator = shutil.which(TARGETS[target]) or shutil.which(f"{TARGETS[target]}-static")
+    if emulator is None:
+        pytest.skip(f"{TARGETS[target]} not found: it is in Debian's qemu-user")
+    player = compiled(tmp_path, *zig(target))
+    for name in VENUES:
+        tape, said = record(name, [2], 60, monkeypatch)
+        assert play(tape, emulator, str(player)) == said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", [build.compiler(), zig("x86_64-linux-musl")], ids=["ours", "zig"])
+def test_every_compiler_says_the_same(compiler, tmp_path, monkeypatch):
+    player = compiled(tmp_path, *compiler)
+    tape, said = record("plenty", [3], 60, monkeypatch)
+    assert play(tape, str(player)) == said
 
 
 # A difference is found

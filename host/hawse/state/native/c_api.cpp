@@ -1,4 +1,4 @@
-#include "c_api.h"
+#include "state.h"
 
 #include "machine.hpp"
 

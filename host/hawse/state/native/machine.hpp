@@ -1,7 +1,7 @@
 // The transition function, slot by slot: hawse.state.machine.
 #pragma once
 
-#include "c_api.h"
+#include "state.h"
 #include "clearing.hpp"
 #include "commitments.hpp"
 

@@ -385,9 +385,9 @@ class NativeMachine:
             MoneyOverflow: the equity of an account leaves int64 at a new mark.
         """
         self._expect(_BOUNDARY)
-        packed = signers if isinstance(signers, PackedSigners) else PackedSigners.of(signers)
+        ours = signers if isinstance(signers, PackedSigners) else PackedSigners.of(signers)
         try:
-            struct, kept = _pack(slot, packed)
+            struct, kept = packed(slot, ours)
         except ValueError as error:  # a buffer of the wrong size or type
             self._refuse(slot, signers)
             raise StateError(str(error)) from error
@@ -525,7 +525,7 @@ def _restored(config: bytes, data: bytes, capacity: Capacity, compiler: tuple[st
         capacity = capacity.doubled()
 
 
-def _pack(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[Any]]:
+def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[Any]]:
     """The slot as the native state takes it, and what has to live as long.
 
     Raises:
