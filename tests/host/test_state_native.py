@@ -1,4 +1,4 @@
-"""The native state beside the golden one: what is thrown at one is thrown at both, and both must say the same."""
+"""The native state beside the golden one: whatever comes, both must say the same."""
 
 import os
 import random
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import support.desk
 import support.money
-from hawse.engine.native import build
 from hawse.keys.messages import MESSAGE
 from hawse.risk import margin
 from hawse.state.inputs import StateError
@@ -103,15 +102,17 @@ def test_another_processor_says_the_same(target, tmp_path, monkeypatch):
     player = compiled(tmp_path, *zig(target))
     for name in VENUES:
         tape, said = record(name, [2], 60, monkeypatch)
-        assert play(tape, emulator, str(player)) == said
+        assert play(tape, emulator, player) == said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiler", [build.compiler(), zig("x86_64-linux-musl")], ids=["ours", "zig"])
+@pytest.mark.parametrize("compiler", [(["g++"], ["gcc"]), zig("x86_64-linux-musl")], ids=["gcc", "zig"])
 def test_every_compiler_says_the_same(compiler, tmp_path, monkeypatch):
+    if shutil.which(compiler[1][0]) is None:
+        pytest.skip(f"{compiler[1][0]} not found")
     player = compiled(tmp_path, *compiler)
     tape, said = record("plenty", [3], 60, monkeypatch)
-    assert play(tape, str(player)) == said
+    assert play(tape, player) == said
 
 
 # A difference is found
@@ -135,7 +136,7 @@ def test_a_fee_that_is_rounded_otherwise_is_found(monkeypatch):
         return fill(ledger, account, *rest)
 
     monkeypatch.setattr(Ledger, "fill", kinder)
-    with pytest.raises(Differ, match="digest|collateral"):
+    with pytest.raises(Differ, match=r"digest|collateral"):
         flow("plenty", 1, 20_000)
 
 
@@ -217,8 +218,12 @@ def test_a_slot_that_is_none_changes_nothing():
         assert machine.snapshot() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 4])
-def test_processors_without_wide_registers_say_the_same(width):
-    config = VENUES["plenty"]
-    wide, narrow = NativeMachine(config), NativeMachine(config, flags=(f"-DHAWSE_KECCAK_WIDTH={width}",))
-    assert wide.snapshot() == narrow.snapshot()
+def test_processors_without_wide_registers_say_the_same(width, monkeypatch):
+    class Narrow(NativeMachine):
+        def __init__(self, config):
+            super().__init__(config, flags=(f"-DHAWSE_KECCAK_WIDTH={width}",))
+
+    monkeypatch.setattr("support.twin.NativeMachine", Narrow)
+    flow("plenty", seed_of(), 20_000)

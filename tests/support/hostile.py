@@ -1,4 +1,4 @@
-"""Flow that means harm to both forms of the state at once: every kind of message, well formed and not, in bulk."""
+"""Flow that means harm, at both forms of the state: every kind of message, well formed and not, in bulk."""
 
 import numpy as np
 from hawse.engine import Band, Engine, SoftBackend
@@ -47,7 +47,9 @@ VENUES = {
     ),
     "plenty": venue(instrument(0, 0), instrument(1, 256, denominator=3), orders=1024, tag_bits=8),
 }
-_KINDS = np.array([*[1] * 220, *[4] * 90, *[5] * 30, *[2] * 30, *[3, 8, 8, 8] * 4, 13, *range(16), 200], np.uint8)
+_KINDS = np.array(
+    [*[1] * 220, *[4] * 90, *[5] * 30, *[2] * 30, *[3, 8, 8, 8] * 4, 13, *range(16), 200], np.uint8
+)
 _MODES = np.array([*[0, 1, 2] * 20, *[4, 5, 6] * 6, 3, 200], np.uint8)
 _ODD = ("side", "time_in_force", "mode", "instrument", "zero_6", "zero_20", "client_id", "amount", "price")
 
@@ -92,7 +94,9 @@ class Hostile:
         known[: len(generations)] = generations
         rows["generation"] = known[who] + (rng.random(n) < 0.005)
         self._nonces(rows, who)
-        rows["expiry"] = self.time + rng.choice([0, 1, 1000, -1, -self.time], n, p=[0.3, 0.3, 0.38, 0.01, 0.01])
+        rows["expiry"] = self.time + rng.choice(
+            [0, 1, 1000, -1, -self.time], n, p=[0.3, 0.3, 0.38, 0.01, 0.01]
+        )
         self._terms(rows)
         self._spoil(rows)
         wide = np.flatnonzero(rows["kind"][:-1] == MessageKind.REGISTER)
@@ -165,7 +169,9 @@ class Hostile:
 
     def deposits(self):
         rng, first = self.rng, self.machine.deposit_index + 1
-        amounts = [1, 999, 1000, 10**5, 10**7] if self.name != "large" else [2**62, 2**63 - 1, 2**64 - 1, 10**17]
+        amounts = (
+            [1, 999, 1000, 10**5, 10**7] if self.name != "large" else [2**62, 2**63 - 1, 2**64 - 1, 10**17]
+        )
         count = self.people - 2 if self.machine.next_slot == 0 else int(rng.random() < 0.1)
         if not self.machine.next_slot:
             return tuple(Deposit(first + n, self.owner(1 + n), amounts[-1]) for n in range(count))
@@ -182,7 +188,9 @@ class Hostile:
                 to = mark + int(rng.integers(-most, most + 1))
                 low, high = i.base + 20, i.base + i.count - 20
                 if rng.random() < 0.6:
-                    found.append(mark_of(i.number, max(low, min(to, high)) if mark in range(low, high) else to))
+                    found.append(
+                        mark_of(i.number, max(low, min(to, high)) if mark in range(low, high) else to)
+                    )
         return tuple(m for m in found if -(2**31) <= int.from_bytes(m.body[2:], "big", signed=True) < 2**31)
 
     def slot(self, messages):

@@ -1,4 +1,4 @@
-"""A tape of slots and reports for ``state_tape.cpp``, and what must come out when it is played."""
+"""A tape of slots and reports for ``state_tape.c``, and what must come out when it is played."""
 
 import struct
 import subprocess
@@ -8,14 +8,21 @@ from pathlib import Path
 from hawse.engine.native import build
 from hawse.state.native.bindings import Capacity
 from hawse.state.native.build import FLAGS, source_files
-from hawse.state.native.machine import PackedSigners, packed
-from tiny_keccak import keccak256
+from hawse.state.native.packed import PackedSigners, packed
 
 from .hostile import Hostile
 from .twin import Twin
 
 _ROOM = Capacity(64, 1024, 1 << 16, 1 << 10)
 _ROOTS = ("state_root", "inputs_root", "outcomes_root", "exit_root", "exit_marks_root", "withdrawals_root")
+
+
+def _sum(data):
+    """FNV-1a, as the player reckons it."""
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return f"{value:016x}"
 
 
 class Recorded(Twin):
@@ -33,7 +40,7 @@ class Recorded(Twin):
         self._write(made.deposit_count, made.row_count, made.message_count)
         for array in arrays:
             Recorded.tape += array.tobytes()
-        self.said.append(f"orders {bytes(keccak256(admission.orders.tobytes())).hex()}")
+        self.said.append(f"orders {_sum(admission.orders.tobytes())}")
         return admission
 
     def clear_slot(self, events):
@@ -53,7 +60,7 @@ class Recorded(Twin):
     def snapshot(self):
         data = super().snapshot()
         self._write(4)
-        self.said.append(f"snapshot {bytes(keccak256(data)).hex()}")
+        self.said.append(f"snapshot {_sum(data)}")
         return data
 
 
@@ -70,25 +77,25 @@ def record(name, seed, slots, monkeypatch):
     return head + bytes(Recorded.tape), Recorded.said
 
 
-def compiled(directory, *command):
-    """The player, by this compiler; a warning is an error."""
-    out = directory / f"player{len([*directory.iterdir()])}"
+def compiled(directory, cpp, c):
+    """The player, by these compilers of C++ and C; a warning is an error."""
+    out = directory / "player"
     includes = [f"-I{path}" for path in (*build.include_dirs(), source_files()[0].parent)]
-    strict = ("-std=c++17", "-O2", "-DNDEBUG", "-Wall", "-Wextra", "-Werror")
+    strict = ("-O2", "-DNDEBUG", "-Wall", "-Wextra", "-Werror", *includes)
     objects = []
     for source in source_files():
-        objects.append(directory / f"{out.name}-{source.stem}.o")
-        line = [*command, *strict, *FLAGS, *includes, "-c", str(source), "-o", str(objects[-1])]
+        objects.append(str(directory / f"{source.stem}.o"))
+        line = [*cpp, "-std=c++17", *strict, *FLAGS, "-c", str(source), "-o", objects[-1]]
         subprocess.run(line, check=True, capture_output=True)
-    player = Path(__file__).parent / "state_tape.cpp"
-    line = [*command, *strict, *includes, "-static", str(player), *map(str, objects), "-o", str(out)]
+    player = Path(__file__).parent / "state_tape.c"
+    line = [*c, "-std=c11", *strict, "-static", str(player), *objects, "-o", str(out)]
     subprocess.run(line, check=True, capture_output=True)
-    return out
+    return str(out)
 
 
 def zig(target):
-    """The compiler for a target, from PyPI."""
-    return (sys.executable, "-m", "ziglang", "c++", "-target", target)
+    """Compilers of C++ and C for a target, from PyPI."""
+    return [(sys.executable, "-m", "ziglang", language, "-target", target) for language in ("c++", "cc")]
 
 
 def play(tape, *command):

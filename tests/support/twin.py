@@ -1,10 +1,10 @@
 """The golden machine with a native one beside it: what one says, the other must say, after every call."""
 
+from hawse.risk.margin import MoneyOverflow
 from hawse.state.clearing import ClearingError
 from hawse.state.inputs import StateError
 from hawse.state.machine import Machine
 from hawse.state.native.machine import NativeMachine
-from hawse.risk.margin import MoneyOverflow
 from hawse.state.snapshot import SnapshotError
 
 _ERRORS = (StateError, ClearingError, MoneyOverflow, SnapshotError)

@@ -4,6 +4,7 @@ import click
 
 from .bench_engine import engine
 from .bench_hash import hash_
+from .bench_state import state
 
 
 @click.group()
@@ -13,3 +14,4 @@ def bench() -> None:
 
 bench.add_command(engine)
 bench.add_command(hash_)
+bench.add_command(state)

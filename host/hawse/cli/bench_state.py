@@ -1,4 +1,4 @@
-"""``hawse bench state``: what the native state takes for a command, from its message to its outcome's leaf."""
+"""``hawse bench state``: what the native state takes for a command, from message to outcome."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from hawse.results import record
 from hawse.state.config import VenueConfig
 from hawse.state.ledger import TRANSFER_BITS
 from hawse.state.native.bindings import Capacity
-from hawse.state.native.machine import NativeMachine, PackedSigners
+from hawse.state.native.machine import NativeMachine
+from hawse.state.native.packed import PackedSigners
 from hawse.state.slot import Deposit, SlotInput
 from hawse.wire import Geometry
 from hawse.wire.dtypes import Array
@@ -173,7 +174,7 @@ class Flow:
         figures.permutations += int(machine.counters["permutations"]) - before
         figures.commands += len(rows)
         figures.refused += len(admission.refusal_rows)
-        figures.trades += len(machine.fill_fees)
+        figures.trades += machine.fills
         if closes:
             began = time.thread_time()
             machine.seal_batch()
@@ -216,7 +217,7 @@ def measure(accounts: int, slot: int, slots: int, batch: int, seed: int, width: 
             flow.look()
         flow.slot(slot, figures, closes=n % batch == 0)
     return {"accounts": accounts, "messages_per_slot": slot, "slots_per_batch": batch, "width": width} | (
-        figures.result() | {"bytes": flow.machine.bytes}
+        figures.result() | {"bytes": flow.machine.memory}
     )
 
 
@@ -249,4 +250,8 @@ def state(
             found.append(measure(people, slot, slots, batch, seed, lanes))
             say(found[-1])
     if out:
-        record(out, f"hawse bench state --slot {slot} --slots {slots} --batch {batch} --seed {seed}", {"state": found})
+        record(
+            out,
+            f"hawse bench state --slot {slot} --slots {slots} --batch {batch} --seed {seed}",
+            {"state": found},
+        )

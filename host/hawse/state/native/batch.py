@@ -1,4 +1,4 @@
-"""What the native state contributes to a batch: the header's numbers, and the lists behind them when asked."""
+"""What the native state contributes to a batch: the header's numbers, and the lists when asked."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any

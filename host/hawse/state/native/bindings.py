@@ -1,4 +1,4 @@
-"""The native state as a Python class that takes and gives packed buffers: one call each, whatever is in them."""
+"""The native state as a Python class that takes and gives packed buffers, one call for each."""
 
 import ctypes
 import mmap
@@ -202,10 +202,7 @@ class SlotStruct(ctypes.Structure):
         *((name, c_uint64) for name in ("number", "time", "closes")),
         *((name, c_uint32) for name in ("closing", "unfit")),
         *((name, c_uint64) for name in ("operation_count", "deposit_count", "row_count", "message_count")),
-        *(
-            (name, c_void_p)
-            for name in ("operations", "deposits", "rows", "is_signed", "signers", "structs")
-        ),
+        *((name, c_void_p) for name in ("operations", "deposits", "rows", "is_signed", "signers", "structs")),
     ]
 
 
@@ -225,8 +222,7 @@ class MadeStruct(ctypes.Structure):
             "fill_count",
         )
     ] + [
-        (name, c_void_p)
-        for name in ("orders", "refusals", "events", "machine", "message_seqs", "fill_fees")
+        (name, c_void_p) for name in ("orders", "refusals", "events", "machine", "message_seqs", "fill_fees")
     ]
 
 
@@ -300,7 +296,7 @@ class State:
             ctypes.addressof(self._block), size, config, len(config), byref(sizes), seed
         )
         assert self._it, "a machine of the size that was said"
-        self.bytes = size
+        self.bytes = int(size)
         self._native = native
 
     def _call(self, name: str) -> Callable[..., Any]:

@@ -1,16 +1,13 @@
 """The native form of :class:`hawse.state.machine.Machine`: the same calls, the same bytes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hawse.commit.trees import NoSuchLeaf
-from hawse.keys.messages import MESSAGE
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
@@ -18,14 +15,15 @@ from hawse.state.inputs import StateError, check_slot
 from hawse.state.ledger import INSURANCE, Account, Exposure, Market, Order, Position
 from hawse.state.nonces import NonceWindow
 from hawse.state.outcomes import Signers
-from hawse.state.slot import Event, Refusal, SlotInput
+from hawse.state.slot import SlotInput
 from hawse.state.snapshot import SnapshotError
 from hawse.wire import Opcode, Reason
-from hawse.wire.dtypes import EVENT, ORDER, Array, flags
+from hawse.wire.dtypes import EVENT, ORDER, Array
 
 from . import bindings
 from .batch import PackedBatch
-from .bindings import Capacity, MadeStruct, SlotStruct, State, copied, wide
+from .bindings import Capacity, MadeStruct, State, copied, wide
+from .packed import PackedAdmission, PackedSigners, packed
 
 _BOUNDARY, _OPEN, _BROKEN, _SEALING = range(4)
 _PHASES = (
@@ -36,81 +34,6 @@ _PHASES = (
 )
 
 
-@dataclass(frozen=True)
-class PackedSigners:
-    """:class:`hawse.state.outcomes.Signers` in arrays: of m messages who signed them, and their structs.
-
-    Attributes:
-        operations: address that signed each operation, None where none did.
-        is_signed: (m,) uint8, 1 where somebody signed.
-        addresses: (m, 20) uint8.
-        structs: (m, 32) uint8, zeros where a message is none.
-    """
-
-    operations: Sequence[bytes | None]
-    is_signed: NDArray[np.uint8]
-    addresses: NDArray[np.uint8]
-    structs: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, signers: Signers) -> "PackedSigners":
-        """The same."""
-        people = signers.commands
-        addresses = b"".join([who or bytes(20) for who in people])
-        return cls(
-            signers.operations,
-            np.array([who is not None for who in people], np.uint8),
-            np.frombuffer(addresses, np.uint8).reshape(-1, 20),
-            np.frombuffer(b"".join(signers.structs), np.uint8).reshape(-1, 32),
-        )
-
-
-class PackedAdmission:
-    """What a slot lets through, as :class:`hawse.state.admission.Admission` says it, in arrays.
-
-    Attributes:
-        orders: rows of wire ORDER.
-        refusal_rows, event_rows, machine_rows: REFUSAL, EVENT_MADE, MACHINE of ``bindings``.
-        message_seqs: sequence number of each message.
-        first_seq, inputs: as there.
-    """
-
-    def __init__(self, made: MadeStruct) -> None:
-        self.orders = copied(made.orders, made.order_count, ORDER)
-        self.refusal_rows = copied(made.refusals, made.refusal_count, bindings.REFUSAL)
-        self.event_rows = copied(made.events, made.event_count, bindings.EVENT_MADE)
-        self.machine_rows = copied(made.machine, made.machine_count, bindings.MACHINE)
-        self.message_seqs = copied(made.message_seqs, made.message_count, np.dtype("<u8"))
-        self.first_seq, self.inputs = int(made.first_seq), int(made.inputs)
-
-    @cached_property
-    def refusals(self) -> tuple[Refusal, ...]:
-        """In the order of their sequence number."""
-        return tuple(
-            Refusal(int(r["seq"]), Reason(r["reason"]), int(r["detail"]), wide(r["have"]), wide(r["need"]))
-            for r in self.refusal_rows
-        )
-
-    @cached_property
-    def events(self) -> tuple[Event, ...]:
-        """What the machine takes back by itself."""
-        return tuple(
-            Event(
-                Reason(e["reason"]),
-                int(e["account"]),
-                int(e["instrument"]),
-                wide(e["first"]),
-                wide(e["second"]),
-            )
-            for e in self.event_rows
-        )
-
-    @cached_property
-    def command_seqs(self) -> tuple[int, ...]:
-        """Sequence number of each message."""
-        return tuple(self.message_seqs.tolist())
-
-
 class _Accounts(Sequence[Account]):
     """The accounts by index, each read when it is asked for."""
 
@@ -118,7 +41,7 @@ class _Accounts(Sequence[Account]):
         self._machine = machine
 
     def __len__(self) -> int:
-        return int(self._machine.counters["accounts"])
+        return self._machine.count
 
     @overload
     def __getitem__(self, index: int) -> Account: ...
@@ -191,7 +114,7 @@ class NativeMachine:
         return self._state.resting()
 
     @property
-    def bytes(self) -> int:
+    def memory(self) -> int:
         """Memory that is set apart for the state."""
         return self._state.bytes
 
@@ -277,11 +200,21 @@ class NativeMachine:
     @property
     def fill_fees(self) -> list[int]:
         """Fee of each fill of the last slot, in quanta: of each trade, the taker's and then the maker's."""
-        return self._fill_fees.tolist()
+        return [int(fee) for fee in self._fill_fees]
 
     def owners(self) -> Array:
         """Owner and generation of every account: rows of ``bindings.OWNER``."""
-        return self._state.owners(int(self.counters["accounts"]))
+        return self._state.owners(self.count)
+
+    @property
+    def count(self) -> int:
+        """Number of accounts, the venue's included."""
+        return int(self.counters["accounts"])
+
+    @property
+    def fills(self) -> int:
+        """Fills of the last slot, two of each trade."""
+        return len(self._fill_fees)
 
     def account_of(self, owner: bytes) -> Account | None:
         """The account of ``owner``, if a deposit has opened one."""
@@ -365,7 +298,7 @@ class NativeMachine:
     # One slot
 
     def _expect(self, *phases: int) -> None:
-        if self.counters["phase"] not in phases:
+        if int(self.counters["phase"]) not in phases:
             raise StateError(f"the machine is {_PHASES[self.counters['phase']]}")
 
     def check(self, slot: SlotInput, signers: Signers) -> None:
@@ -484,7 +417,7 @@ class NativeMachine:
         rows = self._state.resting()
         out = np.zeros(len(rows), ORDER)
         out["opcode"] = Opcode.LOAD
-        out["flags"] = flags(rows["side"], self_trade=rows["self_trade"])
+        out["flags"] = rows["side"] | rows["self_trade"] << 3
         for name in ("instrument", "handle", "tag", "price"):
             out[name] = rows[name]
         out["quantity"], out["seq"], out["order_id"] = rows["remaining"], rows["queue"], rows["handle"]
@@ -525,57 +458,18 @@ def _restored(config: bytes, data: bytes, capacity: Capacity, compiler: tuple[st
         capacity = capacity.doubled()
 
 
-def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[Any]]:
-    """The slot as the native state takes it, and what has to live as long.
-
-    Raises:
-        ValueError: signers that do not fit, or an address or a signature of another size.
-    """
-    rows = slot.commands
-    if rows.dtype != MESSAGE or rows.ndim != 1:
-        raise ValueError(f"commands: {rows.dtype}, not rows of MESSAGE")
-    rows = np.ascontiguousarray(rows)
-    count = len(signers.is_signed)
-    if signers.addresses.shape != (count, 20) or signers.structs.shape != (count, 32):
-        raise ValueError(f"commands: {count} messages, with other signers and struct hashes")
-    operations = np.zeros(len(slot.operations), bindings.OPERATION)
-    for at, (operation, signer) in enumerate(zip(slot.operations, signers.operations, strict=True)):
-        row, body = operations[at], np.frombuffer(operation.body, np.uint8)
-        row["kind"], row["is_signed"], row["size"] = operation.kind, signer is not None, len(body)
-        row["body"][: len(body)] = body[:40]
-        row["signer"] = np.frombuffer(signer or bytes(20), np.uint8)
-        row["signature"] = np.frombuffer(operation.signature, np.uint8)
-    deposits = np.zeros(len(slot.deposits), bindings.DEPOSIT)
-    for at, deposit in enumerate(slot.deposits):
-        owner = np.frombuffer(deposit.owner, np.uint8)
-        if len(owner) != 20 or not 0 < deposit.amount < 1 << 64:
-            raise ValueError(f"deposits: {deposit}")
-        deposits[at] = deposit.index, deposit.amount, owner, 0
-    names = ("observations", "omissions", "surfaces", "requests", "authorisations")
-    arrays = [operations, deposits, rows]
-    arrays += [np.ascontiguousarray(a) for a in (signers.is_signed, signers.addresses, signers.structs)]
-    struct = SlotStruct(
-        slot.number,
-        slot.time,
-        slot.closes or 0,
-        slot.closes is not None,
-        sum(len(getattr(slot, name)) for name in names),
-        len(operations),
-        len(deposits),
-        len(rows),
-        count,
-        *(array.ctypes.data for array in arrays),
-    )
-    return struct, arrays
-
-
 def _order(row: np.void, account: Account) -> Order:
-    names = ("instrument", "side", "time_in_force", "self_trade", "price", "remaining", "queue")
     return Order(
-        int(row["client_id"]),
-        account,
-        int(row["handle"]),
-        *(int(row[name]) for name in names),
+        client_id=int(row["client_id"]),
+        account=account,
+        handle=int(row["handle"]),
+        instrument=int(row["instrument"]),
+        side=int(row["side"]),
+        time_in_force=int(row["time_in_force"]),
+        self_trade=int(row["self_trade"]),
+        price=int(row["price"]),
+        remaining=int(row["remaining"]),
+        queue=int(row["queue"]),
         reduce_only=bool(row["reduce_only"]),
         held=int(row["held"]),
         peak=int(row["peak"]),
