@@ -15,9 +15,9 @@ from hawse.keys.messages import MESSAGE, MessageKind
 from hawse.results import record
 from hawse.state.config import VenueConfig
 from hawse.state.ledger import TRANSFER_BITS
-from hawse.state.native.bindings import Capacity
+from hawse.state.native.bindings import BATCH_MADE, OK, Capacity, MadeStruct, SlotStruct, State
 from hawse.state.native.machine import NativeMachine
-from hawse.state.native.packed import PackedSigners
+from hawse.state.native.packed import PackedSigners, packed
 from hawse.state.slot import Deposit, SlotInput
 from hawse.wire import Geometry
 from hawse.wire.dtypes import Array
@@ -52,41 +52,21 @@ def _config() -> VenueConfig:
     return VenueConfig(instruments=(perpetual,), geometry=geometry, operator=bytes(20), insurance_ppm=250_000)
 
 
-@dataclass
-class Figures:
-    """What was measured of one machine.
+@dataclass(frozen=True)
+class Recorded:
+    """A slot as the native state takes it, and the engine's reports.
 
     Attributes:
-        commands: messages of users.
-        open_s, clear_s, seal_s: seconds of the three calls together.
-        permutations: of Keccak, without those at the end of batches.
-        refused: messages.
-        trades: fills, two of each trade.
+        slot, arrays: what goes in, and what has to live as long.
+        events: rows of wire EVENT.
+        refused, fills: messages that were refused; fills, two of each trade.
     """
 
-    commands: int = 0
-    open_s: float = 0
-    clear_s: float = 0
-    seal_s: float = 0
-    permutations: int = 0
-    refused: int = 0
-    trades: int = 0
-
-    def result(self) -> dict[str, Any]:
-        """As it is stored."""
-        count = self.commands
-        slot_s = self.open_s + self.clear_s
-        return {
-            "commands": count,
-            "commands_per_s": round(count / slot_s),
-            "commands_per_s_with_batches": round(count / (slot_s + self.seal_s)),
-            "ns_admission": round(self.open_s / count * 1e9, 1),
-            "ns_clearing": round(self.clear_s / count * 1e9, 1),
-            "ns_batch_end": round(self.seal_s / count * 1e9, 1),
-            "permutations_per_command": round(self.permutations / count, 2),
-            "refused_per_command": round(self.refused / count, 3),
-            "fills_per_command": round(self.trades / count, 3),
-        }
+    slot: SlotStruct
+    arrays: list[Any]
+    events: Array
+    refused: int
+    fills: int
 
 
 class Flow:
@@ -95,14 +75,13 @@ class Flow:
     Args:
         accounts: that trade, each as often as another.
         seed: of the flow.
-        compiler: flags for the native state.
     """
 
-    def __init__(self, accounts: int, seed: int, *compiler: str) -> None:
+    def __init__(self, accounts: int, seed: int) -> None:
         self._config, self._rng = _config(), np.random.default_rng(seed)
         self._accounts, self._time = accounts, 10**12
         room = Capacity(accounts + 2, 1 << 12, 1 << 21, 1 << 12)
-        self.machine = NativeMachine(self._config, room, compiler)
+        self.machine = NativeMachine(self._config, room)
         self._engine = Engine(SoftBackend(self._config.geometry), recentring=False)
         self._engine.reset(1)
         bands = [Band(i.number, i.first, i.count, i.base) for i in self._config.instruments]
@@ -119,7 +98,7 @@ class Flow:
         for first in range(1, self._accounts + 1, 1000):
             last = min(first + 1000, self._accounts + 1)
             deposits = [Deposit(n, self._owners[n].tobytes(), _MONEY) for n in range(first, last)]
-            self.run(np.zeros(0, MESSAGE), Figures(), tuple(deposits))
+            self.run(np.zeros(0, MESSAGE), tuple(deposits))
 
     def rows(self, count: int) -> Array:
         """Messages; orders that are cancelled or replaced were alive a few slots before."""
@@ -149,36 +128,24 @@ class Flow:
         rows["expiry"] = self._time + 60_000
         return rows
 
-    def slot(self, messages: int, figures: Figures, closes: bool = False) -> None:
+    def slot(self, messages: int, closes: bool = False) -> Recorded:
         """One slot of so many messages; ``closes``: and the end of its batch."""
-        self.run(self.rows(messages), figures, closes=closes)
+        return self.run(self.rows(messages), closes=closes)
 
-    def run(
-        self, rows: Array, figures: Figures, deposits: tuple[Deposit, ...] = (), closes: bool = False
-    ) -> None:
-        """Carry a slot out, and count what the native state takes for it."""
+    def run(self, rows: Array, deposits: tuple[Deposit, ...] = (), closes: bool = False) -> Recorded:
+        """Carry a slot out."""
         machine = self.machine
         self._time += 5
         batch = machine.batch if closes else None
         slot = SlotInput(machine.next_slot, self._time, closes=batch, deposits=deposits, commands=rows)
         structs = self._rng.integers(1, 256, (len(rows), 32), np.uint8)
         signed = PackedSigners((), np.ones(len(rows), np.uint8), self._owners[rows["account"]], structs)
-        before = int(machine.counters["permutations"])
-        began = time.thread_time()
         admission = machine.open_slot(slot, signed)
-        figures.open_s += time.thread_time() - began
-        burst = self._engine.run(admission.orders)
-        began = time.thread_time()
-        machine.clear_slot(burst.events)
-        figures.clear_s += time.thread_time() - began
-        figures.permutations += int(machine.counters["permutations"]) - before
-        figures.commands += len(rows)
-        figures.refused += len(admission.refusal_rows)
-        figures.trades += machine.fills
+        events = self._engine.run(admission.orders).events
+        machine.clear_slot(events)
         if closes:
-            began = time.thread_time()
             machine.seal_batch()
-            figures.seal_s += time.thread_time() - began
+        return Recorded(*packed(slot, signed), events, len(admission.refusal_rows), machine.fills)
 
     def look(self) -> None:
         """Which orders are alive."""
@@ -200,32 +167,54 @@ def _counted(counters: NDArray[np.uint64], who: NDArray[np.uint32]) -> NDArray[n
     return out
 
 
-def measure(accounts: int, slot: int, slots: int, batch: int, seed: int, width: int) -> dict[str, Any]:
-    """The figures of one machine, warm: every account has used its window of nonces."""
-    flow = Flow(accounts, seed, _WIDTH.format(width))
-    warm = 0
-    while warm < 64 * accounts:
-        flow.slot(1024, Figures())
-        warm += 1024
-        if warm % (64 * 1024) == 0:
+def record_tape(accounts: int, slot: int, slots: int, seed: int) -> tuple[bytes, bytes, list[Recorded]]:
+    """Configuration, snapshot, and the slots behind it; every account has used its window of nonces."""
+    flow = Flow(accounts, seed)
+    for n in range(1, 64 * accounts // 1024 + 2):
+        if n % 16 == 0:
             flow.look()
-            flow.slot(1024, Figures(), closes=True)
-    flow.slot(slot, Figures(), closes=True)
-    figures = Figures()
-    for n in range(1, slots + 1):
-        if n % 16 == 1:
+        flow.slot(1024, closes=n % 64 == 0)
+    flow.slot(slot, closes=True)
+    start, tape = flow.machine.snapshot(), []
+    for n in range(slots):
+        if n % 16 == 0:
             flow.look()
-        flow.slot(slot, figures, closes=n % batch == 0)
-    return {"accounts": accounts, "messages_per_slot": slot, "slots_per_batch": batch, "width": width} | (
-        figures.result() | {"bytes": flow.machine.memory}
-    )
+        tape.append(flow.slot(slot, closes=n == slots - 1))
+    return flow.machine.config.encode(), start, tape
+
+
+def measure(config: bytes, start: bytes, tape: list[Recorded], room: Capacity, width: int) -> dict[str, Any]:
+    """Play the tape on one machine, slot behind slot, in thread time."""
+    state, made, batch = State(config, room, _WIDTH.format(width)), MadeStruct(), np.zeros(1, BATCH_MADE)
+    if state.restore(start) != OK:
+        raise ValueError("start: the native state does not take it")
+    before, opening, clearing, clock = int(state.counters()["permutations"]), 0.0, 0.0, time.thread_time
+    for entry in tape:
+        began = clock()
+        state.open(entry.slot, made)
+        between = clock()
+        state.clear(entry.events, made)
+        opening, clearing = opening + between - began, clearing + clock() - between
+    permutations = int(state.counters()["permutations"]) - before
+    began = clock()
+    state.seal(batch)
+    sealing = clock() - began
+    count = sum(int(entry.slot.message_count) for entry in tape)
+    return {
+        "width": width,
+        "commands_per_s": round(count / (opening + clearing)),
+        "ns_admission": round(opening / count * 1e9),
+        "ns_clearing": round(clearing / count * 1e9),
+        "ms_batch_end": round(sealing * 1e3, 1),
+        "permutations_per_command": round(permutations / count, 2),
+    }
 
 
 @click.command()
 @click.option("--accounts", default=(1_000, 100_000), multiple=True, show_default=True, help="That trade.")
 @click.option("--slot", default=256, show_default=True, help="Messages of a slot.")
-@click.option("--slots", default=1_000, show_default=True, help="That are measured.")
-@click.option("--batch", default=200, show_default=True, help="Slots of a batch.")
+@click.option("--slots", default=400, show_default=True, help="That are measured.")
+@click.option("--runs", default=3, show_default=True, help="Of each.")
 @click.option("--width", default=(8, 4, 1), multiple=True, help="Keccak messages side by side, at most.")
 @click.option("--seed", default=1, show_default=True, help="Of the flow.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to keep the result.")
@@ -235,23 +224,34 @@ def state(
     accounts: tuple[int, ...],
     slot: int,
     slots: int,
-    batch: int,
+    runs: int,
     width: tuple[int, ...],
     seed: int,
     out: Path | None,
 ) -> None:
     """Measure the native state on one core: admission, clearing, digest, inputs and outcomes.
 
-    Signatures are checked before, and the engine runs between; neither is counted.
+    A flow is recorded with its engine's reports, and then played to the state alone, in thread time.
+    Signatures are checked before, and the engine has run; neither is counted. Roots of the trees over
+    accounts, control leaves and orders are made at the end of a batch, which is told apart.
     """
     found = []
     for people in accounts:
-        for lanes in width:
-            found.append(measure(people, slot, slots, batch, seed, lanes))
-            say(found[-1])
+        config, start, tape = record_tape(people, slot, slots, seed)
+        room = Capacity(people + 2, 1 << 12, slot * slots + (1 << 19), 1 << 12)
+        count = slot * slots
+        about = {
+            "accounts": people,
+            "commands": count,
+            "refused_per_command": round(sum(entry.refused for entry in tape) / count, 3),
+            "fills_per_command": round(sum(entry.fills for entry in tape) / count, 3),
+            "runs": [measure(config, start, tape, room, lanes) for lanes in width for _ in range(runs)],
+        }
+        say(about)
+        found.append(about)
     if out:
         record(
             out,
-            f"hawse bench state --slot {slot} --slots {slots} --batch {batch} --seed {seed}",
+            f"hawse bench state --slot {slot} --slots {slots} --runs {runs} --seed {seed}",
             {"state": found},
         )
