@@ -21,13 +21,15 @@ const Address &Clearing::owner_of(const Order &order) const {
 }
 
 bool Clearing::run(Sent *sent, u32 count, const hawse_event *events, u64 event_count) {
-    constexpr u64 FAR = 16, NEAR = 6;
+    constexpr u64 FAR = 24, MIDDLE = 14, NEAR = 6;
     u64 at = 0;
     for (u32 n = 0; n < count; ++n) {
         if (at + FAR < event_count)
-            prefetch(events[at + FAR], false);
+            prefetch(events[at + FAR], ORDERS);
+        if (at + MIDDLE < event_count)
+            prefetch(events[at + MIDDLE], ACCOUNTS);
         if (at + NEAR < event_count)
-            prefetch(events[at + NEAR], true);
+            prefetch(events[at + NEAR], HOLDINGS);
         const u32 seq = u32(sent[n].seq);
         u64 end = at;
         while (end < event_count && events[end].seq == seq)
@@ -42,16 +44,19 @@ bool Clearing::run(Sent *sent, u32 count, const hawse_event *events, u64 event_c
     return at == event_count;
 }
 
-// Orders that a report names, from afar, and from near their accounts.
-void Clearing::prefetch(const hawse_event &event, bool accounts) const {
+// What a report will want: from afar the orders that it names, then their accounts, then what those hold.
+void Clearing::prefetch(const hawse_event &event, Wanted wanted) const {
     const u64 handles[2] = {event.order_id, event.maker_id};
     for (u32 n = 0; n < 1u + (kind_of(event) == HAWSE_KIND_TRADE); ++n) {
         if (handles[n] >= ledger_.config->orders)
             continue;
-        if (accounts)
-            ledger_.prefetch_orders(ledger_.orders[handles[n]].account, 0);
+        const Order *const order = ledger_.orders + handles[n];
+        if (wanted == ORDERS)
+            __builtin_prefetch(order, 1);
+        else if (wanted == ACCOUNTS)
+            __builtin_prefetch(ledger_.accounts + order->account, 1);
         else
-            __builtin_prefetch(ledger_.orders + handles[n], 1);
+            ledger_.prefetch_orders(order->account, 0);
     }
 }
 

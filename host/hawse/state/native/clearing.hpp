@@ -15,7 +15,8 @@ class Clearing {
     u64 wrong_seq = 0; // of the command whose report cannot be; 0: a report of no command
 
   private:
-    void prefetch(const hawse_event &event, bool accounts) const;
+    enum Wanted { ORDERS, ACCOUNTS, HOLDINGS };
+    void prefetch(const hawse_event &event, Wanted wanted) const;
     bool command(Sent &sent, const hawse_event *events, u64 count);
     bool rejected(Sent &sent, u8 reason);
     void numbers(Sent &sent) const;

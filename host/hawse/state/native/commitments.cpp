@@ -47,6 +47,7 @@ void Commitments::begin_accounts() {
     Hash *out = new_accounts_;
     ledger.changed.each([&](u32 index) {
         const Account &a = ledger.accounts[index];
+        accounts.prefetch(index);
         u32 positions = 0;
         ledger.each_holding(a, [&](const Holding &h) { positions += h.size != 0; });
         Writer leaf = lanes_->begin(ACCOUNT_BYTES + POSITION_BYTES * positions, out++);
@@ -66,6 +67,7 @@ void Commitments::begin_control() {
     ledger.signed_.each([&](u32 index) {
         const Account &a = ledger.accounts[index];
         const Nonces &nonces = a.nonces;
+        control.prefetch(index);
         const bool venue = index == INSURANCE;
         const size_t signer = venue ? 0 : SIGNER_BYTES + NONCE_BYTES * nonces.count;
         Writer leaf = lanes_->begin(CONTROL_BYTES + signer, out++);

@@ -60,6 +60,7 @@ class Tree {
     size_t size() const { return count_; }
     void clear() { count_ = 0; }
     const Hash &leaf(size_t at) const { return levels_[0][at]; }
+    void prefetch(size_t at) const { __builtin_prefetch(levels_[0] + at, 1); }
     // Sets one that is there, or the one behind the last.
     void set(u32 at, const Hash &leaf);
     Hash root(Lanes &lanes);
