@@ -1,5 +1,6 @@
 """The native state beside the golden one: whatever comes, both must say the same."""
 
+import json
 import os
 import random
 import secrets
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import support.desk
 import support.money
+from click.testing import CliRunner
+from hawse.cli import main
 from hawse.keys.messages import MESSAGE
 from hawse.risk import margin
 from hawse.state.inputs import StateError
@@ -25,6 +28,9 @@ from support.desk import CONFIG, Desk, owner
 from support.hostile import VENUES, Hostile
 from support.tape import compiled, play, record, zig
 from support.twin import Differ, Twin
+
+if not NativeMachine.takes(CONFIG):
+    pytest.skip("the native state does not know the rules of this configuration", allow_module_level=True)
 
 
 def seed_of():
@@ -216,6 +222,29 @@ def test_a_slot_that_is_none_changes_nothing():
         with pytest.raises(StateError):
             machine.open_slot(slot, Signers([], [], []))
         assert machine.snapshot() == before
+
+
+def test_the_bench_tells_what_it_measured(tmp_path):
+    out = tmp_path / "state.json"
+    asked = [
+        "bench",
+        "state",
+        "--accounts",
+        "9",
+        "--slot",
+        "16",
+        "--slots",
+        "3",
+        "--runs",
+        "2",
+        "--width",
+        "8",
+    ]
+    done = CliRunner().invoke(main, [*asked, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(out.read_text())["result"]["state"]
+    assert found["commands"] == 48 and len(found["runs"]) == 2
+    assert found["runs"][0]["permutations_per_command"] == found["runs"][1]["permutations_per_command"] > 4
 
 
 @pytest.mark.slow

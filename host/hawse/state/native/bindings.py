@@ -282,9 +282,9 @@ class State:
         self.capacity = capacity
         native = _library(*flags)
         sizes = _CapacityStruct(*vars(capacity).values())
-        size = native.hawse_state_size(config, len(config), byref(sizes))
+        size = self.size_of(config, capacity, *flags)
         if not size:
-            raise ValueError("config: the native state does not take it")
+            raise ValueError("config: the native state does not know its rules; --state golden does")
         reserve = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
         # Zeroed, at the beginning of a page, and really there only where it is written.
         self._memory = mmap.mmap(-1, size, flags=reserve)
@@ -298,6 +298,12 @@ class State:
         assert self._it, "a machine of the size that was said"
         self.bytes = int(size)
         self._native = native
+
+    @staticmethod
+    def size_of(config: bytes, capacity: Capacity, *flags: str) -> int:
+        """Bytes that a machine takes; 0 for a configuration that it does not know."""
+        sizes = _CapacityStruct(*vars(capacity).values())
+        return int(_library(*flags).hawse_state_size(config, len(config), byref(sizes)))
 
     def _call(self, name: str) -> Callable[..., Any]:
         return getattr(self._native, f"hawse_state_{name}")  # type: ignore[no-any-return]

@@ -80,6 +80,11 @@ class NativeMachine:
         self._fill_fees: NDArray[np.int64] = np.zeros(0, np.int64)
         self._look()
 
+    @staticmethod
+    def takes(config: VenueConfig) -> bool:
+        """Whether the native form knows the rules of this configuration."""
+        return State.size_of(config.encode(), Capacity()) > 0
+
     def _room(self) -> Capacity:
         """What the machine's own commands may need comes on top."""
         least = Capacity()
