@@ -311,9 +311,14 @@ class Ledger:
                 self.waited.add(index)
 
     def at_mark(self, account: Account) -> list[tuple[Instrument, int, int, int]]:
-        """(instrument, size, entry value, mark) of each position, as :mod:`hawse.risk.margin` takes them."""
+        """(instrument, size, entry value, mark) of each position, as :mod:`hawse.risk.margin` takes them.
+
+        By instrument: which amount leaves int64 first is the same whatever came before.
+        """
         markets = self.markets
-        return [(markets[n].terms, p.size, p.entry, markets[n].mark) for n, p in account.positions.items()]
+        return [
+            (markets[n].terms, p.size, p.entry, markets[n].mark) for n, p in sorted(account.positions.items())
+        ]
 
     def equity(self, account: Account) -> int:
         """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
@@ -331,7 +336,8 @@ class Ledger:
 
     def free_collateral(self, account: Account) -> int:
         """Equity without what the instruments hold; may be negative."""
-        held = sum(self.requirement(account, number) for number in account.positions.keys() | account.open)
+        touched = sorted(account.positions.keys() | account.open)
+        held = sum(self.requirement(account, number) for number in touched)
         return margin.money(self.equity(account) - held, "free collateral")
 
     def free_left(self, account: Account, slot: int) -> int:
@@ -346,7 +352,7 @@ class Ledger:
         Initial margin is not lost yet: what closes a position may use it.
         """
         held = free
-        for number in account.positions.keys() | account.open.keys():
+        for number in sorted(account.positions.keys() | account.open.keys()):
             market, position = self.markets[number], account.positions.get(number)
             lots = account.open.get(number, Exposure()).lots
             worst = margin.worst_of_three(position.size if position else 0, *lots)
