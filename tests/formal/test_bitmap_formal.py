@@ -5,7 +5,7 @@ from amaranth.hdl import Array, Assert, Assume, Cat, Const, Cover, Module, Mux, 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from hawse.wire import Side
-from hawse_hdl.book import bitmap, layouts
+from hawse_hdl.book import bitmap, bitmap_search, bitmap_tree, layouts
 from hawse_hdl.book.bitmap import PriceBitmap
 from support.formal import TinyGeometry, read_before, show
 
@@ -15,7 +15,8 @@ SETTLES = 4
 
 @pytest.fixture(autouse=True)
 def tiny_words(monkeypatch):
-    monkeypatch.setattr(bitmap, "WORD", 2)
+    for module in (bitmap, bitmap_search, bitmap_tree):
+        monkeypatch.setattr(module, "WORD", 2)
     monkeypatch.setattr(layouts, "LEAST_WINDOW", 2)
 
 

@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 from hawse.wire import InstrumentState, Kind, Opcode, Reason, TimeInForce
 from hawse_hdl import layouts
-from hawse_hdl.book import bitmap
+from hawse_hdl.book import bitmap, bitmap_search, bitmap_tree
 from hawse_hdl.book import layouts as book_layouts
 from hawse_hdl.book.book import Book
 from support.formal import TinyGeometry
@@ -30,7 +30,8 @@ TOLD = data.StructLayout(
 
 @pytest.fixture(autouse=True)
 def tiny_words(monkeypatch):
-    monkeypatch.setattr(bitmap, "WORD", 2)
+    for module in (bitmap, bitmap_search, bitmap_tree):
+        monkeypatch.setattr(module, "WORD", 2)
     monkeypatch.setattr(book_layouts, "LEAST_WINDOW", 2)
 
 

@@ -86,7 +86,7 @@ CASES = [
     (["run", "number"], "Expected `str`, got `int` - at `$.rpc`"),
     (["run", "list"], "run.json: Expected `object`, got `array`"),
     (["run", "run.json/x"], "Not a directory"),
-    (["verify", "run"], "--rpc http://127.0.0.1"),
+    (["verify", "run"], "ConnectionLostError: settlement"),
     (["verify", "half"], "run.json: "),
     (["verify", "number", "--rpc", "http://127.0.0.1:9"], "run.json: "),
     (["replay", "run/journal", "--engine", "/dev/null@abc"], "'abc' is no baud rate"),
