@@ -33,7 +33,10 @@ constexpr u8 VERSION = 2;
 constexpr i64 MONEY_MAX = INT64_MAX;
 constexpr u64 TIME_LIMIT = u64{1} << 48;
 constexpr u32 TRANSFER_BITS = 24;
+constexpr u32 TRANSFERS_MAX = (1u << TRANSFER_BITS) - 1;
 constexpr u32 INSURANCE = 0; // index of the venue's own account
+constexpr u16 ISOLATED = 0x8000; // subaccounts from it on may trade one instrument only: number less this
+constexpr u16 ANY_INSTRUMENT = 0xFFFF;
 
 struct Address {
     u8 bytes[20];

@@ -24,6 +24,9 @@ struct Config {
     u32 order_quota;
     u8 position_quota;
     u32 mark_step_ppm;
+    u16 account_quota;
+    u32 reuse_batches;
+    u32 reserved_tags, reserved_handles;
     u32 instruments;
     Terms *terms; // ascending by number
     Hash rules, assets;

@@ -36,6 +36,43 @@ u8 Nonces::take(u64 nonce, u64 highest, u64 &limit) {
     return 0;
 }
 
+bool Rules::read(const u8 *body, size_t size) {
+    Reader from(body, size);
+    number = from.get<u32>();
+    const u8 must = from.get<u8>();
+    lots = from.get<u64>(), barred_count = from.get<u16>();
+    listed = must;
+    barred = from.take(2 * size_t(barred_count));
+    if (!from.done() || !number || must > 1)
+        return false;
+    for (u32 n = 1; n < barred_count; ++n)
+        if (memcmp(barred + 2 * n - 2, barred + 2 * n, 2) >= 0)
+            return false;
+    return true;
+}
+
+u8 Rules::broken(u32 flags, i128 could_hold, i128 &has) const {
+    enum : u8 { ALLOW_LIST = 1, JURISDICTION = 2, POSITION = 3 };
+    has = flags;
+    if (listed && !(flags & ALLOWED))
+        return ALLOW_LIST;
+    const u32 jurisdiction = flags >> 16;
+    u32 low = 0, high = barred_count;
+    const auto at = [&](u32 n) { return u32(barred[2 * n]) << 8 | barred[2 * n + 1]; };
+    while (low < high) {
+        const u32 middle = (low + high) / 2;
+        if (at(middle) < jurisdiction)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    has = jurisdiction;
+    if (low < barred_count && at(low) == jurisdiction)
+        return JURISDICTION;
+    has = could_hold;
+    return flags & BOUND && could_hold > i128(lots) ? POSITION : 0;
+}
+
 void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, const Seed &seed) {
     config = &of;
     seed_ = seed;
@@ -43,6 +80,10 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     markets = arena.make<Market>(of.instruments);
     accounts = arena.make<Account>(most_accounts);
     owners = arena.make<Owner>(most_accounts);
+    agents_ = arena.make<Agent>(Agent::MOST * most_accounts);
+    free_owners_ = arena.make<u32>(most_accounts);
+    waits = arena.make<u64>(most_accounts);
+    rules_body = arena.make<u8>(Rules::LONGEST);
     orders = arena.make<Order>(of.orders);
     tag_owners = arena.make<u32>(of.tags());
     most_fills = u32(2 * most_sent);
@@ -51,10 +92,11 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     freed_ = arena.make<u32>(of.orders);
     idle_ = arena.make<u32>(most_sent);
     by_owner_.make(arena, most_accounts);
+    by_account_.make(arena, most_accounts);
     by_client_.make(arena, of.orders);
     handles.make(arena, of.orders);
     tags.make(arena, of.tags());
-    Numbers *const of_accounts[] = {&trading, &reducing, &timed, &changed, &signed_};
+    Numbers *const of_accounts[] = {&trading, &reducing, &timed, &waiting, &changed, &signed_, &waited};
     for (Numbers *set : of_accounts)
         set->make(arena, most_accounts);
     moved.make(arena, of.orders);
@@ -64,6 +106,9 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
         return;
     free_holdings_ = NONE;
     used_holdings_ = freed_count_ = idle_count_ = fill_count = account_count = owner_count = 0;
+    free_owner_count_ = ripe_ = rules_size = 0;
+    rules = {};
+    free_handles = of.orders, free_tags = of.tags() - 1;
     for (u32 handle = 0; handle < of.orders; ++handle)
         handles.insert(handle);
     for (u32 tag = 1; tag < of.tags(); ++tag)
@@ -72,7 +117,7 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
         markets[n].mark = of.terms[n].first_mark;
         priced.insert(n);
     }
-    open_account({}, 0); // the venue's own, which nobody finds by its owner
+    open_account({}, 0, 0, 0); // the venue's own, which nobody finds by its owner
 }
 
 u64 Ledger::hash_of(const Address &address) const {
@@ -123,18 +168,187 @@ void Ledger::prefetch_orders(u32 index, u64 client_id) const {
         __builtin_prefetch(orders + likely, 1);
 }
 
-u32 Ledger::open_account(const Address &address, u64 generation) {
-    const u32 index = account_count++;
+u32 Ledger::account_at(const Address &address, u16 subaccount) const {
+    const u32 owner = owner_at(address);
+    if (owner == NONE || !subaccount)
+        return owner == NONE ? NONE : owners[owner].account;
+    return by_account_.find(hash_of_account(owner, subaccount), [&](u32 index) {
+        return accounts[index].owner == owner && accounts[index].subaccount == subaccount;
+    });
+}
+
+// The owner of this address, known or new.
+u32 Ledger::owner_for(const Address &address) {
+    const u32 known = account_count == INSURANCE ? NONE : owner_at(address);
+    if (known != NONE)
+        return known;
+    const u32 owner = free_owner_count_ ? free_owners_[--free_owner_count_] : owner_count++;
+    owners[owner] = {address, NONE, NONE, 0, 0, 0};
+    if (account_count != INSURANCE)
+        by_owner_.insert(hash_of(address), owner);
+    return owner;
+}
+
+u32 Ledger::open_account(const Address &address, u64 generation, u16 subaccount, u64 batch) {
+    const u32 index = given_again(batch);
+    const u32 number = owner_for(address); // behind it, for who had the index may be gone
+    account_count = most(account_count, index + 1);
+    Owner &owner = owners[number];
     Account &account = accounts[index];
-    account.owner = owner_count++;
+    account = {};
+    account.owner = number;
     account.holdings = account.newest = NONE;
     account.generation = generation;
-    owners[account.owner] = {address, index, 0, 0};
-    if (index != INSURANCE)
-        by_owner_.insert(hash_of(address), account.owner);
+    account.subaccount = subaccount;
+    account.flags = owner.account == NONE ? 0 : accounts[owner.account].flags;
+    account.next = owner.first;
+    owner.first = index;
+    ++owner.accounts;
+    if (!subaccount)
+        owner.account = index;
+    else
+        by_account_.insert(hash_of_account(number, subaccount), index);
     changed.insert(index);
     signed_.insert(index);
     return index;
+}
+
+// The index of a new account; the empty one that has it is nobody's from now on. Within a slot none begins to wait,
+// and one that is not empty stays so: what waits is looked through once, however many accounts are opened.
+u32 Ledger::given_again(u64 batch) {
+    u32 index = ripe_;
+    do {
+        index = waiting.behind(index);
+        if (index == NONE)
+            return account_count;
+        ripe_ = index;
+    } while (waits[index] > batch || !is_empty(index));
+    wait_no_more(index);
+    timed.erase(index);
+    Account &gone = accounts[index];
+    Owner &owner = owners[gone.owner];
+    u32 *link = &owner.first;
+    while (*link != index)
+        link = &accounts[*link].next;
+    *link = gone.next;
+    if (gone.subaccount)
+        by_account_.erase(hash_of_account(gone.owner, gone.subaccount), index);
+    if (--owner.accounts) {
+        changed.insert(owner.account); // it may be the owner's last
+        return index;
+    }
+    by_owner_.erase(hash_of(owner.address), gone.owner);
+    owner.account = NONE;
+    free_owners_[free_owner_count_++] = gone.owner;
+    return index;
+}
+
+void Ledger::credit(u32 index, i64 amount) {
+    accounts[index].collateral += amount;
+    changed.insert(index);
+    wait_no_more(index);
+}
+
+void Ledger::set_flags(u32 owner, u32 flags) {
+    for (u32 at = owners[owner].first; at != NONE; at = accounts[at].next) {
+        accounts[at].flags = flags;
+        changed.insert(at);
+    }
+}
+
+void Ledger::set_rules(const u8 *body, u32 size, u64 slot) {
+    memcpy(rules_body, body, size);
+    rules_size = size;
+    rules.read(rules_body, size);
+    rules.from = slot;
+}
+
+i128 Ledger::could_hold(u32 owner, u32 market) const {
+    i128 total = 0;
+    for (u32 at = owners[owner].first; at != NONE; at = accounts[at].next)
+        if (const Holding *h = holding(accounts[at], market))
+            total += worst_of_three(h->size, h->lots[0], h->lots[1]);
+    return total;
+}
+
+// A main account has to outlast its owner's others.
+bool Ledger::is_empty(u32 index) const {
+    const Account &a = accounts[index];
+    if (a.collateral || a.orders || (!a.subaccount && owners[a.owner].accounts != 1))
+        return false;
+    bool flat = true;
+    each_holding(a, [&](const Holding &h) { flat &= !h.size; });
+    return flat;
+}
+
+void Ledger::wait_no_more(u32 index) {
+    if (!waiting.has(index))
+        return;
+    waiting.erase(index);
+    waited.insert(index);
+}
+
+void Ledger::let_wait(u32 index, u64 until) {
+    if (index == INSURANCE)
+        return;
+    if (!is_empty(index)) {
+        wait_no_more(index);
+    } else if (!waiting.has(index)) {
+        waits[index] = until;
+        waiting.insert(index);
+        waited.insert(index);
+    }
+}
+
+// Indices of accounts that the slot has emptied wait; those of accounts in use do not.
+void Ledger::let_wait(u64 batch) {
+    const u64 until = batch + config->reuse_batches;
+    changed.each([&](u32 index) { let_wait(index, until); });
+    signed_.each([&](u32 index) { let_wait(index, until); });
+    moved.each([&](u32 handle) { let_wait(orders[handle].account, until); });
+}
+
+// Agents
+
+Agent *Ledger::agent_at(u32 index, const Address &address) const {
+    Agent *const agents = agents_of(index);
+    for (u32 n = 0; n < accounts[index].agents; ++n)
+        if (agents[n].address == address)
+            return agents + n;
+    return nullptr;
+}
+
+// One that is appointed anew keeps its nonces, and the longer of both lives. The nonces of one that is not known
+// begin a usual life ago, above all that one used who was forgotten.
+bool Ledger::appoint(u32 index, const Address &address, u64 expiry, u32 max_life, u64 seq, u64 time) {
+    Agent *const agents = agents_of(index);
+    u8 &count = accounts[index].agents;
+    Agent agent{};
+    if (Agent *known = agent_at(index, address)) {
+        agent = *known;
+        memmove(known, known + 1, size_t(agents + --count - known) * sizeof(Agent));
+    } else {
+        forget_agents(index, time);
+        if (count >= Agent::MOST)
+            return false;
+        agent.address = address;
+        agent.nonces.floor = time < Agent::USUAL_LIFE ? 0 : time - Agent::USUAL_LIFE;
+    }
+    agent.expiry = expiry, agent.appointed = seq;
+    agent.max_life = most(agent.max_life, max_life);
+    agents[count++] = agent;
+    return true;
+}
+
+// Free the places of agents whose time is over, and of whom no command could come a second time.
+void Ledger::forget_agents(u32 index, u64 time) {
+    Agent *const agents = agents_of(index);
+    u8 &count = accounts[index].agents;
+    u8 kept = 0;
+    for (u32 n = 0; n < count; ++n)
+        if (agents[n].expiry >= time || agents[n].last() >= time)
+            agents[kept++] = agents[n];
+    count = kept;
 }
 
 // Holdings
@@ -320,6 +534,7 @@ void Ledger::unlink(u32 handle) {
 
 void Ledger::give_tag(u32 owner, u32 tag) {
     tags.erase(tag);
+    --free_tags;
     owners[owner].tag = tag;
     tag_owners[tag] = owner;
     tagged.insert(tag);
@@ -330,6 +545,7 @@ void Ledger::add(u32 handle) {
     Order &order = orders[handle];
     Account &account = accounts[order.account];
     handles.erase(handle);
+    --free_handles;
     by_client_.insert(hash_of(order.account, order.client_id), handle);
     link(handle);
     if (!account.orders++)
@@ -394,12 +610,16 @@ void Ledger::shrink(u32 handle, u32 remaining) {
     count(handle, remaining);
 }
 
-void Ledger::end_slot() {
+void Ledger::end_slot(u64 batch) {
+    ripe_ = 0;
+    let_wait(batch);
+    free_handles += freed_count_;
     while (freed_count_)
         handles.insert(freed_[--freed_count_]);
     while (idle_count_) {
         Owner &owner = owners[idle_[--idle_count_]];
         tags.insert(owner.tag);
+        ++free_tags;
         tagged.insert(owner.tag);
         owner.tag = 0;
     }

@@ -43,11 +43,28 @@ struct Nonces {
     u8 take(u64 nonce, u64 highest, u64 &limit);
 };
 
-// Who owns accounts, and his number at the engine.
+// A key that may trade for an account, but not withdraw, transfer or appoint: hawse.state.agents.
+struct Agent {
+    static constexpr u32 MOST = 4;
+    static constexpr u64 USUAL_LIFE = 60000, LIFE_MAX = 0xFFFFFFFF;
+    Address address;
+    u32 max_life;
+    u64 expiry, appointed;
+    Nonces nonces;
+
+    // Until when a command that it has signed could come again, were it forgotten and appointed anew.
+    u64 last() const {
+        return nonces.count ? nonces.at(nonces.count - 1) + most<u64>(max_life, USUAL_LIFE) : 0;
+    }
+};
+
+// Who owns accounts, what is known of him, and his number at the engine.
 struct Owner {
     Address address;
-    u32 account;
-    u32 tag; // 0: none
+    u32 account;  // his main one; NONE where nobody has this place, or while a snapshot is read
+    u32 first;    // of his accounts; the others follow by `next`, in no order
+    u32 accounts; // how many
+    u32 tag;      // 0: none
     u32 orders;
 };
 
@@ -56,12 +73,19 @@ struct alignas(64) Account {
     u32 holdings, touched; // first of them, and how many
     u32 newest, orders;    // of its orders, and how many
     u32 reducing;          // reduce-only ones among them
+    u32 next;              // of the same owner
+    u16 subaccount;
+    u8 agents;
+    u32 transfers, flags;
     u64 generation;
     i64 collateral;
     u64 timer;
     i128 free;     // what is left of free collateral within a slot,
     u64 free_slot; // the number behind this one's; a cache, not state
-    Nonces nonces;
+    Nonces nonces; // the owner's
+
+    // The one instrument that it may trade, or ANY_INSTRUMENT.
+    u16 only() const { return subaccount >= ISOLATED ? u16(subaccount - ISOLATED) : ANY_INSTRUMENT; }
 };
 
 struct alignas(64) Order {
@@ -84,6 +108,24 @@ struct Market {
     u128 dust;
 };
 
+// A version of the operator's rules: hawse.state.rules. It points into the body of the operation that brought it.
+struct Rules {
+    u32 number; // 0 before the first
+    bool listed;
+    u64 lots;
+    u16 barred_count;
+    const u8 *barred; // u16 each, ascending
+    u64 from;         // slot that brought them
+
+    static constexpr u32 HEAD = 15, LONGEST = HEAD + 2 * 0xFFFF;
+    // Reads a body; false if it is none.
+    bool read(const u8 *body, size_t size);
+    // The rule that keeps an owner from an order, and what he has; 0 if there is none.
+    u8 broken(u32 flags, i128 could_hold, i128 &has) const;
+};
+
+enum Flag : u32 { ALLOWED = 4, BOUND = 8, DEFINED = 0xFFFF000F };
+
 class Ledger {
   public:
     void make(Arena &arena, const Config &config, const Capacity &capacity, const Seed &seed);
@@ -95,21 +137,42 @@ class Ledger {
     Owner *owners;
     Order *orders;   // by handle
     u32 *tag_owners; // of each tag that is given
+    u64 *waits;      // of each index that waits: from which batch on it may be given again
+    Rules rules;     // in force
+    u8 *rules_body;  // its bytes
+    u32 rules_size;
     u32 account_count, owner_count;
+    u32 free_handles, free_tags; // how many
     i128 fees, slot_fees;
     i64 *fill_fees;
     u32 fill_count, most_fills;
     Numbers handles, tags;           // free ones
     Numbers trading, reducing, timed; // accounts with orders, with reduce-only ones, with a timer
-    Numbers changed, signed_, moved, priced, tagged; // leaves that may be others than they were
+    Numbers waiting;                  // indices of empty accounts
+    Numbers changed, signed_, moved, priced, tagged, waited; // leaves that may be others than they were
 
     const Address &owner_of(const Account &a) const { return owners[a.owner].address; }
     u32 owner_at(const Address &address) const;
+    // Index of an owner's subaccount, or NONE.
+    u32 account_at(const Address &address, u16 subaccount) const;
+    Agent *agents_of(u32 account) const { return agents_ + size_t(Agent::MOST) * account; }
+    // Of an account, or nullptr.
+    Agent *agent_at(u32 account, const Address &address) const;
+    // Appoints an agent, or appoints it anew; false if there is no place for it.
+    bool appoint(u32 account, const Address &address, u64 expiry, u32 max_life, u64 seq, u64 time);
     u32 order_at(u32 account, u64 client_id) const;
     // What a message of an account about one of its orders will want; first from afar, then from near.
     void prefetch_account(u32 account, u64 client_id) const;
     void prefetch_orders(u32 account, u64 client_id) const;
-    u32 open_account(const Address &address, u64 generation);
+    // A new account, at the lowest index that may be given again in `batch`, else at the next.
+    u32 open_account(const Address &address, u64 generation, u16 subaccount, u64 batch);
+    void credit(u32 account, i64 amount);
+    void set_flags(u32 owner, u32 flags);
+    void set_rules(const u8 *body, u32 size, u64 slot);
+    // Lots of an instrument that all accounts of an owner together may come to hold, long or short.
+    i128 could_hold(u32 owner, u32 market) const;
+    // Whether an account could be done without.
+    bool is_empty(u32 account) const;
 
     // Of an account and the index of an instrument; nullptr where it has nothing of it.
     Holding *holding(const Account &account, u32 market) const;
@@ -141,11 +204,18 @@ class Ledger {
     void trim(u32 handle, u32 left);
     void end(u32 handle);
     void shrink(u32 handle, u32 remaining);
-    void end_slot();
+    void end_slot(u64 batch);
     i64 fill(u32 account, u32 market, i64 quantity, i32 price, u32 rate);
     void give_tag(u32 owner, u32 tag);
 
   private:
+    u32 given_again(u64 batch);
+    void wait_no_more(u32 account);
+    void let_wait(u64 batch);
+    void let_wait(u32 account, u64 until);
+    void forget_agents(u32 account, u64 time);
+    u32 owner_for(const Address &address);
+    u64 hash_of_account(u32 owner, u16 subaccount) const { return hash_of(owner, u64{1} << 32 | subaccount); }
     Holding &holding_for(Account &account, u32 market);
     void drop_if_empty(Account &account, u32 market);
     i128 move(Account &account, u32 market, i64 quantity, i32 price);
@@ -158,7 +228,10 @@ class Ledger {
     Seed seed_;
     Holding *holdings_;
     u32 free_holdings_, used_holdings_;
-    Index by_owner_, by_client_;
+    Index by_owner_, by_account_, by_client_;
+    Agent *agents_; // so many of each account, as they were appointed
+    u32 *free_owners_, free_owner_count_;
+    u32 ripe_; // indices below it were looked at in this slot, or are not ripe: none below is given again
     u32 *freed_, freed_count_; // handles that come free with the slot's end
     u32 *idle_, idle_count_;   // owners whose last order has ended
 };
