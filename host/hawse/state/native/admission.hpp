@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ledger.hpp"
+#include "state.h"
 
 namespace hawse::state {
 
@@ -25,12 +26,28 @@ enum MessageKind : u8 {
     CANCEL_ALL = 3,
     REPLACE = 4,
     REDUCE = 5,
+    TRANSFER = 7,
     WITHDRAW = 8,
+    APPOINT = 9,
+    REVOKE = 10,
     CANCEL_ALL_AFTER = 13,
 };
 inline bool is_wide(u8 kind) { return kind == 6 || (kind >= 9 && kind <= 11); }
+// Kinds that a slot has before its commands, and kinds that the owner alone may sign.
+inline bool is_authorisation(u8 kind) { return kind == APPOINT || kind == REVOKE; }
+inline bool is_the_owners(u8 kind) { return (kind >= TRANSFER && kind <= REVOKE) || kind == 14; }
 constexpr u16 NO_INSTRUMENT = 0xFFFF;
 constexpr u8 REDUCE_ONLY = 4;
+
+// The second row of an APPOINT, or of a REVOKE, which has the address alone.
+struct AgentBody {
+    u8 zero_0[8];
+    Address agent;
+    u8 zero_28[4];
+    u64 expiry, max_life;
+    u8 zero_48[80];
+};
+static_assert(sizeof(AgentBody) == sizeof(Message), "a row");
 
 struct Refusal {
     u64 seq;
@@ -72,6 +89,12 @@ template <class T> struct List {
     T &add() { return items[count++]; }
 };
 
+// Where a TRANSFER went to.
+struct Transfer {
+    u64 seq, generation;
+    u32 account, zero;
+};
+
 struct Withdrawal {
     Address owner;
     u64 amount;
@@ -81,11 +104,14 @@ struct Withdrawal {
 class Admission {
   public:
     void make(Arena &arena, Ledger &ledger, const Capacity &capacity);
-    void begin(u64 slot, u64 time, u64 seq);
+    void begin(u64 slot, u64 time, u64 seq, u64 batch);
     // Takes back what no account carries any more; `moved` are instruments with a new mark.
     void sweep(const Numbers &moved);
-    // A message, whose signer is nullptr where nobody signed it; its struct hash says whether it is one.
+    // A message, whose signer is nullptr where nobody signed it; its struct hash says whether it is one. A wide
+    // one has its second row behind it.
     void message(const Message &message, const Address *signer, const Hash &struct_hash);
+    // A request of the contract's queue.
+    void forced(const hawse_state_request &request);
     void pay(const Address &owner, u64 amount);
     // A refusal of the input that has this number.
     void note(u64 seq, u8 reason, i128 have, i128 need, u8 detail = 0);
@@ -97,7 +123,9 @@ class Admission {
     List<Refusal> refusals;
     List<Event> events;
     List<MachineInput> machine;
-    List<u64> message_seqs;
+    List<u64> message_seqs, appointments; // of each message: of its signer's appointment, 0 for the owner or nobody
+    List<u64> request_seqs;
+    List<Transfer> transfers;
     List<Withdrawal> withdrawals; // of the batch
     i128 withdrawn;               // over all time
 
@@ -113,12 +141,15 @@ class Admission {
     // Each of these says whether it went well; if not, it is refused, or an amount has left int64.
     bool is_formed(const Message &m, const Hash &struct_hash);
     bool is_good(const Message &m, const Address *signer);
+    bool is_there(u32 index, u64 generation);
+    bool find_window(const Message &m, const Address *signer);
     bool carry_out(const Message &m);
     bool new_order(const Message &m);
     bool has_room(const Account &account, u32 market);
     bool replace(u32 handle, const Message &m);
     bool reduce(u32 handle, u32 quantity);
     bool carries(const Order &order, u32 handle, i32 price, u32 quantity);
+    bool is_allowed(const Account &account, u32 market, u32 quantity);
     bool pays(const Order &order, i32 price, u32 quantity, i128 more, i128 free);
     bool big_enough(u32 market, u32 quantity);
     u64 lots_beside(const Order &order, u32 handle, bool reduce_only) const;
@@ -127,6 +158,12 @@ class Admission {
     bool cancel_all(const Message &m);
     bool set_timer(const Message &m);
     bool withdraw(const Message &m);
+    bool transfer(const Message &m);
+    bool may_open(const Owner &owner, u16 subaccount, i64 amount);
+    bool may_leave(Account &account, u64 amount);
+    void take_from(u32 index, i64 amount);
+    bool appoint(u32 index, const Address &agent, u64 expiry, u64 life);
+    bool revoke(u32 index, const Address &agent);
     bool no_instrument(u16 number);
 
     bool refuse(u8 reason, i128 have, i128 need, u8 detail = 0);
@@ -135,7 +172,10 @@ class Admission {
     i128 free_of(Account &account);
 
     Ledger *ledger_;
-    u64 slot_, time_, highest_nonce_, message_seq_;
+    u64 slot_, time_, batch_, highest_nonce_, message_seq_;
+    Nonces *window_; // of who signed the message in work
+    u64 life_;       // how long his commands may live; 0: as long as he says
+    u64 appointment_;
     i128 shortfall_;
     bool shortfall_known_;
 };

@@ -30,9 +30,10 @@ typedef struct {
 } hawse_state_capacity;
 
 typedef struct {
-    uint8_t kind, is_signed;
-    uint16_t size; /* of the body */
-    uint8_t signer[20], signature[64], body[40];
+    uint8_t kind, is_signed, zero[2];
+    uint32_t size; /* of the body */
+    const uint8_t *body;
+    uint8_t signer[20], signature[64], zeros[4];
 } hawse_state_operation;
 
 typedef struct {
@@ -41,13 +42,21 @@ typedef struct {
 } hawse_state_deposit;
 
 typedef struct {
+    uint64_t index, generation, amount, expiry, time;
+    uint32_t account;
+    uint8_t kind, owner[20], agent[20], zero[3];
+} hawse_state_request;
+
+typedef struct {
     uint64_t number, time;
     uint64_t closes;  /* number of the batch, if it closes one */
     uint32_t closing; /* 0 or 1 */
     uint32_t unfit;   /* inputs of kinds that have no rules yet */
-    uint64_t operation_count, deposit_count, row_count, message_count;
+    uint64_t operation_count, deposit_count, request_count, row_count, message_count;
+    uint64_t authorised; /* the first of the rows, which are authorisations */
     const hawse_state_operation *operations;
     const hawse_state_deposit *deposits;
+    const hawse_state_request *requests;
     const void *rows;         /* of 128 bytes: hawse.keys.messages.MESSAGE */
     const uint8_t *is_signed; /* of each message: 1 if somebody signed it */
     const uint8_t *signers;   /* of each message: 20 bytes */
@@ -57,21 +66,23 @@ typedef struct {
 /* What a slot made, until the next call that changes the machine. */
 typedef struct {
     uint64_t first_seq, inputs;
-    uint64_t order_count, refusal_count, event_count, machine_count, message_count, fill_count;
+    uint64_t order_count, refusal_count, event_count, machine_count, message_count, fill_count, transfer_count;
     const hawse_order *orders;
     const void *refusals, *events; /* 48 bytes each */
     const void *machine;           /* 24 bytes each */
     const uint64_t *message_seqs;
     const int64_t *fill_fees;
+    const void *transfers; /* 24 bytes each */
 } hawse_state_made;
 
 typedef struct {
     hawse_i128 fees, dust, exit_positive, exit_shortfall, withdrawals_sum;
-    uint64_t number, time, inputs_first, inputs_count, deposit_index, withdrawals_first, withdrawals_count;
+    uint64_t number, time, inputs_first, inputs_count, deposit_index, request_index, withdrawals_first;
+    uint64_t withdrawals_count;
     int64_t insurance;
     uint64_t accounts, marks;
     uint8_t state_root[32], rules[32], assets[32], inputs_root[32], outcomes_root[32], exit_root[32], marks_root[32];
-    uint8_t withdrawals_root[32], deposit_accumulator[32];
+    uint8_t withdrawals_root[32], deposit_accumulator[32], request_accumulator[32];
     const uint8_t *inputs, *outcomes; /* hashes of the leaves */
     const void *withdrawals;          /* 32 bytes each */
     const int64_t *exits;             /* equity of each account */
@@ -79,19 +90,28 @@ typedef struct {
 
 typedef struct {
     hawse_i128 deposited, withdrawn, fees, overflow; /* overflow: the amount that left int64 */
-    uint64_t next_slot, time, last_seq, batch, deposit_index, accounts, wrong_seq, permutations;
-    uint8_t digest[32], deposit_accumulator[32];
-    uint32_t phase, zero[3];
+    uint64_t next_slot, time, last_seq, batch, deposit_index, request_index, accounts, wrong_seq, permutations;
+    uint64_t batch_inputs, batch_withdrawals;
+    uint64_t rules_from, rules_size; /* 0 before the first */
+    uint8_t digest[32], deposit_accumulator[32], request_accumulator[32];
+    uint32_t phase, zero;
 } hawse_state_counters;
 
 typedef struct {
     hawse_i128 free_collateral, withdrawable; /* withdrawable: whatever others owe */
     uint64_t generation, timer, floor;
     int64_t collateral, equity;
-    uint32_t index, nonces, holdings, orders;
+    uint32_t index, nonces, holdings, orders, transfers, flags, subaccount, agents;
     uint8_t owner[20], zero[4];
     uint8_t used[6 * 64];
 } hawse_state_account;
+
+typedef struct {
+    uint64_t expiry, appointed, floor;
+    uint32_t max_life, nonces;
+    uint8_t address[20], zero[4];
+    uint8_t used[6 * 64];
+} hawse_state_agent;
 
 typedef struct {
     uint64_t generation;
@@ -134,11 +154,15 @@ HAWSE_API int64_t hawse_state_snapshot(hawse_state *, uint8_t *out, size_t room)
 HAWSE_API int hawse_state_restore(hawse_state *, const uint8_t *bytes, size_t size);
 
 HAWSE_API void hawse_state_count(hawse_state *, hawse_state_counters *);
-/* Index of the owner's account, or -1. */
-HAWSE_API int64_t hawse_state_find(hawse_state *, const uint8_t *owner);
+/* Index of the owner's subaccount, or -1. */
+HAWSE_API int64_t hawse_state_find(hawse_state *, const uint8_t *owner, uint32_t subaccount);
+/* The body of the rules in force, as long as the counters say. */
+HAWSE_API void hawse_state_read_rules(hawse_state *, uint8_t *out);
 HAWSE_API int hawse_state_read_account(hawse_state *, uint32_t index, hawse_state_account *);
 /* Of the first accounts. */
 HAWSE_API void hawse_state_read_owners(hawse_state *, hawse_state_owner *, size_t count);
+/* As they were appointed. */
+HAWSE_API void hawse_state_read_agents(hawse_state *, uint32_t index, hawse_state_agent *);
 /* Holdings by instrument, orders the newest first; as many as read_account says. */
 HAWSE_API void hawse_state_read_holdings(hawse_state *, uint32_t index, hawse_state_holding *);
 HAWSE_API void hawse_state_read_orders(hawse_state *, uint32_t index, hawse_state_order *);
