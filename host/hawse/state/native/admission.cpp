@@ -166,7 +166,7 @@ bool Admission::is_there(u32 index, u64 generation) {
 bool Admission::find_window(const Message &m, const Address *signer) {
     Account &account = ledger_->accounts[m.account];
     const Address &owner = ledger_->owner_of(account);
-    window_ = &account.nonces, life_ = 0;
+    window_ = &account.nonces, life_ = AS_HE_SAYS;
     if (!signer)
         return refuse(HAWSE_REASON_SIGNATURE, 0, 1);
     if (*signer == owner)
@@ -194,7 +194,7 @@ bool Admission::is_good(const Message &m, const Address *signer) {
     if (m.expiry < time_ || !m.expiry)
         return refuse(HAWSE_REASON_EXPIRED, m.expiry, time_);
     const u64 last = m.nonce + life_;
-    return !life_ || m.expiry <= last || refuse(HAWSE_REASON_EXPIRY_LONG, m.expiry, last);
+    return life_ == AS_HE_SAYS || m.expiry <= last || refuse(HAWSE_REASON_EXPIRY_LONG, m.expiry, last);
 }
 
 void Admission::forced(const hawse_state_request &request) {

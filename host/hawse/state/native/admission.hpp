@@ -171,10 +171,11 @@ class Admission {
     void take(u32 handle, u32 left, u8 reason, u64 cause);
     i128 free_of(Account &account);
 
+    static constexpr u64 AS_HE_SAYS = ~u64{0};
     Ledger *ledger_;
     u64 slot_, time_, batch_, highest_nonce_, message_seq_;
     Nonces *window_; // of who signed the message in work
-    u64 life_;       // how long his commands may live; 0: as long as he says
+    u64 life_;       // how long his commands may live, or AS_HE_SAYS
     u64 appointment_;
     i128 shortfall_;
     bool shortfall_known_;

@@ -115,7 +115,7 @@ Hash Machine::venue_hash() {
     Writer out(bytes);
     out.put(u8(0x60)).put(VERSION).put(config.rules);
     out.put(next_slot).put(time).put(last_seq).put(batch).put(next_withdrawal());
-    out.put(deposit_index).put(deposit_accumulator).zeros(8 + 32); // requests
+    out.put(deposit_index).put(deposit_accumulator).put(request_index).put(request_accumulator);
     out.put(deposited).put(admission.withdrawn).put(ledger.fees);
     out.put(i128(ledger.accounts[INSURANCE].collateral)).put(i128(dust())).put(control);
     commitments.put_sections(out);
@@ -194,10 +194,11 @@ int Machine::seal(hawse_state_batch &out) {
     give(out.rules, config.rules);
     give(out.assets, config.assets);
     give(out.deposit_accumulator, deposit_accumulator);
+    give(out.request_accumulator, request_accumulator);
     out.fees = ledger.fees, out.dust = dust();
     out.exit_positive = i128(positive), out.exit_shortfall = i128(shortfall), out.withdrawals_sum = i128(sum);
     out.number = batch - 1, out.time = time, out.inputs_first = inputs_first, out.inputs_count = inputs.size();
-    out.deposit_index = deposit_index, out.insurance = insurance;
+    out.deposit_index = deposit_index, out.request_index = request_index, out.insurance = insurance;
     out.withdrawals_first = withdrawals_first, out.withdrawals_count = admission.withdrawals.count;
     out.accounts = ledger.account_count, out.marks = config.instruments;
     out.inputs = inputs.leaves()->bytes, out.outcomes = outcomes.leaves()->bytes;

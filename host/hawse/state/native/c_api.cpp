@@ -20,6 +20,7 @@ void made(Machine &m, hawse_state_made &out) {
     out.event_count = a.events.count, out.events = a.events.items;
     out.machine_count = a.machine.count, out.machine = a.machine.items;
     out.message_count = a.message_seqs.count, out.message_seqs = a.message_seqs.items;
+    out.transfer_count = a.transfers.count, out.transfers = a.transfers.items;
     out.fill_count = m.ledger.fill_count, out.fill_fees = m.ledger.fill_fees;
 }
 
@@ -87,17 +88,34 @@ void hawse_state_count(hawse_state *state, hawse_state_counters *out) {
     out->deposited = m.deposited, out->withdrawn = m.admission.withdrawn, out->fees = m.ledger.fees;
     out->overflow = m.ledger.overflow.value;
     out->next_slot = m.next_slot, out->time = m.time, out->last_seq = m.last_seq, out->batch = m.batch;
-    out->deposit_index = m.deposit_index, out->accounts = m.ledger.account_count;
+    out->batch_inputs = m.inputs.size(), out->batch_withdrawals = m.admission.withdrawals.count;
+    out->rules_from = m.ledger.rules.from, out->rules_size = m.ledger.rules_size;
+    out->deposit_index = m.deposit_index, out->request_index = m.request_index, out->accounts = m.ledger.account_count;
     out->wrong_seq = m.wrong_seq, out->permutations = m.commitments.lanes().permutations(), out->phase = m.phase;
     memcpy(out->digest, m.commitments.digest.bytes, 32);
     memcpy(out->deposit_accumulator, m.deposit_accumulator.bytes, 32);
+    memcpy(out->request_accumulator, m.request_accumulator.bytes, 32);
 }
 
-int64_t hawse_state_find(hawse_state *state, const uint8_t *owner) {
+int64_t hawse_state_find(hawse_state *state, const uint8_t *owner, uint32_t subaccount) {
     Address address;
     memcpy(address.bytes, owner, 20);
-    const u32 found = state->machine.ledger.owner_at(address);
-    return found == NONE ? -1 : int64_t(state->machine.ledger.owners[found].account);
+    const u32 found = state->machine.ledger.account_at(address, u16(subaccount));
+    return found == NONE || subaccount > 0xFFFF ? -1 : int64_t(found);
+}
+
+void hawse_state_read_rules(hawse_state *state, uint8_t *out) {
+    memcpy(out, state->machine.ledger.rules_body, state->machine.ledger.rules_size);
+}
+
+void hawse_state_read_agents(hawse_state *state, uint32_t index, hawse_state_agent *out) {
+    const Ledger &ledger = state->machine.ledger;
+    for (u32 n = 0; n < ledger.accounts[index].agents; ++n, ++out) {
+        const Agent &agent = ledger.agents_of(index)[n];
+        *out = {agent.expiry, agent.appointed, agent.nonces.floor, agent.max_life, agent.nonces.count, {}, {}, {}};
+        memcpy(out->address, agent.address.bytes, 20);
+        memcpy(out->used, agent.nonces.used, sizeof agent.nonces.used);
+    }
 }
 
 int hawse_state_read_account(hawse_state *state, uint32_t index, hawse_state_account *out) {
@@ -112,6 +130,7 @@ int hawse_state_read_account(hawse_state *state, uint32_t index, hawse_state_acc
     ledger.overflow = {};
     out->generation = a.generation, out->timer = a.timer, out->floor = a.nonces.floor, out->collateral = a.collateral;
     out->index = index, out->nonces = a.nonces.count, out->holdings = a.touched, out->orders = a.orders;
+    out->transfers = a.transfers, out->flags = a.flags, out->subaccount = a.subaccount, out->agents = a.agents;
     memcpy(out->owner, ledger.owner_of(a).bytes, 20);
     memcpy(out->used, a.nonces.used, sizeof a.nonces.used);
     return left ? HAWSE_STATE_OVERFLOW : HAWSE_STATE_OK;

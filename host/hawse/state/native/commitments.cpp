@@ -4,9 +4,9 @@ namespace hawse::state {
 namespace {
 
 constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 19, SIGNER_BYTES = 47, NONCE_BYTES = 6;
+constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46;
 constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343;
 constexpr size_t DIGEST_BYTES = 1 + 32 + 8;
-constexpr u16 ANY_INSTRUMENT = 0xFFFF;
 
 void put_tag(Writer out, u16 tag, const Address &owner) {
     const u64 unlimited = ~u64{0};
@@ -15,6 +15,14 @@ void put_tag(Writer out, u16 tag, const Address &owner) {
         out.put(unlimited);
     out.put(u8(0)).put(unlimited); // killed, credit
     out.zeros(4 + 8 + 8 + 4);      // orders, buy, sell, sent
+}
+
+void put_waiting(Writer out, u32 index, u64 until) {
+    out.put(u8(0x66)).put(VERSION).put(u8(2)).put(index).put(until);
+}
+
+void put_nonces(Writer &out, const Nonces &nonces) {
+    out.u48(nonces.floor).put(u8(nonces.count)).raw(nonces.used, NONCE_BYTES * nonces.count);
 }
 
 } // namespace
@@ -34,9 +42,14 @@ void Commitments::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
     instruments_ = arena.make<Hash>(config.instruments);
     tags_ = arena.make<Hash>(config.tags());
     known_tags_.make(arena, config.tags());
-    const size_t all = 2 * people + config.orders + config.instruments + config.tags();
+    new_waiting_ = arena.make<Hash>(people);
+    waiting_ = arena.make<Hash>(people);
+    known_waiting_.make(arena, people);
+    body_ = arena.make<u8>(2 + Rules::LONGEST);
+    known_rules_ = 0;
+    const size_t all = 1 + 3 * people + config.orders + config.instruments + config.tags();
     message_ = arena.make<u8>(DIGEST_BYTES + sizeof(Hash) * all + KECCAK_RATE);
-    leaves_ = arena.make<Hash>(most<size_t>(config.orders, most<size_t>(config.instruments, config.tags())));
+    leaves_ = arena.make<Hash>(most(most<size_t>(config.orders, people), most<size_t>(config.instruments, config.tags())));
     places_ = arena.make<Place>(config.orders);
 }
 
@@ -52,8 +65,8 @@ void Commitments::begin_accounts() {
         ledger.each_holding(a, [&](const Holding &h) { positions += h.size != 0; });
         Writer leaf = lanes_->begin(ACCOUNT_BYTES + POSITION_BYTES * positions, out++);
         leaf.put(u8(0x10)).put(VERSION).put(index).put(ledger.owner_of(a));
-        leaf.put(u16(0)).put(a.generation).put(u16(0)).put(a.collateral); // subaccount, asset
-        leaf.put(u8(0)).put(ANY_INSTRUMENT).put(u32(0)).put(u8(positions)); // mode, only, flags
+        leaf.put(a.subaccount).put(a.generation).put(u16(0)).put(a.collateral); // asset
+        leaf.put(u8(0)).put(a.only()).put(a.flags).put(u8(positions));          // mode
         ledger.each_holding(a, [&](const Holding &h) {
             if (h.size)
                 leaf.put(ledger.config->terms[h.market].number).put(h.size).put(h.entry).zeros(16);
@@ -66,16 +79,21 @@ void Commitments::begin_control() {
     Hash *out = new_control_;
     ledger.signed_.each([&](u32 index) {
         const Account &a = ledger.accounts[index];
-        const Nonces &nonces = a.nonces;
         control.prefetch(index);
         const bool venue = index == INSURANCE;
-        const size_t signer = venue ? 0 : SIGNER_BYTES + NONCE_BYTES * nonces.count;
-        Writer leaf = lanes_->begin(CONTROL_BYTES + signer, out++);
-        leaf.put(u8(0x12)).put(VERSION).put(index).put(u32(0)).put(a.timer).put(u8(!venue)); // transfers
+        const Agent *const agents = ledger.agents_of(index);
+        size_t signers = venue ? 0 : SIGNER_BYTES + NONCE_BYTES * a.nonces.count;
+        for (u32 n = 0; n < a.agents; ++n)
+            signers += SIGNER_BYTES + NONCE_BYTES * agents[n].nonces.count;
+        Writer leaf = lanes_->begin(CONTROL_BYTES + signers, out++);
+        leaf.put(u8(0x12)).put(VERSION).put(index).put(a.transfers).put(a.timer).put(u8(venue ? 0 : 1 + a.agents));
         if (venue)
             return;
-        leaf.put(ledger.owner_of(a)).zeros(8 + 8 + 4).u48(nonces.floor).put(u8(nonces.count));
-        leaf.raw(nonces.used, NONCE_BYTES * nonces.count);
+        put_nonces(leaf.put(ledger.owner_of(a)).zeros(8 + 8 + 4), a.nonces);
+        for (u32 n = 0; n < a.agents; ++n) {
+            const Agent &agent = agents[n];
+            put_nonces(leaf.put(agent.address).put(agent.expiry).put(agent.appointed).put(agent.max_life), agent.nonces);
+        }
     });
 }
 
@@ -118,6 +136,25 @@ void Commitments::begin_tags() {
     });
 }
 
+void Commitments::begin_waiting() {
+    const Ledger &ledger = *ledger_;
+    ledger.waited.each([&](u32 index) {
+        put_waiting(lanes_->begin(WAITING_BYTES, new_waiting_ + index), index,
+                    ledger.waiting.has(index) ? ledger.waits[index] : 0);
+    });
+}
+
+void Commitments::begin_rules() {
+    const Ledger &ledger = *ledger_;
+    if (ledger.rules.number == known_rules_)
+        return;
+    constexpr u8 RULES = 5; // hawse.state.slot.OperationKind
+    Writer(body_).put(u8(0xA3)).put(RULES).raw(ledger.rules_body, ledger.rules_size);
+    const Hash body = keccak256(body_, size_t{2} + ledger.rules_size);
+    lanes_->begin(RULES_BYTES, &new_rules_)
+        .put(u8(0x67)).put(VERSION).put(ledger.rules.number).put(ledger.rules.from).put(body);
+}
+
 // What changed
 
 Hash *Commitments::changes(Hash *out) {
@@ -126,6 +163,8 @@ Hash *Commitments::changes(Hash *out) {
     begin_instruments();
     begin_tags();
     begin_orders();
+    begin_waiting();
+    begin_rules();
     lanes_->finish();
     const auto indexed = [&](Tree &tree, Numbers &indices, const Hash *leaf) {
         indices.each([&](u32 index) {
@@ -145,7 +184,7 @@ Hash *Commitments::changes(Hash *out) {
             *out++ = instruments_[n] = new_instruments_[n];
     });
     ledger_->priced.clear();
-    return tagged(out);
+    return ruled(waited(tagged(out)));
 }
 
 // Orders that are others than at the slot's beginning; one that has ended has no lots.
@@ -177,6 +216,31 @@ Hash *Commitments::tagged(Hash *out) {
         tags_[tag] = new_tags_[tag];
     });
     ledger_->tagged.clear();
+    return out;
+}
+
+// Indices that wait anew, or for another batch; one that waits no more has batch 0.
+Hash *Commitments::waited(Hash *out) {
+    ledger_->waited.each([&](u32 index) {
+        const bool before = known_waiting_.has(index), now = ledger_->waiting.has(index);
+        if (before != now || (now && waiting_[index] != new_waiting_[index]))
+            *out++ = new_waiting_[index];
+        if (now)
+            known_waiting_.insert(index);
+        else if (before)
+            known_waiting_.erase(index);
+        waiting_[index] = new_waiting_[index];
+    });
+    ledger_->waited.clear();
+    return out;
+}
+
+// The rules that came into force.
+Hash *Commitments::ruled(Hash *out) {
+    if (ledger_->rules.number == known_rules_)
+        return out;
+    known_rules_ = ledger_->rules.number;
+    *out++ = rules_ = new_rules_;
     return out;
 }
 
@@ -216,7 +280,7 @@ Hash Commitments::orders_root() {
     return root_over(*lanes_, leaves_, count, ORDERS);
 }
 
-// Instruments, underlyings, tags, strategies, waiting, rule sets; four have no leaves yet.
+// Instruments, underlyings, tags, strategies, waiting, rule sets; two have no leaves yet.
 void Commitments::put_sections(Writer &out) {
     const Config &config = *ledger_->config;
     const Hash none = empty_root();
@@ -226,8 +290,12 @@ void Commitments::put_sections(Writer &out) {
     u32 tags = 0;
     known_tags_.each([&](u32 tag) { leaves_[tags++] = tags_[tag]; });
     out.put(tags).put(root_over(*lanes_, leaves_, tags, SECTION));
-    for (u32 n = 0; n < 3; ++n)
-        out.put(u32(0)).put(none);
+    out.put(u32(0)).put(none);
+    u32 waiting = 0;
+    known_waiting_.each([&](u32 index) { leaves_[waiting++] = waiting_[index]; });
+    out.put(waiting).put(root_over(*lanes_, leaves_, waiting, SECTION));
+    leaves_[0] = rules_;
+    out.put(u32(known_rules_ != 0)).put(root_over(*lanes_, leaves_, known_rules_ != 0, SECTION));
 }
 
 } // namespace hawse::state

@@ -3,11 +3,12 @@
 namespace hawse::state {
 namespace {
 
-constexpr u8 INTERIM_MARK = 8;
-constexpr u16 MARK_BYTES = 10;
+enum OperationKind : u8 { RULES = 5, FLAGS = 6, INTERIM_MARK = 8 };
+constexpr u8 APPOINTMENT = 3; // of forced requests the one kind that there are rules for
+constexpr u32 MARK_BYTES = 10, FLAGS_BYTES = 24;
 constexpr u64 MARK_INTERVAL = 250;
 constexpr size_t INPUT_BYTES = 135, OUTCOME_BYTES = 76;
-enum InputClass : u8 { USER = 0, MACHINE = 1, OPERATOR = 4, DEPOSIT = 5 };
+enum InputClass : u8 { USER = 0, MACHINE = 1, OPERATOR = 4, DEPOSIT = 5, REQUEST = 6, AUTHORISATION = 9 };
 
 struct Mark {
     u16 number;
@@ -18,6 +19,17 @@ Mark read_mark(const hawse_state_operation &operation) {
     Reader body(operation.body, MARK_BYTES);
     const u16 number = body.get<u16>();
     return {number, i64(body.get<u64>())};
+}
+
+struct Flags {
+    Address owner;
+    u32 flags;
+};
+
+Flags read_flags(const hawse_state_operation &operation) {
+    Reader body(operation.body, FLAGS_BYTES);
+    const Address owner = body.address();
+    return {owner, body.get<u32>()};
 }
 
 const Message *messages_of(const hawse_state_slot &slot) { return static_cast<const Message *>(slot.rows); }
@@ -42,6 +54,7 @@ bool Machine::make(Arena &arena, const u8 *bytes, size_t size, const Capacity &c
     moved_.make(arena, config.instruments);
     accumulators_ = arena.make<Hash>(capacity.messages);
     bodies_ = arena.make<Hash>(own);
+    body_ = arena.make<u8>(2 + Rules::LONGEST);
     const size_t nodes = most(capacity.accounts, most(capacity.withdrawals, u64(config.instruments)));
     nodes_ = arena.make<Hash>(nodes);
     sums_ = arena.make<u128>(2 * nodes);
@@ -58,21 +71,24 @@ bool Machine::make(Arena &arena, const u8 *bytes, size_t size, const Capacity &c
 // A slot's inputs
 
 int Machine::open(const hawse_state_slot &slot) {
-    u32 messages = 0;
-    if (const int wrong = check(slot, messages))
+    if (const int wrong = check(slot))
         return wrong;
     phase = BROKEN;
     slot_ = slot.number, closing_ = slot.closing, closes_ = slot.closes;
     next_slot = slot.number + 1, time = slot.time, slot_first = last_seq + 1;
-    admission.begin(slot.number, slot.time, last_seq);
-    set_marks(slot);
+    admission.begin(slot.number, slot.time, last_seq, batch);
+    operate(slot);
     for (u64 n = 0; n < slot.deposit_count; ++n)
         deposit(slot.deposits[n], accumulators_[n]);
+    u64 message = 0;
+    admit(slot, 0, slot.authorised, message);
+    for (u64 n = 0; n < slot.request_count; ++n)
+        request(slot.requests[n], accumulators_[slot.deposit_count + n]);
     admission.sweep(moved_);
     moved_.clear();
     if (ledger.overflow.happened)
         return HAWSE_STATE_OVERFLOW;
-    admit(slot);
+    admit(slot, slot.authorised, slot.row_count, message);
     last_seq = admission.seq;
     if (admission.wrong)
         return HAWSE_STATE_UNFIT;
@@ -86,9 +102,9 @@ int Machine::open(const hawse_state_slot &slot) {
     return HAWSE_STATE_OK;
 }
 
-int Machine::check(const hawse_state_slot &slot, u32 &messages) const {
+int Machine::check(const hawse_state_slot &slot) const {
     if (phase != BOUNDARY || slot.number != next_slot || slot.time < time || slot.time >= TIME_LIMIT ||
-        (slot.closing && slot.closes != batch) || slot.unfit)
+        (slot.closing && slot.closes != batch) || slot.unfit || slot.authorised > slot.row_count)
         return HAWSE_STATE_UNFIT;
     for (u64 n = 0; n < slot.operation_count; ++n)
         if (!good_operation(slot, u32(n)))
@@ -96,46 +112,88 @@ int Machine::check(const hawse_state_slot &slot, u32 &messages) const {
     for (u64 n = 0; n < slot.deposit_count; ++n)
         if (slot.deposits[n].index != deposit_index + 1 + n || !slot.deposits[n].amount)
             return HAWSE_STATE_UNFIT;
-    for (u64 row = 0; row < slot.row_count; ++row, ++messages)
-        if (is_wide(messages_of(slot)[row].kind) && ++row == slot.row_count)
+    for (u64 n = 0; n < slot.request_count; ++n)
+        if (slot.requests[n].index != request_index + 1 + n || slot.requests[n].kind != APPOINTMENT)
             return HAWSE_STATE_UNFIT;
+    u64 messages = 0, transfers = 0;
+    for (u64 row = 0; row < slot.row_count; ++row, ++messages) {
+        const u8 kind = messages_of(slot)[row].kind;
+        const bool authorises = row < slot.authorised;
+        transfers += kind == TRANSFER;
+        if (authorises && !is_authorisation(kind))
+            return HAWSE_STATE_UNFIT;
+        if (is_wide(kind) && ++row == (authorises ? slot.authorised : slot.row_count))
+            return HAWSE_STATE_UNFIT;
+    }
     if (messages != slot.message_count)
         return HAWSE_STATE_UNFIT;
-    return enough_room(slot, messages) ? HAWSE_STATE_OK : HAWSE_STATE_TOO_MUCH;
+    return enough_room(slot, messages, transfers) ? HAWSE_STATE_OK : HAWSE_STATE_TOO_MUCH;
 }
 
 bool Machine::good_operation(const hawse_state_slot &slot, u32 n) const {
     const hawse_state_operation &operation = slot.operations[n];
-    if (operation.kind != INTERIM_MARK || !operation.is_signed || operation.size != MARK_BYTES ||
-        memcmp(operation.signer, config.operator_address.bytes, 20))
+    if (!operation.is_signed || memcmp(operation.signer, config.operator_address.bytes, 20))
         return false;
+    u32 about = 0; // bytes of the body that no other of its kind may begin with
+    if (operation.kind == RULES) {
+        Rules rules{};
+        if (!rules.read(operation.body, operation.size) || rules.number != u64{ledger.rules.number} + 1)
+            return false;
+    } else if (operation.kind == FLAGS) {
+        about = sizeof(Address);
+        if (operation.size != FLAGS_BYTES)
+            return false;
+        const Flags given = read_flags(operation);
+        if (given.flags & ~DEFINED || ledger.owner_at(given.owner) == NONE)
+            return false;
+    } else {
+        about = sizeof(u16);
+        if (operation.kind != INTERIM_MARK || operation.size != MARK_BYTES || !good_mark(slot, operation))
+            return false;
+    }
+    for (u32 before = 0; before < n; ++before)
+        if (slot.operations[before].kind == operation.kind &&
+            !memcmp(slot.operations[before].body, operation.body, about))
+            return false;
+    return true;
+}
+
+// A mark moves at most so far, and so often.
+bool Machine::good_mark(const hawse_state_slot &slot, const hawse_state_operation &operation) const {
     const Mark mark = read_mark(operation);
     const u32 at = config.find(mark.number);
     if (at == NONE || mark.price != i32(mark.price))
         return false;
-    for (u32 before = 0; before < n; ++before)
-        if (read_mark(slot.operations[before]).number == mark.number)
-            return false;
     const Market &market = ledger.markets[at];
     const u64 step = most<u64>(1, u64(magnitude(i64(market.mark))) * config.mark_step_ppm / PPM);
     return u64(magnitude(mark.price - market.mark)) <= step &&
            !(market.mark_time && slot.time < market.mark_time + MARK_INTERVAL);
 }
 
-bool Machine::enough_room(const hawse_state_slot &slot, u32 messages) const {
-    const u64 all = messages + slot.deposit_count + slot.operation_count, own = 4 * u64(config.orders);
-    return all <= capacity_.messages && ledger.account_count + slot.deposit_count <= capacity_.accounts &&
+bool Machine::enough_room(const hawse_state_slot &slot, u64 messages, u64 transfers) const {
+    const u64 all = messages + slot.deposit_count + slot.request_count + slot.operation_count;
+    const u64 own = 4 * u64(config.orders);
+    return all <= capacity_.messages &&
+           ledger.account_count + slot.deposit_count + transfers <= capacity_.accounts &&
            inputs.size() + all + own <= capacity_.inputs &&
            admission.withdrawals.count + all <= capacity_.withdrawals;
 }
 
-void Machine::set_marks(const hawse_state_slot &slot) {
+void Machine::operate(const hawse_state_slot &slot) {
     for (u64 n = 0; n < slot.operation_count; ++n) {
-        const Mark mark = read_mark(slot.operations[n]);
-        const u32 market = config.find(mark.number);
-        ledger.set_mark(market, i32(mark.price), time);
-        moved_.insert(market);
+        const hawse_state_operation &operation = slot.operations[n];
         ++admission.seq;
+        if (operation.kind == RULES) {
+            ledger.set_rules(operation.body, operation.size, slot_);
+        } else if (operation.kind == FLAGS) {
+            const Flags given = read_flags(operation);
+            ledger.set_flags(ledger.owner_at(given.owner), given.flags);
+        } else {
+            const Mark mark = read_mark(operation);
+            const u32 market = config.find(mark.number);
+            ledger.set_mark(market, i32(mark.price), time);
+            moved_.insert(market);
+        }
     }
 }
 
@@ -149,31 +207,39 @@ void Machine::deposit(const hawse_state_deposit &given, Hash &accumulator) {
     accumulator = deposit_accumulator = keccak256(bytes, sizeof bytes);
     deposit_index = given.index;
     deposited += given.amount;
-    const u32 owner = ledger.owner_at(address);
-    const bool known = owner != NONE;
-    const i128 held = i128(given.amount) + (known ? ledger.accounts[ledger.owners[owner].account].collateral : 0);
-    if (!known && given.amount < config.minimum_deposit) {
+    u32 index = ledger.account_at(address, 0);
+    const i128 held = i128(given.amount) + (index == NONE ? 0 : ledger.accounts[index].collateral);
+    if (index == NONE && given.amount < config.minimum_deposit) {
         admission.pay(address, given.amount);
         admission.note(seq, HAWSE_REASON_MIN_DEPOSIT, given.amount, config.minimum_deposit);
     } else if (held > MONEY_MAX) {
         admission.pay(address, given.amount);
         admission.note(seq, HAWSE_REASON_OVERFLOW, held, MONEY_MAX);
     } else {
-        const u32 index =
-            known ? ledger.owners[owner].account : ledger.open_account(address, given.index << TRANSFER_BITS);
-        ledger.accounts[index].collateral = i64(held);
-        ledger.changed.insert(index);
+        if (index == NONE)
+            index = ledger.open_account(address, given.index << TRANSFER_BITS, 0, batch);
+        ledger.credit(index, i64(given.amount));
     }
 }
 
-void Machine::admit(const hawse_state_slot &slot) {
+// Carry out a forced request.
+void Machine::request(const hawse_state_request &given, Hash &accumulator) {
+    u8 bytes[1 + 32 + 85];
+    Writer(bytes).put(u8(0xC0)).put(request_accumulator)
+        .put(given.index).put(given.kind).raw(given.owner, 20).put(given.account).put(given.generation)
+        .put(given.amount).raw(given.agent, 20).put(given.expiry).put(given.time);
+    accumulator = request_accumulator = keccak256(bytes, sizeof bytes);
+    request_index = given.index;
+    admission.forced(given);
+}
+
+void Machine::admit(const hawse_state_slot &slot, u64 from, u64 to, u64 &message) {
     const Message *rows = messages_of(slot);
     constexpr u64 FAR = 16, NEAR = 6;
-    u64 message = 0;
-    for (u64 row = 0; row < slot.row_count; row += 1 + is_wide(rows[row].kind), ++message) {
-        if (row + FAR < slot.row_count)
+    for (u64 row = from; row < to; row += 1 + is_wide(rows[row].kind), ++message) {
+        if (row + FAR < to)
             ledger.prefetch_account(rows[row + FAR].account, rows[row + FAR].client_id);
-        if (row + NEAR < slot.row_count)
+        if (row + NEAR < to)
             ledger.prefetch_orders(rows[row + NEAR].account, rows[row + NEAR].client_id);
         Address signer;
         memcpy(signer.bytes, slot.signers + 20 * message, 20);
@@ -183,20 +249,30 @@ void Machine::admit(const hawse_state_slot &slot) {
     }
 }
 
+// keccak256(0xA3 ‖ kind ‖ body).
+Hash Machine::operation_body(u8 kind, const u8 *body, u32 size) {
+    Writer(body_).put(u8(0xA3)).put(kind).raw(body, size);
+    return keccak256(body_, size_t{2} + size);
+}
+
 void Machine::input_leaves(const hawse_state_slot &slot) {
     Hash *leaves = inputs.append(last_seq + 1 - slot_first);
     u64 seq = slot_first;
     for (u64 n = 0; n < slot.operation_count; ++n, ++seq) {
         const hawse_state_operation &operation = slot.operations[n];
-        u8 bytes[2 + sizeof operation.body];
-        Writer(bytes).put(u8(0xA3)).put(operation.kind).raw(operation.body, operation.size);
-        const Hash body = keccak256(bytes, 2 + operation.size);
+        const Hash body = operation_body(operation.kind, operation.body, operation.size);
         input_leaf(lanes(), leaves + (seq - slot_first), seq, OPERATOR)
             .raw(operation.signer, 20).put(u64(0)).put(body).raw(operation.signature, 64);
     }
     for (u64 n = 0; n < slot.deposit_count; ++n, ++seq)
         input_leaf(lanes(), leaves + (seq - slot_first), seq, DEPOSIT)
             .raw(slot.deposits[n].owner, 20).put(slot.deposits[n].index).put(accumulators_[n]).zeros(64);
+    for (u64 n = 0; n < slot.request_count; ++n) {
+        const u64 number = admission.request_seqs.items[n];
+        input_leaf(lanes(), leaves + (number - slot_first), number, REQUEST)
+            .raw(slot.requests[n].owner, 20).put(slot.requests[n].index).put(accumulators_[slot.deposit_count + n])
+            .zeros(64);
+    }
     machine_inputs(leaves);
     user_inputs(slot, leaves);
     lanes().finish();
@@ -226,8 +302,8 @@ void Machine::user_inputs(const hawse_state_slot &slot, Hash *leaves) {
     for (u64 row = 0; row < slot.row_count; row += 1 + is_wide(rows[row].kind), ++message) {
         const u64 seq = admission.message_seqs.items[message];
         const u8 *signer = slot.is_signed[message] ? slot.signers + 20 * message : NOBODY.bytes;
-        input_leaf(lanes(), leaves + (seq - slot_first), seq, USER)
-            .raw(signer, 20).put(u64(0)).raw(slot.structs + 32 * message, 32).raw(rows[row].signature, 64);
+        input_leaf(lanes(), leaves + (seq - slot_first), seq, row < slot.authorised ? AUTHORISATION : USER)
+            .raw(signer, 20).put(admission.appointments.items[message]).raw(slot.structs + 32 * message, 32).raw(rows[row].signature, 64);
     }
 }
 
@@ -245,7 +321,7 @@ int Machine::clear(const hawse_event *events, u64 count) {
     wrong_seq = clearing.wrong_seq;
     if (!fits)
         return HAWSE_STATE_CLEARING;
-    ledger.end_slot();
+    ledger.end_slot(batch);
     split_fees();
     if (ledger.overflow.happened)
         return HAWSE_STATE_OVERFLOW;

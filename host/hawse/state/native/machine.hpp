@@ -35,10 +35,10 @@ class Machine {
     Admission admission;
     Commitments commitments;
     Phase phase;
-    u64 next_slot, time, last_seq, batch, deposit_index;
+    u64 next_slot, time, last_seq, batch, deposit_index, request_index;
     i128 deposited;
     u64 withdrawals_first, inputs_first;
-    Hash deposit_accumulator;
+    Hash deposit_accumulator, request_accumulator;
     Growing inputs, outcomes;
     u64 wrong_seq;  // of the command whose report could not be
     u64 slot_first; // sequence number of the slot's first input
@@ -47,12 +47,16 @@ class Machine {
   private:
     friend class Restoring;
 
-    int check(const hawse_state_slot &slot, u32 &messages) const;
+    int check(const hawse_state_slot &slot) const;
     bool good_operation(const hawse_state_slot &slot, u32 n) const;
-    bool enough_room(const hawse_state_slot &slot, u32 messages) const;
-    void set_marks(const hawse_state_slot &slot);
+    bool good_mark(const hawse_state_slot &slot, const hawse_state_operation &operation) const;
+    bool enough_room(const hawse_state_slot &slot, u64 messages, u64 transfers) const;
+    void operate(const hawse_state_slot &slot);
     void deposit(const hawse_state_deposit &deposit, Hash &accumulator);
-    void admit(const hawse_state_slot &slot);
+    void request(const hawse_state_request &request, Hash &accumulator);
+    // Messages from a row to another; `message` is the number of the first, and then of the one behind the last.
+    void admit(const hawse_state_slot &slot, u64 from, u64 to, u64 &message);
+    Hash operation_body(u8 kind, const u8 *body, u32 size);
     void input_leaves(const hawse_state_slot &slot);
     void machine_inputs(Hash *leaves);
     void user_inputs(const hawse_state_slot &slot, Hash *leaves);
@@ -72,6 +76,7 @@ class Machine {
     Capacity capacity_;
     Numbers moved_; // instruments with a new mark
     Hash *accumulators_, *bodies_, *nodes_;
+    u8 *body_; // of an operation, behind its tag and kind
     u128 *sums_;
     u64 closes_, slot_;
     bool closing_;
