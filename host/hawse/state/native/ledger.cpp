@@ -243,8 +243,8 @@ u32 Ledger::given_again(u64 batch) {
     return index;
 }
 
-void Ledger::credit(u32 index, i64 amount) {
-    accounts[index].collateral += amount;
+void Ledger::credit(u32 index, i128 amount) {
+    accounts[index].collateral = i64(accounts[index].collateral + amount);
     changed.insert(index);
     wait_no_more(index);
 }

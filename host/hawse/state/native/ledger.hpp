@@ -166,7 +166,7 @@ class Ledger {
     void prefetch_orders(u32 account, u64 client_id) const;
     // A new account, at the lowest index that may be given again in `batch`, else at the next.
     u32 open_account(const Address &address, u64 generation, u16 subaccount, u64 batch);
-    void credit(u32 account, i64 amount);
+    void credit(u32 account, i128 amount);
     void set_flags(u32 owner, u32 flags);
     void set_rules(const u8 *body, u32 size, u64 slot);
     // Lots of an instrument that all accounts of an owner together may come to hold, long or short.

@@ -218,7 +218,7 @@ void Machine::deposit(const hawse_state_deposit &given, Hash &accumulator) {
     } else {
         if (index == NONE)
             index = ledger.open_account(address, given.index << TRANSFER_BITS, 0, batch);
-        ledger.credit(index, i64(given.amount));
+        ledger.credit(index, given.amount);
     }
 }
 

@@ -76,6 +76,12 @@ void write_hashes(Text &out, const Growing &tree) {
     out.put(']');
 }
 
+void write_nonces(Text &out, const Nonces &nonces) {
+    out.put('['), out.number(nonces.floor), out.put(',');
+    out.numbers(nonces.count, [&](u32 n) { return i128(nonces.at(n)); });
+    out.put(']');
+}
+
 } // namespace
 
 i64 Machine::snapshot(u8 *out, size_t room) {
@@ -86,12 +92,14 @@ i64 Machine::snapshot(u8 *out, size_t room) {
     Text text(room_for_head ? out + HEAD_BYTES : out, room_for_head ? room - HEAD_BYTES : 0);
     const i128 counters[] = {next_slot,           time,
                              last_seq,            batch,
-                             deposit_index,       deposited,
-                             admission.withdrawn, next_withdrawal(),
-                             withdrawals_first,   inputs_first};
+                             deposit_index,       request_index,
+                             deposited,           admission.withdrawn,
+                             next_withdrawal(),   withdrawals_first,
+                             inputs_first};
     text.put('[');
     text.numbers(sizeof counters / sizeof *counters, [&](u32 n) { return counters[n]; });
-    text.put(','), text.hex(deposit_accumulator.bytes, sizeof(Hash));
+    text.put(','), text.put('['), text.hex(deposit_accumulator.bytes, sizeof(Hash));
+    text.put(','), text.hex(request_accumulator.bytes, sizeof(Hash)), text.put(']');
     text.put(','), text.hex(commitments.digest.bytes, sizeof(Hash));
     text.put(','), text.boolean(phase == SEALING);
     text.put(','), write_ledger(text);
@@ -130,6 +138,16 @@ void Machine::write_ledger(Text &out) {
         out.hex(ledger.owners[ledger.tag_owners[tag]].address.bytes, 20), out.put(']');
     }
     out.put(']'), out.put(','), out.put('[');
+    first = true;
+    ledger.waiting.each([&](u32 index) {
+        out.separate(!first);
+        first = false;
+        const i128 values[] = {index, ledger.waits[index]};
+        out.numbers(2, [&](u32 at) { return values[at]; });
+    });
+    out.put(']'), out.put(','), out.put('[');
+    out.number(ledger.rules.from), out.put(','), out.hex(ledger.rules_body, ledger.rules_size);
+    out.put(']'), out.put(','), out.put('[');
     for (u32 n = 0; n < ledger.account_count; ++n) {
         out.separate(n);
         write_account(out, n);
@@ -141,10 +159,20 @@ void Machine::write_account(Text &out, u32 index) {
     const Account &a = ledger.accounts[index];
     out.put('['), out.hex(ledger.owner_of(a).bytes, 20);
     out.put(','), out.number(a.generation);
-    out.put(','), out.number(a.collateral);
-    out.put(','), out.number(a.nonces.floor);
-    out.put(','), out.numbers(a.nonces.count, [&](u32 n) { return i128(a.nonces.at(n)); });
-    out.put(','), out.number(a.timer);
+    const i128 own[] = {a.subaccount, a.collateral, a.transfers, a.flags};
+    for (const i128 value : own)
+        out.put(','), out.number(value);
+    out.put(','), write_nonces(out, a.nonces);
+    out.put(','), out.put('[');
+    for (u32 n = 0; n < a.agents; ++n) {
+        const Agent &agent = ledger.agents_of(index)[n];
+        const i128 terms[] = {agent.expiry, agent.appointed, agent.max_life};
+        out.separate(n), out.put('['), out.hex(agent.address.bytes, 20);
+        for (const i128 value : terms)
+            out.put(','), out.number(value);
+        out.put(','), write_nonces(out, agent.nonces), out.put(']');
+    }
+    out.put(']'), out.put(','), out.number(a.timer);
     out.put(','), out.put('[');
     u32 written = 0;
     ledger.each_holding(a, [&](const Holding &h) {
@@ -189,6 +217,8 @@ class Restoring {
     i128 number(i128 low, i128 high);
     u64 number(u64 below) { return u64(number(0, i128(below) - 1)); }
     void hex(u8 *out, size_t size);
+    // As many bytes as there are, up to `most`; returns how many.
+    u32 hex_up_to(u8 *out, u32 most);
     bool boolean();
     template <class Each> u64 list(Each each);
 
@@ -198,7 +228,11 @@ class Restoring {
     void tags();
     void accounts(bool with_orders);
     void account(u32 index, bool with_orders);
-    void orders(u32 index, bool with_orders);
+    void rules();
+    void waiting();
+    void check_owners();
+    void nonces(Nonces &nonces);
+    void agents(u32 index);
     void order(u32 index, bool with_orders);
     void withdrawals();
     void hashes(Growing &tree);
@@ -212,7 +246,8 @@ class Restoring {
 
 int Restoring::run() {
     expect('['), counters();
-    expect(','), hex(m_.deposit_accumulator.bytes, 32);
+    expect(','), expect('['), hex(m_.deposit_accumulator.bytes, 32);
+    expect(','), hex(m_.request_accumulator.bytes, 32), expect(']');
     expect(','), hex(m_.commitments.digest.bytes, 32);
     expect(',');
     m_.phase = boolean() ? SEALING : BOUNDARY;
@@ -255,6 +290,19 @@ void Restoring::hex(u8 *out, size_t size) {
     expect('"');
 }
 
+u32 Restoring::hex_up_to(u8 *out, u32 most) {
+    const u8 *end = at_;
+    for (end += sees('"'); end < end_ && *end != '"';)
+        ++end;
+    const size_t digits = size_t(end - at_) - (end > at_);
+    if (digits % 2 || digits / 2 > most) {
+        fails();
+        return 0;
+    }
+    hex(out, digits / 2);
+    return u32(digits / 2);
+}
+
 bool Restoring::boolean() {
     for (const char *word = sees('t') ? "true" : "false"; *word; ++word) {
         expect(*word);
@@ -277,15 +325,16 @@ template <class Each> u64 Restoring::list(Each each) {
 }
 
 void Restoring::counters() {
-    i128 values[10] = {};
+    i128 values[11] = {};
     good_ &= list([&](u64 n) {
         const i128 value = number(0, WIDE);
-        if (n < 10)
+        if (n < 11)
             values[n] = value;
-    }) == 10;
+    }) == 11;
     m_.next_slot = u64(values[0]), m_.time = u64(values[1]), m_.last_seq = u64(values[2]);
-    m_.batch = u64(values[3]), m_.deposit_index = u64(values[4]), m_.deposited = values[5];
-    m_.admission.withdrawn = values[6], m_.withdrawals_first = u64(values[8]), m_.inputs_first = u64(values[9]);
+    m_.batch = u64(values[3]), m_.deposit_index = u64(values[4]), m_.request_index = u64(values[5]);
+    m_.deposited = values[6], m_.admission.withdrawn = values[7];
+    m_.withdrawals_first = u64(values[9]), m_.inputs_first = u64(values[10]);
 }
 
 // Accounts twice: orders need the tags, which belong to the accounts' owners.
@@ -300,6 +349,9 @@ void Restoring::ledger() {
         expect('['), number(u64{1} << 16), expect(','), hex(owner, 20), expect(']');
     });
     expect(',');
+    const u8 *const waiting_at = at_;
+    list([&](u64) { expect('['), number(u64{1} << 32), expect(','), number(0, UINT64_MAX), expect(']'); });
+    expect(','), rules(), expect(',');
     const u8 *const accounts_at = at_;
     accounts(false);
     const u8 *const behind = at_;
@@ -307,8 +359,65 @@ void Restoring::ledger() {
         return;
     at_ = tags_at, tags();
     at_ = accounts_at, accounts(true);
+    if (!good_)
+        return;
+    check_owners();
+    at_ = waiting_at, waiting();
     at_ = behind;
     expect(']');
+}
+
+void Restoring::rules() {
+    Ledger &ledger = m_.ledger;
+    expect('[');
+    const u64 from = u64(number(0, UINT64_MAX));
+    expect(',');
+    ledger.rules_size = hex_up_to(ledger.rules_body, Rules::LONGEST);
+    expect(']');
+    if (ledger.rules_size && !ledger.rules.read(ledger.rules_body, ledger.rules_size))
+        fails();
+    ledger.rules.from = from;
+}
+
+// Each owner has a main account, which alone counts transfers and opened none of itself by one.
+void Restoring::check_owners() {
+    const Ledger &ledger = m_.ledger;
+    for (u32 n = INSURANCE + 1; n < ledger.account_count; ++n) {
+        const Account &a = ledger.accounts[n];
+        const u32 at = ledger.owners[a.owner].account, transfer = u32(a.generation & TRANSFERS_MAX);
+        if (at == NONE) {
+            fails();
+            return;
+        }
+        const Account &main = ledger.accounts[at];
+        if (bool(transfer) != bool(a.subaccount) || transfer > main.transfers || a.flags != main.flags ||
+            (a.transfers && a.subaccount))
+            fails();
+    }
+}
+
+// Indices of just the empty accounts wait.
+void Restoring::waiting() {
+    Ledger &ledger = m_.ledger;
+    u32 last = 0, empty = 0;
+    const u64 count = list([&](u64) {
+        expect('[');
+        const u64 index = number(u64{1} << 32);
+        expect(',');
+        const u64 until = u64(number(0, UINT64_MAX));
+        expect(']');
+        if (!good_ || index <= last || index >= ledger.account_count || !ledger.is_empty(u32(index))) {
+            fails();
+            return;
+        }
+        last = u32(index);
+        ledger.waits[last] = until;
+        ledger.waiting.insert(last);
+        ledger.waited.insert(last);
+    });
+    for (u32 n = INSURANCE + 1; n < ledger.account_count; ++n)
+        empty += ledger.is_empty(n);
+    good_ = count == empty && good_;
 }
 
 void Restoring::markets() {
@@ -361,27 +470,22 @@ void Restoring::account(u32 index, bool with_orders) {
     expect('['), hex(address.bytes, 20);
     expect(',');
     const u64 generation = u64(number(0, UINT64_MAX));
+    expect(',');
+    const u16 subaccount = u16(number(u64{1} << 16));
     if (!with_orders && index != INSURANCE) {
-        if (!good_ || ledger.owner_at(address) != NONE) {
+        if (!good_ || ledger.account_at(address, subaccount) != NONE) {
             fails();
             return;
         }
-        ledger.open_account(address, generation);
+        ledger.open_account(address, generation, subaccount, 0);
     }
     Account &a = ledger.accounts[index];
     expect(','), a.collateral = i64(number(INT64_MIN, INT64_MAX));
-    expect(','), a.nonces.floor = number(TIME_LIMIT);
-    expect(',');
-    u64 last = 0;
-    a.nonces.count = 0;
-    list([&](u64 n) {
-        const u64 nonce = number(TIME_LIMIT);
-        if (n >= Nonces::WINDOW || (n && nonce <= last)) {
-            fails();
-            return;
-        }
-        a.nonces.put(a.nonces.count++, last = nonce);
-    });
+    expect(','), a.transfers = u32(number(u64{1} << 32));
+    expect(','), a.flags = u32(number(u64{1} << 32));
+    good_ = !(a.flags & ~DEFINED) && good_;
+    expect(','), nonces(a.nonces);
+    expect(','), agents(index);
     expect(','), ledger.set_timer(index, number(TIME_LIMIT));
     expect(',');
     list([&](u64) {
@@ -401,6 +505,44 @@ void Restoring::account(u32 index, bool with_orders) {
     expect(',');
     list([&](u64) { order(index, with_orders); });
     expect(']');
+}
+
+void Restoring::nonces(Nonces &to) {
+    expect('['), to.floor = number(TIME_LIMIT), expect(',');
+    u64 last = 0;
+    to.count = 0;
+    list([&](u64 n) {
+        const u64 nonce = number(TIME_LIMIT);
+        if (n >= Nonces::WINDOW || (n && nonce <= last)) {
+            fails();
+            return;
+        }
+        to.put(to.count++, last = nonce);
+    });
+    expect(']');
+}
+
+// As they were appointed, each once, and none its own owner.
+void Restoring::agents(u32 index) {
+    Ledger &ledger = m_.ledger;
+    Account &a = ledger.accounts[index];
+    a.agents = 0;
+    u64 before = 0;
+    list([&](u64 n) {
+        Agent agent{};
+        expect('['), hex(agent.address.bytes, 20);
+        expect(','), agent.expiry = u64(number(0, UINT64_MAX));
+        expect(','), agent.appointed = u64(number(0, UINT64_MAX));
+        expect(','), agent.max_life = u32(number(u64{1} << 32));
+        expect(','), nonces(agent.nonces), expect(']');
+        if (!good_ || n >= Agent::MOST || agent.appointed <= before || agent.address == ledger.owner_of(a) ||
+            ledger.agent_at(index, agent.address)) {
+            fails();
+            return;
+        }
+        before = agent.appointed;
+        ledger.agents_of(index)[a.agents++] = agent;
+    });
 }
 
 void Restoring::order(u32 index, bool with_orders) {
