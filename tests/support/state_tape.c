@@ -68,14 +68,19 @@ static void open_slot(void) {
     hawse_state_made made;
     slot.number = number(), slot.time = number(), slot.closes = number();
     slot.closing = (uint32_t)number();
-    slot.operation_count = number(), slot.deposit_count = number();
-    slot.row_count = number(), slot.message_count = number();
-    slot.operations = array(slot.operation_count * sizeof(hawse_state_operation));
+    slot.operation_count = number(), slot.deposit_count = number(), slot.request_count = number();
+    slot.row_count = number(), slot.message_count = number(), slot.authorised = number();
+    hawse_state_operation *operations = array(slot.operation_count * sizeof(hawse_state_operation));
+    slot.operations = operations;
     slot.deposits = array(slot.deposit_count * sizeof(hawse_state_deposit));
+    slot.requests = array(slot.request_count * sizeof(hawse_state_request));
     slot.rows = array(slot.row_count * 128);
     slot.is_signed = array(slot.message_count);
     slot.signers = array(slot.message_count * 20);
     slot.structs = array(slot.message_count * 32);
+    for (uint64_t n = 0; n < slot.operation_count; ++n)
+        operations[n].body = array(operations[n].size);
+    array(1); /* behind the bodies */
     check(hawse_state_open(state, &slot, &made));
     sum("orders", made.orders, made.order_count * sizeof(hawse_order));
 }

@@ -7,6 +7,17 @@ from hawse.state.machine import Machine
 from hawse.state.native.machine import NativeMachine
 from hawse.state.snapshot import SnapshotError
 
+_ACCOUNT = (
+    "owner",
+    "generation",
+    "subaccount",
+    "collateral",
+    "transfers",
+    "flags",
+    "timer",
+    "positions",
+    "open",
+)
 _ERRORS = (StateError, ClearingError, MoneyOverflow, SnapshotError)
 
 
@@ -18,6 +29,13 @@ def same(what, golden, native):
     """Raises Differ where the forms gave different values."""
     if golden != native:
         raise Differ(f"{what}:\n golden {golden!r}\n native {native!r}")
+
+
+def _agents(account):
+    return [
+        (a.address, a.expiry, a.appointed, a.max_life, a.nonces.floor, a.nonces.used)
+        for a in account.agents.values()
+    ]
 
 
 def both(what, golden, native):
@@ -63,6 +81,7 @@ class Twin(Machine):
         same("engine commands", ours.orders.tolist(), theirs.orders.tolist())
         for name in ("refusals", "events", "first_seq", "inputs", "command_seqs"):
             same(name, getattr(ours, name), getattr(theirs, name))
+        same("transfers", self.transfers, self.native.transfers)
         same("machine's commands", self.machine_commands, self.native.machine_commands)
         return ours
 
@@ -75,6 +94,7 @@ class Twin(Machine):
         if ours != theirs:
             self.explain()
         same("slot digest", ours, theirs)
+        same("inputs and withdrawals", self.batch_counts, self.native.batch_counts)
         same("fees", self.fill_fees, self.native.fill_fees)
         if self.often:
             same("state root", super().state_root(), self.native.state_root())
@@ -85,9 +105,11 @@ class Twin(Machine):
         """Name the account or order that the two do not have alike."""
         for account in self.accounts:
             other = self.native.accounts[account.index]
-            for name in ("owner", "generation", "collateral", "timer", "positions", "open"):
+            for name in _ACCOUNT:
                 same(f"{name} of account {account.index}", getattr(account, name), getattr(other, name))
             same(f"nonces of account {account.index}", account.nonces.used, other.nonces.used)
+            same(f"agents of account {account.index}", _agents(account), _agents(other))
+        same("rules", self.rules, self.native.rules)
         same("markets", self.markets, self.native.markets)
 
     def state_root(self):

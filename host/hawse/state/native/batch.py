@@ -7,7 +7,6 @@ import numpy as np
 
 from hawse.commit.exits import ExitLeaf, ExitMark
 from hawse.commit.header import VERSION
-from hawse.commit.queues import START
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Withdrawal
 from hawse.state.batch import BatchState
@@ -26,6 +25,7 @@ _HASHES = {
     "exit_marks_root": "marks_root",
     "withdrawals_root": "withdrawals_root",
     "deposit_accumulator": "deposit_accumulator",
+    "forced_accumulator": "request_accumulator",
     "rules_hash": "rules",
     "assets_hash": "assets",
 }
@@ -39,6 +39,7 @@ _NUMBERS = {
     "withdrawals_first": "withdrawals_first",
     "withdrawals_count": "withdrawals_count",
     "deposit_index": "deposit_index",
+    "forced_index": "request_index",
     "time": "time",
 }
 _WIDE = ("exit_positive", "exit_shortfall", "fees", "dust", "withdrawals_sum")
@@ -74,8 +75,6 @@ class PackedBatch:
         fields |= {name: wide(row[name]) for name in _WIDE}
         return fields | {
             "version": VERSION,
-            "forced_index": 0,
-            "forced_accumulator": START,
             "data_hash": bytes(32),
             "data_provider": 0,
         }
@@ -102,6 +101,8 @@ class PackedBatch:
                     "withdrawals_first",
                 )
             },
+            request_index=fields["forced_index"],
+            request_accumulator=fields["forced_accumulator"],
             inputs=tuple(leaf.tobytes() for leaf in self._inputs),
             outcomes=tuple(leaf.tobytes() for leaf in self._outcomes),
             exits=self.exits,

@@ -50,12 +50,25 @@ OPERATION = np.dtype(
     [
         ("kind", "u1"),
         ("is_signed", "u1"),
-        ("size", "<u2"),
+        ("zero", "u1", (2,)),
+        ("size", "<u4"),
+        ("body", "<u8"),
         ("signer", "u1", (20,)),
         ("signature", "u1", (64,)),
-        ("body", "u1", (40,)),
+        ("zeros", "u1", (4,)),
     ]
 )
+REQUEST = np.dtype(
+    [
+        *((name, "<u8") for name in ("index", "generation", "amount", "expiry", "time")),
+        ("account", "<u4"),
+        ("kind", "u1"),
+        ("owner", "u1", (20,)),
+        ("agent", "u1", (20,)),
+        ("zero", "u1", (3,)),
+    ]
+)
+TRANSFER = np.dtype([("seq", "<u8"), ("generation", "<u8"), ("account", "<u4"), ("zero", "<u4")])
 DEPOSIT = np.dtype([("index", "<u8"), ("amount", "<u8"), ("owner", "u1", (20,)), ("zero", "u1", (4,))])
 WITHDRAWAL = np.dtype([("owner", "u1", (20,)), ("zero", "u1", (4,)), ("amount", "<u8")])
 _HASH = ("u1", (32,))
@@ -70,6 +83,7 @@ BATCH_MADE = np.dtype(
                 "inputs_first",
                 "inputs_count",
                 "deposit_index",
+                "request_index",
                 "withdrawals_first",
                 "withdrawals_count",
             )
@@ -89,6 +103,7 @@ BATCH_MADE = np.dtype(
                 "marks_root",
                 "withdrawals_root",
                 "deposit_accumulator",
+                "request_accumulator",
             )
         ),
         *((name, "<u8") for name in ("inputs", "outcomes", "withdrawals", "exits")),
@@ -106,15 +121,21 @@ COUNTERS = np.dtype(
                 "last_seq",
                 "batch",
                 "deposit_index",
+                "request_index",
                 "accounts",
                 "wrong_seq",
                 "permutations",
+                "batch_inputs",
+                "batch_withdrawals",
+                "rules_from",
+                "rules_size",
             )
         ),
         ("digest", *_HASH),
         ("deposit_accumulator", *_HASH),
+        ("request_accumulator", *_HASH),
         ("phase", "<u4"),
-        ("zero", "<u4", (3,)),
+        ("zero", "<u4"),
     ]
 )
 ACCOUNT = np.dtype(
@@ -130,7 +151,23 @@ ACCOUNT = np.dtype(
         ("nonces", "<u4"),
         ("holdings", "<u4"),
         ("orders", "<u4"),
+        ("transfers", "<u4"),
+        ("flags", "<u4"),
+        ("subaccount", "<u4"),
+        ("agents", "<u4"),
         ("owner", "u1", (20,)),
+        ("zero", "u1", (4,)),
+        ("used", "u1", (64, 6)),
+    ]
+)
+AGENT = np.dtype(
+    [
+        ("expiry", "<u8"),
+        ("appointed", "<u8"),
+        ("floor", "<u8"),
+        ("max_life", "<u4"),
+        ("nonces", "<u4"),
+        ("address", "u1", (20,)),
         ("zero", "u1", (4,)),
         ("used", "u1", (64, 6)),
     ]
@@ -180,7 +217,7 @@ class Capacity:
 
     Attributes:
         accounts: of the venue.
-        messages: of a slot, deposits and operations included.
+        messages: of a slot, deposits, operations and forced requests included.
         inputs: of a batch.
         withdrawals: of a batch.
     """
@@ -195,14 +232,18 @@ class Capacity:
         return replace(self, **{name: 2 * value for name, value in vars(self).items()})
 
 
+_COUNTS = ("operation_count", "deposit_count", "request_count", "row_count", "message_count", "authorised")
+_ARRAYS = ("operations", "deposits", "requests", "rows", "is_signed", "signers", "structs")
+
+
 class SlotStruct(ctypes.Structure):
     """``hawse_state_slot``."""
 
     _fields_ = [
         *((name, c_uint64) for name in ("number", "time", "closes")),
         *((name, c_uint32) for name in ("closing", "unfit")),
-        *((name, c_uint64) for name in ("operation_count", "deposit_count", "row_count", "message_count")),
-        *((name, c_void_p) for name in ("operations", "deposits", "rows", "is_signed", "signers", "structs")),
+        *((name, c_uint64) for name in _COUNTS),
+        *((name, c_void_p) for name in _ARRAYS),
     ]
 
 
@@ -220,9 +261,11 @@ class MadeStruct(ctypes.Structure):
             "machine_count",
             "message_count",
             "fill_count",
+            "transfer_count",
         )
     ] + [
-        (name, c_void_p) for name in ("orders", "refusals", "events", "machine", "message_seqs", "fill_fees")
+        (name, c_void_p)
+        for name in ("orders", "refusals", "events", "machine", "message_seqs", "fill_fees", "transfers")
     ]
 
 
@@ -244,7 +287,9 @@ def _library(*flags: str) -> ctypes.CDLL:
         "snapshot": (c_int64, (c_void_p, c_void_p, c_size_t)),
         "restore": (c_int, (c_void_p, c_void_p, c_size_t)),
         "count": (None, (c_void_p, c_void_p)),
-        "find": (c_int64, (c_void_p, c_void_p)),
+        "find": (c_int64, (c_void_p, c_void_p, c_uint32)),
+        "read_rules": (None, (c_void_p, c_void_p)),
+        "read_agents": (None, (c_void_p, c_uint32, c_void_p)),
         "read_account": (c_int, (c_void_p, c_uint32, c_void_p)),
         "read_holdings": (None, (c_void_p, c_uint32, c_void_p)),
         "read_orders": (None, (c_void_p, c_uint32, c_void_p)),
@@ -344,9 +389,21 @@ class State:
         self._call("count")(self._it, out.ctypes.data)
         return out[0]  # type: ignore[no-any-return]
 
-    def find(self, owner: bytes) -> int:
-        """Index of an owner's account, or -1."""
-        return int(self._call("find")(self._it, owner))
+    def find(self, owner: bytes, subaccount: int) -> int:
+        """Index of an owner's subaccount, or -1."""
+        return int(self._call("find")(self._it, owner, subaccount))
+
+    def rules(self, size: int) -> bytes:
+        """Body of the rules in force."""
+        out = np.empty(size, np.uint8)
+        self._call("read_rules")(self._it, out.ctypes.data)
+        return out.tobytes()
+
+    def agents(self, index: int, count: int) -> Array:
+        """AGENT rows of an account, as they were appointed."""
+        out = np.zeros(count, AGENT)
+        self._call("read_agents")(self._it, index, out.ctypes.data)
+        return out
 
     def account(self, index: int) -> tuple[np.void, bool] | None:
         """One ACCOUNT, and whether its equity left int64; None if there is none."""

@@ -7,14 +7,17 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from hawse.commit.codec import LeafError
 from hawse.commit.trees import NoSuchLeaf
 from hawse.risk.margin import MoneyOverflow
+from hawse.state.agents import Agent
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import StateError, check_slot
 from hawse.state.ledger import INSURANCE, Account, Exposure, Market, Order, Position
 from hawse.state.nonces import NonceWindow
 from hawse.state.outcomes import Signers
+from hawse.state.rules import RuleSet
 from hawse.state.slot import SlotInput
 from hawse.state.snapshot import SnapshotError
 from hawse.wire import Opcode, Reason
@@ -167,6 +170,27 @@ class NativeMachine:
         return bytes(self.counters["deposit_accumulator"])
 
     @property
+    def request_index(self) -> int:
+        """Of the last forced request."""
+        return int(self.counters["request_index"])
+
+    @property
+    def request_accumulator(self) -> bytes:
+        """Behind the last forced request, 32 bytes."""
+        return bytes(self.counters["request_accumulator"])
+
+    @property
+    def batch_counts(self) -> tuple[int, int]:
+        """Inputs and withdrawals of the batch in work."""
+        return int(self.counters["batch_inputs"]), int(self.counters["batch_withdrawals"])
+
+    @property
+    def rules(self) -> RuleSet | None:
+        """The rules in force, None before the first."""
+        size = int(self.counters["rules_size"])
+        return RuleSet.decode(self._state.rules(size)) if size else None
+
+    @property
     def deposited(self) -> int:
         """Over all time, in quanta."""
         return wide(self.counters["deposited"])
@@ -193,8 +217,14 @@ class NativeMachine:
 
     @property
     def command_seqs(self) -> tuple[int, ...]:
-        """Sequence number of each message of the last slot."""
+        """Sequence number of each message of the last slot, authorisations first."""
         return self._admission.command_seqs if self._admission else ()
+
+    @property
+    def transfers(self) -> dict[int, tuple[int, int]]:
+        """Account and generation that each TRANSFER of the last slot went to, by sequence number."""
+        rows = self._admission.transfer_rows if self._admission else ()
+        return {int(row["seq"]): (int(row["account"]), int(row["generation"])) for row in rows}
 
     @property
     def machine_commands(self) -> dict[int, Reason]:
@@ -221,9 +251,9 @@ class NativeMachine:
         """Fills of the last slot, two of each trade."""
         return len(self._fill_fees)
 
-    def account_of(self, owner: bytes) -> Account | None:
-        """The account of ``owner``, if a deposit has opened one."""
-        index = self._state.find(owner)
+    def account_of(self, owner: bytes, subaccount: int = 0) -> Account | None:
+        """A subaccount of ``owner``, if there is one; 0 is the one that a deposit opens."""
+        index = self._state.find(owner, subaccount)
         return None if index < 0 else self.read_account(index)
 
     def client_ids(self, handles: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -238,13 +268,17 @@ class NativeMachine:
 
     def _bare_account(self, index: int) -> Account:
         row = self._account_row(index)
-        used = [int.from_bytes(nonce.tobytes(), "big") for nonce in row["used"][: row["nonces"]]]
+        agents = (_agent(agent) for agent in self._state.agents(index, int(row["agents"])))
         return Account(
             index,
             row["owner"].tobytes(),
             int(row["generation"]),
+            int(row["subaccount"]),
             int(row["collateral"]),
-            NonceWindow(used, int(row["floor"])),
+            _window(row),
+            {agent.address: agent for agent in agents},
+            int(row["transfers"]),
+            int(row["flags"]),
             int(row["timer"]),
         )
 
@@ -326,7 +360,7 @@ class NativeMachine:
         ours = signers if isinstance(signers, PackedSigners) else PackedSigners.of(signers)
         try:
             struct, kept = packed(slot, ours)
-        except ValueError as error:  # a buffer of the wrong size or type
+        except (ValueError, LeafError) as error:  # a buffer of the wrong size or type
             self._refuse(slot, signers)
             raise StateError(str(error)) from error
         while (found := self._state.open(struct, self._made)) == bindings.TOO_MUCH:
@@ -461,6 +495,16 @@ def _restored(config: bytes, data: bytes, capacity: Capacity, compiler: tuple[st
         if found != bindings.TOO_MUCH:
             raise SnapshotError("no snapshot of this venue, or a damaged one")
         capacity = capacity.doubled()
+
+
+def _window(row: np.void) -> NonceWindow:
+    used = [int.from_bytes(nonce.tobytes(), "big") for nonce in row["used"][: row["nonces"]]]
+    return NonceWindow(used, int(row["floor"]))
+
+
+def _agent(row: np.void) -> Agent:
+    terms = int(row["expiry"]), int(row["appointed"]), int(row["max_life"])
+    return Agent(row["address"].tobytes(), *terms, _window(row))
 
 
 def _order(row: np.void, account: Account) -> Order:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.keys.messages import MESSAGE
+from hawse.state.inputs import queued
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Event, Refusal, SlotInput
 from hawse.wire import Reason
@@ -54,6 +55,7 @@ class PackedAdmission:
         orders: rows of wire ORDER.
         refusal_rows, event_rows, machine_rows: REFUSAL, EVENT_MADE, MACHINE of ``bindings``.
         message_seqs: sequence number of each message.
+        transfer_rows: TRANSFER of ``bindings``.
         first_seq, inputs: as there.
     """
 
@@ -63,6 +65,7 @@ class PackedAdmission:
         self.event_rows = copied(made.events, made.event_count, bindings.EVENT_MADE)
         self.machine_rows = copied(made.machine, made.machine_count, bindings.MACHINE)
         self.message_seqs = copied(made.message_seqs, made.message_count, np.dtype("<u8"))
+        self.transfer_rows = copied(made.transfers, made.transfer_count, bindings.TRANSFER)
         self.first_seq, self.inputs = int(made.first_seq), int(made.inputs)
 
     @cached_property
@@ -94,23 +97,25 @@ class PackedAdmission:
 
 
 def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[Any]]:
-    """The slot as the native state takes it, and what has to live as long.
+    """The slot as the native state takes it, and what has to live as long: its arrays, then operations' bodies.
 
     Raises:
         ValueError: signers that do not fit, or an address or a signature of another size.
+        LeafError: a forced request that the contract's types cannot hold.
     """
-    rows = slot.commands
-    if rows.dtype != MESSAGE or rows.ndim != 1:
-        raise ValueError(f"commands: {rows.dtype}, not rows of MESSAGE")
-    rows = np.ascontiguousarray(rows)
+    for rows in (slot.authorisations, slot.commands):
+        if rows.dtype != MESSAGE or rows.ndim != 1:
+            raise ValueError(f"commands: {rows.dtype}, not rows of MESSAGE")
+    rows = np.ascontiguousarray(slot.messages)
     count = len(signers.is_signed)
     if signers.addresses.shape != (count, 20) or signers.structs.shape != (count, 32):
         raise ValueError(f"commands: {count} messages, with other signers and struct hashes")
-    operations = np.zeros(len(slot.operations), bindings.OPERATION)
+    bodies = np.frombuffer(b"".join(operation.body for operation in slot.operations) + b"\0", np.uint8)
+    operations, place = np.zeros(len(slot.operations), bindings.OPERATION), bodies.ctypes.data
     for at, (operation, signer) in enumerate(zip(slot.operations, signers.operations, strict=True)):
-        row, body = operations[at], np.frombuffer(operation.body, np.uint8)
-        row["kind"], row["is_signed"], row["size"] = operation.kind, signer is not None, len(body)
-        row["body"][: len(body)] = body[:40]
+        row, size = operations[at], len(operation.body)
+        row["kind"], row["is_signed"], row["size"], row["body"] = operation.kind, signer is not None, size, place
+        place += size
         row["signer"] = np.frombuffer(signer or bytes(20), np.uint8)
         row["signature"] = np.frombuffer(operation.signature, np.uint8)
     deposits = np.zeros(len(slot.deposits), bindings.DEPOSIT)
@@ -119,8 +124,13 @@ def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[An
         if len(owner) != 20 or not 0 < deposit.amount < 1 << 64:
             raise ValueError(f"deposits: {deposit}")
         deposits[at] = deposit.index, deposit.amount, owner, 0
-    names = ("observations", "omissions", "surfaces", "requests", "authorisations")
-    arrays = [operations, deposits, rows]
+    requests = np.zeros(len(slot.requests), bindings.REQUEST)
+    for at, r in enumerate(slot.requests):
+        queued(r).encode()  # what the contract's types cannot hold raises
+        people = (np.frombuffer(address, np.uint8) for address in (r.owner, r.agent))
+        requests[at] = r.index, r.generation, r.amount, r.expiry, r.time, r.account, r.kind, *people, 0
+    names = ("observations", "omissions", "surfaces")
+    arrays = [operations, deposits, requests, rows]
     arrays += [np.ascontiguousarray(a) for a in (signers.is_signed, signers.addresses, signers.structs)]
     struct = SlotStruct(
         slot.number,
@@ -130,8 +140,10 @@ def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[An
         sum(len(getattr(slot, name)) for name in names),
         len(operations),
         len(deposits),
+        len(requests),
         len(rows),
         count,
+        len(slot.authorisations),
         *(array.ctypes.data for array in arrays),
     )
-    return struct, arrays
+    return struct, [*arrays, bodies]
