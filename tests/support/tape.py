@@ -13,7 +13,7 @@ from hawse.state.native.packed import PackedSigners, packed
 from .hostile import Hostile
 from .twin import Twin
 
-_ROOM = Capacity(64, 1024, 1 << 16, 1 << 10)
+_ROOM = Capacity(512, 1024, 1 << 16, 1 << 10)
 _ROOTS = ("state_root", "inputs_root", "outcomes_root", "exit_root", "exit_marks_root", "withdrawals_root")
 
 

@@ -7,7 +7,6 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hawse.commit.codec import LeafError
 from hawse.commit.trees import NoSuchLeaf
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.agents import Agent
@@ -360,7 +359,7 @@ class NativeMachine:
         ours = signers if isinstance(signers, PackedSigners) else PackedSigners.of(signers)
         try:
             struct, kept = packed(slot, ours)
-        except (ValueError, LeafError) as error:  # a buffer of the wrong size or type
+        except ValueError as error:  # a buffer of the wrong size or type
             self._refuse(slot, signers)
             raise StateError(str(error)) from error
         while (found := self._state.open(struct, self._made)) == bindings.TOO_MUCH:

@@ -100,8 +100,8 @@ def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[An
     """The slot as the native state takes it, and what has to live as long: its arrays, then operations' bodies.
 
     Raises:
-        ValueError: signers that do not fit, or an address or a signature of another size.
-        LeafError: a forced request that the contract's types cannot hold.
+        ValueError: signers that do not fit, an address or a signature of another size, or a forced request that
+            the contract's types cannot hold.
     """
     for rows in (slot.authorisations, slot.commands):
         if rows.dtype != MESSAGE or rows.ndim != 1:
