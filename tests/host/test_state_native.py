@@ -202,6 +202,8 @@ def test_what_is_read_is_what_the_golden_machine_has(twins):
     assert {*native.orders} == {*golden.orders}
     for name in ("next_slot", "time", "last_seq", "batch", "deposit_index", "deposit_accumulator"):
         assert getattr(native, name) == getattr(golden, name)
+    for name in ("request_index", "request_accumulator", "batch_counts", "rules", "transfers"):
+        assert getattr(native, name) == getattr(golden, name)
     for name in ("deposited", "withdrawn", "fees", "insurance", "digest", "command_seqs"):
         assert getattr(native, name) == getattr(golden, name)
     handles = np.array([0, 1, 2], np.uint64)

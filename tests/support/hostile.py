@@ -151,7 +151,9 @@ class Hostile:
 
     def authorisations(self):
         """Rows of appointments and revocations alone."""
-        count = int(self.rng.integers(1, 4)) if self.rng.random() < 0.2 else 0
+        if self.rng.random() < 0.8:
+            return np.zeros(0, MESSAGE)
+        count = int(self.rng.integers(1, 4))
         rows = np.repeat(self.rows(count), 2)
         rows = rows[: 2 * (len(rows) // 2)]
         for at in range(0, len(rows), 2):

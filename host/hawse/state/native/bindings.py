@@ -217,7 +217,7 @@ class Capacity:
 
     Attributes:
         accounts: of the venue.
-        messages: of a slot, deposits, operations and forced requests included.
+        messages: of a slot, authorisations, deposits, operations and forced requests included.
         inputs: of a batch.
         withdrawals: of a batch.
     """

@@ -9,7 +9,7 @@ namespace hawse::state {
 // How much there may be of what the configuration does not bound. Who needs more makes a larger machine.
 struct Capacity {
     u64 accounts;
-    u64 messages;    // of a slot: commands, deposits and operations
+    u64 messages;    // of a slot: commands, authorisations, requests, deposits and operations
     u64 inputs;      // of a batch
     u64 withdrawals; // of a batch
 };
