@@ -184,8 +184,10 @@ class Hostile:
         rng, out = self.rng, []
         if rng.random() < 0.08:
             before = self.machine.rules
-            barred = sorted({int(b) for b in rng.choice([0, 1, 2, 300, 65535], 2)}) if rng.random() < 0.4 else ()
-            barred = barred if rng.random() < 0.3 or 0 not in barred else [b for b in barred if b]
+            # Who is not known of is barred seldom, or nobody would trade.
+            lowest = int(rng.random() < 0.7)
+            barred = {int(b) for b in rng.choice([0, 1, 2, 300, 65535], 2) if b >= lowest}
+            barred = sorted(barred) if rng.random() < 0.4 else ()
             lots = int(rng.choice(np.array([0, 5, 300, 3000, NO_LIMIT], np.uint64)))
             number = 1 + (before.number if before else 0)
             rules = RuleSet(number, bool(rng.random() < 0.2), lots, tuple(barred))
@@ -231,7 +233,9 @@ class Hostile:
         chances = np.array([1.0] * (len(numbers) - 1) + [0.02])
         which = rng.choice(len(numbers), n, p=chances / chances.sum())
         cancel_all = np.where(rng.random(n) < 0.4, NO_INSTRUMENT, numbers[which])
-        rows["instrument"] = np.where(order, numbers[which], np.select([kinds == 3, kinds == 7], [cancel_all, to], 0))
+        rows["instrument"] = np.select(
+            [order, kinds == 3, kinds == 7], [numbers[which], cancel_all, to], 0
+        )
         marks = np.array([self.machine.markets[i.number].mark for i in self.config.instruments] + [0])
         step = rng.choice([0, 0, 1, -1, 2, -2, 5, -5, 40, -40, 300], n)
         price = np.clip(marks[which] + step, -(2**31), 2**31 - 1)

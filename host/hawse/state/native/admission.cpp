@@ -146,7 +146,8 @@ void Admission::message(const Message &m, const Address *signer, const Hash &str
 // Of a kind that is carried out, naming what order, or what amount to move, and signed as a struct.
 bool Admission::is_formed(const Message &m, const Hash &struct_hash) {
     static constexpr Hash NO_STRUCT{};
-    const bool nameless = names_order(m.kind) && !m.client_id, nothing = !m.amount && (m.kind == WITHDRAW || m.kind == TRANSFER);
+    const bool nameless = names_order(m.kind) && !m.client_id;
+    const bool nothing = !m.amount && (m.kind == WITHDRAW || m.kind == TRANSFER);
     if (is_carried(m.kind) && !nameless && !nothing && struct_hash != NO_STRUCT)
         return true;
     Flaw flaw{};

@@ -90,7 +90,8 @@ void hawse_state_count(hawse_state *state, hawse_state_counters *out) {
     out->next_slot = m.next_slot, out->time = m.time, out->last_seq = m.last_seq, out->batch = m.batch;
     out->batch_inputs = m.inputs.size(), out->batch_withdrawals = m.admission.withdrawals.count;
     out->rules_from = m.ledger.rules.from, out->rules_size = m.ledger.rules_size;
-    out->deposit_index = m.deposit_index, out->request_index = m.request_index, out->accounts = m.ledger.account_count;
+    out->deposit_index = m.deposit_index, out->request_index = m.request_index;
+    out->accounts = m.ledger.account_count;
     out->wrong_seq = m.wrong_seq, out->permutations = m.commitments.lanes().permutations(), out->phase = m.phase;
     memcpy(out->digest, m.commitments.digest.bytes, 32);
     memcpy(out->deposit_accumulator, m.deposit_accumulator.bytes, 32);

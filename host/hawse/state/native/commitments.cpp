@@ -49,7 +49,8 @@ void Commitments::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
     known_rules_ = 0;
     const size_t all = 1 + 3 * people + config.orders + config.instruments + config.tags();
     message_ = arena.make<u8>(DIGEST_BYTES + sizeof(Hash) * all + KECCAK_RATE);
-    leaves_ = arena.make<Hash>(most(most<size_t>(config.orders, people), most<size_t>(config.instruments, config.tags())));
+    const size_t most_fixed = most<size_t>(config.orders, most<size_t>(config.instruments, config.tags()));
+    leaves_ = arena.make<Hash>(most(people, most_fixed));
     places_ = arena.make<Place>(config.orders);
 }
 
@@ -89,10 +90,12 @@ void Commitments::begin_control() {
         leaf.put(u8(0x12)).put(VERSION).put(index).put(a.transfers).put(a.timer).put(u8(venue ? 0 : 1 + a.agents));
         if (venue)
             return;
-        put_nonces(leaf.put(ledger.owner_of(a)).zeros(8 + 8 + 4), a.nonces);
+        leaf.put(ledger.owner_of(a)).zeros(8 + 8 + 4); // expiry, appointed, longest life
+        put_nonces(leaf, a.nonces);
         for (u32 n = 0; n < a.agents; ++n) {
             const Agent &agent = agents[n];
-            put_nonces(leaf.put(agent.address).put(agent.expiry).put(agent.appointed).put(agent.max_life), agent.nonces);
+            leaf.put(agent.address).put(agent.expiry).put(agent.appointed).put(agent.max_life);
+            put_nonces(leaf, agent.nonces);
         }
     });
 }

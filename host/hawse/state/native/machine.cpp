@@ -303,7 +303,8 @@ void Machine::user_inputs(const hawse_state_slot &slot, Hash *leaves) {
         const u64 seq = admission.message_seqs.items[message];
         const u8 *signer = slot.is_signed[message] ? slot.signers + 20 * message : NOBODY.bytes;
         input_leaf(lanes(), leaves + (seq - slot_first), seq, row < slot.authorised ? AUTHORISATION : USER)
-            .raw(signer, 20).put(admission.appointments.items[message]).raw(slot.structs + 32 * message, 32).raw(rows[row].signature, 64);
+            .raw(signer, 20).put(admission.appointments.items[message]).raw(slot.structs + 32 * message, 32)
+            .raw(rows[row].signature, 64);
     }
 }
 

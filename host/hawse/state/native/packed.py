@@ -97,7 +97,7 @@ class PackedAdmission:
 
 
 def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[Any]]:
-    """The slot as the native state takes it, and what has to live as long: its arrays, then operations' bodies.
+    """The slot as the native state takes it, and its arrays, which have to live as long; bodies are the last.
 
     Raises:
         ValueError: signers that do not fit, an address or a signature of another size, or a forced request that
@@ -114,7 +114,8 @@ def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[An
     operations, place = np.zeros(len(slot.operations), bindings.OPERATION), bodies.ctypes.data
     for at, (operation, signer) in enumerate(zip(slot.operations, signers.operations, strict=True)):
         row, size = operations[at], len(operation.body)
-        row["kind"], row["is_signed"], row["size"], row["body"] = operation.kind, signer is not None, size, place
+        row["kind"], row["is_signed"] = operation.kind, signer is not None
+        row["size"], row["body"] = size, place
         place += size
         row["signer"] = np.frombuffer(signer or bytes(20), np.uint8)
         row["signature"] = np.frombuffer(operation.signature, np.uint8)
