@@ -377,7 +377,7 @@ def _readable(outcome: SlotOutcome) -> dict[int, str]:
     }
 
 
-def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: Machine) -> Signed | None:
+def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: AnyMachine) -> Signed | None:
     """The owners, as who signed the messages of a slot: what its outcome says without a look at signatures.
 
     None where only the signatures can tell: a signature or signer was refused, an account has agents, or may
