@@ -51,17 +51,19 @@ VENUES = {
             4, 512, numerator=2**31, denominator=3, base=2**31 - 256, first_mark=2**31 - 100, taker_fee_ppm=0
         ),
         position_quota=3,
+        reserved_handles=100,
     ),
     "plenty": venue(instrument(0, 0), instrument(1, 256, denominator=3), orders=1024, tag_bits=8),
 }
 _KINDS = np.array(
-    [*[1] * 220, *[4] * 90, *[5] * 30, *[2] * 30, *[3, 7, 7, 8, 8, 8, 9, 10] * 4, 13, *range(16), 200], np.uint8
+    [*[1] * 220, *[4] * 90, *[5] * 30, *[2] * 30, *[3, 7, 7, 7, 7, 8, 8, 8, 9, 9, 10] * 5, 13, *range(16), 200],
+    np.uint8,
 )
 _MODES = np.array([*[0, 1, 2] * 20, *[4, 5, 6] * 6, 3, 200], np.uint8)
 #: Whom accounts appoint.
 _AGENTS = [bytes([0xA0 + n]) * 20 for n in range(7)]
 _LIVES = np.array([0, 0, 0, 1, 60_000, 90_000, 2**32 - 1, 2**32, 2**64 - 1], np.uint64)
-_UNTIL = [0, 1, 30, 2000, 2000, 10**6, 10**6, -1, 2**48, -(10**12)]
+_UNTIL = [0, 1, 30, 2000, 10**5, 10**6, 10**6, 10**6, -1, 2**48, -(10**12)]
 _ODD = ("side", "time_in_force", "mode", "instrument", "zero_6", "zero_20", "client_id", "amount", "price")
 
 
@@ -154,8 +156,8 @@ class Hostile:
         if self.rng.random() < 0.8:
             return np.zeros(0, MESSAGE)
         count = int(self.rng.integers(1, 4))
-        rows = np.repeat(self.rows(count), 2)
-        rows = rows[: 2 * (len(rows) // 2)]
+        rows = self.rows(count)
+        rows = np.repeat(rows[split(rows).starts], 2)
         for at in range(0, len(rows), 2):
             rows["kind"][at] = kind = self.rng.choice([9, 9, 9, 10])
             for name in ("client_id", "instrument", "side", "time_in_force", "mode", "price", "quantity"):
@@ -227,7 +229,7 @@ class Hostile:
         order = kinds == MessageKind.ORDER
         named = np.isin(kinds, [1, 2, 4, 5, 6, 11, 12])
         isolated = [ISOLATED + i.number for i in self.config.instruments] + [ISOLATED + 7, 0xFFFF]
-        to = rng.choice([0, 0, 1, 1, 2, 3, *isolated], n)
+        to = rng.choice([0, 0, 1, 1, 2, 3, 4, 5, *isolated], n)
         rows["client_id"] = np.where(named, rng.integers(1, 20, n), 0)
         numbers = np.array([i.number for i in self.config.instruments] + [7])
         chances = np.array([1.0] * (len(numbers) - 1) + [0.02])
@@ -306,7 +308,7 @@ class Hostile:
         """One whole slot; a fatal overflow, in which both must agree, ends this machine."""
         machine, rng = self.machine, self.rng
         self.time += int(rng.integers(0, 3)) + 61_000 * int(rng.random() < 0.02)
-        marks, closes = self.marks(), machine.batch if rng.random() < 0.02 else None
+        marks, closes = self.marks(), machine.batch if rng.random() < 0.06 else None
         slot = SlotInput(
             machine.next_slot,
             self.time,
