@@ -56,7 +56,12 @@ VENUES = {
     "plenty": venue(instrument(0, 0), instrument(1, 256, denominator=3), orders=1024, tag_bits=8),
 }
 _KINDS = np.array(
-    [*[1] * 220, *[4] * 90, *[5] * 30, *[2] * 30, *[3, 7, 7, 7, 7, 8, 8, 8, 9, 9, 10] * 5, 13, *range(16), 200],
+    [1] * 220
+    + [4] * 90
+    + [5] * 30
+    + [2] * 30
+    + [3, *[7] * 4, *[8] * 3, 9, 9, 10] * 5
+    + [13, *range(16), 200],
     np.uint8,
 )
 _MODES = np.array([*[0, 1, 2] * 20, *[4, 5, 6] * 6, 3, 200], np.uint8)
@@ -235,9 +240,7 @@ class Hostile:
         chances = np.array([1.0] * (len(numbers) - 1) + [0.02])
         which = rng.choice(len(numbers), n, p=chances / chances.sum())
         cancel_all = np.where(rng.random(n) < 0.4, NO_INSTRUMENT, numbers[which])
-        rows["instrument"] = np.select(
-            [order, kinds == 3, kinds == 7], [numbers[which], cancel_all, to], 0
-        )
+        rows["instrument"] = np.select([order, kinds == 3, kinds == 7], [numbers[which], cancel_all, to], 0)
         marks = np.array([self.machine.markets[i.number].mark for i in self.config.instruments] + [0])
         step = rng.choice([0, 0, 1, -1, 2, -2, 5, -5, 40, -40, 300], n)
         price = np.clip(marks[which] + step, -(2**31), 2**31 - 1)

@@ -37,7 +37,9 @@ class Recorded(Twin):
         admission = super().open_slot(slot, signers)
         made, arrays = packed(slot, PackedSigners.of(signers))
         self._write(1, made.number, made.time, made.closes, made.closing, made.operation_count)
-        self._write(made.deposit_count, made.request_count, made.row_count, made.message_count, made.authorised)
+        self._write(
+            made.deposit_count, made.request_count, made.row_count, made.message_count, made.authorised
+        )
         for array in arrays:
             Recorded.tape += array.tobytes()
         self.said.append(f"orders {_sum(admission.orders.tobytes())}")

@@ -100,8 +100,8 @@ def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[An
     """The slot as the native state takes it, and its arrays, which have to live as long; bodies are the last.
 
     Raises:
-        ValueError: signers that do not fit, an address or a signature of another size, or a forced request that
-            the contract's types cannot hold.
+        ValueError: signers that do not fit, an address or a signature of another size, or a forced request
+            that the contract's types cannot hold.
     """
     for rows in (slot.authorisations, slot.commands):
         if rows.dtype != MESSAGE or rows.ndim != 1:
