@@ -30,11 +30,10 @@ from hawse.keys.eip712 import Domain, struct_hashes
 from hawse.keys.messages import split
 from hawse.keys.signing import recover, recover_digest, sign_digest
 from hawse.risk.margin import MoneyOverflow
-from hawse.state.batch import BatchState
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK, StateError
-from hawse.state.machine import Machine
+from hawse.state.machines import DEFAULT, FORMS, AnyBatch, AnyMachine
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Operation, OperationKind, SlotInput, SlotOutcome
 from hawse.wire import Reason
@@ -135,7 +134,7 @@ class Sealed:
     """
 
     header: BatchHeader
-    state: BatchState
+    state: AnyBatch
     engine_root: bytes
     busy_cycles: int
 
@@ -179,18 +178,24 @@ class Execution:
         engine: as wide as ``config.geometry``.
         epoch: above every epoch used before.
         machine: at a batch boundary; a new one when None.
+        form: of a new machine, one of ``hawse.state.machines.FORMS``.
 
     Raises:
         Halted: the engine does not hold the orders that it was loaded with.
     """
 
     def __init__(
-        self, config: VenueConfig, engine: Engine, epoch: int, machine: Machine | None = None
+        self,
+        config: VenueConfig,
+        engine: Engine,
+        epoch: int,
+        machine: AnyMachine | None = None,
+        form: str = DEFAULT,
     ) -> None:
         self.config = config
         self.engine = engine
         self.epoch = epoch
-        self.machine = machine or Machine(config)
+        self.machine = machine or FORMS[form](config)
         self.log = ReportLog()
         self.next_slot = self.machine.next_slot
         self._first_slot = self.next_slot
@@ -372,7 +377,7 @@ def _readable(outcome: SlotOutcome) -> dict[int, str]:
     }
 
 
-def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: Machine) -> Signed | None:
+def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: AnyMachine) -> Signed | None:
     """The owners, as who signed the messages of a slot: what its outcome says without a look at signatures.
 
     None where only the signatures can tell: a signature or signer was refused, an account has agents, or may
@@ -460,6 +465,7 @@ class Venue:
         progress: called with (slots replayed, slots to replay) while recovering.
         published: last slot that ``publish`` need not be told of again; all behind it are run again, even if
             a snapshot has them. None: it need not be told of what a snapshot has.
+        form: of the state, one of ``hawse.state.machines.FORMS``; each reads the other's snapshots.
 
     Raises:
         Halted: the journal's outcomes are not what its inputs lead to.
@@ -476,8 +482,9 @@ class Venue:
         publish: Callable[[SlotDone], None],
         progress: Progress | None = None,
         published: int | None = None,
+        form: str = DEFAULT,
     ) -> None:
-        self._config, self._engine = config, engine
+        self._config, self._engine, self._form = config, engine, form
         self._journal, self._snapshots, self._publish = journal, snapshots, publish
         #: Batches sealed and not yet known to be anchored, by number.
         self.pending: dict[int, Sealed] = {}
@@ -488,7 +495,7 @@ class Venue:
         self.recover(progress, published)
 
     @property
-    def machine(self) -> Machine:
+    def machine(self) -> AnyMachine:
         """The state as it stands between two slots."""
         return self._execution.machine
 
@@ -540,9 +547,9 @@ class Venue:
         durable = self._journal.next_slot - 1 - self._journal.pending
         last = durable if published is None else min(durable, published)
         snapshot = fitting_snapshot(self._journal, self._snapshots, last)
-        machine = Machine.restore(self._config, snapshot.state) if snapshot else None
+        machine = FORMS[self._form].restore(self._config, snapshot.state) if snapshot else None
         first = snapshot.slot + 1 if snapshot else 0
-        self._execution = Execution(self._config, self._engine, epoch, machine)
+        self._execution = Execution(self._config, self._engine, epoch, machine, self._form)
         end = None
         for done in replay(self._execution, self._journal.slots(first)):
             if self._journal.pending and done.outcome.number == self._journal.next_slot - 1:

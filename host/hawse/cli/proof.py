@@ -9,7 +9,7 @@ from hawse.chain.client import SettlementReader
 from hawse.commit.inclusion import DamagedProof, NotIncluded, ProofError, RecordProof, decode
 from hawse.commit.inclusion import prove as make_proof
 from hawse.journal import Journal, Snapshots
-from hawse.state.machine import Machine
+from hawse.state.machines import DEFAULT, FORMS
 from hawse.venue import Execution, fitting_snapshot, replay
 from hawse.wire.dtypes import records
 
@@ -28,7 +28,7 @@ def _prove(directory: Path, batch: int, number: int) -> RecordProof:
         kept = Snapshots(directory / "snapshots")
         snapshot = fitting_snapshot(journal, kept, anchored.journal_first - 1)
         first = snapshot.slot + 1 if snapshot else 0
-        machine = Machine.restore(config, snapshot.state) if snapshot else None
+        machine = FORMS[DEFAULT].restore(config, snapshot.state) if snapshot else None
         slots: list[bytes] = []
         with closing(open_engine("soft", config.geometry)) as engine, bar("Replaying slots") as progress:
             execution = Execution(config, engine, journal.epoch + 1, machine)

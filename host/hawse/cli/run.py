@@ -26,12 +26,12 @@ from hawse.publisher.store import Outcomes
 from hawse.publisher.teller import TellerProcess
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import next_mark
-from hawse.state.machine import Machine
+from hawse.state.machines import DEFAULT, FORMS
 from hawse.state.slot import Cut, Deposit, Operation, SlotInput
 from hawse.venue import Venue, check_reach, interim_mark
 from hawse.wire import Geometry
 
-from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine
+from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine, state_option
 from .intake import Bad, Commands, Incoming, Marks, rows_of
 from .keys import EMBEDDED
 
@@ -91,7 +91,7 @@ def _typed(kind: type[T], given: Any, where: str) -> T:
 
 def _embedded(config: Path) -> RunFile:
     """A chain of its own process, the contract on it, and deposits of its ten accounts."""
-    machine = Machine(load_config(config, address_of(_OPERATOR)))
+    machine = FORMS[DEFAULT](load_config(config, address_of(_OPERATOR)))
     chain = DevChain([_OPERATOR, *dev_keys(EMBEDDED)], keep=True).start()
     try:
         rules = machine.config.rules_hash()
@@ -116,6 +116,7 @@ class _Host:
         self,
         directory: Path,
         engine_name: str,
+        form: str,
         client: SettlementClient,
         config: VenueConfig,
         key: bytes,
@@ -136,7 +137,8 @@ class _Host:
             engine = stack.enter_context(closing(open_engine(engine_name, config.geometry)))
             with bar("Recovering") as progress:
                 last = self._outcomes.batch_slot
-                self._venue = Venue(config, engine, journal, snapshots, self._outcomes.keep, progress, last)
+                keep = self._outcomes.keep
+                self._venue = Venue(config, engine, journal, snapshots, keep, progress, last, form)
             self._check_anchors(journal)
             self._teller = TellerProcess(directory / OUTCOMES, directory / "told", stopped)
             stack.callback(self._teller.close)
@@ -267,6 +269,7 @@ class _Host:
 @click.option(
     "--engine", default="soft", show_default=True, help="soft, golden, rtl, or the URL or device of a board."
 )
+@state_option
 @click.option("--rpc", help="EVM node; without it an embedded chain is started, with ten funded accounts.")
 @click.option("--contract", help="Settlement contract on that node; without it one is deployed.")
 @click.option("--operator", help="Name of the operator's key in the key store, for --rpc.")
@@ -291,6 +294,7 @@ def run(
     config: Path,
     marks: IO[bytes] | None,
     engine: str,
+    form: str,
     rpc: str | None,
     contract: str | None,
     operator: str | None,
@@ -320,7 +324,7 @@ def run(
     chain = {"chain_id": client.chain_id, "contract": client.address, "token": client.token}
     venue = load_config(config, address_of(key), **chain)
     said = Marks(marks, [i.number for i in venue.instruments]) if marks else None
-    with closing(_Host(directory, engine, client, venue, key, stopped, said)) as host:
+    with closing(_Host(directory, engine, form, client, venue, key, stopped, said)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
         _serve(host, Incoming(commands, venue.domain), stopped, most, slot_ms, batch_seconds)
 
@@ -344,7 +348,7 @@ def _begin(
     else:
         key = _operator(operator, password)
         if contract is None:
-            machine = Machine(load_config(config, address_of(key)))
+            machine = FORMS[DEFAULT](load_config(config, address_of(key)))
             rules = machine.config.rules_hash()
             contract = SettlementClient.deploy(rpc, key, machine.state_root(), rules, token).address.hex()
         state = RunFile(rpc, contract)
