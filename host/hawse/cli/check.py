@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import msgspec
 
 from hawse.chain.client import AnchoredBatch, SettlementClient, header_digest
 from hawse.commit.header import BatchHeader
-from hawse.journal import Journal
+from hawse.journal import Journal, Snapshots
 from hawse.journal.segments import segment_path
 from hawse.keys.messages import split
 from hawse.state.config import VenueConfig
-from hawse.venue import Execution, SlotDone
+from hawse.state.machines import FORMS
+from hawse.venue import Execution, SlotDone, fitting_snapshot
 from hawse.venue import replay as execute
 
 from .common import (
@@ -51,6 +52,34 @@ def _execute(
         for done in execute(execution, journal.slots(), signatures):
             yield done
             progress(done.slot.number + 1, journal.next_slot)
+
+
+@contextmanager
+def from_snapshot(
+    journal: Journal, directory: Path, before: int, until: int, form: str
+) -> Iterator[tuple[Execution, Iterator[SlotDone]]]:
+    """A journal executed again on the software engine, from its newest snapshot in front of a slot on.
+
+    Args:
+        journal: open, in ``directory``.
+        directory: has the snapshots, too.
+        before: slot that must not be in the snapshot.
+        until: last slot that is wanted, for the progress bar.
+        form: of the state.
+    """
+    config = config_of(journal)
+    snapshot = fitting_snapshot(journal, Snapshots(directory / "snapshots"), before - 1)
+    machine = FORMS[form].restore(config, snapshot.state) if snapshot else None
+    first = snapshot.slot + 1 if snapshot else 0
+
+    def slots(execution: Execution) -> Iterator[SlotDone]:
+        for done in execute(execution, journal.slots(first)):
+            progress(done.slot.number + 1 - first, until + 1 - first)
+            yield done
+
+    with closing(open_engine("soft", config.geometry)) as engine, bar("Replaying slots") as progress:
+        execution = Execution(config, engine, journal.epoch + 1, machine, form)
+        yield execution, slots(execution)
 
 
 def config_of(journal: Journal) -> VenueConfig:

@@ -169,6 +169,7 @@ class _Host:
         now = max(machine.time, time.time_ns() // 1_000_000)
         deposits, marks = self._deposits(machine.deposit_index, closes), self._moved(now)
         if not (len(commands) or deposits or marks or (closes and self._venue.batch_is_open)):
+            self.anchor()
             return
         slot = SlotInput(
             self._venue.next_slot,
@@ -212,9 +213,9 @@ class _Host:
         self._next_look = time.monotonic() + DEPOSIT_SECONDS
         return tuple((self._reach(lambda: self._client.deposits_since(index)) or [])[:DEPOSITS])
 
-    def anchor(self) -> None:
-        """Anchor what is sealed; what the node does not take now stays pending."""
-        for number, sealed in sorted(self._venue.pending.items()):
+    def anchor(self, wait: bool = False) -> None:
+        """Anchor what is sealed, by now or if need be later; what the node does not take stays pending."""
+        for number, sealed in (self._venue.pending if wait else self._venue.ready).items():
             sent = self._reach(partial(self._client.anchor, sealed.header))
             if sent is None:
                 return
@@ -246,7 +247,7 @@ class _Host:
         self._next_try = 0.0
         self.slot(Commands(), Cut.STOP)
         self._next_try = 0.0
-        self.anchor()
+        self.anchor(wait=True)
         self._teller.finish()
         if self._venue.pending:
             left = ", ".join(map(str, sorted(self._venue.pending)))

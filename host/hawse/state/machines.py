@@ -11,5 +11,5 @@ AnyBatch = BatchState | PackedBatch
 
 #: What makes a machine of a configuration, by the form's name.
 FORMS: dict[str, type[Machine] | type[NativeMachine]] = {"native": NativeMachine, "golden": Machine}
-#: The form that is taken where none is asked for: the native one, once it has been tried for long.
-DEFAULT = "golden"
+#: The form that is taken where none is asked for.
+DEFAULT = "native"

@@ -203,6 +203,12 @@ int Machine::seal(hawse_state_batch &out) {
     out.accounts = ledger.account_count, out.marks = config.instruments;
     out.inputs = inputs.leaves()->bytes, out.outcomes = outcomes.leaves()->bytes;
     out.withdrawals = admission.withdrawals.items, out.exits = exits;
+    return turn();
+}
+
+int Machine::turn() {
+    if (phase != SEALING)
+        return HAWSE_STATE_UNFIT;
     withdrawals_first = next_withdrawal(), inputs_first = last_seq + 1;
     inputs.clear();
     outcomes.clear();

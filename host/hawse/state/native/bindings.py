@@ -283,6 +283,7 @@ def _library(*flags: str) -> ctypes.CDLL:
         "open": (c_int, (c_void_p, POINTER(SlotStruct), made)),
         "clear": (c_int, (c_void_p, c_void_p, c_size_t, made)),
         "seal": (c_int, (c_void_p, c_void_p)),
+        "turn": (c_int, (c_void_p,)),
         "root": (c_int, (c_void_p, c_void_p)),
         "snapshot": (c_int64, (c_void_p, c_void_p, c_size_t)),
         "restore": (c_int, (c_void_p, c_void_p, c_size_t)),
@@ -364,6 +365,10 @@ class State:
     def seal(self, out: Array) -> int:
         """End a batch; ``out`` is one BATCH_MADE."""
         return int(self._call("seal")(self._it, out.ctypes.data))
+
+    def turn(self) -> int:
+        """End a batch that another machine seals."""
+        return int(self._call("turn")(self._it))
 
     def root(self) -> bytes | None:
         """Root of the whole state; None within a slot."""

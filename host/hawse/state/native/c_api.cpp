@@ -65,6 +65,8 @@ int hawse_state_clear(hawse_state *state, const hawse_event *events, size_t coun
 
 int hawse_state_seal(hawse_state *state, hawse_state_batch *out) { return state->machine.seal(*out); }
 
+int hawse_state_turn(hawse_state *state) { return state->machine.turn(); }
+
 int hawse_state_root(hawse_state *state, uint8_t *out) {
     hawse::Hash root{};
     const int wrong = state->machine.root(root);

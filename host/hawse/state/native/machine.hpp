@@ -19,6 +19,8 @@ class Machine {
     int clear(const hawse_event *events, u64 count);
     int root(Hash &out);
     int seal(hawse_state_batch &out);
+    // Begin the next batch; what has to be said of the last one, another machine says.
+    int turn();
 
     // Bytes of the snapshot, of which as many are written as there is room for; negative for what is wrong.
     i64 snapshot(u8 *out, size_t room);

@@ -445,6 +445,16 @@ class NativeMachine:
         self._look()
         return PackedBatch(out[0], self)
 
+    def turn_batch(self) -> None:
+        """End the batch that the last slot closed, where another machine seals it.
+
+        Raises:
+            StateError: the last slot closed no batch, or the batch is sealed already.
+        """
+        self._expect(_SEALING)
+        self._state.turn()
+        self._look()
+
     def resting_orders(self) -> Array:
         """The resting orders as LOADs (rows of wire ORDER), in the order of their tree.
 

@@ -147,6 +147,8 @@ HAWSE_API hawse_state *hawse_state_new(void *memory, size_t bytes, const uint8_t
 HAWSE_API int hawse_state_open(hawse_state *, const hawse_state_slot *, hawse_state_made *);
 HAWSE_API int hawse_state_clear(hawse_state *, const hawse_event *, size_t count, hawse_state_made *);
 HAWSE_API int hawse_state_seal(hawse_state *, hawse_state_batch *);
+/* Instead of seal, where another machine seals. */
+HAWSE_API int hawse_state_turn(hawse_state *);
 HAWSE_API int hawse_state_root(hawse_state *, uint8_t *root);
 /* Bytes of the snapshot, all written if there is room for them. */
 HAWSE_API int64_t hawse_state_snapshot(hawse_state *, uint8_t *out, size_t room);
