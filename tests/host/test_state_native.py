@@ -99,7 +99,7 @@ def test_attacks_do_the_same_to_both_for_long(twins):
 TARGETS = {"riscv64-linux-musl": "qemu-riscv64", "aarch64-linux-musl": "qemu-aarch64"}
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("target", TARGETS)
 def test_another_processor_says_the_same(target, tmp_path, monkeypatch):
     emulator = shutil.which(TARGETS[target]) or shutil.which(f"{TARGETS[target]}-static")
@@ -111,7 +111,7 @@ def test_another_processor_says_the_same(target, tmp_path, monkeypatch):
         assert play(tape, emulator, player) == said
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("compiler", [(["g++"], ["gcc"]), zig("x86_64-linux-musl")], ids=["gcc", "zig"])
 def test_every_compiler_says_the_same(compiler, tmp_path, monkeypatch):
     if shutil.which(compiler[1][0]) is None:
@@ -249,7 +249,7 @@ def test_the_bench_tells_what_it_measured(tmp_path):
     assert found["runs"][0]["permutations_per_command"] == found["runs"][1]["permutations_per_command"] > 4
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("width", [1, 4])
 def test_processors_without_wide_registers_say_the_same(width, monkeypatch):
     class Narrow(NativeMachine):
