@@ -25,11 +25,12 @@ from hawse.commit.header import (
 )
 from hawse.commit.reportlog import ReportLog
 from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
+from hawse.engine.native.bindings import keccak256_each, recover_each
 from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain, struct_hashes
 from hawse.keys.messages import split
-from hawse.keys.signing import recover, recover_digest, sign_digest
+from hawse.keys.signing import Primitives, recover, recover_digest, sign_digest
 from hawse.mirror import Mirror, MirrorDiffers
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.clearing import ClearingError
@@ -38,7 +39,7 @@ from hawse.state.inputs import MARK, StateError
 from hawse.state.machines import DEFAULT, FORMS, AnyBatch, AnyMachine
 from hawse.state.native.machine import NativeMachine
 from hawse.state.outcomes import Signers
-from hawse.state.slot import Operation, OperationKind, SlotInput, SlotOutcome
+from hawse.state.slot import Operation, OperationKind, Refusals, SlotInput, SlotOutcome
 from hawse.wire import Reason
 from hawse.wire.dtypes import Array, records
 
@@ -46,6 +47,7 @@ Progress = Callable[[int, int], None]
 
 #: Seconds before each attempt to bring a lost engine back; after the last it is given up.
 _PAUSES = (0, 0.1, 0.5, 2, 5)
+_FAST = Primitives(keccak256_each, recover_each)
 _log = logging.getLogger(__name__)
 
 
@@ -95,7 +97,8 @@ class Signed:
         Raises:
             ValueError: half of the last message is missing.
         """
-        return cls(recover(rows, domain), struct_hashes(rows))
+        structs = struct_hashes(rows, keccak256_each)
+        return cls(recover(rows, domain, structs=structs, primitives=_FAST), structs)
 
 
 def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> Signers:
@@ -326,7 +329,8 @@ class Execution:
         machine = self.machine
         orders, makers = (machine.client_ids(burst.events[name]) for name in ("order_id", "maker_id"))
         accounts = [machine.account_of(deposit.owner) for deposit in slot.deposits]
-        fees, refused = machine.fill_fees, {refusal.seq for refusal in outcome.refusals}
+        fees = machine.fill_fees
+        refused = {refusal.seq for refusal in outcome.refusals} if accounts else ()
         return SlotDone(
             slot=slot,
             outcome=outcome,
@@ -353,7 +357,8 @@ class Execution:
         what = "{} recomputed and in the journal".format
         _agree(slot.number, what("first sequence number"), ours.first_seq, theirs.first_seq)
         _agree(slot.number, what("inputs"), ours.inputs, theirs.inputs)
-        _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
+        if ours.refusals != theirs.refusals:
+            _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
         _agree(slot.number, what("events"), ours.events, theirs.events)
         _agree(slot.number, what("records"), ours.records, theirs.records)
         _agree(slot.number, what("log digest"), self.log.fence(theirs.epoch), theirs.log_digest)
@@ -424,16 +429,12 @@ def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: AnyMachine) 
     have changed hands within the slot.
     """
     doubtful = slot.deposits or slot.requests or len(slot.authorisations)
-    if doubtful or any(r.reason in (Reason.SIGNATURE, Reason.SIGNER) for r in outcome.refusals):
+    reasons = Refusals.of(outcome.refusals).rows["reason"]
+    if doubtful or np.isin(reasons, (Reason.SIGNATURE, Reason.SIGNER)).any():
         return None
-    rows, accounts = slot.commands, machine.accounts
-    owners: list[bytes | None] = []
-    for index in rows["account"][split(rows).starts].tolist():
-        account = accounts[index] if index < len(accounts) else None
-        if account is None or account.agents or account.is_bare():
-            return None
-        owners.append(account.owner)
-    return Signed(owners, struct_hashes(rows))
+    rows = slot.commands
+    owners = machine.sole_signers(rows["account"][split(rows).starts])
+    return None if owners is None else Signed([*owners], struct_hashes(rows, keccak256_each))
 
 
 def replay(

@@ -184,6 +184,11 @@ def record_tape(accounts: int, slot: int, slots: int, seed: int) -> tuple[bytes,
     return flow.machine.config.encode(), start, tape
 
 
+def room_for(accounts: int, commands: int) -> Capacity:
+    """What a tape of so many commands takes."""
+    return Capacity(accounts + 2, 1 << 12, commands + (1 << 19), 1 << 12)
+
+
 def measure(config: bytes, start: bytes, tape: list[Recorded], room: Capacity, width: int) -> dict[str, Any]:
     """Play the tape on one machine, slot behind slot, in thread time."""
     narrow = () if width == _WIDEST else (_WIDTH.format(width),)
@@ -240,8 +245,8 @@ def state(
     found = []
     for people in accounts:
         config, start, tape = record_tape(people, slot, slots, seed)
-        room = Capacity(people + 2, 1 << 12, slot * slots + (1 << 19), 1 << 12)
         count = slot * slots
+        room = room_for(people, count)
         about = {
             "accounts": people,
             "commands": count,

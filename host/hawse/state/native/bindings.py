@@ -295,6 +295,7 @@ def _library(*flags: str) -> ctypes.CDLL:
         "read_holdings": (None, (c_void_p, c_uint32, c_void_p)),
         "read_orders": (None, (c_void_p, c_uint32, c_void_p)),
         "client_ids": (None, (c_void_p, c_void_p, c_size_t, c_void_p)),
+        "sole_signers": (c_int, (c_void_p, c_void_p, c_size_t, c_void_p)),
         "read_owners": (None, (c_void_p, c_void_p, c_size_t)),
         "read_markets": (None, (c_void_p, c_void_p)),
         "shortfall": (c_int, (c_void_p, c_void_p)),
@@ -433,6 +434,12 @@ class State:
         out = np.zeros(count, RESTING)
         self._call("read_orders")(self._it, index, out.ctypes.data)
         return out
+
+    def sole_signers(self, indices: NDArray[np.uint32]) -> NDArray[np.uint8] | None:
+        """Owners, of 20 bytes, of accounts that they alone sign for; None if one is none of these."""
+        indices, out = np.ascontiguousarray(indices), np.empty((len(indices), 20), np.uint8)
+        at = indices.ctypes.data, len(indices), out.ctypes.data
+        return out if self._call("sole_signers")(self._it, *at) else None
 
     def client_ids(self, handles: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Client id of what has each handle or had it last."""

@@ -147,6 +147,19 @@ void hawse_state_read_owners(hawse_state *state, hawse_state_owner *out, size_t 
     }
 }
 
+int hawse_state_sole_signers(hawse_state *state, const uint32_t *indices, size_t count, uint8_t *out) {
+    const Ledger &ledger = state->machine.ledger;
+    for (size_t n = 0; n < count; ++n, out += 20) {
+        if (indices[n] >= ledger.account_count)
+            return 0;
+        const Account &account = ledger.accounts[indices[n]];
+        if (account.agents || !(account.collateral || account.touched || account.orders))
+            return 0;
+        memcpy(out, ledger.owner_of(account).bytes, 20);
+    }
+    return 1;
+}
+
 void hawse_state_read_holdings(hawse_state *state, uint32_t index, hawse_state_holding *out) {
     const Machine &m = state->machine;
     m.ledger.each_holding(m.ledger.accounts[index], [&](const Holding &h) {

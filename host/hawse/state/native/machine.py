@@ -259,6 +259,11 @@ class NativeMachine:
         """Client id of the order that has each handle, or had it in the last slot."""
         return self._state.client_ids(handles)
 
+    def sole_signers(self, indices: NDArray[np.uint32]) -> list[bytes] | None:
+        """As ``Machine.sole_signers``."""
+        found = self._state.sole_signers(indices.astype(np.uint32))
+        return None if found is None else [owner.tobytes() for owner in found]
+
     def _account_row(self, index: int) -> np.void:
         found = self._state.account(index)
         if found is None:

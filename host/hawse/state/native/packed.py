@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hawse.keys.messages import MESSAGE
 from hawse.state.inputs import queued
 from hawse.state.outcomes import Signers
-from hawse.state.slot import Event, Refusal, SlotInput
+from hawse.state.slot import Event, Refusals, SlotInput
 from hawse.wire import Reason
 from hawse.wire.dtypes import ORDER
 
@@ -69,12 +69,15 @@ class PackedAdmission:
         self.first_seq, self.inputs = int(made.first_seq), int(made.inputs)
 
     @cached_property
-    def refusals(self) -> tuple[Refusal, ...]:
+    def refusals(self) -> Refusals:
         """In the order of their sequence number."""
-        return tuple(
-            Refusal(int(r["seq"]), Reason(r["reason"]), int(r["detail"]), wide(r["have"]), wide(r["need"]))
-            for r in self.refusal_rows
-        )
+        made = self.refusal_rows
+        rows = np.empty(len(made), Refusals.ROW)
+        for name in ("seq", "reason", "detail"):
+            rows[name] = made[name]
+        for name in ("have", "need"):
+            rows[name] = made[name].copy().view(np.uint8).reshape(-1, 16)[:, ::-1]
+        return Refusals(rows)
 
     @cached_property
     def events(self) -> tuple[Event, ...]:

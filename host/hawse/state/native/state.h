@@ -163,6 +163,8 @@ HAWSE_API void hawse_state_read_rules(hawse_state *, uint8_t *out);
 HAWSE_API int hawse_state_read_account(hawse_state *, uint32_t index, hawse_state_account *);
 /* Of the first accounts. */
 HAWSE_API void hawse_state_read_owners(hawse_state *, hawse_state_owner *, size_t count);
+/* Of accounts for which nobody but the owner signs: 20 bytes each. 0 if one has agents, nothing, or is none. */
+HAWSE_API int hawse_state_sole_signers(hawse_state *, const uint32_t *indices, size_t count, uint8_t *out);
 /* As they were appointed. */
 HAWSE_API void hawse_state_read_agents(hawse_state *, uint32_t index, hawse_state_agent *);
 /* Holdings by instrument, orders the newest first; as many as read_account says. */
