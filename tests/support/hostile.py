@@ -182,8 +182,14 @@ class Hostile:
             owner = whose.owner if rng.random() < 0.9 else self.owner(1)
             generation = whose.generation + int(rng.random() < 0.05)
             agent, until = self._agent(index), 0 if rng.random() < 0.3 else self._until()
-            kind, seconds = RequestKind.APPOINT, self.time // 1000
-            out.append(Request(first + n, kind, owner, index, generation, 0, agent, until, seconds))
+            kind, seconds = RequestKind(int(rng.integers(1, 5))), self.time // 1000
+            amount = 0
+            if kind is RequestKind.WITHDRAW:
+                amounts = [0, 1, 50, max(0, whose.collateral), 2**63 - 1, 2**63, 2**64 - 1]
+                amount = amounts[rng.integers(len(amounts))]
+            if kind is not RequestKind.APPOINT:
+                agent, until = bytes(20), 0
+            out.append(Request(first + n, kind, owner, index, generation, amount, agent, until, seconds))
         return tuple(out)
 
     def operations(self):

@@ -28,7 +28,7 @@ from hawse.state.config import VenueConfig
 from hawse.state.inputs import next_mark
 from hawse.state.machines import DEFAULT, FORMS
 from hawse.state.rules import FLAGS, RuleSet
-from hawse.state.slot import Cut, Deposit, Operation, OperationKind, SlotInput
+from hawse.state.slot import Cut, Deposit, Operation, OperationKind, Request, SlotInput
 from hawse.venue import Venue, check_reach, interim_mark, operation
 from hawse.wire import Geometry
 
@@ -40,8 +40,9 @@ from .keys import EMBEDDED
 DEPOSIT = 1_000_000 * 10**6
 #: Seconds between two looks at the chain for deposits.
 DEPOSIT_SECONDS = 1.0
-#: Most deposits of a slot.
+#: Most deposits and forced requests of a slot.
 DEPOSITS = 1024
+REQUESTS = 256
 _OPERATOR = derive("hawse run", 0)
 T = TypeVar("T")
 _DEFAULT = Path(__file__).with_name("venue.toml")
@@ -168,8 +169,10 @@ class _Host:
         """Carry out one slot of live input, if there is anything to do."""
         machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
         now = max(machine.time, time.time_ns() // 1_000_000)
-        deposits, operations = self._deposits(machine.deposit_index, closes), self._operations(now)
-        if not (len(commands) or deposits or operations or (closes and self._venue.batch_is_open)):
+        deposits, requests = self._queued(closes)
+        operations = self._operations(now)
+        closes = closes and (self._venue.batch_is_open or self._is_silent())
+        if not (len(commands) or deposits or requests or operations or closes):
             self.anchor()
             return
         slot = SlotInput(
@@ -179,6 +182,7 @@ class _Host:
             machine.batch if closes else None,
             operations=operations,
             deposits=deposits,
+            requests=requests,
             authorisations=rows_of(commands.authorisations),
             commands=rows_of(commands.others),
         )
@@ -227,12 +231,19 @@ class _Host:
         for line, error in bad:
             self._teller.say(json.dumps({"input": line, "event": "unreadable", "error": error[:500]}))
 
-    def _deposits(self, index: int, now: bool) -> tuple[Deposit, ...]:
-        """The next deposits, if it is time to look for them."""
+    def _queued(self, now: bool) -> tuple[tuple[Deposit, ...], tuple[Request, ...]]:
+        """The next deposits and forced requests, if it is time to look for them."""
         if not now and time.monotonic() < self._next_look:
-            return ()
+            return (), ()
         self._next_look = time.monotonic() + DEPOSIT_SECONDS
-        return tuple((self._reach(lambda: self._client.deposits_since(index)) or [])[:DEPOSITS])
+        machine, client = self._venue.machine, self._client
+        deposits = self._reach(lambda: client.deposits_since(machine.deposit_index)) or []
+        requests = self._reach(lambda: client.requests_since(machine.request_index)) or []
+        return tuple(deposits[:DEPOSITS]), tuple(requests[:REQUESTS])
+
+    def _is_silent(self) -> bool:
+        """Whether an empty batch has to show that there is somebody, or anybody may freeze the venue."""
+        return not self._venue.pending and bool(self._reach(self._client.is_silent))
 
     def anchor(self, wait: bool = False) -> None:
         """Anchor what is sealed, by now or if need be later; what the node does not take stays pending."""

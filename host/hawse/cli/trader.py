@@ -234,7 +234,7 @@ def deposit(directory: Path, name: str, amount: str, password: str, keys: Path, 
     """
     place = Place.of(directory)
     client = place.client()
-    quanta = _quanta(amount)
+    quanta = quanta_of(amount)
     least = place.config.minimum_deposit
     key = KeyStore(keys).load(name, password)
     has = client.token_balance(address_of(key))
@@ -250,7 +250,7 @@ def deposit(directory: Path, name: str, amount: str, password: str, keys: Path, 
         console.print(f"It is below {least} quanta, which an account begins with: a new owner gets it back.")
 
 
-def _quanta(amount: str) -> int:
+def quanta_of(amount: str) -> int:
     """Quanta of an amount in whole tokens.
 
     Raises:

@@ -15,7 +15,7 @@ from .config import VenueConfig
 from .ledger import Account, Market
 from .outcomes import Signers
 from .rules import FLAGS, RuleSet, check_flags
-from .slot import OperationKind, Request, RequestKind, SlotInput
+from .slot import OperationKind, Request, SlotInput
 
 #: Body of an INTERIM_MARK: instrument, mark in ticks.
 MARK = struct.Struct(">Hq")
@@ -214,9 +214,6 @@ def queued(request: Request) -> QueuedRequest:
 
 
 def _check_request(request: Request) -> None:
-    if request.kind != RequestKind.APPOINT:
-        name = RequestKind(request.kind).name
-        raise StateError(f"requests: {name} {request.index}, but not before there are rules for it")
     try:
         queued(request).encode()
     except LeafError as error:

@@ -236,6 +236,7 @@ class Machine:
         admitter.take_back(sweep.trimmed(self._ledger))
         admitter.take_back(sweep.without_margin(self._ledger, moved))
         admitter.take_back(sweep.timed_out(self._ledger, slot.time))
+        admitter.cancel_forced()
         admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])
         self.last_seq = admitter.seq
         self.transfers = payments.received

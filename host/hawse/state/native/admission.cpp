@@ -88,6 +88,7 @@ void Admission::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
     message_seqs.make(arena, messages);
     appointments.make(arena, messages);
     request_seqs.make(arena, messages);
+    leaving_.make(arena, messages);
     transfers.make(arena, messages);
     withdrawals.make(arena, capacity.withdrawals);
 }
@@ -97,7 +98,7 @@ void Admission::begin(u64 slot, u64 time, u64 last, u64 batch) {
     highest_nonce_ = least(time + NONCE_AHEAD, NONCE_LIMIT - 1);
     shortfall_known_ = wrong = false;
     rows.count = sent.count = refusals.count = events.count = machine.count = message_seqs.count = 0;
-    appointments.count = request_seqs.count = transfers.count = 0;
+    appointments.count = request_seqs.count = transfers.count = leaving_.count = 0;
 }
 
 void Admission::note(u64 number, u8 reason, i128 have, i128 need, u8 detail) {
@@ -203,16 +204,41 @@ void Admission::forced(const hawse_state_request &request) {
     request_seqs.add() = seq;
     if (!is_there(request.account, request.generation))
         return;
-    Address from, agent;
+    Address from;
     memcpy(from.bytes, request.owner, 20);
-    memcpy(agent.bytes, request.agent, 20);
     const Address &owner = ledger_->owner_of(ledger_->accounts[request.account]);
     if (!(from == owner))
         refuse(HAWSE_REASON_SIGNER, tail(from), tail(owner));
-    else if (!request.expiry)
-        revoke(request.account, agent);
-    else
-        appoint(request.account, agent, request.expiry, 0);
+    else if (!carry_out(request) && ledger_->overflow.happened) {
+        refuse(HAWSE_REASON_OVERFLOW, ledger_->overflow.value, MONEY_MAX);
+        ledger_->overflow = {};
+    }
+}
+
+bool Admission::carry_out(const hawse_state_request &request) {
+    const u32 index = request.account;
+    if (request.kind == FORCED_APPOINT) {
+        Address agent;
+        memcpy(agent.bytes, request.agent, 20);
+        return request.expiry ? appoint(index, agent, request.expiry, 0) : revoke(index, agent);
+    }
+    if (request.kind == FORCED_WITHDRAW)
+        return request.amount ? withdraw(index, request.amount)
+                              : refuse(HAWSE_REASON_REQUEST, 0, 1, offsetof(Message, amount));
+    if (request.kind == FORCED_EXIT && !withdraw_all(index))
+        return false;
+    leaving_.add() = {seq, index};
+    return true;
+}
+
+// The orders of those whose requests want it go; until clearing they count.
+void Admission::cancel_forced() {
+    for (u32 n = 0; n < leaving_.count; ++n)
+        for (u32 at = ledger_->accounts[leaving_.items[n].account].newest; at != NONE; at = ledger_->orders[at].older)
+            if (!ledger_->orders[at].dropped) {
+                ledger_->orders[at].dropped = true;
+                take(at, 0, HAWSE_REASON_FORCED, leaving_.items[n].seq);
+            }
 }
 
 // Appoint an agent until `expiry`, whose commands live for `life` milliseconds (0: as usual).
@@ -247,7 +273,7 @@ bool Admission::revoke(u32 index, const Address &address) {
 bool Admission::carry_out(const Message &m) {
     switch (m.kind) {
     case ORDER: return new_order(m);
-    case WITHDRAW: return withdraw(m);
+    case WITHDRAW: return withdraw(m.account, m.amount);
     case TRANSFER: return transfer(m);
     case APPOINT:
     case REVOKE: {
@@ -501,13 +527,20 @@ void Admission::take_from(u32 index, i64 amount) {
     ledger_->changed.insert(index);
 }
 
-bool Admission::withdraw(const Message &m) {
-    Account &account = ledger_->accounts[m.account];
-    if (!may_leave(account, m.amount))
+bool Admission::withdraw(u32 index, u64 amount) {
+    Account &account = ledger_->accounts[index];
+    if (!may_leave(account, amount))
         return false;
-    take_from(m.account, i64(m.amount));
-    pay(ledger_->owner_of(account), m.amount);
+    take_from(index, i64(amount));
+    pay(ledger_->owner_of(account), amount);
     return true;
+}
+
+// All that may leave, which may be nothing.
+bool Admission::withdraw_all(u32 index) {
+    Account &account = ledger_->accounts[index];
+    const i128 amount = ledger_->withdrawable(account, free_of(account));
+    return !ledger_->overflow.happened && (!amount || withdraw(index, u64(amount)));
 }
 
 // To another subaccount of the owner, opened if there is none.

@@ -32,6 +32,8 @@ enum MessageKind : u8 {
     REVOKE = 10,
     CANCEL_ALL_AFTER = 13,
 };
+// What hawse.state.slot.RequestKind numbers.
+enum RequestKind : u8 { FORCED_WITHDRAW = 1, FORCED_CANCEL_ALL = 2, FORCED_APPOINT = 3, FORCED_EXIT = 4 };
 inline bool is_wide(u8 kind) { return kind == 6 || (kind >= 9 && kind <= 11); }
 // Kinds that a slot has before its commands, and kinds that the owner alone may sign.
 inline bool is_authorisation(u8 kind) { return kind == APPOINT || kind == REVOKE; }
@@ -112,6 +114,7 @@ class Admission {
     void message(const Message &message, const Address *signer, const Hash &struct_hash);
     // A request of the contract's queue.
     void forced(const hawse_state_request &request);
+    void cancel_forced();
     void pay(const Address &owner, u64 amount);
     // A refusal of the input that has this number.
     void note(u64 seq, u8 reason, i128 have, i128 need, u8 detail = 0);
@@ -157,7 +160,9 @@ class Admission {
     void make_room(const Order &order, u32 handle, i64 room);
     bool cancel_all(const Message &m);
     bool set_timer(const Message &m);
-    bool withdraw(const Message &m);
+    bool withdraw(u32 index, u64 amount);
+    bool withdraw_all(u32 index);
+    bool carry_out(const hawse_state_request &request);
     bool transfer(const Message &m);
     bool may_open(const Owner &owner, u16 subaccount, i64 amount);
     bool may_leave(Account &account, u64 amount);
@@ -170,6 +175,13 @@ class Admission {
     void send(u8 opcode, u32 handle, i32 price, u32 quantity, u8 flags);
     void take(u32 handle, u32 left, u8 reason, u64 cause);
     i128 free_of(Account &account);
+
+    // An account all of whose orders go, and the request that wants it.
+    struct Leaving {
+        u64 seq;
+        u32 account;
+    };
+    List<Leaving> leaving_;
 
     static constexpr u64 AS_HE_SAYS = ~u64{0};
     Ledger *ledger_;

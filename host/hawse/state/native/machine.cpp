@@ -4,7 +4,6 @@ namespace hawse::state {
 namespace {
 
 enum OperationKind : u8 { RULES = 5, FLAGS = 6, INTERIM_MARK = 8 };
-constexpr u8 APPOINTMENT = 3; // of forced requests the one kind that there are rules for
 constexpr u32 MARK_BYTES = 10, FLAGS_BYTES = 24;
 constexpr u64 MARK_INTERVAL = 250;
 constexpr size_t INPUT_BYTES = 135, OUTCOME_BYTES = 76;
@@ -85,6 +84,7 @@ int Machine::open(const hawse_state_slot &slot) {
     for (u64 n = 0; n < slot.request_count; ++n)
         request(slot.requests[n], accumulators_[slot.deposit_count + n]);
     admission.sweep(moved_);
+    admission.cancel_forced();
     moved_.clear();
     if (ledger.overflow.happened)
         return HAWSE_STATE_OVERFLOW;
@@ -113,7 +113,8 @@ int Machine::check(const hawse_state_slot &slot) const {
         if (slot.deposits[n].index != deposit_index + 1 + n || !slot.deposits[n].amount)
             return HAWSE_STATE_UNFIT;
     for (u64 n = 0; n < slot.request_count; ++n)
-        if (slot.requests[n].index != request_index + 1 + n || slot.requests[n].kind != APPOINTMENT)
+        if (slot.requests[n].index != request_index + 1 + n || !slot.requests[n].kind ||
+            slot.requests[n].kind > FORCED_EXIT)
             return HAWSE_STATE_UNFIT;
     u64 messages = 0, transfers = 0;
     for (u64 row = 0; row < slot.row_count; ++row, ++messages) {
