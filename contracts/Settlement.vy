@@ -84,8 +84,8 @@ struct BatchHeader:
 struct Batch:
     digest: bytes32
     withdrawals: bytes32  # keccak256(0x32, root, first, count, sum)
-    place: uint256  # its block's time, and from bit 64 the index of its last deposit
-    total: uint256  # sum of the withdrawals of all batches up to it
+    # Its block's time, from bit 64 the index of its last deposit, from 128 the withdrawals of all batches up to it.
+    place: uint256
 
 
 #: The withdrawals of a batch, as its header has them.
@@ -458,11 +458,12 @@ def anchor(header: BatchHeader):
 
     digest: bytes32 = self._digest(header)
     sum: uint256 = convert(header.withdrawals_sum, uint256)
+    total: uint256 = self._withdrawn(self.batch_count) + sum
+    assert total <= convert(max_value(uint128), uint256), "anchor: withdrawals sum"
     self.batches[header.number] = Batch(
         digest=digest,
         withdrawals=self._range_hash(self._withdrawals(header)),
-        place=block.timestamp | convert(header.deposit_index, uint256) << 64,
-        total=self.batches[self.batch_count].total + sum,
+        place=block.timestamp | convert(header.deposit_index, uint256) << 64 | total << 128,
     )
     self.batch_count = header.number
     self.state_root = header.state_root
@@ -554,6 +555,13 @@ def _is_final(number: uint64) -> bool:
 
 @internal
 @view
+def _withdrawn(number: uint64) -> uint256:
+    # All withdrawals of the batches up to it.
+    return self.batches[number].place >> 128
+
+
+@internal
+@view
 def _last_final() -> uint64:
     # Block times rise with the number, so the final ones are a prefix.
     if self.frozen:
@@ -584,8 +592,8 @@ def freeze():
     assert silent or ignored, "freeze: the venue answers"
 
     final: uint64 = self._last_final()
-    self.withdrawals_unclaimed -= self.batches[self.batch_count].total - self.batches[final].total
-    self.deposits_consumed = convert(self.batches[final].place >> 64, uint64)
+    self.withdrawals_unclaimed -= self._withdrawn(self.batch_count) - self._withdrawn(final)
+    self.deposits_consumed = convert(self.batches[final].place >> 64 & convert(max_value(uint64), uint256), uint64)
     self.batch_count = final
     self.frozen = True
     log Frozen(final_batch=final, silent=silent, ignored=ignored)

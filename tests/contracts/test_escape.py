@@ -238,11 +238,13 @@ def test_each_leaves_with_what_the_last_final_batch_says_and_the_rest_is_named(v
     ask(venue, 1)
     venue.wait(GRACE - 100)
     old = 1000 * (venue.now() - GRACE // 2)
-    _, void = exiting(venue, 1, 1, 1, time=old, **taking(venue, 0))  # not final at the freeze
+    gone, void = exiting(venue, 1, 1, 1, time=old, **taking(venue, 0))  # not final at the freeze
+    assert venue.call.exit_factor(astuple(gone)).call() == [3, 3]
     venue.wait(101)
     venue.do(venue.call.freeze(), stranger)
     assert venue.call.batch_count().call() == header.number
     venue.refuses("exit: not the last final batch", void(1))
+    venue.refuses("exit: batch unknown", venue.call.exit_factor(astuple(gone)))
     due = [930 * 1370 // 1400, 470 * 1370 // 1400]
     for index, owner, amount in ((2, two, due[1]), (1, one, due[0])):
         before = venue.balance(owner)

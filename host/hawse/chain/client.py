@@ -486,6 +486,11 @@ class SettlementClient(SettlementReader):
 
     # ---- The way out without the operator
 
+    def terms(self) -> dict[str, int]:
+        """Seconds of ``window``, ``grace`` and ``drift``, and the ``request_fee`` in wei, as deployed."""
+        names = ("window", "grace", "drift", "request_fee")
+        return {name: int(self._read(self._contract.functions[name]())) for name in names}
+
     def frozen(self) -> bool:
         """Whether the venue has ended."""
         return bool(self._read(self._contract.functions.frozen()))

@@ -82,7 +82,7 @@ def info(directory: Path, as_json: bool) -> None:
     DIRECTORY is that of hawse run.
     """
     place = Place.of(directory)
-    config = place.config
+    config, client = place.config, place.client()
     told: dict[str, Any] = {
         "rpc": place.run.rpc,
         "chain_id": config.chain_id,
@@ -94,6 +94,7 @@ def info(directory: Path, as_json: bool) -> None:
         "order_quota": config.order_quota,
         "position_quota": config.position_quota,
         "mark_step_ppm": config.mark_step_ppm,
+        "settlement": client.terms() | {"frozen": client.frozen(), "last_final": client.last_final()},
         "instruments": [
             {
                 "number": i.number,
@@ -116,6 +117,10 @@ def info(directory: Path, as_json: bool) -> None:
         return
     for name in ("rpc", "chain_id", "contract", "token", "operator", "minimum_deposit", "order_quota"):
         click.echo(f"{name:16} {told[name]}")
+    s = told["settlement"]
+    click.echo(f"a batch is final after {s['window']} s; batch {s['last_final']} is the last that is")
+    click.echo(f"without an answer for {s['grace']} s anybody may freeze" + ", and has" * s["frozen"])
+    click.echo(f"a forced request costs {s['request_fee']} wei")
     for i in told["instruments"]:
         worth = "/".join(map(str, i["quanta_per_tick_lot"]))
         click.echo(f"instrument {i['number']}: {i['name']}, one tick of one lot is worth {worth} quanta")
