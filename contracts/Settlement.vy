@@ -10,6 +10,7 @@
      range of withdrawals again. Invariants:
      1. Every anchored batch continues the last: number, state root, slots, inputs, withdrawals; its time is
         ahead of its block's by no more than the drift. No header that was taken can make the next impossible.
+        At least `threshold` validators have signed it, where there are any.
      2. At every anchor, and so until the next: what the exits are paid + what is left of insurance, fees and
         dust + withdrawals not yet claimed + deposits not yet consumed <= balance of the token held here.
      3. Ids of withdrawals are contiguous over all batches, so that each has one place. It is paid at most once,
@@ -109,6 +110,12 @@ struct ExitNode:
     shortfall: uint128
 
 
+#: EIP-2098: r, and s below the parity in its highest bit.
+struct Signature:
+    r: bytes32
+    vs: bytes32
+
+
 event Deposit:
     index: indexed(uint64)
     owner: indexed(address)
@@ -185,6 +192,10 @@ MAX_GRACE: constant(uint256) = 90 * 86_400
 WITHDRAW: constant(uint8) = 1
 APPOINT: constant(uint8) = 3
 EXIT: constant(uint8) = 4
+#: Validators.
+MAX_VALIDATORS: constant(uint256) = 16
+#: Half of the order of secp256k1; a signature's s is not above it.
+HALF_ORDER: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
 #: Requests that a batch has to take, if so many wait.
 LEAST_REQUESTS: constant(uint64) = 16
 #: Longest paths: of 2**20 withdrawals, 2**32 accounts, 2**34 leaves of a log.
@@ -221,6 +232,10 @@ window: public(immutable(uint256))
 grace: public(immutable(uint256))
 #: Wei that a request costs.
 request_fee: public(immutable(uint256))
+
+#: Who may sign batches, and how many of them have to.
+is_validator: public(HashMap[address, bool])
+threshold: public(immutable(uint256))
 
 #: Deposits so far; their indices run from 1 to this.
 deposit_count: public(uint64)
@@ -281,6 +296,8 @@ def __init__(
     window_: uint256,
     grace_: uint256,
     request_fee_: uint256,
+    validators: DynArray[address, MAX_VALIDATORS],
+    threshold_: uint256,
 ):
     """
     @param token_ The quote token, 6 decimals
@@ -292,6 +309,8 @@ def __init__(
     @param grace_ Seconds without an answer after which anybody may freeze, an hour to 90 days, above the window and
            twice the drift
     @param request_fee_ Wei that a request costs
+    @param validators Who may sign batches, ascending
+    @param threshold_ How many of them have to; with 0 the operator alone is trusted
     """
     assert token_.is_contract, "token: no contract"
     assert staticcall IERC20Detailed(token_).decimals() == DECIMALS, "token: decimals"
@@ -300,6 +319,13 @@ def __init__(
     assert window_ <= MAX_WINDOW, "window: out of bounds"
     assert grace_ >= MIN_GRACE and grace_ <= MAX_GRACE, "grace: out of bounds"
     assert grace_ > window_ and grace_ > 2 * drift_, "grace: out of bounds"
+    assert threshold_ <= len(validators), "threshold: more than validators"
+    last: address = empty(address)
+    for validator: address in validators:
+        assert convert(validator, uint160) > convert(last, uint160), "validators: not ascending"
+        self.is_validator[validator] = True
+        last = validator
+    threshold = threshold_
     token = token_
     operator = operator_
     rules_hash = rules_hash_
@@ -444,11 +470,12 @@ def collect_fees():
 
 @external
 @nonreentrant
-def anchor(header: BatchHeader):
+def anchor(header: BatchHeader, signatures: DynArray[Signature, MAX_VALIDATORS]):
     """
     @notice Anchor the next batch; the operator only
     @dev Nobody provides data yet.
     @param header The batch, fields as in hawse.commit.header
+    @param signatures Of its digest by validators, in the order of their addresses
     """
     assert msg.sender == operator, "anchor: not the operator"
     assert not self.frozen, "anchor: frozen"
@@ -457,6 +484,7 @@ def anchor(header: BatchHeader):
     assert self._owed(header) <= staticcall IERC20(token).balanceOf(self), "anchor: insolvent"
 
     digest: bytes32 = self._digest(header)
+    self._check_signed(digest, signatures)
     sum: uint256 = convert(header.withdrawals_sum, uint256)
     total: uint256 = self._withdrawn(self.batch_count) + sum
     assert total <= convert(max_value(uint128), uint256), "anchor: withdrawals sum"
@@ -477,6 +505,21 @@ def anchor(header: BatchHeader):
     self.anchored_at = block.timestamp
     self.withdrawals_unclaimed += sum
     log Anchored(number=header.number, state_root=header.state_root, log_root=header.log_root, digest=digest)
+
+
+@internal
+@view
+def _check_signed(digest: bytes32, signatures: DynArray[Signature, MAX_VALIDATORS]):
+    assert len(signatures) >= threshold, "anchor: too few signatures"
+    last: address = empty(address)
+    for signature: Signature in signatures:
+        vs: uint256 = convert(signature.vs, uint256)
+        s: uint256 = vs & max_value(uint256) >> 1
+        assert s <= HALF_ORDER, "anchor: signature with a high s"
+        signer: address = ecrecover(digest, 27 + (vs >> 255), convert(signature.r, uint256), s)
+        assert convert(signer, uint160) > convert(last, uint160), "anchor: signers not ascending"
+        assert self.is_validator[signer], "anchor: not a validator"
+        last = signer
 
 
 @internal

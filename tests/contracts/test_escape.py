@@ -152,20 +152,20 @@ def test_a_batch_may_leave_what_came_of_late_and_takes_what_has_waited(venue):
     venue.anchor(**taking(venue, 0))  # it may be of before, and have waited for the chain itself
     venue.wait(120)
     for taken in (0, 2):
-        late = venue.call.anchor(astuple(venue.header(**taking(venue, taken))))
+        late = venue.anchoring(venue.header(**taking(venue, taken)))
         venue.refuses("anchor: request left waiting", late)
     old = {"time": 1000 * (venue.call.request_times(1).call() + GRACE // 2)}
-    venue.call.anchor(astuple(venue.header(**taking(venue, 0), **old))).call({"from": venue.operator})
+    venue.anchoring(venue.header(**taking(venue, 0), **old)).call({"from": venue.operator})
     venue.anchor(**taking(venue, 3))
     venue.wait(GRACE // 2)
-    late = venue.call.anchor(astuple(venue.header(**taking(venue, 18))))
+    late = venue.anchoring(venue.header(**taking(venue, 18)))
     venue.refuses("anchor: request left waiting", late)
     venue.anchor(**taking(venue, 19))  # sixteen are enough
-    venue.refuses("anchor: request given back", venue.call.anchor(astuple(venue.header(**taking(venue, 18)))))
+    venue.refuses("anchor: request given back", venue.anchoring(venue.header(**taking(venue, 18))))
     wrong = {"forced_index": 20, "forced_accumulator": bytes(32)}
-    venue.refuses("anchor: request accumulator", venue.call.anchor(astuple(venue.header(**wrong))))
+    venue.refuses("anchor: request accumulator", venue.anchoring(venue.header(**wrong)))
     wrong = {"forced_index": 21, "forced_accumulator": bytes(32)}
-    venue.refuses("anchor: request unknown", venue.call.anchor(astuple(venue.header(**wrong))))
+    venue.refuses("anchor: request unknown", venue.anchoring(venue.header(**wrong)))
     venue.anchor(**taking(venue, 20))
 
 
@@ -203,7 +203,7 @@ def test_anybody_freezes_a_venue_that_does_not_answer_and_for_ever(venue, why):
     venue.refuses("deposit: frozen", venue.call.deposit(5), venue.owners[0])
     terms = CANCEL_ALL, 1, 5, 0, NOBODY, 0
     venue.refuses("request: frozen", venue.call.request(*terms), venue.owners[0], value=FEE)
-    venue.refuses("anchor: frozen", venue.call.anchor(astuple(venue.header())))
+    venue.refuses("anchor: frozen", venue.anchoring(venue.header()))
 
 
 def test_a_freeze_before_the_first_final_batch_pays_every_deposit_back(venue):

@@ -27,6 +27,7 @@ from support.settlement import DRIFT, FEE, FUNDS, GRACE, Venue, raw
 from web3 import EthereumTesterProvider, Web3
 from web3.logs import DISCARD
 
+SIGNERS = {"validators": [], "threshold": 0}
 TOKENS = Path(__file__).parent / "tokens"
 
 
@@ -248,7 +249,7 @@ def test_an_anchor_keeps_two_hashes_and_where_the_next_goes_on(venue):
 
 
 def test_only_the_operator_anchors(venue):
-    venue.refuses("anchor: not the operator", venue.call.anchor(astuple(venue.header())), venue.owners[0])
+    venue.refuses("anchor: not the operator", venue.anchoring(venue.header()), venue.owners[0])
 
 
 #: Behind the first batch of :meth:`Venue.header`, what is refused as what, and whether by the host too.
@@ -305,7 +306,7 @@ def test_anchor_that_does_not_continue_is_refused(venue, reason, changes, host):
     first = venue.anchor()
     venue.deposit(venue.owners[0], 10)
     bad, good = venue.header(**changes), venue.header()
-    venue.refuses(f"anchor: {reason}", venue.call.anchor(astuple(bad)))
+    venue.refuses(f"anchor: {reason}", venue.anchoring(bad))
     good.check_follows(first)
     if host:
         with pytest.raises(HeaderError) as refused:
@@ -333,12 +334,10 @@ def test_what_is_at_the_bounds_is_taken(venue):
 
 
 def test_first_batch_begins_with_slot_zero_and_genesis(venue):
-    venue.refuses("anchor: journal gap", venue.call.anchor(astuple(venue.header(journal_first=1))))
-    venue.refuses("anchor: inputs gap", venue.call.anchor(astuple(venue.header(inputs_first=0))))
-    venue.refuses("anchor: accounts", venue.call.anchor(astuple(venue.header(accounts=0))))
-    venue.refuses(
-        "anchor: previous state root", venue.call.anchor(astuple(venue.header(previous_state_root=RULES)))
-    )
+    venue.refuses("anchor: journal gap", venue.anchoring(venue.header(journal_first=1)))
+    venue.refuses("anchor: inputs gap", venue.anchoring(venue.header(inputs_first=0)))
+    venue.refuses("anchor: accounts", venue.anchoring(venue.header(accounts=0)))
+    venue.refuses("anchor: previous state root", venue.anchoring(venue.header(previous_state_root=RULES)))
     header = venue.anchor(journal_last=0, accounts=1)
     assert header.previous_state_root == GENESIS
     header.check_follows(None)
@@ -351,13 +350,13 @@ def test_time_runs_ahead_of_the_chains_by_the_drift_alone(venue):
 
     def at(milliseconds, seconds):
         tester.time_travel(seconds)
-        return venue.call.anchor(astuple(venue.header(time=milliseconds)))
+        return venue.anchoring(venue.header(time=milliseconds))
 
     # A call runs in the block before it, which is that of the journey.
     venue.refuses("anchor: time ahead of the chain", at(2**64 - 1, now))
     venue.refuses("anchor: time ahead of the chain", at(1000 * (now + DRIFT) + 1, now + 1))
     anchored = venue.anchor(time=1000 * (venue.now() - 100 * DRIFT))
-    venue.refuses("anchor: time", venue.call.anchor(astuple(venue.header(time=anchored.time - 1))))
+    venue.refuses("anchor: time", venue.anchoring(venue.header(time=anchored.time - 1)))
     venue.anchor(time=1000 * (venue.now() + DRIFT))  # as far ahead as it goes, and the next is taken
     venue.anchor()
 
@@ -377,7 +376,7 @@ def test_insolvent_by_one_is_refused(venue, part):
         return venue.header(**kept | headers.withdrawals(withdrawals.range_of(due, 2)) | amounts)
 
     for wrong in (401, 2**126 - 1):
-        venue.refuses("anchor: insolvent", venue.call.anchor(astuple(header(**{part: wrong}))))
+        venue.refuses("anchor: insolvent", venue.anchoring(header(**{part: wrong})))
     venue.send(header())
 
 
@@ -385,7 +384,7 @@ def test_no_sum_of_withdrawals_overflows(venue):
     due = [Withdrawal(1, raw(venue.owners[0]), 0, 2**128 - 1)]
     among = withdrawals.range_of(due, 1)
     header = venue.header(**headers.withdrawals(among))
-    venue.refuses("anchor: insolvent", venue.call.anchor(astuple(header)))
+    venue.refuses("anchor: insolvent", venue.anchoring(header))
 
 
 @pytest.mark.parametrize(
@@ -423,7 +422,7 @@ def test_who_bears_a_shortfall(venue, positive, shortfall, insurance, fees, dust
         for name in [n for n in ("exit_positive", "fees", "insurance") if amounts[n] > 0]:
             more = venue.header(**held | amounts | {name: amounts[name] + 1})
             if more.owed > owed:
-                venue.refuses("anchor: insolvent", venue.call.anchor(astuple(more)))
+                venue.refuses("anchor: insolvent", venue.anchoring(more))
     anchored = venue.anchor(**amounts)
     assert venue.call.exit_factor(astuple(anchored)).call() == [header.haircut.exits, positive]
 
@@ -492,7 +491,7 @@ def test_an_id_stands_in_one_batch_only(venue):
     (claim,) = venue.anchor_paying((venue.owners[1], 600))  # id 7
     again = withdrawals.range_of([Withdrawal(7, raw(venue.owners[1]), 0, 0)], 7)
     header = venue.header(**headers.withdrawals(again))
-    venue.refuses("anchor: withdrawals gap", venue.call.anchor(astuple(header)))
+    venue.refuses("anchor: withdrawals gap", venue.anchoring(header))
     venue.anchor()
     venue.do(claim)
     assert venue.balance(venue.owners[1]) == FUNDS + 600
@@ -510,7 +509,7 @@ def test_the_sum_of_a_batch_is_that_of_its_leaves(venue):
         venue.refuses("claim: proof", venue.claim(number, among, due, []))
     locked = Range(EMPTY, 4, 0, 100)
     header = venue.header(**headers.withdrawals(locked))
-    venue.refuses("anchor: withdrawals of none", venue.call.anchor(astuple(header)))
+    venue.refuses("anchor: withdrawals of none", venue.anchoring(header))
 
 
 def test_a_tree_whose_sums_lie_pays_nobody(venue):
@@ -587,7 +586,7 @@ def test_whatever_happens_everybody_can_be_paid(fresh, steps):
                 paid = [Withdrawal(first + i, raw(owner), 0, amount) for i, (owner, amount) in enumerate(due)]
                 among = withdrawals.range_of(paid, first)
                 over = venue.header(**changes | headers.withdrawals(among) | {"exit_positive": parts[0] + 1})
-                venue.refuses("anchor: insolvent", venue.call.anchor(astuple(over)))
+                venue.refuses("anchor: insolvent", venue.anchoring(over))
                 open_claims += zip(venue.anchor_paying(*due, **changes), [a for _, a in due], strict=True)
                 owed = sum(parts[:4])
                 in_claims += parts[4]
@@ -622,10 +621,14 @@ def test_constructor_refuses_nonsense(venue, web3):
         ("grace: out of bounds", {"grace": 3599}),
         ("grace: out of bounds", {"grace": 90 * 86_400 + 1}),
         ("grace: out of bounds", {"window": GRACE}),
+        ("threshold: more than validators", {"validators": [venue.owners[0]], "threshold": 2}),
+        ("validators: not ascending", {"validators": sorted(venue.owners)[::-1]}),
+        ("validators: not ascending", {"validators": [venue.owners[0]] * 2}),
+        ("validators: not ascending", {"validators": [nobody, venue.owners[0]]}),
         ("grace: out of bounds", {"grace": 2 * 3600, "drift": 3600}),
     ):
         with pytest.raises(TransactionFailed, match=reason):
-            terms = good | {"drift": DRIFT, "window": 0, "grace": GRACE, "fee": FEE} | changes
+            terms = good | {"drift": DRIFT, "window": 0, "grace": GRACE, "fee": FEE} | SIGNERS | changes
             factory.constructor(*terms.values()).estimate_gas({"from": venue.operator})
 
 

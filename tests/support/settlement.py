@@ -9,6 +9,8 @@ from eth_tester.exceptions import TransactionFailed
 from hawse.chain import compile as contracts
 from hawse.commit import withdrawals
 from hawse.commit.withdrawals import Withdrawal
+from hawse.keys.signing import sign_digest
+from hawse.keys.store import address_of
 from support import headers
 from support.headers import GENESIS, RULES
 from web3 import Web3
@@ -27,8 +29,10 @@ def raw(address):
 class Venue:
     """A settlement contract on an EVM in this process, and the headers that would continue it."""
 
-    def __init__(self, web3, token="QuoteToken", window=0):
-        self.web3 = web3
+    def __init__(self, web3, token="QuoteToken", window=0, validators=(), threshold=0):
+        self.web3, self.threshold = web3, threshold
+        #: Keys of validators, ascending by address.
+        self.validators = sorted(validators, key=address_of)
         # eth-tester's accounts have the private keys 1, 2, ...
         self.operator, *self.owners = web3.eth.accounts[:6]
         keys = [i.to_bytes(32, "big") for i in range(1, 7)]
@@ -42,6 +46,8 @@ class Venue:
             GENESIS,
             RULES,
             *(DRIFT, window, GRACE, FEE),
+            [Web3.to_checksum_address(address_of(key)) for key in self.validators],
+            threshold,
         )
         for owner in self.owners:
             self.do(self.token.functions.mint(owner, FUNDS))
@@ -114,9 +120,16 @@ class Venue:
     def anchor(self, **changes):
         return self.send(self.header(**changes))[0]
 
+    def anchoring(self, header, signatures=None):
+        """The call; by default signed by as many validators as there have to be."""
+        if signatures is None:
+            digest = bytes(self.call.digest(astuple(header)).call())
+            signatures = [sign_digest(digest, key) for key in self.validators[: self.threshold]]
+        return self.call.anchor(astuple(header), [(s[:32], s[32:]) for s in signatures])
+
     def send(self, header):
         """The header, anchored, and its receipt."""
-        receipt = self.do(self.call.anchor(astuple(header)))
+        receipt = self.do(self.anchoring(header))
         self.anchored[header.number] = header
         return header, receipt
 

@@ -1,7 +1,7 @@
 """The settlement contract, called over JSON-RPC by depositors, by the operator and by whoever claims."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from itertools import islice
@@ -244,6 +244,8 @@ class SettlementClient(SettlementReader):
         window: int = 0,
         grace: int = 7 * 86_400,
         request_fee: int = 10**14,
+        validators: Sequence[bytes] = (),
+        threshold: int = 0,
         confirmations: int = 0,
         retries: int = 5,
         timeout: float = 120,
@@ -260,6 +262,8 @@ class SettlementClient(SettlementReader):
             window: seconds after its anchor from which a batch is final, at most 30 days.
             grace: seconds without an answer after which anybody may freeze, an hour to 90 days.
             request_fee: wei that a forced request costs.
+            validators: addresses of 20 bytes that may sign batches.
+            threshold: how many of them have to; with 0 the operator alone is trusted.
             confirmations: as of the constructor; so are ``retries`` and ``timeout``.
             retries: as there.
             timeout: as there.
@@ -284,6 +288,8 @@ class SettlementClient(SettlementReader):
             window,
             grace,
             request_fee,
+            [Web3.to_checksum_address(validator) for validator in sorted(validators)],
+            threshold,
         )
         return cls(
             rpc_url,
@@ -486,9 +492,13 @@ class SettlementClient(SettlementReader):
 
     # ---- The way out without the operator
 
+    def is_validator(self, address: bytes) -> bool:
+        """Whether an address (20 bytes) may sign batches."""
+        return bool(self._read(self._contract.functions.is_validator(Web3.to_checksum_address(address))))
+
     def terms(self) -> dict[str, int]:
-        """Seconds of ``window``, ``grace`` and ``drift``, and the ``request_fee`` in wei, as deployed."""
-        names = ("window", "grace", "drift", "request_fee")
+        """As deployed: ``window``, ``grace``, ``drift`` in seconds, ``request_fee`` in wei, ``threshold``."""
+        names = ("window", "grace", "drift", "request_fee", "threshold")
         return {name: int(self._read(self._contract.functions[name]())) for name in names}
 
     def frozen(self) -> bool:
@@ -545,8 +555,10 @@ class SettlementClient(SettlementReader):
 
     # ---- Batches
 
-    def anchor(self, header: BatchHeader) -> Transaction:
+    def anchor(self, header: BatchHeader, signatures: Mapping[bytes, bytes] | None = None) -> Transaction:
         """Anchor a batch; if this very header is anchored already, return the transaction that did.
+
+        ``signatures`` of its digest, 64 bytes each, by validator (20 bytes).
 
         Raises:
             AnchorConflictError: if another header has its number.
@@ -558,10 +570,10 @@ class SettlementClient(SettlementReader):
         done = self._anchored_as(header)
         if done:
             return done
+        signed = [(s[:32], s[32:]) for _, s in sorted((signatures or {}).items())]
+        call = self._contract.functions.anchor(astuple(header), signed)
         try:
-            receipt = self._send_anchor(
-                self._operator, self._contract.functions.anchor(astuple(header)), what
-            )
+            receipt = self._send_anchor(self._operator, call, what)
         except ChainError:
             # An earlier attempt whose answer was lost may have got there meanwhile.
             done = self._anchored_as(header)

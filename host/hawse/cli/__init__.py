@@ -26,6 +26,7 @@ _COMMANDS = {
     "account": ("hawse.cli.trader", "account"),
     "deposit": ("hawse.cli.trader", "deposit"),
     "claim": ("hawse.cli.trader", "claim"),
+    "validator": ("hawse.cli.validator", "validator"),
     "force": ("hawse.cli.leave", "force"),
     "freeze": ("hawse.cli.leave", "freeze"),
     "exit": ("hawse.cli.leave", "group"),

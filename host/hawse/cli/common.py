@@ -118,6 +118,21 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
         replace_durably(path, msgspec.json.format(msgspec.json.encode(self)))
 
 
+def address(text: str) -> bytes:
+    """The 20 bytes of an address in hexadecimal.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != 20:
+        raise click.BadParameter(f"{text!r} is no address of 20 bytes in hexadecimal")
+    return raw
+
+
 class BadFile(Exception):
     """A file is not what its name says, or has a field that is not what it must be."""
 

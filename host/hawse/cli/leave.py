@@ -19,7 +19,7 @@ from hawse.keys.store import KeyStore, address_of
 from hawse.state.slot import RequestKind
 
 from .check import config_of, from_snapshot
-from .common import RunFile, clear_errors, console, json_option, say, state_option
+from .common import RunFile, address, clear_errors, console, json_option, say, state_option
 from .keys import directory_option, password_option
 from .trader import Place, account_of, quanta_of
 
@@ -102,7 +102,7 @@ def force(
         account,
         generation,
         amount=quanta_of(amount) if amount else 0,
-        agent=_address(agent) if agent else bytes(20),
+        agent=address(agent) if agent else bytes(20),
         expiry=until or 0,
     )
     until_then = client.freezable_at()
@@ -113,16 +113,6 @@ def force(
     console.print(
         f"If no batch has taken it by {_time(until_then)}, anybody may freeze the venue: hawse freeze."
     )
-
-
-def _address(text: str) -> bytes:
-    try:
-        raw = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        raw = b""
-    if len(raw) != 20:
-        raise click.BadParameter(f"{text!r} is no address of 20 bytes in hexadecimal")
-    return raw
 
 
 def _time(seconds: int) -> str:

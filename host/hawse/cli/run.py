@@ -18,6 +18,7 @@ import msgspec
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
 from hawse.chain.errors import ConnectionLostError, NotMinedError
+from hawse.commit.header import BatchHeader
 from hawse.instruments import Instrument
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
@@ -32,9 +33,20 @@ from hawse.state.slot import Cut, Deposit, Operation, OperationKind, Request, Sl
 from hawse.venue import Venue, check_reach, interim_mark, operation
 from hawse.wire import Geometry
 
-from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine, state_option
+from .common import (
+    OUTCOMES,
+    RunFile,
+    address,
+    bar,
+    clear_errors,
+    console,
+    json_errors,
+    open_engine,
+    state_option,
+)
 from .intake import Bad, Commands, Flags, Incoming, Operator, rows_of
 from .keys import EMBEDDED
+from .validator import Signatures
 
 #: Quanta that each of the embedded chain's ten accounts deposits; it keeps as many.
 DEPOSIT = 1_000_000 * 10**6
@@ -43,6 +55,8 @@ DEPOSIT_SECONDS = 1.0
 #: Most deposits and forced requests of a slot.
 DEPOSITS = 1024
 REQUESTS = 256
+#: Seconds for which a host that ends waits for validators.
+SIGNING_SECONDS = 30
 _OPERATOR = derive("hawse run", 0)
 T = TypeVar("T")
 _DEFAULT = Path(__file__).with_name("venue.toml")
@@ -91,13 +105,13 @@ def _typed(kind: type[T], given: Any, where: str) -> T:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _embedded(config: Path) -> RunFile:
+def _embedded(config: Path, committee: dict[str, Any]) -> RunFile:
     """A chain of its own process, the contract on it, and deposits of its ten accounts."""
     machine = FORMS[DEFAULT](load_config(config, address_of(_OPERATOR)))
     chain = DevChain([_OPERATOR, *dev_keys(EMBEDDED)], keep=True).start()
     try:
         rules = machine.config.rules_hash()
-        client = SettlementClient.deploy(chain.url, _OPERATOR, machine.state_root(), rules)
+        client = SettlementClient.deploy(chain.url, _OPERATOR, machine.state_root(), rules, **committee)
         client.mint(_OPERATOR, [address_of(key) for key in dev_keys(EMBEDDED)], 2 * DEPOSIT)
         client.deposit_all([(key, DEPOSIT) for key in dev_keys(EMBEDDED)])
     except BaseException:
@@ -124,8 +138,14 @@ class _Host:
         key: bytes,
         stopped: threading.Event,
         operator: Operator | None,
+        signatures: Path | None,
     ) -> None:
         self._client, self._config, self._key, self._operator = client, config, key, operator
+        terms = client.terms()
+        if terms["threshold"] and signatures is None:
+            raise click.UsageError(f"--signatures: a batch needs {terms['threshold']} of validators")
+        self._threshold = terms["threshold"]
+        self._signatures = Signatures(signatures, config) if signatures else None
         #: When to look for deposits, and when to ask a node that did not answer.
         self._next_look, self._next_try, self._pause = 0.0, 0.0, 0.0
         with ExitStack() as stack:
@@ -248,12 +268,25 @@ class _Host:
     def anchor(self, wait: bool = False) -> None:
         """Anchor what is sealed, by now or if need be later; what the node does not take stays pending."""
         for number, sealed in (self._venue.pending if wait else self._venue.ready).items():
-            sent = self._reach(partial(self._client.anchor, sealed.header))
+            signed = self._signed(sealed.header)
+            if signed is None:
+                return
+            sent = self._reach(partial(self._client.anchor, sealed.header, signed))
             if sent is None:
                 return
             self._outcomes.keep_batch(sealed, sent.hash)
             self._venue.anchored(number, sent.hash)
             self._teller.tell()
+
+    def _signed(self, header: BatchHeader) -> dict[bytes, bytes] | None:
+        """As many signatures as there have to be, None while there are fewer."""
+        if not self._threshold or self._signatures is None:
+            return {}
+        good = self._signatures.of(header)
+        known = {v: s for v, s in good.items() if self._reach(partial(self._client.is_validator, v))}
+        if len(known) < self._threshold:
+            return None
+        return dict(sorted(known.items())[: self._threshold])
 
     def _reach(self, ask: Callable[[], T]) -> T | None:
         """What the node answers. None where it does not answer now: the venue goes on, and asks again."""
@@ -279,7 +312,11 @@ class _Host:
         self._next_try = 0.0
         self.slot(Commands(), Cut.STOP)
         self._next_try = 0.0
+        end = time.monotonic() + (SIGNING_SECONDS if self._threshold else 0)
         self.anchor(wait=True)
+        while self._venue.pending and time.monotonic() < end:
+            time.sleep(0.1)
+            self.anchor()
         self._teller.finish()
         if self._venue.pending:
             left = ", ".join(map(str, sorted(self._venue.pending)))
@@ -309,6 +346,24 @@ class _Host:
 @click.option("--password", envvar="HAWSE_PASSWORD", help="Of that key; or in HAWSE_PASSWORD.")
 @click.option("--token", help="Quote token for a contract that is deployed; a test token without it.")
 @click.option(
+    "--validator",
+    "validators",
+    multiple=True,
+    help="Address of one who may sign batches, for a contract that is deployed; may be repeated.",
+)
+@click.option(
+    "--threshold",
+    type=click.IntRange(0, 16),
+    default=0,
+    show_default=True,
+    help="How many validators have to sign a batch; likewise.",
+)
+@click.option(
+    "--signatures",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory where hawse validator leaves them.",
+)
+@click.option(
     "--slot", "most", type=click.IntRange(1, 512), default=256, show_default=True, help="Commands a slot."
 )
 @click.option("--slot-ms", type=click.IntRange(1), default=20, show_default=True, help="Or milliseconds.")
@@ -333,6 +388,9 @@ def run(
     operator: str | None,
     password: str | None,
     token: str | None,
+    validators: tuple[str, ...],
+    threshold: int,
+    signatures: Path | None,
     most: int,
     slot_ms: int,
     batch_seconds: float,
@@ -349,7 +407,8 @@ def run(
     if not (directory / "run.json").exists():
         # An engine that does not fit is refused before there is a chain.
         open_engine(engine, load_config(config, bytes(20)).geometry).close()
-    state, key = _begin(directory, config, rpc, contract, operator, password, token)
+    committee = {"validators": [address(text) for text in validators], "threshold": threshold}
+    state, key = _begin(directory, config, rpc, contract, operator, password, token, committee)
     # From here on a signal ends the host in good order, also while it recovers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopped.set())
@@ -357,7 +416,7 @@ def run(
     chain = {"chain_id": client.chain_id, "contract": client.address, "token": client.token}
     venue = load_config(config, address_of(key), **chain)
     said = Operator(operations, [i.number for i in venue.instruments]) if operations else None
-    with closing(_Host(directory, engine, form, client, venue, key, stopped, said)) as host:
+    with closing(_Host(directory, engine, form, client, venue, key, stopped, said, signatures)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
         _serve(host, Incoming(commands, venue.domain), stopped, most, slot_ms, batch_seconds)
 
@@ -370,6 +429,7 @@ def _begin(
     operator: str | None,
     password: str | None,
     token: str | None,
+    committee: dict[str, Any],
 ) -> tuple[RunFile, bytes]:
     """Where the venue's chain is, and the operator's key; for a new venue, all that it takes to have them."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -377,13 +437,14 @@ def _begin(
     if known.exists():
         return RunFile.read(known), _operator(operator, password) if operator else _OPERATOR
     if rpc is None:
-        state, key = _embedded(config), _OPERATOR
+        state, key = _embedded(config, committee), _OPERATOR
     else:
         key = _operator(operator, password)
         if contract is None:
             machine = FORMS[DEFAULT](load_config(config, address_of(key)))
             rules = machine.config.rules_hash()
-            contract = SettlementClient.deploy(rpc, key, machine.state_root(), rules, token).address.hex()
+            client = SettlementClient.deploy(rpc, key, machine.state_root(), rules, token, **committee)
+            contract = client.address.hex()
         state = RunFile(rpc, contract)
     state.write(known)
     return state, key
