@@ -16,6 +16,8 @@ from hawse.commit.exits import ExitLeaf
 from hawse.commit.header import TYPES, VERSION, BatchHeader
 from hawse.commit.trees import EMPTY
 from hawse.commit.withdrawals import Withdrawal
+from hawse.keys.signing import sign_digest
+from hawse.keys.store import address_of, derive
 from hawse.state.slot import RequestKind
 
 _RULES = b"\x22" * 32
@@ -46,6 +48,7 @@ def rows() -> Iterator[tuple[str, int]]:
         last = _header(client, first, 0)
         yield "anchor, later", spent(lambda: client.anchor(last))
         yield "of it: the header in calldata", _calldata(last.encode())
+        yield "anchor, later, signed by 5 validators", _signed_anchor(chain.url, spent)
         for count in (1, 1024):
             last = _header(client, last, count)
             what = f"withdrawal{'s' if count > 1 else ''}"
@@ -76,6 +79,21 @@ def rows() -> Iterator[tuple[str, int]]:
             name = f"exit of one of {ACCOUNTS:,} accounts, {which}"
             yield name, spent(lambda it=leaf, way=proof: client.exit(_KEYS[1], last, it, way))  # type: ignore[misc]
         yield "refund of a deposit", spent(lambda: client.refund(_KEYS[1], late))
+
+
+def _signed_anchor(url: str, spent: Callable[[Callable[[], Any]], int]) -> int:
+    """What five signatures cost, in a venue of its own."""
+    signers = {address_of(key): key for key in (derive("hawse gas", n) for n in range(5))}
+    client = SettlementClient.deploy(
+        url, _OPERATOR, bytes(32), _RULES, validators=[*signers], threshold=len(signers)
+    )
+    last: BatchHeader | None = None
+    gas = 0
+    for _ in range(2):
+        batch = last = replace(_header(client, last, 0), exit_positive=0)
+        signatures = {who: sign_digest(client.digest(batch), key) for who, key in signers.items()}
+        gas = spent(lambda it=batch, by=signatures: client.anchor(it, by))  # type: ignore[misc]
+    return gas
 
 
 def _header(client: SettlementClient, last: BatchHeader | None, count: int) -> BatchHeader:
