@@ -5,13 +5,14 @@ from dataclasses import astuple, replace
 import pytest
 from eth_tester import EthereumTester, PyEVMBackend
 from eth_tester.exceptions import TransactionFailed
+from hawse.chain import compile as contracts
 from hawse.commit import exits, withdrawals
 from hawse.commit.exits import ExitLeaf
 from hawse.commit.queues import QueuedRequest, request_accumulator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import headers
-from support.settlement import FEE, FUNDS, GRACE, Venue, raw
+from support.settlement import FEE, FUNDS, GRACE, TOKENS, Venue, raw
 from web3 import EthereumTesterProvider, Web3
 from web3.logs import DISCARD
 
@@ -402,3 +403,27 @@ def claim_of(venue, due, *equities, **changes):
     venue.last, venue.leave = exiting(venue, *equities, **headers.withdrawals(among), **changes)
     tree = withdrawals.tree(paid)
     return [venue.claim(venue.last.number, among, paid[0], tree.proof(0))]
+
+
+def test_a_wallet_that_is_a_contract_comes_in_and_gets_out(venue):
+    """It can sign nothing: it deposits, appoints who trades for it, and asks for its money as msg.sender."""
+    wallet = venue.create(contracts.compile_file(TOKENS / "Wallet.vy"))
+
+    def do(call, value=0):
+        data = call._encode_transaction_data()
+        return venue.do(wallet.functions.call(call.address, data), value=value)
+
+    venue.do(venue.token.functions.mint(wallet.address, 500))
+    do(venue.token.functions.approve(venue.contract.address, 500))
+    receipt = do(venue.call.deposit(500))
+    (event,) = venue.contract.events.Deposit().process_receipt(receipt, errors=DISCARD)
+    assert event["args"]["owner"] == wallet.address
+    agent = venue.owners[0]
+    for kind, amount, who, until in ((APPOINT, 0, agent, 10**12), (WITHDRAW, 120, NOBODY, 0)):
+        receipt = do(venue.call.request(kind, 1, 1 << 24, amount, who, until), FEE)
+        (event,) = venue.contract.events.Requested().process_receipt(receipt, errors=DISCARD)
+        assert (event["args"]["owner"], event["args"]["kind"]) == (wallet.address, kind)
+    (claim,) = venue.anchor_paying((wallet.address, 120), **taking(venue, 2))
+    venue.wait(WINDOW)
+    venue.do(claim, venue.owners[2])
+    assert venue.balance(wallet.address) == 120
