@@ -147,6 +147,12 @@ def test_marks_are_the_operator_s_word_and_no_trade_s(venue, tmp_path):
     assert marks[0] == (0, 78_780) and set(marks) <= {(0, 78_780), (0, 79_000)}
 
 
+def operations(venue):
+    """Kinds of what the operator said, slot by slot."""
+    with Journal(venue.directory / "journal", readonly=True) as journal:
+        return [[o.kind for o in e.slot.operations] for e in journal.slots() if e.slot.operations]
+
+
 def test_rules_and_flags_are_the_operator_s_word_too(venue, tmp_path):
     said, first = tmp_path / "operations", "0x" + address_of(KEYS[0]).hex()
     bad = [
@@ -168,8 +174,10 @@ def test_rules_and_flags_are_the_operator_s_word_too(venue, tmp_path):
     said.write_text("\n".join([deep, *map(json.dumps, [*bad, *good])]))
     order = {"kind": "order", "side": "buy", "price": 77_000, "quantity": 9000}
     # Slots without a command until all is said; then an order of one who is listed, and of one who is not.
-    process = venue.start("--operations", str(said))
-    time.sleep(3)
+    process, end = venue.start("--operations", str(said)), time.monotonic() + 120
+    while len(operations(venue)) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.2)
     now = time.time_ns() // 10**6
     process.stdin.write(b"".join(venue.signed(a, client_id=50, nonce=now, **order) for a in (1, 2)))
     out, errors = process.communicate(timeout=600)
@@ -180,8 +188,7 @@ def test_rules_and_flags_are_the_operator_s_word_too(venue, tmp_path):
     assert any("0x" + "ab" * 20 + " has no account" in error for error in refused)
     orders = {row["account"]: row for row in done if row.get("client_id") == 50}
     assert orders[1]["event"] != "refused" and orders[2]["reason"] == "rule"
-    with Journal(venue.directory / "journal", readonly=True) as journal:
-        kinds = [[o.kind for o in e.slot.operations] for e in journal.slots() if e.slot.operations]
+    kinds = operations(venue)
     # Two of one subject are two slots; else they share one.
     assert kinds == [[OperationKind.FLAGS], [OperationKind.FLAGS, OperationKind.RULES], [OperationKind.RULES]]
 
