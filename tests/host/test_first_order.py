@@ -64,7 +64,7 @@ def test_tutorial_leads_to_a_fill_and_a_withdrawal(followed):
         (1, "taker", 78_000, 78_000),
         (2, "maker", 78_000, 0),
     ]
-    assert re.search(r"order \d+: filled, 1000000 of 1000000 lots", out)
+    assert re.search(r"order \d+ of generation \d+: filled, 1000000 of 1000000 lots", out)
     assert re.search(r"Withdrawal 1 of batch \d+: 100000000 quanta", out)
     # A million and 250.5 came in; a fee and the withdrawal went out.
     assert "1,000,250,500,000 quanta" in out and f"{1_000_250_500_000 - 78_000 - 100_000_000:,} quanta" in out

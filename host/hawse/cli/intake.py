@@ -211,6 +211,8 @@ class Incoming:
                         self._queue.put((rows, signed))
             except OSError as error:
                 self._queue.put(Bad(0, f"the commands cannot be read: {error.strerror}"))
+            except RuntimeError:  # no thread starts any more: the host ends
+                pass
             finally:
                 self._queue.put(None)
 
