@@ -1,0 +1,167 @@
+#include "portfolio.hpp"
+
+namespace hawse::risk {
+namespace {
+
+constexpr int kLeastPart = 4;
+
+inline i64 clamp(i128 value, i64 least, i64 most) {
+    return value < least ? least : value > most ? most : i64(value);
+}
+
+inline i128 magnitude(i128 a) { return a < 0 ? -a : a; }
+
+i64 moved(i64 price, const Ranges& ranges, const Scenario& scenario) {
+    const i128 change = quotient(i128{price} * ranges.price * scenario.move, u64(kPpm) * u64(kPpm));
+    return clamp(price + change, -(-price >> kLeastPart), kMostPrice);
+}
+
+// A change in price units with kValueBits, weighted: quanta per lot.
+Code per_lot(i128 change, i64 weight, u64 divisor, const Terms& terms, i64& result) {
+    const u64 denominator = u64(terms.denominator) * divisor;
+    i64 found = 0;
+    const Code code = scaled(change * weight, u64(terms.numerator), denominator, Rounding::NEAREST, found);
+    if (code != Code::OK) return code;
+    if (found == INT64_MIN) return Code::OVERFLOW;
+    result = found;
+    return Code::OK;
+}
+
+struct Slopes {
+    i128 delta, vega;
+};
+
+Code linear_changes(i64 mark, const Scenario* scenarios, u64 count, const Ranges& ranges, i128* changes,
+                    Slopes& slopes) {
+    for (u64 n = 0; n < count; ++n) changes[n] = i128{moved(mark, ranges, scenarios[n]) - mark} << kValueBits;
+    slopes = {i128{mark} << kValueBits, 0};
+    return Code::OK;
+}
+
+Code option_changes(const Terms& terms, const Scenario* scenarios, u64 count, const Ranges& ranges,
+                    const Priced& priced, i128* changes, Slopes& slopes) {
+    if (outside(priced.forward, 1, kMostPrice)) return Code::FORWARD;
+    const bool call = terms.kind == Instruments::CALL;
+    Option now;
+    Code code = evaluate({priced.forward, terms.strike, priced.time, priced.volatility, kOne}, now);
+    if (code != Code::OK) return code;
+    const i128 worth = i128{priced.forward} * (call ? now.call : now.put);
+    for (u64 n = 0; n < count; ++n) {
+        const i64 forward = moved(priced.forward, ranges, scenarios[n]);
+        const i128 volatility = i128{priced.volatility} + scenarios[n].volatility * ranges.volatility;
+        Prices both;
+        code = prices({forward, terms.strike, priced.time, clamp(volatility, 1, kMostVolatility), kOne}, both);
+        if (code != Code::OK) return code;
+        changes[n] = shifted(i128{forward} * (call ? both.call : both.put) - worth, kBits - kValueBits);
+    }
+    slopes.delta = shifted(i128{priced.forward} * (call ? now.call_delta : now.put_delta), kBits - kValueBits);
+    slopes.vega = shifted(i128{priced.forward} * now.vega, kBits - kValueBits);
+    return Code::OK;
+}
+
+struct Sums {
+    i128 changes[kMostScenarios];
+    i128 short_minimum;
+    i128 bought, sold;  // delta, each expiry netted
+};
+
+inline void add(i128* sums, const i64* row, i64 lots, u64 count) {
+    for (u64 n = 0; n < count; ++n) sums[n] += i128{lots} * row[n];
+}
+
+Code sum(const Arrays& arrays, const Position* positions, u64 count, Sums& sums) {
+    if (count < 1 || count > kMostHoldings) return Code::SHAPE;
+    i128 deltas[kMostExpiries];
+    u64 used = 0;  // a bit for each expiry that has a delta
+    for (u64 n = 0; n < arrays.scenarios; ++n) sums.changes[n] = 0;
+    sums.short_minimum = sums.bought = sums.sold = 0;
+    for (u64 n = 0; n < count; ++n) {
+        const auto [row, lots] = positions[n];
+        if (outside(lots, -kMostLots, kMostLots)) return Code::LOTS;
+        add(sums.changes, arrays.changes + u64(row) * arrays.scenarios, lots, arrays.scenarios);
+        if (lots < 0) sums.short_minimum -= i128{lots} * arrays.minima[row];
+        const i64 expiry = arrays.expiries[row];
+        if (!(used >> expiry & 1)) deltas[expiry] = 0;
+        used |= u64{1} << expiry;
+        deltas[expiry] += i128{lots} * arrays.deltas[row];
+    }
+    for (; used; used &= used - 1) {
+        const i128 delta = deltas[__builtin_ctzll(used)];
+        if (delta > 0) sums.bought += delta; else sums.sold -= delta;
+    }
+    return Code::OK;
+}
+
+Code charge(i128 delta, i64 basis_part, i64& result) {
+    if (outside(basis_part, 0, kPpm)) return Code::ARGUMENT;
+    return scaled(delta, u64(basis_part), u64(kPpm) << kValueBits, Rounding::CEILING, result);
+}
+
+// The worst of the losses and the short minimum.
+Code worst(const Sums& sums, u64 scenarios, i64* losses, Scan& result) {
+    i128 most = 0;
+    for (u64 n = 0; n < scenarios; ++n) {
+        const i128 loss = -(sums.changes[n] >> kValueBits);
+        if (outside(loss, INT64_MIN, INT64_MAX)) return Code::OVERFLOW;
+        if (losses) losses[n] = i64(loss);
+        if (loss > most) most = loss;
+    }
+    const i128 least = -(-sums.short_minimum >> kValueBits);
+    if (least > INT64_MAX) return Code::OVERFLOW;
+    result.worst = i64(most), result.short_minimum = i64(least);
+    return Code::OK;
+}
+
+}  // namespace
+
+Code array(const Terms& terms, const Market& market, const Scenario* scenarios, const Ranges& ranges,
+           i64 short_part, i64 expiry, const Priced& priced, const Arrays& arrays, u64 row) {
+    if (outside(ranges.price, 1, kPpm) || outside(ranges.volatility, 0, kMostVolatility)) return Code::ARGUMENT;
+    if (outside(expiry, 0, kMostExpiries - 1)) return Code::ARGUMENT;
+    const bool option = terms.option();
+    if (option ? priced.forward == 0 : market.mark == 0) return Code::SHAPE;
+    i128 changes[kMostScenarios];
+    Slopes slopes = {0, 0};
+    Code code = option
+        ? option_changes(terms, scenarios, arrays.scenarios, ranges, priced, changes, slopes)
+        : linear_changes(market.mark, scenarios, arrays.scenarios, ranges, changes, slopes);
+    i64 minimum = 0;
+    if (code == Code::OK && option)
+        code = scaled(i128{market.underlying} * short_part << kValueBits, u64(terms.numerator),
+                      u64(terms.denominator) * u64(kPpm), Rounding::CEILING, minimum);
+    i64* const out = arrays.changes + row * arrays.scenarios;
+    for (u64 n = 0; n < arrays.scenarios && code == Code::OK; ++n)
+        code = per_lot(changes[n], scenarios[n].weight, u64(kPpm), terms, out[n]);
+    if (code == Code::OK) code = per_lot(slopes.delta, 1, 1, terms, arrays.deltas[row]);
+    if (code == Code::OK) code = per_lot(slopes.vega, 1, 1, terms, arrays.vegas[row]);
+    arrays.minima[row] = minimum, arrays.expiries[row] = expiry;
+    return code;
+}
+
+Code scan(const Arrays& arrays, const Position* positions, u64 count, i64 basis_part, i64* losses, Scan& result) {
+    Sums sums;
+    Code code = sum(arrays, positions, count, sums);
+    Scan found = {0, 0, 0};
+    if (code == Code::OK) code = worst(sums, arrays.scenarios, losses, found);
+    if (code == Code::OK)
+        code = charge(sums.bought < sums.sold ? sums.bought : sums.sold, basis_part, found.basis);
+    if (code == Code::OK) result = found;
+    return code;
+}
+
+Code add_on(const Arrays& arrays, const Position* legs, u64 count, i64 basis_part, i64 cost, i64& result) {
+    if (cost < 0) return Code::ARGUMENT;
+    Sums sums;
+    Code code = sum(arrays, legs, count, sums);
+    Scan found = {0, 0, 0};
+    if (code == Code::OK) code = worst(sums, arrays.scenarios, nullptr, found);
+    if (code == Code::OK)
+        code = charge(sums.bought > sums.sold ? sums.bought : sums.sold, basis_part, found.basis);
+    if (code != Code::OK) return code;
+    const i128 needed = found.requirement() + cost;
+    if (needed > INT64_MAX) return Code::OVERFLOW;
+    result = i64(needed);
+    return Code::OK;
+}
+
+}  // namespace hawse::risk

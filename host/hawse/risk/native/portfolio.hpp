@@ -1,0 +1,52 @@
+// Portfolio margin: hawse/risk/portfolio.py, to the bit.
+#pragma once
+
+#include "requirements.hpp"
+
+namespace hawse::risk {
+
+constexpr int kValueBits = 20;
+constexpr u64 kMostScenarios = 64;
+constexpr u64 kMostExpiries = 64;
+
+struct Scenario {
+    i64 move, volatility, weight;
+};
+
+struct Ranges {
+    i64 price, volatility;
+};
+
+// What an option's value follows; all 0 for a linear instrument.
+struct Priced {
+    i64 forward, time, volatility;
+};
+
+// Arrays of count instruments of one underlying; changes has scenarios of them for each.
+struct Arrays {
+    i64* changes;
+    i64* deltas;
+    i64* vegas;
+    i64* minima;
+    i64* expiries;
+    u64 count, scenarios;
+};
+
+struct Position {
+    i64 instrument, lots;
+};
+
+// What the golden Scan has, with the worst of its losses, 0 at least.
+struct Scan {
+    i64 worst, short_minimum, basis;
+    i128 requirement() const { return i128{worst > short_minimum ? worst : short_minimum} + basis; }
+};
+
+// Fills the row of an instrument; a code that is not OK leaves it undefined.
+Code array(const Terms& terms, const Market& market, const Scenario* scenarios, const Ranges& ranges,
+           i64 short_part, i64 expiry, const Priced& priced, const Arrays& arrays, u64 row);
+// Where losses is not null each scenario's loss is written there.
+Code scan(const Arrays& arrays, const Position* positions, u64 count, i64 basis_part, i64* losses, Scan& result);
+Code add_on(const Arrays& arrays, const Position* legs, u64 count, i64 basis_part, i64 cost, i64& result);
+
+}  // namespace hawse::risk

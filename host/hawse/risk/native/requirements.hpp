@@ -1,0 +1,81 @@
+// Cross margin: hawse/risk/requirements.py, to the bit.
+#pragma once
+
+#include "options.hpp"
+
+namespace hawse::risk {
+
+constexpr i64 kPpm = 1'000'000;
+constexpr i64 kMostPrice = i64{1} << 40;
+constexpr i64 kMostLots = i64{1} << 56;
+constexpr i128 kMostValue = i128{1} << 100;
+constexpr u64 kMostTiers = 8;
+constexpr u64 kMostHoldings = 128;
+
+inline bool outside(i128 value, i128 least, i128 most) { return value < least || value > most; }
+
+// value·numerator/denominator as far as it is below 2**112; numerator below 2**32, value below 2**126.
+Code scaled(i128 value, u64 numerator, u64 denominator, Rounding rounding, i128& result);
+// The same as an int64.
+Code scaled(i128 value, u64 numerator, u64 denominator, Rounding rounding, i64& result);
+
+// An int128 in an array of int64.
+struct Wide {
+    u64 low;
+    i64 high;
+    i128 value() const { return i128((u128(u64(high)) << 64) | low); }
+};
+
+inline Wide wide(i128 value) { return {u64(value), i64(value >> 64)}; }
+
+enum class Instruments : i64 { PERPETUAL = 0, FUTURE = 1, CALL = 2, PUT = 3 };
+
+struct Terms {
+    Instruments kind;
+    i64 numerator, denominator, maintenance, fee, lower, upper, strike, short_part, short_floor, tiers;
+    i64 edges[kMostTiers], multiples[kMostTiers];
+    bool option() const { return kind >= Instruments::CALL; }
+};
+
+struct Market {
+    i64 mark, underlying, fair, fraction, open_interest, valid;
+};
+
+// Terms and market with what follows from both: made once per mark.
+struct Instrument {
+    Terms terms;
+    Market market;
+    i64 rates[kMostTiers];  // of each tier, in ppm
+    u128 below[kMostTiers];  // requirement of the tiers below, in quanta·ppm
+    i64 unit;  // of a short option, in price units·ppm
+    i64 unit_maintenance;
+};
+
+struct Holding {
+    i64 instrument, size, funding, buy, sell;
+    Wide entry, loss, basis;
+};
+
+struct Needs {
+    i64 initial, surcharged, maintenance;
+};
+
+struct Cross {
+    i64 equity, initial, surcharged, maintenance;
+};
+
+struct Order {
+    i64 holding, side, price, lots;
+};
+
+// Where the code is not OK nothing is written.
+Code prepare(const Terms& terms, const Market& market, Instrument& result);
+Code requirement(const Instrument& instrument, const Holding& holding, Needs& result);
+// Holdings name prepared instruments.
+Code cross(i64 collateral, const Instrument* instruments, const Holding* held, u64 count, Cross& result);
+Code withdrawable(i64 collateral, const Instrument* instruments, const Holding* held, u64 count, bool covered,
+                  i64& result);
+Code free_with(i64 collateral, const Instrument* instruments, const Holding* held, u64 count, const Order& order,
+               i64& result);
+
+}  // namespace hawse::risk
