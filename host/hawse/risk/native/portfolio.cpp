@@ -16,11 +16,10 @@ i64 moved(i64 price, const Ranges& ranges, const Scenario& scenario) {
     return clamp(price + change, -(-price >> kLeastPart), kMostPrice);
 }
 
-// A change in price units with kValueBits, weighted: quanta per lot.
-Code per_lot(i128 change, i64 weight, u64 divisor, const Terms& terms, i64& result) {
-    const u64 denominator = u64(terms.denominator) * divisor;
+// A change in price units with kValueBits, to quanta per lot.
+Code per_lot(i128 change, i64 numerator, const Divisor& denominator, i64& result) {
     i64 found = 0;
-    const Code code = scaled(change * weight, u64(terms.numerator), denominator, Rounding::NEAREST, found);
+    const Code code = scaled(change, u64(numerator), denominator, Rounding::NEAREST, found);
     if (code != Code::OK) return code;
     if (found == INT64_MIN) return Code::OVERFLOW;
     result = found;
@@ -92,9 +91,11 @@ Code sum(const Arrays& arrays, const Position* positions, u64 count, Sums& sums)
     return Code::OK;
 }
 
+constexpr Divisor kByPpmOfValue = divisor(u64(kPpm) << kValueBits);
+
 Code charge(i128 delta, i64 basis_part, i64& result) {
     if (outside(basis_part, 0, kPpm)) return Code::ARGUMENT;
-    return scaled(delta, u64(basis_part), u64(kPpm) << kValueBits, Rounding::CEILING, result);
+    return scaled(delta, u64(basis_part), kByPpmOfValue, Rounding::CEILING, result);
 }
 
 // The worst of the losses and the short minimum.
@@ -125,15 +126,17 @@ Code array(const Terms& terms, const Market& market, const Scenario* scenarios, 
     Code code = option
         ? option_changes(terms, scenarios, arrays.scenarios, ranges, priced, changes, slopes)
         : linear_changes(market.mark, scenarios, arrays.scenarios, ranges, changes, slopes);
+    const Divisor whole = divisor(u64(terms.denominator));
+    const Divisor parts = divisor(u64(terms.denominator) * u64(kPpm));
     i64 minimum = 0;
     if (code == Code::OK && option)
-        code = scaled(i128{market.underlying} * short_part << kValueBits, u64(terms.numerator),
-                      u64(terms.denominator) * u64(kPpm), Rounding::CEILING, minimum);
+        code = scaled(i128{market.underlying} * short_part << kValueBits, u64(terms.numerator), parts,
+                      Rounding::CEILING, minimum);
     i64* const out = arrays.changes + row * arrays.scenarios;
     for (u64 n = 0; n < arrays.scenarios && code == Code::OK; ++n)
-        code = per_lot(changes[n], scenarios[n].weight, u64(kPpm), terms, out[n]);
-    if (code == Code::OK) code = per_lot(slopes.delta, 1, 1, terms, arrays.deltas[row]);
-    if (code == Code::OK) code = per_lot(slopes.vega, 1, 1, terms, arrays.vegas[row]);
+        code = per_lot(changes[n] * scenarios[n].weight, terms.numerator, parts, out[n]);
+    if (code == Code::OK) code = per_lot(slopes.delta, terms.numerator, whole, arrays.deltas[row]);
+    if (code == Code::OK) code = per_lot(slopes.vega, terms.numerator, whole, arrays.vegas[row]);
     arrays.minima[row] = minimum, arrays.expiries[row] = expiry;
     return code;
 }

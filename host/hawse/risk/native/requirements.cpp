@@ -7,9 +7,10 @@ inline i64 larger(i64 a, i64 b) { return a > b ? a : b; }
 inline i128 larger(i128 a, i128 b) { return a > b ? a : b; }
 inline i64 magnitude(i64 a) { return a < 0 ? -a : a; }
 
-inline u128 up(u128 value, u64 divisor) {
-    if (u64(value >> 64) == 0 && u64(value) <= UINT64_MAX - divisor) return (u64(value) + divisor - 1) / divisor;
-    return (value + divisor - 1) / divisor;
+// value / by, rounded up.
+inline u128 up(u128 value, const Divisor& by) {
+    const u128 raised = value + (by.value - 1);
+    return raised >> 63 ? raised / by.value : by.of(u64(raised));
 }
 
 Code check(const Terms& t) {
@@ -44,16 +45,16 @@ Code check(const Holding& h) {
     return Code::OK;
 }
 
-Code notional(const Terms& terms, i64 price, i64 lots, i64& result) {
-    return scaled(i128{magnitude(lots)} * price, u64(terms.numerator), u64(terms.denominator), Rounding::CEILING,
-                  result);
+Code notional(const Instrument& instrument, i64 price, i64 lots, i64& result) {
+    return scaled(i128{magnitude(lots)} * price, u64(instrument.terms.numerator), instrument.denominator,
+                  Rounding::CEILING, result);
 }
 
 i64 tiered(const Instrument& instrument, i64 value) {
     i64 n = instrument.terms.tiers - 1;
     while (value < instrument.terms.edges[n]) --n;
     const u128 top = u128(u64(value - instrument.terms.edges[n])) * u64(instrument.rates[n]);
-    return i64(up(instrument.below[n] + top, u64(kPpm)));
+    return i64(up(instrument.below[n] + top, kByPpm));
 }
 
 i64 surcharged(const Instrument& instrument, i64 initial, i64 value) {
@@ -61,7 +62,7 @@ i64 surcharged(const Instrument& instrument, i64 initial, i64 value) {
     const i64 interest = instrument.market.open_interest;
     if (interest <= lower || value <= initial) return initial;
     const i64 over = (interest < upper ? interest : upper) - lower;
-    return initial + i64(up(u128(u64(value - initial)) * u64(over), u64(upper - lower)));
+    return initial + i64(up(u128(u64(value - initial)) * u64(over), divisor(u64(upper - lower))));
 }
 
 i64 worst_of_three(const Holding& h) {
@@ -71,16 +72,16 @@ i64 worst_of_three(const Holding& h) {
 Code linear(const Instrument& instrument, const Holding& holding, Needs& needs) {
     const i64 worst = worst_of_three(holding);
     i64 value = 0, held = 0;
-    if (const Code code = notional(instrument.terms, instrument.market.mark, worst, value); code != Code::OK)
+    if (const Code code = notional(instrument, instrument.market.mark, worst, value); code != Code::OK)
         return code;
     needs.initial = tiered(instrument, value);
     i64 initial = needs.initial;
     if (worst != magnitude(holding.size)) {
-        (void)notional(instrument.terms, instrument.market.mark, holding.size, held);  // less than the worst
+        (void)notional(instrument, instrument.market.mark, holding.size, held);  // less than the worst
         initial = tiered(instrument, held);
     }
     needs.surcharged = surcharged(instrument, needs.initial, value);
-    needs.maintenance = i64(up(u128(u64(initial)) * u64(instrument.terms.maintenance), u64(kPpm)));
+    needs.maintenance = i64(up(u128(u64(initial)) * u64(instrument.terms.maintenance), kByPpm));
     return Code::OK;
 }
 
@@ -91,21 +92,21 @@ Code option(const Instrument& instrument, const Holding& holding, Needs& needs) 
     const i64 left = larger(0, -holding.size - holding.buy);
     const i128 worst = larger(larger(held * whole, sold * whole - holding.sell * mark),
                               left * whole + holding.buy * mark);
-    const u64 divisor = u64(terms.denominator) * u64(kPpm);
     i64 value = 0;
-    Code code = scaled(worst, u64(terms.numerator), divisor, Rounding::CEILING, needs.initial);
+    Code code = scaled(worst, u64(terms.numerator), instrument.denominator_ppm, Rounding::CEILING, needs.initial);
     if (code == Code::OK)
-        code = scaled(held * (instrument.unit_maintenance + mark), u64(terms.numerator), divisor,
+        code = scaled(held * (instrument.unit_maintenance + mark), u64(terms.numerator), instrument.denominator_ppm,
                       Rounding::CEILING, needs.maintenance);
-    if (code == Code::OK) code = notional(terms, instrument.market.underlying, larger(held, sold), value);
+    if (code == Code::OK) code = notional(instrument, instrument.market.underlying, larger(held, sold), value);
     if (code == Code::OK) needs.surcharged = surcharged(instrument, needs.initial, value);
     return code;
 }
 
-Code unrealised(const Terms& terms, i64 price, const Holding& holding, i64& result) {
+Code unrealised(const Instrument& instrument, i64 price, const Holding& holding, i64& result) {
+    const Terms& terms = instrument.terms;
     i128 exact = i128{holding.size} * price, value = 0;
     if (!terms.option()) exact -= holding.entry.value();
-    const Code code = scaled(exact, u64(terms.numerator), u64(terms.denominator), Rounding::FLOOR, value);
+    const Code code = scaled(exact, u64(terms.numerator), instrument.denominator, Rounding::FLOOR, value);
     if (code != Code::OK) return code;
     if (!terms.option()) value -= holding.funding;
     if (outside(value, INT64_MIN, INT64_MAX)) return Code::OVERFLOW;
@@ -124,7 +125,7 @@ Code add(const Instrument& instrument, const Holding& holding, Sums& sums) {
     sums.initial += needs.initial, sums.surcharged += needs.surcharged, sums.maintenance += needs.maintenance;
     if (instrument.terms.option()) return Code::OK;
     i64 value = 0;
-    const Code code = unrealised(instrument.terms, instrument.market.mark, holding, value);
+    const Code code = unrealised(instrument, instrument.market.mark, holding, value);
     if (code == Code::OK) sums.equity += value;
     return code;
 }
@@ -151,13 +152,15 @@ Code reserve(const Instrument& instrument, const Order& order, Holding& holding)
 
 }  // namespace
 
-Code scaled(i128 value, u64 numerator, u64 denominator, Rounding rounding, i128& result) {
+Code scaled(i128 value, u64 numerator, const Divisor& by, Rounding rounding, i128& result) {
+    const u64 denominator = by.value;
     const bool negative = value < 0;
     const u128 absolute = negative ? -u128(value) : u128(value);
     u128 whole;
     u64 rest, product;
-    if (u64(absolute >> 64) == 0 && !__builtin_mul_overflow(u64(absolute), numerator, &product)) {
-        whole = product / denominator, rest = product % denominator;
+    if (u64(absolute >> 64) == 0 && !__builtin_mul_overflow(u64(absolute), numerator, &product) &&
+        product >> 63 == 0) {
+        whole = by.of(product), rest = product - u64(whole) * denominator;
     } else {
         const u128 quotient = absolute / denominator;
         if (quotient >> 80) return Code::OVERFLOW;
@@ -173,7 +176,7 @@ Code scaled(i128 value, u64 numerator, u64 denominator, Rounding rounding, i128&
     return Code::OK;
 }
 
-Code scaled(i128 value, u64 numerator, u64 denominator, Rounding rounding, i64& result) {
+Code scaled(i128 value, u64 numerator, const Divisor& denominator, Rounding rounding, i64& result) {
     i128 found = 0;
     if (const Code code = scaled(value, numerator, denominator, rounding, found); code != Code::OK) return code;
     if (outside(found, INT64_MIN, INT64_MAX)) return Code::OVERFLOW;
@@ -185,9 +188,11 @@ Code prepare(const Terms& terms, const Market& market, Instrument& result) {
     if (const Code code = check(terms); code != Code::OK) return code;
     if (const Code code = check(market); code != Code::OK) return code;
     result.terms = terms, result.market = market;
+    result.denominator = divisor(u64(terms.denominator));
+    result.denominator_ppm = divisor(u64(terms.denominator) * u64(kPpm));
     u128 below = 0;
     for (i64 n = 0; n < terms.tiers; ++n) {
-        const u128 rate = up(u128(u64(market.fraction)) * u64(terms.multiples[n]), u64(kPpm));
+        const u128 rate = up(u128(u64(market.fraction)) * u64(terms.multiples[n]), kByPpm);
         result.rates[n] = rate < u128(kPpm) ? i64(rate) : kPpm;
         if (n) below += u128(u64(terms.edges[n] - terms.edges[n - 1])) * u64(result.rates[n - 1]);
         result.below[n] = below;
@@ -195,18 +200,19 @@ Code prepare(const Terms& terms, const Market& market, Instrument& result) {
     const i64 away = terms.strike - market.underlying;
     const i64 out = larger(0, terms.kind == Instruments::CALL ? away : -away);
     result.unit = larger(terms.short_part * market.underlying - out * kPpm, terms.short_floor * market.underlying);
-    result.unit_maintenance = i64(up(u128(u64(result.unit)) * u64(terms.maintenance), u64(kPpm)));
+    result.unit_maintenance = i64(up(u128(u64(result.unit)) * u64(terms.maintenance), kByPpm));
     return Code::OK;
 }
 
 Code requirement(const Instrument& instrument, const Holding& holding, Needs& result) {
     if (const Code code = check(holding); code != Code::OK) return code;
     const Terms& terms = instrument.terms;
-    const u64 numerator = u64(terms.numerator), denominator = u64(terms.denominator);
+    const u64 numerator = u64(terms.numerator);
     i64 loss = 0, fees = 0;
-    Code code = scaled(holding.loss.value(), numerator, denominator, Rounding::CEILING, loss);
+    Code code = scaled(holding.loss.value(), numerator, instrument.denominator, Rounding::CEILING, loss);
     if (code == Code::OK)
-        code = scaled(holding.basis.value() * terms.fee, numerator, denominator * u64(kPpm), Rounding::CEILING, fees);
+        code = scaled(holding.basis.value() * terms.fee, numerator, instrument.denominator_ppm, Rounding::CEILING,
+                      fees);
     Needs needs;
     if (code == Code::OK) code = terms.option() ? option(instrument, holding, needs)
                                                 : linear(instrument, holding, needs);
@@ -237,7 +243,7 @@ Code withdrawable(i64 collateral, const Instrument* instruments, const Holding* 
         const i64 mark = instrument.market.mark, fair = instrument.market.fair;
         const bool at_mark = instrument.terms.option() || (held[n].size > 0 ? mark < fair : mark > fair);
         i64 value = 0;
-        const Code code = unrealised(instrument.terms, at_mark ? mark : fair, held[n], value);
+        const Code code = unrealised(instrument, at_mark ? mark : fair, held[n], value);
         if (code != Code::OK) return code;
         if (value < 0) worst += value;
     }

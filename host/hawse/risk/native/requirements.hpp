@@ -14,10 +14,26 @@ constexpr u64 kMostHoldings = 128;
 
 inline bool outside(i128 value, i128 least, i128 most) { return value < least || value > most; }
 
+// A divisor from 1 to 2**60 with its reciprocal, for dividends below 2**63: Granlund and Montgomery, "Division by
+// invariant integers using multiplication", PLDI 1994. With 2**l >= value, magic is above 2**(63 + l)/value by 1
+// at most, so the product above by less than 2**63 parts of 2**(63 + l): less than one value-th.
+struct Divisor {
+    u64 value, magic;
+    int shift;
+    u64 of(u64 dividend) const { return u64((u128{dividend} * magic) >> shift); }
+};
+
+constexpr Divisor divisor(u64 value) {
+    const int l = value == 1 ? 0 : 64 - __builtin_clzll(value - 1);
+    return {value, u64((u128{1} << (63 + l)) / value) + 1, 63 + l};
+}
+
+constexpr Divisor kByPpm = divisor(u64(kPpm));
+
 // value·numerator/denominator as far as it is below 2**112; numerator below 2**32, value below 2**126.
-Code scaled(i128 value, u64 numerator, u64 denominator, Rounding rounding, i128& result);
+Code scaled(i128 value, u64 numerator, const Divisor& denominator, Rounding rounding, i128& result);
 // The same as an int64.
-Code scaled(i128 value, u64 numerator, u64 denominator, Rounding rounding, i64& result);
+Code scaled(i128 value, u64 numerator, const Divisor& denominator, Rounding rounding, i64& result);
 
 // An int128 in an array of int64.
 struct Wide {
@@ -47,6 +63,7 @@ struct Instrument {
     Market market;
     i64 rates[kMostTiers];  // of each tier, in ppm
     u128 below[kMostTiers];  // requirement of the tiers below, in quanta·ppm
+    Divisor denominator, denominator_ppm;
     i64 unit;  // of a short option, in price units·ppm
     i64 unit_maintenance;
 };
