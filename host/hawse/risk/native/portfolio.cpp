@@ -103,7 +103,7 @@ Code worst(const Sums& sums, u64 scenarios, i64* losses, Scan& result) {
     i128 most = 0;
     for (u64 n = 0; n < scenarios; ++n) {
         const i128 loss = -(sums.changes[n] >> kValueBits);
-        if (outside(loss, INT64_MIN, INT64_MAX)) return Code::OVERFLOW;
+        if (no_int64(loss)) return Code::OVERFLOW;
         if (losses) losses[n] = i64(loss);
         if (loss > most) most = loss;
     }

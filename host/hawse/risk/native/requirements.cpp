@@ -40,8 +40,9 @@ Code check(const Market& m) {
 Code check(const Holding& h) {
     if (outside(h.size, -kMostLots, kMostLots)) return Code::LOTS;
     if (outside(h.buy, 0, kMostLots) || outside(h.sell, 0, kMostLots)) return Code::LOTS;
-    if (outside(h.entry.value(), -kMostValue, kMostValue)) return Code::ARGUMENT;
-    if (outside(h.loss.value(), 0, kMostValue) || outside(h.basis.value(), 0, kMostValue)) return Code::ARGUMENT;
+    const i128 entry = h.entry.value(), loss = h.loss.value(), basis = h.basis.value();
+    if (entry < -kMostValue || entry > kMostValue) return Code::ARGUMENT;
+    if (loss < 0 || loss > kMostValue || basis < 0 || basis > kMostValue) return Code::ARGUMENT;
     return Code::OK;
 }
 
@@ -87,15 +88,15 @@ Code linear(const Instrument& instrument, const Holding& holding, Needs& needs) 
 
 Code option(const Instrument& instrument, const Holding& holding, Needs& needs) {
     const Terms& terms = instrument.terms;
-    const i128 mark = i128{instrument.market.mark} * kPpm, whole = instrument.unit + mark;
+    const i64 mark = instrument.market.mark * kPpm, whole = instrument.unit + mark;
     const i64 held = larger(0, -holding.size), sold = larger(0, holding.sell - holding.size);
     const i64 left = larger(0, -holding.size - holding.buy);
-    const i128 worst = larger(larger(held * whole, sold * whole - holding.sell * mark),
-                              left * whole + holding.buy * mark);
+    const i128 worst = larger(larger(i128{held} * whole, i128{sold} * whole - i128{holding.sell} * mark),
+                              i128{left} * whole + i128{holding.buy} * mark);
     i64 value = 0;
     Code code = scaled(worst, u64(terms.numerator), instrument.denominator_ppm, Rounding::CEILING, needs.initial);
     if (code == Code::OK)
-        code = scaled(held * (instrument.unit_maintenance + mark), u64(terms.numerator), instrument.denominator_ppm,
+        code = scaled(i128{held} * (instrument.unit_maintenance + mark), u64(terms.numerator), instrument.denominator_ppm,
                       Rounding::CEILING, needs.maintenance);
     if (code == Code::OK) code = notional(instrument, instrument.market.underlying, larger(held, sold), value);
     if (code == Code::OK) needs.surcharged = surcharged(instrument, needs.initial, value);
@@ -109,7 +110,7 @@ Code unrealised(const Instrument& instrument, i64 price, const Holding& holding,
     const Code code = scaled(exact, u64(terms.numerator), instrument.denominator, Rounding::FLOOR, value);
     if (code != Code::OK) return code;
     if (!terms.option()) value -= holding.funding;
-    if (outside(value, INT64_MIN, INT64_MAX)) return Code::OVERFLOW;
+    if (no_int64(value)) return Code::OVERFLOW;
     result = i64(value);
     return Code::OK;
 }
@@ -131,8 +132,7 @@ Code add(const Instrument& instrument, const Holding& holding, Sums& sums) {
 }
 
 Code finish(const Sums& sums, Cross& result) {
-    if (outside(sums.equity, INT64_MIN, INT64_MAX)) return Code::OVERFLOW;
-    if (outside(sums.equity - sums.surcharged, INT64_MIN, INT64_MAX)) return Code::OVERFLOW;
+    if (no_int64(sums.equity) || no_int64(sums.equity - sums.surcharged)) return Code::OVERFLOW;
     if (sums.surcharged > INT64_MAX) return Code::OVERFLOW;
     result = {i64(sums.equity), i64(sums.initial), i64(sums.surcharged), i64(sums.maintenance)};
     return Code::OK;
@@ -152,36 +152,12 @@ Code reserve(const Instrument& instrument, const Order& order, Holding& holding)
 
 }  // namespace
 
-Code scaled(i128 value, u64 numerator, const Divisor& by, Rounding rounding, i128& result) {
-    const u64 denominator = by.value;
-    const bool negative = value < 0;
-    const u128 absolute = negative ? -u128(value) : u128(value);
-    u128 whole;
-    u64 rest, product;
-    if (u64(absolute >> 64) == 0 && !__builtin_mul_overflow(u64(absolute), numerator, &product) &&
-        product >> 63 == 0) {
-        whole = by.of(product), rest = product - u64(whole) * denominator;
-    } else {
-        const u128 quotient = absolute / denominator;
-        if (quotient >> 80) return Code::OVERFLOW;
-        const u128 over = u128(u64(absolute % denominator)) * numerator;
-        whole = quotient * numerator + over / denominator, rest = u64(over % denominator);
-    }
-    if (rounding == Rounding::NEAREST) {
-        whole += negative ? rest > denominator - rest : rest && rest >= denominator - rest;
-    } else if (rest && rounding == (negative ? Rounding::FLOOR : Rounding::CEILING)) {
-        ++whole;
-    }
-    result = negative ? -i128(whole) : i128(whole);
-    return Code::OK;
-}
-
-Code scaled(i128 value, u64 numerator, const Divisor& denominator, Rounding rounding, i64& result) {
-    i128 found = 0;
-    if (const Code code = scaled(value, numerator, denominator, rounding, found); code != Code::OK) return code;
-    if (outside(found, INT64_MIN, INT64_MAX)) return Code::OVERFLOW;
-    result = i64(found);
-    return Code::OK;
+Quotient long_quotient(u128 absolute, u64 numerator, u64 denominator) {
+    const u128 quotient = absolute / denominator;
+    if (quotient >> 80) return {~u128{0}, 0};
+    const u128 over = u128(u64(absolute - quotient * denominator)) * numerator;
+    const u128 part = over / denominator;
+    return {quotient * numerator + part, u64(over - part * denominator)};
 }
 
 Code prepare(const Terms& terms, const Market& market, Instrument& result) {

@@ -12,7 +12,8 @@ constexpr i128 kMostValue = i128{1} << 100;
 constexpr u64 kMostTiers = 8;
 constexpr u64 kMostHoldings = 128;
 
-inline bool outside(i128 value, i128 least, i128 most) { return value < least || value > most; }
+inline bool outside(i64 value, i64 least, i64 most) { return value < least || value > most; }
+inline bool no_int64(i128 value) { return value != i64(value); }
 
 // A divisor from 1 to 2**60 with its reciprocal, for dividends below 2**63: Granlund and Montgomery, "Division by
 // invariant integers using multiplication", PLDI 1994. With 2**l >= value, magic is above 2**(63 + l)/value by 1
@@ -30,10 +31,47 @@ constexpr Divisor divisor(u64 value) {
 
 constexpr Divisor kByPpm = divisor(u64(kPpm));
 
+// A quotient with its remainder.
+struct Quotient {
+    u128 whole;
+    u64 rest;
+};
+
+// absolute·numerator / denominator as far as the quotient is below 2**112, else its whole is ~0.
+Quotient long_quotient(u128 absolute, u64 numerator, u64 denominator);
+
 // value·numerator/denominator as far as it is below 2**112; numerator below 2**32, value below 2**126.
-Code scaled(i128 value, u64 numerator, const Divisor& denominator, Rounding rounding, i128& result);
+inline Code scaled(i128 value, u64 numerator, const Divisor& denominator, Rounding rounding, i128& result) {
+    const bool negative = value < 0;
+    const u128 absolute = negative ? -u128(value) : u128(value);
+    Quotient found;
+    u64 product;
+    if (u64(absolute >> 64) == 0 && !__builtin_mul_overflow(u64(absolute), numerator, &product) &&
+        product >> 63 == 0) {
+        const u64 whole = denominator.of(product);
+        found = {whole, product - whole * denominator.value};
+    } else {
+        found = long_quotient(absolute, numerator, denominator.value);
+        if (~found.whole == 0) return Code::OVERFLOW;
+    }
+    if (rounding == Rounding::NEAREST) {
+        const u64 rest = found.rest, other = denominator.value - rest;
+        found.whole += negative ? rest > other : rest >= other;
+    } else if (rounding == (negative ? Rounding::FLOOR : Rounding::CEILING)) {
+        found.whole += found.rest != 0;
+    }
+    result = negative ? -i128(found.whole) : i128(found.whole);
+    return Code::OK;
+}
+
 // The same as an int64.
-Code scaled(i128 value, u64 numerator, const Divisor& denominator, Rounding rounding, i64& result);
+inline Code scaled(i128 value, u64 numerator, const Divisor& denominator, Rounding rounding, i64& result) {
+    i128 found = 0;
+    if (const Code code = scaled(value, numerator, denominator, rounding, found); code != Code::OK) return code;
+    if (no_int64(found)) return Code::OVERFLOW;
+    result = i64(found);
+    return Code::OK;
+}
 
 // An int128 in an array of int64.
 struct Wide {
