@@ -280,6 +280,7 @@ def _scans(seed, count):
         for column in (native.changes.reshape(-1), native.deltas, native.minima):
             column[:] = [min(MOST, anything(random, size)) * random.choice([1, -1]) for _ in column]
         native.minima[:] = abs(native.minima)
+        native.peaks[:] = abs(native.changes).max(axis=1)
         native.expiries[:] = [random.randint(0, 63) for _ in range(20)]
         arrays = [
             Array(

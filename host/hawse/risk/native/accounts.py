@@ -137,7 +137,7 @@ class Instruments:
 
 class _Arrays(Structure):
     _fields_ = (
-        *((name, c_void_p) for name in ("changes", "deltas", "vegas", "minima", "expiries")),
+        *((name, c_void_p) for name in ("changes", "peaks", "deltas", "vegas", "minima", "expiries")),
         ("count", c_uint64),
         ("scenarios", c_uint64),
     )
@@ -158,8 +158,8 @@ class Arrays:
         self._scenarios = np.array([tuple(each) for each in scenarios.each], SCENARIO)
         self.basis_ppm, self.short_ppm = scenarios.basis_ppm, scenarios.short_ppm
         self.changes = np.zeros((count, len(scenarios.each)), np.int64)
-        self.deltas, self.vegas, self.minima, self.expiries = (np.zeros(count, np.int64) for _ in range(4))
-        columns = (self.changes, self.deltas, self.vegas, self.minima, self.expiries)
+        self.peaks, self.deltas, self.vegas, self.minima, self.expiries = np.zeros((5, count), np.int64)
+        columns = (self.changes, self.peaks, self.deltas, self.vegas, self.minima, self.expiries)
         self.it = _Arrays(*(each.ctypes.data for each in columns), count, len(scenarios.each))
 
     def make(self, requests: Rows, ranges: Ranges) -> Codes:

@@ -64,26 +64,36 @@ struct Sums {
     i128 bought, sold;  // delta, each expiry netted
 };
 
-inline void add(i128* sums, const i64* row, i64 lots, u64 count) {
-    for (u64 n = 0; n < count; ++n) sums[n] += i128{lots} * row[n];
+// Σ lots × changes of each scenario, in Sum: an int64 where no sum can leave it.
+template <typename Sum>
+void add_up(const Arrays& arrays, const Position* positions, u64 count, i128* changes) {
+    Sum sums[kMostScenarios];
+    for (u64 n = 0; n < arrays.scenarios; ++n) sums[n] = 0;
+    for (const Position* p = positions; p < positions + count; ++p) {
+        const i64* row = arrays.changes + u64(p->instrument) * arrays.scenarios;
+        const i64 lots = p->lots;
+        for (u64 n = 0; n < arrays.scenarios; ++n) sums[n] += Sum{lots} * row[n];
+    }
+    for (u64 n = 0; n < arrays.scenarios; ++n) changes[n] = sums[n];
 }
 
 Code sum(const Arrays& arrays, const Position* positions, u64 count, Sums& sums) {
     if (count < 1 || count > kMostHoldings) return Code::SHAPE;
     i128 deltas[kMostExpiries];
     u64 used = 0;  // a bit for each expiry that has a delta
-    for (u64 n = 0; n < arrays.scenarios; ++n) sums.changes[n] = 0;
     sums.short_minimum = sums.bought = sums.sold = 0;
+    u128 reach = 0;
     for (u64 n = 0; n < count; ++n) {
         const auto [row, lots] = positions[n];
         if (outside(lots, -kMostLots, kMostLots)) return Code::LOTS;
-        add(sums.changes, arrays.changes + u64(row) * arrays.scenarios, lots, arrays.scenarios);
+        reach += u128(u64(lots < 0 ? -lots : lots)) * u64(arrays.peaks[row]);
         if (lots < 0) sums.short_minimum -= i128{lots} * arrays.minima[row];
         const i64 expiry = arrays.expiries[row];
         if (!(used >> expiry & 1)) deltas[expiry] = 0;
         used |= u64{1} << expiry;
         deltas[expiry] += i128{lots} * arrays.deltas[row];
     }
+    (reach >> 63 ? add_up<i128> : add_up<i64>)(arrays, positions, count, sums.changes);
     for (; used; used &= used - 1) {
         const i128 delta = deltas[__builtin_ctzll(used)];
         if (delta > 0) sums.bought += delta; else sums.sold -= delta;
@@ -133,8 +143,13 @@ Code array(const Terms& terms, const Market& market, const Scenario* scenarios, 
         code = scaled(i128{market.underlying} * short_part << kValueBits, u64(terms.numerator), parts,
                       Rounding::CEILING, minimum);
     i64* const out = arrays.changes + row * arrays.scenarios;
-    for (u64 n = 0; n < arrays.scenarios && code == Code::OK; ++n)
+    i64 peak = 0;
+    for (u64 n = 0; n < arrays.scenarios && code == Code::OK; ++n) {
         code = per_lot(changes[n] * scenarios[n].weight, terms.numerator, parts, out[n]);
+        const i64 reach = out[n] < 0 ? -out[n] : out[n];
+        if (reach > peak) peak = reach;
+    }
+    arrays.peaks[row] = peak;
     if (code == Code::OK) code = per_lot(slopes.delta, terms.numerator, whole, arrays.deltas[row]);
     if (code == Code::OK) code = per_lot(slopes.vega, terms.numerator, whole, arrays.vegas[row]);
     arrays.minima[row] = minimum, arrays.expiries[row] = expiry;

@@ -22,9 +22,11 @@ struct Priced {
     i64 forward, time, volatility;
 };
 
-// Arrays of count instruments of one underlying; changes has scenarios of them for each.
+// Arrays of count instruments of one underlying; changes has scenarios of them for each, peaks the largest of
+// their magnitudes.
 struct Arrays {
     i64* changes;
+    i64* peaks;
     i64* deltas;
     i64* vegas;
     i64* minima;
