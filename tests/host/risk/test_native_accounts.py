@@ -1,18 +1,26 @@
 """Native requirements and portfolios give the golden integers, and refuse with the golden codes."""
 
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
+from hawse.engine.native.build import compiler
 from hawse.instruments import PPM
 from hawse.risk import portfolio, requirements
 from hawse.risk.errors import Code, RiskError
 from hawse.risk.fixed import LEAST, MOST, ONE
-from hawse.risk.native import accounts
+from hawse.risk.native import accounts, build
 from hawse.risk.portfolio import Array, Expiry, Ranges, Scenario, Scenarios
 from hawse.risk.prices import MOST_LOTS, MOST_PRICE
 from hawse.risk.requirements import MOST_VALUE, Holding, Kind, Market, Order, Terms, Tier
 from hawse.wire import Side
+
+HERE = Path(__file__).resolve().parent
 
 
 def golden(function, *arguments):
@@ -324,3 +332,64 @@ def test_scans():
 @pytest.mark.parametrize("seed", range(10, 14))
 def test_scans_at_length(seed):
     _scans(seed, 1_500)
+
+
+# On other machines
+
+
+def _question():
+    """What ``answers_accounts.cpp`` reads."""
+    made, _, held = rows(3, 1_000)
+    sent = [np.int64(len(made))]
+    for n, (terms, market, _) in enumerate(made):
+        sent += [accounts.terms_row(Raw(terms)), accounts.market_row(Raw(market)), held[n : n + 1]]
+    random = Random(3)
+    sent.append(np.int64(60))
+    for _ in range(60):
+        scenarios = _scenarios(random)
+        each = np.array([tuple(scenario) for scenario in scenarios.each], accounts.SCENARIO)
+        parts = [random.randint(1, PPM), random.randint(0, ONE), scenarios.short_ppm, scenarios.basis_ppm, 12]
+        sent += [np.int64(len(each)), each, np.array(parts)]
+        for _ in range(12):
+            terms, market = _clean(random, _terms, Terms), _clean(random, _market, Market)
+            priced = _priced(random, terms) if terms.option else None
+            sent.append(accounts.request_row(terms, market, random.randint(0, 63), priced))
+        held = [(random.randrange(12), usual(random, MOST_LOTS, 10**4, signed=True)) for _ in range(16)]
+        sent += [np.int64(16), np.array(held, accounts.POSITION)]
+    return b"".join(part.tobytes() for part in sent)
+
+
+def _program(command, machine, tmp_path):
+    """``answers_accounts.cpp`` compiled by ``command``."""
+    sources = [*map(str, build.source_files()), str(HERE / "answers_accounts.cpp")]
+    flags = ["-std=c++17", "-O2", *build.FLAGS, *(f"-I{path}" for path in build.include_dirs())]
+    program = str(tmp_path / machine)
+    subprocess.run([*command, *flags, *sources, "-o", program], check=True)
+    return program
+
+
+def _answers(*command):
+    found = subprocess.run(command, input=_question(), capture_output=True, check=True).stdout
+    assert len(found) > 50_000
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["aarch64", "riscv64"])
+def test_the_same_integers_on_other_machines(machine, tmp_path):
+    """Compiled by Zig, run by qemu-user; without that, compiled only."""
+    if not find_spec("ziglang"):
+        pytest.skip("no Zig")
+    zig = (sys.executable, "-m", "ziglang", "c++", "-target", f"{machine}-linux-musl", "-static")
+    program = _program(zig, machine, tmp_path)
+    if not (qemu := shutil.which(f"qemu-{machine}") or shutil.which(f"qemu-{machine}-static")):
+        pytest.skip(f"compiled, but no qemu-{machine} to run it")
+    assert _answers(qemu, program) == _answers(_program(compiler(), "here", tmp_path))
+
+
+@pytest.mark.slow
+def test_nothing_that_c_plus_plus_leaves_undefined(tmp_path):
+    """The sanitizer ends the program at an overflow, a shift too far, or an index out of bounds."""
+    trap = "trap=undefined" if "ziglang" in compiler() else "undefined-trap-on-error"
+    command = (*compiler(), "-fsanitize=undefined", f"-fsanitize-{trap}")
+    assert _answers(_program(command, "checked", tmp_path))

@@ -32,7 +32,7 @@ struct Slopes {
 
 Code linear_changes(i64 mark, const Scenario* scenarios, u64 count, const Ranges& ranges, i128* changes,
                     Slopes& slopes) {
-    for (u64 n = 0; n < count; ++n) changes[n] = i128{moved(mark, ranges, scenarios[n]) - mark} << kValueBits;
+    for (u64 n = 0; n < count; ++n) changes[n] = i128{moved(mark, ranges, scenarios[n]) - mark} * (1 << kValueBits);
     slopes = {i128{mark} << kValueBits, 0};
     return Code::OK;
 }
@@ -123,10 +123,8 @@ Code worst(const Sums& sums, u64 scenarios, i64* losses, Scan& result) {
     return Code::OK;
 }
 
-}  // namespace
-
-Code array(const Terms& terms, const Market& market, const Scenario* scenarios, const Ranges& ranges,
-           i64 short_part, i64 expiry, const Priced& priced, const Arrays& arrays, u64 row) {
+Code fill(const Terms& terms, const Market& market, const Scenario* scenarios, const Ranges& ranges, i64 short_part,
+          i64 expiry, const Priced& priced, const Arrays& arrays, u64 row) {
     if (outside(ranges.price, 1, kPpm) || outside(ranges.volatility, 0, kMostVolatility)) return Code::ARGUMENT;
     if (outside(expiry, 0, kMostExpiries - 1)) return Code::ARGUMENT;
     const bool option = terms.option();
@@ -153,6 +151,17 @@ Code array(const Terms& terms, const Market& market, const Scenario* scenarios, 
     if (code == Code::OK) code = per_lot(slopes.delta, terms.numerator, whole, arrays.deltas[row]);
     if (code == Code::OK) code = per_lot(slopes.vega, terms.numerator, whole, arrays.vegas[row]);
     arrays.minima[row] = minimum, arrays.expiries[row] = expiry;
+    return code;
+}
+
+}  // namespace
+
+Code array(const Terms& terms, const Market& market, const Scenario* scenarios, const Ranges& ranges,
+           i64 short_part, i64 expiry, const Priced& priced, const Arrays& arrays, u64 row) {
+    const Code code = fill(terms, market, scenarios, ranges, short_part, expiry, priced, arrays, row);
+    if (code == Code::OK) return code;
+    for (u64 n = 0; n < arrays.scenarios; ++n) arrays.changes[row * arrays.scenarios + n] = 0;
+    arrays.peaks[row] = arrays.deltas[row] = arrays.vegas[row] = arrays.minima[row] = arrays.expiries[row] = 0;
     return code;
 }
 

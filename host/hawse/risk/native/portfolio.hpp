@@ -44,7 +44,7 @@ struct Scan {
     i128 requirement() const { return i128{worst > short_minimum ? worst : short_minimum} + basis; }
 };
 
-// Fills the row of an instrument; a code that is not OK leaves it undefined.
+// Fills the row of an instrument; with zeros where the code is not OK.
 Code array(const Terms& terms, const Market& market, const Scenario* scenarios, const Ranges& ranges,
            i64 short_part, i64 expiry, const Priced& priced, const Arrays& arrays, u64 row);
 // Where losses is not null each scenario's loss is written there.
