@@ -15,6 +15,9 @@ from hawse.instruments import PPM
 
 from .errors import Code, RiskError, within
 from .fixed import BITS, FINE, FINE_BITS, LEAST, MOST, ONE, Rounding, log_ratio_fine, quotient, shifted
+from .options import Right, log_moneyness, of_forward
+from .options import prices as option_prices
+from .surface import Surface
 
 MOST_PRICE = 1 << 40
 #: Sums of 128 positions of so many lots, times any int64, fit into 128 bits.
@@ -319,6 +322,22 @@ def mark(terms: MarkTerms, marking: Marking, now: int, index: int) -> tuple[Mark
     candidates = (fair, fair if impact is None else impact, fair if marking.last is None else marking.last)
     value = clamp(median(candidates), index - bound, index + bound)
     return Marking(now, Average(now, averaged.value), basis, marking.last), Mark(value, fair, impact)
+
+
+def option_mark(right: Right, surface: Surface, forward: int, strike: int, time: int) -> int:
+    """Mark of an option: Black's formula on the surface, undiscounted, to the nearest unit.
+
+    Args:
+        right: call or put.
+        surface: that rules.
+        forward, strike: in price units; the forward is index + basis of the expiry.
+        time: years to expiry, 2**-48.
+
+    Raises:
+        OutOfRange: what the functions of options and surfaces refuse.
+    """
+    volatility = surface.volatility(log_moneyness(forward, strike), time)
+    return of_forward(option_prices(forward, strike, time, volatility)[right], forward, Rounding.NEAREST)
 
 
 # Settlement

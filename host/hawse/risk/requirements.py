@@ -276,6 +276,33 @@ def unrealised(terms: Terms, price: int, holding: Holding) -> int:
     return within(Code.OVERFLOW, "unrealised", value - (0 if terms.option else holding.funding), LEAST, MOST)
 
 
+def payoff(terms: Terms, settlement: int) -> int:
+    """What a lot of an expired instrument is closed at, in price units, where the underlying settles at that.
+
+    Raises:
+        OutOfRange: ``settlement`` is out of range.
+    """
+    within(Code.PRICE, "settlement", settlement, 0, MOST_PRICE)
+    if not terms.option:
+        return settlement
+    return max(0, settlement - terms.strike if terms.kind == Kind.CALL else terms.strike - settlement)
+
+
+def trade_fees(value: int, maker_ppm: int, taker_ppm: int) -> tuple[int, int]:
+    """What maker and taker pay for a trade of ``value`` quanta; negative: a rebate.
+
+    Charges are rounded up, a rebate down, and it is never more than what the taker pays.
+
+    Raises:
+        OutOfRange: an argument is out of range.
+    """
+    within(Code.ARGUMENT, "value", value, 0, MOST)
+    within(Code.ARGUMENT, "maker_ppm", maker_ppm, -PPM, PPM)
+    within(Code.ARGUMENT, "taker_ppm", taker_ppm, 0, PPM)
+    taker = quotient(value * taker_ppm, PPM, Rounding.CEILING)
+    return max(-taker, quotient(value * maker_ppm, PPM, Rounding.CEILING)), taker
+
+
 @dataclass(frozen=True, slots=True)
 class Cross:
     """A cross account. ``equity`` has no value of options in it; free is what is left of it."""

@@ -237,6 +237,21 @@ def test_a_breach_names_the_limit_and_both_numbers():
     assert (caught.value.code, caught.value.most) == (Code.LIMIT, 5_000)
 
 
+def test_what_expires_is_paid():
+    assert [requirements.payoff(t, 65_000) for t in (PERPETUAL, CALL, PUT)] == [65_000, 1_000, 0]
+    assert [requirements.payoff(t, 60_000) for t in (PERPETUAL, CALL, PUT)] == [60_000, 0, 4_000]
+    refused(Code.PRICE, requirements.payoff, CALL, -1)
+
+
+@given(st.integers(0, 10**12), st.integers(-PPM, PPM), st.integers(0, PPM))
+def test_a_rebate_is_paid_by_the_taker(value, maker_ppm, taker_ppm):
+    maker, taker = requirements.trade_fees(value, maker_ppm, taker_ppm)
+    assert maker + taker >= 0 and 0 <= taker - Fraction(value * taker_ppm, PPM) < 1
+    assert maker >= Fraction(value * maker_ppm, PPM)
+    if maker_ppm + taker_ppm >= 0:
+        assert maker < Fraction(value * maker_ppm, PPM) + 1
+
+
 # Portfolio
 
 SCENARIOS = Scenarios(

@@ -8,6 +8,8 @@ from hawse.risk import funding, prices
 from hawse.risk.errors import Code, OutOfRange, RiskError
 from hawse.risk.fixed import FINE, LEAST, MOST, ONE, Rounding
 from hawse.risk.funding import Funding, FundingTerms
+from hawse.risk.options import Right
+from hawse.risk.options import prices as option_prices
 from hawse.risk.prices import (
     MINUTE,
     MOST_PRICE,
@@ -21,6 +23,7 @@ from hawse.risk.prices import (
     Volatility,
     VolatilityTerms,
 )
+from hawse.risk.surface import Surface
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -209,6 +212,15 @@ def test_impact_prices():
     assert prices.impact_price(levels, 110, Rounding.FLOOR) is not None
     assert prices.impact_price(levels, 111, Rounding.FLOOR) is None
     refused(Code.LOTS, prices.impact_price, levels, 0, Rounding.FLOOR)
+
+
+def test_the_mark_of_an_option_is_blacks_on_the_surface():
+    surface = Surface((ONE // 4, ONE), (-ONE, ONE), ((ONE // 2, ONE // 2), (ONE, ONE)))
+    call, put = (prices.option_mark(right, surface, 64_000_00, 70_000_00, ONE // 4) for right in Right)
+    assert put - call == 6_000_00
+    expected = option_prices(64_000_00, 70_000_00, ONE // 4, surface.volatility(0, ONE // 4))[0] * 64_000_00
+    assert abs(call - expected / ONE) < 0.6  # the surface's volatility is one half, to some quanta
+    assert prices.option_mark(Right.PUT, surface, 100, 130, 0) == 30
 
 
 # Settlement
