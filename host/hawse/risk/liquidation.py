@@ -4,7 +4,7 @@ Money is quanta, quantities lots, prices the instrument's units. ``docs/risk.md`
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ from hawse.instruments import PPM
 from .errors import Code, RiskError, within
 from .fixed import LEAST, MOST, Rounding, quotient
 from .portfolio import Position, scan
-from .prices import MOST_LOTS, clamp
-from .requirements import Holding, Market, Terms, notional, requirement
+from .prices import MOST_LOTS, MOST_PRICE, clamp
+from .requirements import Held, Holding, Market, Terms, cross, notional, requirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,9 @@ def bankruptcy_price(terms: Terms, mark: int, size: int, equity: int, own: int, 
         own, total: weight of the position and of all of them.
 
     Raises:
-        OutOfRange: size, weights or result are out of range.
+        OutOfRange: mark, size, weights or result are out of range.
     """
+    within(Code.PRICE, "mark", mark, 0, MOST_PRICE)
     if size == 0:
         raise RiskError(Code.LOTS, "size: 0 lots have no bankruptcy price")
     within(Code.LOTS, "size", size, -MOST_LOTS, MOST_LOTS)
@@ -171,8 +172,9 @@ def step_price(terms: LiquidationTerms, mark: int, bankruptcy: int, size: int, s
     Never worse than bankruptcy; where that is better than the first price it is the limit at once.
 
     Raises:
-        OutOfRange: ``step`` is negative.
+        OutOfRange: ``step`` is negative, or the mark out of range.
     """
+    within(Code.PRICE, "mark", mark, 0, MOST_PRICE)
     within(Code.ARGUMENT, "step", step, 0, MOST)
     sign = 1 if size > 0 else -1
     begin = mark - sign * (mark * terms.begin_ppm // PPM)
@@ -207,6 +209,32 @@ def takeover(lots: int, free_after: Callable[[int], int]) -> int:
         middle = (low + high + 1) >> 1
         low, high = (middle, high) if free_after(middle) >= 0 else (low, middle - 1)
     return low
+
+
+def takeover_lots(collateral: int, held: Sequence[Held], at: int, size: int, price: int) -> int:
+    """Most lots of a position of ``size`` that the account of ``held`` takes at ``price``, into ``held[at]``.
+
+    A linear position changes its entry, an option its price in cash, rounded against the account.
+
+    Raises:
+        OutOfRange: an argument or an amount is out of range.
+    """
+    within(Code.ARGUMENT, "at", at, 0, len(held) - 1)
+    within(Code.LOTS, "size", size, -MOST_LOTS, MOST_LOTS)
+    within(Code.PRICE, "price", price, -MOST_PRICE, MOST_PRICE)
+    terms, market, holding = held[at]
+
+    def free_after(lots: int) -> int:
+        signed = lots if size > 0 else -lots
+        value, cost = signed * price, 0
+        if terms.option:
+            exact = quotient(value * terms.numerator, terms.denominator, Rounding.CEILING)
+            cost, value = within(Code.OVERFLOW, "cost", exact, LEAST, MOST), 0
+        left = within(Code.OVERFLOW, "collateral", collateral - cost, LEAST, MOST)
+        after = replace(holding, size=holding.size + signed, entry=holding.entry + value)
+        return cross(left, [*held[:at], (terms, market, after), *held[at + 1 :]]).free
+
+    return takeover(abs(size), free_after)
 
 
 # Auto-deleveraging

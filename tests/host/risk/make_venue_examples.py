@@ -380,6 +380,7 @@ def _liquidations() -> list[Example]:
         _socialise("a remainder", 100, [30, -5, 30, 30, 0]),
         _socialise("more than there is", 100, [30, 20]),
         _socialise("a quantum", 1, [1, 1, 1]),
+        _socialise("the largest remainders", 5, [1, 2, 4]),
     ]
 
 

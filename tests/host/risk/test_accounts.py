@@ -96,8 +96,8 @@ HOLDINGS = st.builds(
     LOTS,
     st.integers(-(10**12), 10**12),
     st.integers(-(10**6), 10**6),
-    st.integers(0, 10**7),
-    st.integers(0, 10**7),
+    st.just(0) | st.integers(0, 10**7),
+    st.just(0) | st.integers(0, 10**7),
     st.integers(0, 10**12),
     st.integers(0, 10**12),
 )
@@ -209,6 +209,20 @@ def test_a_short_option_account_can_buy_back():
     needs = requirements.requirement(CALL, deep, Holding(-100))
     assert needs.maintenance == (40_000 + 15_600 * 6 // 10)
     assert needs.initial == 40_000 + 15_600
+
+
+def test_an_options_buy_costs_the_mark_and_a_sell_brings_it():
+    lots, unit = 1_000, 9_600
+    for side, held, initial in (
+        (Side.BUY, 0, 2_500 * lots),
+        (Side.SELL, 0, unit * lots),
+        (Side.SELL, lots, 0),  # what it has
+        (Side.SELL, lots // 2, (unit + 2_500) * lots // 2 - 2_500 * lots),  # and as much again
+        (Side.BUY, -lots, (unit + 2_500) * lots),  # nothing beyond what it needs now
+    ):
+        holding = requirements.reserve(OPTION, Holding(held), side, 2_500, lots)
+        needs = requirements.requirement(replace(CALL, fee_ppm=0), OPTION, holding)
+        assert needs.initial == max(0, initial) // 100, (side, held)
 
 
 def test_refusals_at_the_edges_of_int64():
@@ -362,6 +376,7 @@ TERMS = LiquidationTerms(
 def test_nobody_healthy_is_liquidated():
     refused(Code.ARGUMENT, liquidation.order, [Unhealthy(3, 100, 100)])
     assert liquidation.order([Unhealthy(3, 99, 100), Unhealthy(1, -5, 0), Unhealthy(2, 99, 100)]) == [1, 2, 3]
+    assert liquidation.order([Unhealthy(2, -1, 0), Unhealthy(1, -500, 100)]) == [2, 1]
     assert liquidation.permitted_delay(TERMS, 17) == 3 * 5
 
 
@@ -417,6 +432,8 @@ def test_a_portfolio_closes_what_helps_most():
     scaled = [replace(a, changes=tuple(c << VALUE_BITS for c in a.changes)) for a in (long, short)]
     # Long 40 of one, short 30 of the other: the fall counts, 6,000; closing the first lowers it.
     assert liquidation.first_of_portfolio(TERMS, list(zip(scaled, (40, -30), strict=True)), 0) == 0
+    # Long 10 only: the rise counts, 3,500, and closing the other lowers it.
+    assert liquidation.first_of_portfolio(TERMS, list(zip(scaled, (10, -30), strict=True)), 0) == 1
     assert liquidation.first_of_portfolio(TERMS, list(zip(scaled, (0, -30), strict=True)), 0) == 1
     refused(Code.SHAPE, liquidation.first_of_portfolio, TERMS, [(scaled[0], 0)], 0)
 
@@ -437,6 +454,20 @@ def test_insurance_takes_what_it_can_bear(lots, free, held, loss, margin):
     found = liquidation.takeover(lots, after)
     fits = [n for n in range(lots + 1) if after(n) >= 0 and after(0) >= 0]
     assert found == (max(fits) if fits else 0)
+
+
+def test_insurance_that_has_nothing_takes_nothing():
+    assert liquidation.takeover(9, lambda n: n - 1) == 0
+    long = Market(64_000, 64_000, 64_000, 100_000)
+    held = [(replace(PERPETUAL, tiers=(Tier(0, PPM),)), long, Holding(0))]
+    # A lot at 60,000 needs 64 quanta, less the 40 that it gains: 24.
+    assert liquidation.takeover_lots(2_400, held, 0, 500, 60_000) == 100
+    assert liquidation.takeover_lots(2_400, held, 0, -500, 68_000) == 100
+    assert liquidation.takeover_lots(2_400, held, 0, 50, 60_000) == 50
+    option = [(CALL, OPTION, Holding(0))]
+    # A short one brings 24 and needs 121; a long one costs 24.
+    assert liquidation.takeover_lots(9_700, option, 0, -500, 2_400) == 100
+    assert liquidation.takeover_lots(2_400, option, 0, 500, 2_400) == 100
 
 
 OPPOSITE = st.builds(

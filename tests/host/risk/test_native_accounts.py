@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from hawse.risk.portfolio import Array, Expiry, Ranges, Scenario, Scenarios
 from hawse.risk.prices import MOST_LOTS, MOST_PRICE
 from hawse.risk.requirements import MOST_VALUE, Holding, Kind, Market, Order, Terms, Tier
 from hawse.wire import Side
+from support.forms import same
 
 HERE = Path(__file__).resolve().parent
 
@@ -270,6 +272,23 @@ def _arrays(seed, count):
 def test_arrays():
     seen = _arrays(1, 60)
     assert {Code.OK, Code.OVERFLOW, Code.TIME, Code.VOLATILITY, Code.SHAPE, Code.ARGUMENT} <= seen
+
+
+def test_halves_go_up_on_both_sides_of_zero():
+    terms, market = Terms(Kind.FUTURE, 1, 1 << 22), Market(100, 100, 100)
+    scenarios = Scenarios((Scenario(PPM, 0), Scenario(-PPM, 0)))
+    native = accounts.Arrays(1, scenarios)
+    assert not native.make(accounts.request_row(terms, market, 0), Ranges(20_000, 0)).any()
+    found = portfolio.array(terms, market, scenarios, Ranges(20_000, 0), 0)  # 2 units of a quarter quantum
+    assert found.changes == tuple(native.changes[0].tolist()) == (1, 0)
+
+
+def test_nothing_wraps():
+    """A product that is a multiple of 2**128 is no 0."""
+    terms, market = Terms(Kind.PERPETUAL, 1 << 31, 1), Market(1, 1, 1)
+    for holding in (Holding(0, entry=1 << 97), Holding(0, loss=1 << 97), Holding(0, basis=1 << 97)):
+        same("cross", 0, [(replace(terms, fee_ppm=PPM), market, holding)])
+    assert same("cross", 0, [(terms, market, Holding(0, entry=1 << 97))]) == Code.OVERFLOW
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Index, mark, funding, margin and liquidation give what ``worked_examples.json`` says."""
+"""Index, mark, funding, margin and liquidation give what ``worked_examples.json`` says, in both forms."""
 
 import json
 from fractions import Fraction
@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from hawse.instruments import PPM
-from hawse.risk import funding, liquidation, portfolio, prices, requirements
+from hawse.risk import prices
 from hawse.risk.fixed import FINE, ONE
 from hawse.risk.funding import FUNDING_BITS, Funding, FundingTerms
 from hawse.risk.liquidation import LiquidationTerms, Opposite, Unhealthy
 from hawse.risk.portfolio import VALUE_BITS, Array
 from hawse.risk.prices import (
     Average,
+    Driven,
     Drop,
     Feed,
     Marking,
@@ -22,6 +23,7 @@ from hawse.risk.prices import (
     VolatilityTerms,
 )
 from hawse.risk.requirements import Holding, Kind, Market, Terms, Tier
+from support.forms import GOLDEN, NATIVE
 
 FILE = json.loads(Path(__file__).with_name("worked_examples.json").read_text())
 #: Steps of an example are so many nanoseconds, and prices are finer by as much, so that rounding is small.
@@ -32,6 +34,12 @@ def examples(kind):
     """A test for each."""
     found = [each for each in FILE["published"] + FILE["derived"] if each["kind"] == kind]
     return pytest.mark.parametrize("example", [pytest.param(each, id=each["name"]) for each in found])
+
+
+@pytest.fixture(params=[GOLDEN, NATIVE], ids=["golden", "native"])
+def form(request):
+    """The functions of one form."""
+    return request.param
 
 
 def ppm(text):
@@ -47,25 +55,25 @@ def near(found, expected, error):
 
 
 @examples("time_weighted")
-def test_averages(example):
+def test_averages(form, example):
     average = Average(0)
     for time, value in example["inputs"]["steps"]:
-        average = average.step(time * SCALE, None if value is None else value * SCALE)
-    average = average.until(example["inputs"]["end"] * SCALE)
-    assert near(Fraction(average.mean(), SCALE), example["expect"]["mean"], Fraction(1, 2 * SCALE))
+        average = form.step(average, time * SCALE, None if value is None else value * SCALE)
+    average = form.step(average, example["inputs"]["end"] * SCALE, None)
+    assert near(Fraction(form.mean(average), SCALE), example["expect"]["mean"], Fraction(1, 2 * SCALE))
     for said in example.get("published", {}).values():
         assert Fraction(average.total, average.elapsed * SCALE) == Fraction(said)
 
 
 @examples("index")
-def test_index(example):
+def test_index(form, example):
     given, now = example["inputs"], 1_000
     feed = Feed(len(given["observations"]), given["quorum"], given["staleness"], 0, ppm(given["deviation"]))
     observed = tuple(
         None if each is None else Observation(n, each[0], now - each[1], 0)
         for n, each in enumerate(given["observations"])
     )
-    found = prices.index(feed, observed, now)
+    found = form.index(feed, observed, now)
     assert found.value == example["expect"]["index"]
     assert [[each.publisher, each.why.name.lower()] for each in found.left_out] == example["expect"][
         "left_out"
@@ -76,14 +84,14 @@ def test_index(example):
 
 
 @examples("mark")
-def test_marks(example):
+def test_marks(form, example):
     given = example["inputs"]
     terms = MarkTerms(ppm(given["bound"]), 1 << 50, 3 * ppm(given["bound"]))  # so slow that the basis stays
     basis = given["fair"] - given["index"] << prices.BASIS_BITS
     state = Marking(0, Average(0), basis, given["last"])
     if given["impact"] is not None:
-        state = prices.quote(state, 0, given["impact"] - 3, given["impact"] + 3)
-    state, found = prices.mark(terms, state, 100, given["index"])
+        state = form.quote(state, 0, given["impact"] - 3, given["impact"] + 3)
+    state, found = form.mark(terms, state, 100, given["index"])
     assert (found.value, found.fair, found.impact) == (
         example["expect"]["mark"],
         given["fair"],
@@ -93,37 +101,38 @@ def test_marks(example):
 
 
 @examples("settlement")
-def test_settlement(example):
+def test_settlement(form, example):
     given = example["inputs"]
     (start, first), *rest = given["steps"]
-    state = prices.open_window(given["window"], start, first)
+    state = form.open_window(given["window"], start, first)
     before = [each for each in rest if each[0] <= given["now"]]
     for time, value in [*before, [given["now"], before[-1][1]]]:
-        state = prices.in_window(state, time, value)
+        state = form.in_window(state, time, value)
     expected = example["expect"]
-    assert near(prices.window_mark(state), expected["mark"], "1/2")
-    found = prices.settlement_price(state, given["now"], 1 << 40)
+    mark, found = form.settlement(state, given["now"], 1 << 40)
+    assert near(mark, expected["mark"], "1/2")
     assert found is None if expected["settled"] is None else near(found, expected["settled"], "1/2")
 
 
 @examples("volatility")
-def test_volatility(example):
+def test_volatility(form, example):
     given = example["inputs"]
     decay = int(Fraction(given["decay"]) * ONE)
     terms = VolatilityTerms(SCALE, decay, given["horizon"], ppm(given["factor"]), 1, PPM)
     (point, value), *rest = given["prices"]
     state = Volatility(point, value, int(Fraction(given["variance"]) * FINE))
     for at, price in rest:
-        state = prices.follow(terms, state, at * SCALE + 7, price)
+        state = form.follow(terms, state, at * SCALE + 7, price)
     expected = float(example["expect"]["variance"])
     assert abs(state.variance / FINE - expected) < 1e-9 * expected
-    wanted = prices.wanted_fraction(terms, state.variance)
+    driven, wanted = form.drive(terms, Driven(1, 0), prices.MINUTE, state.variance)
+    assert driven == Driven(wanted, prices.MINUTE)
     assert -1e-6 < wanted - float(example["expect"]["fraction"]) * PPM < 1 + 1e-3
 
 
 @examples("premium")
-def test_premiums(example):
-    found = funding.premium(*example["inputs"].values())
+def test_premiums(form, example):
+    found = form.premium(*example["inputs"].values())
     assert near(Fraction(found, ONE), example["expect"]["premium"], Fraction(1, 2 * ONE))
 
 
@@ -133,16 +142,14 @@ def fx(text):
 
 
 @examples("funding")
-def test_funding(example):
+def test_funding(form, example):
     given = example["inputs"]
     interval = given["interval"] * SCALE
     terms = FundingTerms(interval, interval, fx(given["scale"]), fx(given["most"]))
     state = Funding(0, Average(0))
     for time, value in given["steps"]:
-        state = funding.observe(
-            terms, state, time * SCALE, given["index"], None if value is None else fx(value)
-        )
-    state = funding.advance(terms, state, interval)
+        state = form.fund(terms, state, time * SCALE, given["index"], None if value is None else fx(value))
+    state = form.advance(terms, state, interval)
     assert near(Fraction(state.cumulative, 1 << FUNDING_BITS), example["expect"]["per_lot"], "1/1000000")
     mean = Fraction(state.cumulative, given["index"] << FUNDING_BITS)
     assert near(mean, example["expect"]["rate"], "1/100000000")
@@ -151,13 +158,13 @@ def test_funding(example):
 
 
 @examples("payment")
-def test_payments(example):
+def test_payments(form, example):
     given = example["inputs"]
     change, value = Fraction(given["change"]), Fraction(given["value"])
     cumulative = (
         3 << FUNDING_BITS
     )  # a third is no multiple of 2**-20: thrice the change, a third of the value
-    found = funding.payment(
+    found = form.payment(
         given["lots"],
         0,
         int(change * cumulative),
@@ -171,27 +178,27 @@ PERPETUAL = Terms(Kind.PERPETUAL, 1, 1)
 
 
 @examples("tiers")
-def test_tiers(example):
+def test_tiers(form, example):
     tiers = [(edge, ppm(rate)) for edge, rate in example["inputs"]["tiers"]]
     first = tiers[0][1]
     terms = Terms(Kind.PERPETUAL, 1, 1, tuple(Tier(edge, rate * PPM // first) for edge, rate in tiers))
     value = example["inputs"]["notional"]
-    assert requirements.tiered(terms, first, value) == example["expect"]["initial"]
-    needs = requirements.requirement(terms, Market(value, value, value, first), Holding(-1))
+    needs = form.requirement(terms, Market(value, value, value, first), Holding(-1))
     assert needs.initial == example["expect"]["initial"]
     assert needs.maintenance == -(-needs.initial // 2)
 
 
 @examples("surcharge")
-def test_surcharges(example):
+def test_surcharges(form, example):
     given = example["inputs"]
     terms = Terms(Kind.PERPETUAL, 1, 1, lower=given["lower"], upper=given["upper"])
-    found = requirements.surcharged(terms, given["initial"], given["notional"], given["open_interest"])
-    assert found == example["expect"]["initial"]
+    value, fraction = given["notional"], given["initial"] * PPM // given["notional"]
+    needs = form.requirement(terms, Market(value, value, value, fraction, given["open_interest"]), Holding(1))
+    assert (needs.initial, needs.surcharged) == (given["initial"], example["expect"]["initial"])
 
 
 @examples("short_option")
-def test_short_options(example):
+def test_short_options(form, example):
     given = example["inputs"]
     terms = Terms(
         Kind[given["right"].upper()],
@@ -202,13 +209,13 @@ def test_short_options(example):
         short_floor_ppm=ppm(given["b"]),
     )
     market = Market(given["mark"], given["underlying"], given["mark"])
-    needs = requirements.requirement(terms, market, Holding(-given["lots"]))
+    needs = form.requirement(terms, market, Holding(-given["lots"]))
     assert needs.initial == example["expect"]["initial"]
-    assert requirements.requirement(terms, market, Holding(given["lots"])) == (0, 0, 0)
+    assert form.requirement(terms, market, Holding(given["lots"])) == (0, 0, 0)
 
 
 @examples("cross")
-def test_cross_accounts(example):
+def test_cross_accounts(form, example):
     given = example["inputs"]
     held = [
         (PERPETUAL, Market(mark, mark, fair, ppm(rate)), Holding(lots, lots * entry))
@@ -217,13 +224,13 @@ def test_cross_accounts(example):
     for lots, mark, unit in given["options"]:
         terms = Terms(Kind.CALL, 1, 1, strike=unit, short_ppm=PPM // 10, short_floor_ppm=PPM // 10)
         held.append((terms, Market(mark, 10 * unit, mark), Holding(lots)))
-    assert requirements.cross(given["collateral"], held).free == example["expect"]["free"]
-    assert requirements.withdrawable(given["collateral"], held, True) == example["expect"]["withdrawable"]
-    assert requirements.withdrawable(given["collateral"], held, False) == 0
+    assert form.cross(given["collateral"], held).free == example["expect"]["free"]
+    assert form.withdrawable(given["collateral"], held, True) == example["expect"]["withdrawable"]
+    assert form.withdrawable(given["collateral"], held, False) == 0
 
 
 @examples("portfolio")
-def test_portfolios(example):
+def test_portfolios(form, example):
     positions = [
         (
             Array(
@@ -237,25 +244,25 @@ def test_portfolios(example):
         )
         for each in example["inputs"]["positions"]
     ]
-    found = portfolio.scan(positions, ppm(example["inputs"]["basis"]))
+    found = form.scan(positions, ppm(example["inputs"]["basis"]))
     assert found.requirement == example["expect"]["requirement"]
 
 
 @examples("scan")
-def test_scans(example):
+def test_scans(form, example):
     """Among them the published one: a requirement of 3,990."""
     array = Array(tuple(gain << VALUE_BITS for gain in example["inputs"]["gains"]), 0, 0, 0, 0)
-    found = portfolio.scan([(array, 1)], 0)
+    found = form.scan([(array, 1)], 0)
     assert found.requirement == example["expect"]["requirement"]
     assert found.losses == tuple(-gain for gain in example["inputs"]["gains"])
 
 
 @examples("bankruptcy")
-def test_bankruptcy_prices(example):
+def test_bankruptcy_prices(form, example):
     given = example["inputs"]
     value, part = Fraction(given["value"]), Fraction(given["part"])
     terms = Terms(Kind.PERPETUAL, value.numerator, value.denominator)
-    found = liquidation.bankruptcy_price(
+    found = form.bankruptcy_price(
         terms, given["mark"], given["lots"], given["equity"], part.numerator, part.denominator
     )
     assert found == example["expect"]["price"]
@@ -263,48 +270,48 @@ def test_bankruptcy_prices(example):
 
 
 @examples("disposal")
-def test_disposals(example):
+def test_disposals(form, example):
     given = example["inputs"]
     terms = LiquidationTerms(ppm(given["share"]), given["whole"], given["most"], 0, 1, 0, 1)
     steps, left = [], given["lots"]
     while left:
-        steps.append(liquidation.step_lots(terms, left))
+        steps.append(form.step_lots(terms, left))
         left -= steps[-1]
     assert steps == example["expect"]["steps"]
 
 
 @examples("step_prices")
-def test_step_prices(example):
+def test_step_prices(form, example):
     given = example["inputs"]
     terms = LiquidationTerms(PPM, 0, 1, ppm(given["begin"]), given["steps"], 0, 1)
     size = 1 if given["long"] else -1
     found = [
-        liquidation.step_price(terms, given["mark"], given["bankruptcy"], size, step)
+        form.step_price(terms, given["mark"], given["bankruptcy"], size, step)
         for step in range(given["steps"])
     ]
     assert found == example["expect"]["prices"]
 
 
 @examples("order")
-def test_orders(example):
+def test_orders(form, example):
     accounts = [Unhealthy(*account) for account in example["inputs"]["accounts"]]
-    assert liquidation.order(accounts[::-1]) == example["expect"]["order"]
+    assert form.order(accounts[::-1]) == example["expect"]["order"]
 
 
 @examples("deleverage")
-def test_deleveraging(example):
+def test_deleveraging(form, example):
     given = example["inputs"]
     accounts = [Opposite(*account) for account in given["accounts"]]
-    taken, left = liquidation.deleverage(
+    taken, left = form.deleverage(
         PERPETUAL, given["mark"], given["bankruptcy"], given["size"], accounts[::-1]
     )
     assert ([list(each) for each in taken], left) == (example["expect"]["taken"], example["expect"]["left"])
 
 
 @examples("socialise")
-def test_socialising(example):
+def test_socialising(form, example):
     equities = list(enumerate(example["inputs"]["equities"]))
-    shares, rest = liquidation.socialise(example["inputs"]["loss"], equities)
+    shares, rest = form.socialise(example["inputs"]["loss"], equities)
     assert rest == example["expect"]["rest"]
     borne = dict(shares)
     assert [borne.get(n, 0) for n, _ in equities] == example["expect"]["shares"]

@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 #: The transition function may not use what these forbid.
 FLAGS = ("-ffreestanding", "-fno-exceptions", "-fno-rtti")
 
-_SOURCES = ("fixed", "options", "surface", "requirements", "portfolio")
+_SOURCES = ("fixed", "options", "surface", "requirements", "portfolio", "prices", "liquidation")
 
 
 def source_files() -> tuple[Path, ...]:
@@ -84,5 +84,5 @@ def risk_library(*flags: str) -> Path:
     Raises:
         BuildError: it cannot be built.
     """
-    sources = (*source_files(), HERE / "c_api.cpp")
+    sources = (*source_files(), HERE / "c_api.cpp", HERE / "c_api_venue.cpp")
     return build.compile_library("hawse_risk", sources, (*FLAGS, *flags), include_dirs())
