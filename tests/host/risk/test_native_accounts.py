@@ -407,8 +407,14 @@ def test_the_same_integers_on_other_machines(machine, tmp_path):
 
 
 @pytest.mark.slow
-def test_nothing_that_c_plus_plus_leaves_undefined(tmp_path):
-    """The sanitizer ends the program at an overflow, a shift too far, or an index out of bounds."""
+def test_nothing_that_c_plus_plus_leaves_undefined():
+    """The sanitizer ends the process at an overflow, a shift too far, or an index out of bounds."""
     trap = "trap=undefined" if "ziglang" in compiler() else "undefined-trap-on-error"
-    command = (*compiler(), "-fsanitize=undefined", f"-fsanitize-{trap}")
-    assert _answers(_program(command, "checked", tmp_path))
+    command = [sys.executable, "-m", "support.checked", str(HERE)]
+    flags, modules = (
+        ["-fsanitize=undefined", f"-fsanitize-{trap}"],
+        ["test_native_accounts", "test_native_venue"],
+    )
+    done = subprocess.run([*command, *flags, "--", *modules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    assert {"test_cross_accounts", "test_scans", "test_ranks_and_shares"} <= set(done.stdout.split())

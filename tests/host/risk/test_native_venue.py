@@ -265,6 +265,7 @@ def _steps(seed, count):
     for _ in range(count):
         terms, instrument = _liquidation_terms(random), _terms(random)
         seen.add(same("step_lots", terms, some(random, MOST_LOTS, 10**6, signed=random.random() < 0.1)))
+        same("step_lots", terms, terms.whole)
         mark, size = some(random, MOST_PRICE, 10**5), some(random, MOST_LOTS, 10**6, signed=True)
         total = int64(some(random, MOST, 10**9))
         own = min(MOST, random.randint(0, total) + (random.random() < 0.05))

@@ -76,13 +76,13 @@ class _Arbitrage(Structure):
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """The library, with signatures; its tables are those of the golden form.
+def library(*flags: str) -> ctypes.CDLL:
+    """The library, with signatures; its tables are those of the golden form; ``flags`` are the compiler's.
 
     Raises:
         BuildError: it cannot be built, or has other tables.
     """
-    native = ctypes.CDLL(str(build.risk_library()))
+    native = ctypes.CDLL(str(build.risk_library(*flags)))
     rows = (c_void_p, c_uint64, c_void_p, c_void_p)
     signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "tables_hash": (c_char_p, ()),
