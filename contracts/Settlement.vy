@@ -17,7 +17,14 @@
         because every node of their tree commits to its sum. So no claim can eat into what others are owed.
      4. The deposit accumulator of an index never changes; a batch consumes a prefix of the deposits, and
         never gives one back.
-     5. Tokens leave by `claim` alone.
+     5. Before a freeze tokens leave by `claim` alone, and for withdrawals of final batches only.
+     6. A batch is final once `window` seconds have passed since its anchor, and stays so; finality is a prefix.
+     7. Anybody may freeze the venue, once and for ever, when nothing was anchored for `grace` seconds, or the oldest
+        request that no batch has taken is older than that. It voids the batches that are not final. Then each
+        account of the last final batch is paid its exit once, each deposit that this batch has not consumed is paid
+        back once, and withdrawals of final batches stay claimable; nothing else ever leaves.
+     8. The request accumulator of an index never changes; a batch takes a prefix of the requests, and never gives one
+        back. It takes sixteen, or all that are older than its own time by half of the grace.
 """
 
 from ethereum.ercs import IERC20
@@ -77,6 +84,8 @@ struct BatchHeader:
 struct Batch:
     digest: bytes32
     withdrawals: bytes32  # keccak256(0x32, root, first, count, sum)
+    # Its block's time, from bit 64 the index of its last deposit, from 128 the withdrawals of all batches up to it.
+    place: uint256
 
 
 #: The withdrawals of a batch, as its header has them.
@@ -121,6 +130,37 @@ event Claimed:
     amount: uint256
 
 
+event Requested:
+    number: indexed(uint64)
+    owner: indexed(address)
+    kind: uint8
+    account: uint32
+    generation: uint64
+    amount: uint64
+    agent: address
+    expiry: uint64
+    time: uint64
+    accumulator: bytes32
+
+
+event Frozen:
+    final_batch: uint64
+    silent: bool
+    ignored: bool
+
+
+event Exited:
+    index: indexed(uint32)
+    owner: indexed(address)
+    amount: uint256
+
+
+event Refunded:
+    index: indexed(uint64)
+    owner: indexed(address)
+    amount: uint256
+
+
 VERSION: constant(uint16) = 2
 DECIMALS: constant(uint8) = 6
 #: All deposits together stay within the int64 of the state machine's money.
@@ -137,6 +177,16 @@ MAX_SLOTS: constant(uint64) = 2**32
 #: Seconds by which the time of a header may differ from its block's.
 MIN_DRIFT: constant(uint256) = 60
 MAX_DRIFT: constant(uint256) = 86_400
+#: Seconds until a batch is final, and without an answer until the venue can be frozen.
+MAX_WINDOW: constant(uint256) = 30 * 86_400
+MIN_GRACE: constant(uint256) = 3_600
+MAX_GRACE: constant(uint256) = 90 * 86_400
+#: Kinds of requests.
+WITHDRAW: constant(uint8) = 1
+APPOINT: constant(uint8) = 3
+EXIT: constant(uint8) = 4
+#: Requests that a batch has to take, if so many wait.
+LEAST_REQUESTS: constant(uint64) = 16
 #: Longest paths: of 2**20 withdrawals, 2**32 accounts, 2**34 leaves of a log.
 WITHDRAWAL_PATH: constant(uint256) = 20
 EXIT_PATH: constant(uint256) = 32
@@ -165,6 +215,13 @@ assets_hash: public(immutable(bytes32))
 #: Seconds by which the time of a header may differ from its block's.
 drift: public(immutable(uint256))
 
+#: Seconds after its anchor from which a batch is final.
+window: public(immutable(uint256))
+#: Seconds without an anchor, or an answer to a request, after which anybody may freeze.
+grace: public(immutable(uint256))
+#: Wei that a request costs.
+request_fee: public(immutable(uint256))
+
 #: Deposits so far; their indices run from 1 to this.
 deposit_count: public(uint64)
 #: Accumulator after the deposit of an index; zero at index 0.
@@ -191,6 +248,23 @@ next_slot: public(uint64)
 #: Time of the last batch, milliseconds since 1970.
 last_time: public(uint64)
 
+#: Requests so far; their numbers run from 1 to this.
+request_count: public(uint64)
+#: Accumulator after the request of a number; zero at 0.
+request_accumulators: public(HashMap[uint64, bytes32])
+#: Block time of a request.
+request_times: public(HashMap[uint64, uint256])
+#: Number of the last request that a batch has taken.
+requests_taken: public(uint64)
+
+#: Block time of the last anchor; of the deployment before the first.
+anchored_at: public(uint256)
+#: Whether the venue is frozen. `batch_count` is then the last final batch.
+frozen: public(bool)
+#: Bit index % 256 of word index // 256: whether the exit of an account, or the refund of a deposit, was paid.
+exited: HashMap[uint256, uint256]
+refunded: HashMap[uint256, uint256]
+
 #: Withdrawals of all batches that are not claimed yet.
 withdrawals_unclaimed: public(uint256)
 #: Bit id % 256 of word id // 256: whether the withdrawal of an id has been paid.
@@ -198,24 +272,44 @@ paid: HashMap[uint256, uint256]
 
 
 @deploy
-def __init__(token_: address, operator_: address, genesis_state_root: bytes32, rules_hash_: bytes32, drift_: uint256):
+def __init__(
+    token_: address,
+    operator_: address,
+    genesis_state_root: bytes32,
+    rules_hash_: bytes32,
+    drift_: uint256,
+    window_: uint256,
+    grace_: uint256,
+    request_fee_: uint256,
+):
     """
     @param token_ The quote token, 6 decimals
     @param operator_ Who may anchor
     @param genesis_state_root State root before the first batch
     @param rules_hash_ Hash of the rules in force
     @param drift_ Seconds by which the time of a header may be ahead of its block's, 60 to 86,400
+    @param window_ Seconds after its anchor from which a batch is final, at most 30 days
+    @param grace_ Seconds without an answer after which anybody may freeze, an hour to 90 days, above the window and
+           twice the drift
+    @param request_fee_ Wei that a request costs
     """
     assert token_.is_contract, "token: no contract"
     assert staticcall IERC20Detailed(token_).decimals() == DECIMALS, "token: decimals"
     assert operator_ != empty(address), "operator: zero"
     assert drift_ >= MIN_DRIFT and drift_ <= MAX_DRIFT, "drift: out of bounds"
+    assert window_ <= MAX_WINDOW, "window: out of bounds"
+    assert grace_ >= MIN_GRACE and grace_ <= MAX_GRACE, "grace: out of bounds"
+    assert grace_ > window_ and grace_ > 2 * drift_, "grace: out of bounds"
     token = token_
     operator = operator_
     rules_hash = rules_hash_
     # Tag, version, and the number of assets in two bytes.
     assets_hash = keccak256(concat(0x68020001, convert(chain.id, bytes32), convert(token_, bytes20)))
     drift = drift_
+    window = window_
+    grace = grace_
+    request_fee = request_fee_
+    self.anchored_at = block.timestamp
     self.state_root = genesis_state_root
     self.accounts = 1
     self.next_input = 1
@@ -263,6 +357,7 @@ def deposit_with_permit(amount: uint256, deadline: uint256, v: uint8, r: bytes32
 
 @internal
 def _deposit(owner: address, amount: uint256):
+    assert not self.frozen, "deposit: frozen"
     before: uint256 = staticcall IERC20(token).balanceOf(self)
     assert extcall IERC20(token).transferFrom(owner, self, amount, default_return_value=True), "deposit: transfer failed"
     received: uint256 = staticcall IERC20(token).balanceOf(self) - before
@@ -272,19 +367,76 @@ def _deposit(owner: address, amount: uint256):
     total: uint256 = self.deposit_totals[count] + received
     assert total <= MAX_QUANTA, "deposit: too much"
     index: uint64 = count + 1
-    accumulator: bytes32 = keccak256(
-        concat(
-            0x40,
-            self.deposit_accumulators[count],
-            convert(index, bytes8),
-            convert(owner, bytes20),
-            convert(received, bytes32),
-        )
-    )
+    accumulator: bytes32 = self._after_deposit(index, owner, received)
     self.deposit_count = index
     self.deposit_accumulators[index] = accumulator
     self.deposit_totals[index] = total
     log Deposit(index=index, owner=owner, amount=received, accumulator=accumulator)
+
+
+# ---- Requests
+
+
+@external
+@payable
+def request(kind: uint8, account: uint32, generation: uint64, amount: uint64, agent: address, expiry: uint64):
+    """
+    @notice Ask the venue in a way that it cannot pass over: a withdrawal, the cancel of all orders, an agent, an exit.
+            The sender is the owner, and may be a contract.
+    @dev The venue's rules answer it; the outcome leaf of the batch that takes it says how.
+    @param kind 1 withdraw, 2 cancel all, 3 appoint or revoke an agent, 4 exit
+    @param account Index of the account
+    @param generation Of the account
+    @param amount Quanta to withdraw, else 0
+    @param agent To appoint, else zero
+    @param expiry Of the appointment, milliseconds since 1970, 0 to revoke it; else 0
+    """
+    assert not self.frozen, "request: frozen"
+    assert msg.value == request_fee, "request: fee"
+    assert kind >= WITHDRAW and kind <= EXIT, "request: kind"
+    assert kind == WITHDRAW or amount == 0, "request: amount"
+    assert kind == APPOINT or (agent == empty(address) and expiry == 0), "request: agent"
+    number: uint64 = self.request_count + 1
+    time: uint64 = convert(block.timestamp, uint64)
+    accumulator: bytes32 = keccak256(
+        concat(
+            0xC0,
+            self.request_accumulators[number - 1],
+            convert(number, bytes8),
+            convert(kind, bytes1),
+            convert(msg.sender, bytes20),
+            convert(account, bytes4),
+            convert(generation, bytes8),
+            convert(amount, bytes8),
+            convert(agent, bytes20),
+            convert(expiry, bytes8),
+            convert(time, bytes8),
+        )
+    )
+    self.request_count = number
+    self.request_accumulators[number] = accumulator
+    self.request_times[number] = block.timestamp
+    log Requested(
+        number=number,
+        owner=msg.sender,
+        kind=kind,
+        account=account,
+        generation=generation,
+        amount=amount,
+        agent=agent,
+        expiry=expiry,
+        time=time,
+        accumulator=accumulator,
+    )
+
+
+@external
+@nonreentrant
+def collect_fees():
+    """
+    @notice Send the fees of all requests to the operator
+    """
+    raw_call(operator, b"", value=self.balance)
 
 
 # ---- Batches
@@ -295,16 +447,24 @@ def _deposit(owner: address, amount: uint256):
 def anchor(header: BatchHeader):
     """
     @notice Anchor the next batch; the operator only
-    @dev Forced requests are not yet taken, so their queue must be empty; nobody provides data yet.
+    @dev Nobody provides data yet.
     @param header The batch, fields as in hawse.commit.header
     """
     assert msg.sender == operator, "anchor: not the operator"
+    assert not self.frozen, "anchor: frozen"
     self._check_continues(header)
     self._check_bounds(header)
     assert self._owed(header) <= staticcall IERC20(token).balanceOf(self), "anchor: insolvent"
 
     digest: bytes32 = self._digest(header)
-    self.batches[header.number] = Batch(digest=digest, withdrawals=self._range_hash(self._withdrawals(header)))
+    sum: uint256 = convert(header.withdrawals_sum, uint256)
+    total: uint256 = self._withdrawn(self.batch_count) + sum
+    assert total <= convert(max_value(uint128), uint256), "anchor: withdrawals sum"
+    self.batches[header.number] = Batch(
+        digest=digest,
+        withdrawals=self._range_hash(self._withdrawals(header)),
+        place=block.timestamp | convert(header.deposit_index, uint256) << 64 | total << 128,
+    )
     self.batch_count = header.number
     self.state_root = header.state_root
     self.accounts = convert(header.accounts, uint64)
@@ -313,7 +473,9 @@ def anchor(header: BatchHeader):
     self.deposits_consumed = header.deposit_index
     self.next_slot = header.journal_last + 1
     self.last_time = header.time
-    self.withdrawals_unclaimed += convert(header.withdrawals_sum, uint256)
+    self.requests_taken = header.forced_index
+    self.anchored_at = block.timestamp
+    self.withdrawals_unclaimed += sum
     log Anchored(number=header.number, state_root=header.state_root, log_root=header.log_root, digest=digest)
 
 
@@ -331,7 +493,14 @@ def _check_continues(header: BatchHeader):
     assert header.deposit_index >= self.deposits_consumed, "anchor: deposit given back"
     assert header.deposit_index <= self.deposit_count, "anchor: deposit unknown"
     assert header.deposit_accumulator == self.deposit_accumulators[header.deposit_index], "anchor: deposit accumulator"
-    assert header.forced_index == 0 and header.forced_accumulator == empty(bytes32), "anchor: forced queue"
+    taken: uint64 = header.forced_index
+    assert taken >= self.requests_taken, "anchor: request given back"
+    assert taken <= self.request_count, "anchor: request unknown"
+    assert header.forced_accumulator == self.request_accumulators[taken], "anchor: request accumulator"
+    # A batch that waited for the chain could not know of what came meanwhile; so what came of late may be left.
+    if taken < self.request_count and taken < self.requests_taken + LEAST_REQUESTS:
+        waits: uint256 = self.request_times[taken + 1] + grace // 2
+        assert convert(header.time, uint256) <= waits * 1000, "anchor: request left waiting"
     assert header.rules_hash == rules_hash, "anchor: rules hash"
     assert header.assets_hash == assets_hash, "anchor: assets hash"
     assert header.time >= self.last_time, "anchor: time"
@@ -374,6 +543,128 @@ def _owed(header: BatchHeader) -> uint256:
     return convert(parts, uint256) + waiting + self._unconsumed(header.deposit_index)
 
 
+# ---- Finality and freeze
+
+
+@internal
+@view
+def _is_final(number: uint64) -> bool:
+    # Of a batch that there is.
+    return self.frozen or (self.batches[number].place & convert(max_value(uint64), uint256)) + window <= block.timestamp
+
+
+@internal
+@view
+def _withdrawn(number: uint64) -> uint256:
+    # All withdrawals of the batches up to it.
+    return self.batches[number].place >> 128
+
+
+@internal
+@view
+def _last_final() -> uint64:
+    # Block times rise with the number, so the final ones are a prefix.
+    if self.frozen:
+        return self.batch_count
+    low: uint64 = 0
+    high: uint64 = self.batch_count
+    for _step: uint256 in range(64):
+        if low == high:
+            break
+        middle: uint64 = high - (high - low) // 2
+        if self._is_final(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@external
+def freeze():
+    """
+    @notice End the venue for ever, because its operator does not answer; anybody may
+    @dev Batches that are not final are void: what they consumed of deposits is paid back.
+    """
+    assert not self.frozen, "freeze: frozen"
+    silent: bool = block.timestamp > self.anchored_at + grace
+    head: uint64 = self.requests_taken + 1
+    ignored: bool = head <= self.request_count and block.timestamp > self.request_times[head] + grace
+    assert silent or ignored, "freeze: the venue answers"
+
+    final: uint64 = self._last_final()
+    self.withdrawals_unclaimed -= self._withdrawn(self.batch_count) - self._withdrawn(final)
+    self.deposits_consumed = convert(self.batches[final].place >> 64 & convert(max_value(uint64), uint256), uint64)
+    self.batch_count = final
+    self.frozen = True
+    log Frozen(final_batch=final, silent=silent, ignored=ignored)
+
+
+@external
+@nonreentrant
+def exit(
+    header: BatchHeader,
+    index: uint32,
+    owner: address,
+    generation: uint64,
+    equity: int128,
+    proof: DynArray[ExitNode, EXIT_PATH],
+):
+    """
+    @notice Pay an account of the last final batch of a frozen venue what it had then; anybody may submit
+    @param header Of the last final batch
+    @param index Of the account
+    @param owner Who is paid
+    @param generation Of the account
+    @param equity Of the account at the exit marks, signed
+    @param proof Siblings from the leaf up, with their sums
+    """
+    assert self.frozen, "exit: not frozen"
+    assert header.number == self.batch_count, "exit: not the last final batch"
+    payout: uint256 = self._payout(header, index, owner, generation, equity, proof)
+    word: uint256 = convert(index // 256, uint256)
+    bit: uint256 = 1 << convert(index % 256, uint256)
+    assert self.exited[word] & bit == 0, "exit: already paid"
+    assert payout > 0, "exit: nothing to pay"
+    self.exited[word] |= bit
+    assert extcall IERC20(token).transfer(owner, payout, default_return_value=True), "exit: transfer failed"
+    log Exited(index=index, owner=owner, amount=payout)
+
+
+@external
+@nonreentrant
+def refund(index: uint64, owner: address, amount: uint256):
+    """
+    @notice Pay back a deposit that the last final batch of a frozen venue has not consumed; anybody may submit
+    @param index Of the deposit
+    @param owner Who made it, and is paid
+    @param amount Token units
+    """
+    assert self.frozen, "refund: not frozen"
+    assert index > self.deposits_consumed, "refund: consumed"
+    assert index <= self.deposit_count, "refund: no such deposit"
+    assert self._after_deposit(index, owner, amount) == self.deposit_accumulators[index], "refund: deposit"
+    word: uint256 = convert(index // 256, uint256)
+    bit: uint256 = 1 << convert(index % 256, uint256)
+    assert self.refunded[word] & bit == 0, "refund: already paid"
+    self.refunded[word] |= bit
+    assert extcall IERC20(token).transfer(owner, amount, default_return_value=True), "refund: transfer failed"
+    log Refunded(index=index, owner=owner, amount=amount)
+
+
+@internal
+@view
+def _after_deposit(index: uint64, owner: address, amount: uint256) -> bytes32:
+    return keccak256(
+        concat(
+            0x40,
+            self.deposit_accumulators[index - 1],
+            convert(index, bytes8),
+            convert(owner, bytes20),
+            convert(amount, bytes32),
+        )
+    )
+
+
 # ---- Withdrawals
 
 
@@ -397,7 +688,9 @@ def claim(
     @param amount Token units
     @param proof Siblings from the leaf up, with their sums
     """
-    assert self._range_hash(withdrawals) == self.batches[batch].withdrawals, "claim: withdrawals of the batch"
+    known: bool = batch <= self.batch_count and self._range_hash(withdrawals) == self.batches[batch].withdrawals
+    assert known, "claim: withdrawals of the batch"
+    assert self._is_final(batch), "claim: not final yet"
     assert id >= withdrawals.first, "claim: id"
     index: uint256 = convert(id - withdrawals.first, uint256)
     assert index < convert(withdrawals.count, uint256), "claim: id"
@@ -475,6 +768,24 @@ def deposits_unconsumed() -> uint256:
 
 @external
 @view
+def last_final() -> uint64:
+    """
+    @notice Number of the last batch that is final, 0 before the first
+    """
+    return self._last_final()
+
+
+@external
+@view
+def is_refunded(index: uint64) -> bool:
+    """
+    @notice Whether the deposit of an index has been paid back
+    """
+    return (self.refunded[convert(index // 256, uint256)] >> convert(index % 256, uint256)) & 1 == 1
+
+
+@external
+@view
 def claimed(id: uint64) -> bool:
     """
     @notice Whether the withdrawal of an id has been paid
@@ -514,6 +825,19 @@ def exit_payout(
     @param equity Of the account at the exit marks, signed
     @param proof Siblings from the leaf up, with their sums
     """
+    return self._payout(header, index, owner, generation, equity, proof)
+
+
+@internal
+@view
+def _payout(
+    header: BatchHeader,
+    index: uint32,
+    owner: address,
+    generation: uint64,
+    equity: int128,
+    proof: DynArray[ExitNode, EXIT_PATH],
+) -> uint256:
     assert self._anchored(header), "exit: batch unknown"
     assert index < header.accounts, "exit: index"
     # Tag, version; asset 0 is the token.
@@ -657,7 +981,7 @@ def _unconsumed(index: uint64) -> uint256:
 @internal
 @view
 def _anchored(header: BatchHeader) -> bool:
-    return self.batches[header.number].digest == self._digest(header)
+    return header.number <= self.batch_count and self.batches[header.number].digest == self._digest(header)
 
 
 @internal

@@ -9,8 +9,9 @@ through :meth:`Venue.run_slot`; a restart, a killed host and a reset board all g
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +25,21 @@ from hawse.commit.header import (
 )
 from hawse.commit.reportlog import ReportLog
 from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
+from hawse.engine.native.bindings import keccak256_each, recover_each
 from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain, struct_hashes
 from hawse.keys.messages import split
-from hawse.keys.signing import recover, recover_digest, sign_digest
+from hawse.keys.signing import Primitives, recover, recover_digest, sign_digest
+from hawse.mirror import Mirror, MirrorDiffers
 from hawse.risk.margin import MoneyOverflow
-from hawse.state.batch import BatchState
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK, StateError
-from hawse.state.machine import Machine
+from hawse.state.machines import DEFAULT, FORMS, AnyBatch, AnyMachine
+from hawse.state.native.machine import NativeMachine
 from hawse.state.outcomes import Signers
-from hawse.state.slot import Operation, OperationKind, SlotInput, SlotOutcome
+from hawse.state.slot import Operation, OperationKind, Refusals, SlotInput, SlotOutcome
 from hawse.wire import Reason
 from hawse.wire.dtypes import Array, records
 
@@ -44,6 +47,7 @@ Progress = Callable[[int, int], None]
 
 #: Seconds before each attempt to bring a lost engine back; after the last it is given up.
 _PAUSES = (0, 0.1, 0.5, 2, 5)
+_FAST = Primitives(keccak256_each, recover_each)
 _log = logging.getLogger(__name__)
 
 
@@ -93,7 +97,8 @@ class Signed:
         Raises:
             ValueError: half of the last message is missing.
         """
-        return cls(recover(rows, domain), struct_hashes(rows))
+        structs = struct_hashes(rows, keccak256_each)
+        return cls(recover(rows, domain, structs=structs, primitives=_FAST), structs)
 
 
 def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> Signers:
@@ -132,12 +137,14 @@ class Sealed:
         state: the lists behind the header's roots, which proofs are made of.
         engine_root: report-log root as the engine gave it; the host's own, in the header, is the same.
         busy_cycles: clock cycles in which the book worked on the batch; 0 in software.
+        snapshot: of the machine behind it; empty where nobody keeps one.
     """
 
     header: BatchHeader
-    state: BatchState
+    state: AnyBatch
     engine_root: bytes
     busy_cycles: int
+    snapshot: bytes
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,7 @@ class SlotDone:
         slot: what went in.
         outcome: what came out.
         burst: what the engine said.
-        sealed: the batch that the slot ended, None if it ended none.
+        sealing: what gives the batch that the slot ended, None if it ended none.
         orders: client id of each event's order.
         makers: client id of a trade's maker.
         command_seqs: sequence number of each message, authorisations first.
@@ -168,7 +175,16 @@ class SlotDone:
     machine: Mapping[int, Reason]
     credited: tuple[tuple[int, int] | None, ...]
     fees: tuple[tuple[int, int], ...]
-    sealed: Sealed | None
+    sealing: Future[Sealed] | None
+
+    @property
+    def sealed(self) -> Sealed | None:
+        """The batch that the slot ended, waited for; None if it ended none.
+
+        Raises:
+            Halted: no contract takes it.
+        """
+        return self.sealing.result() if self.sealing else None
 
 
 class Execution:
@@ -179,18 +195,29 @@ class Execution:
         engine: as wide as ``config.geometry``.
         epoch: above every epoch used before.
         machine: at a batch boundary; a new one when None.
+        form: of a new machine, one of ``hawse.state.machines.FORMS``.
+        beside: seal batches beside the slot path, on a second machine; the native form alone does.
 
     Raises:
         Halted: the engine does not hold the orders that it was loaded with.
     """
 
     def __init__(
-        self, config: VenueConfig, engine: Engine, epoch: int, machine: Machine | None = None
+        self,
+        config: VenueConfig,
+        engine: Engine,
+        epoch: int,
+        machine: AnyMachine | None = None,
+        form: str = DEFAULT,
+        beside: bool = False,
     ) -> None:
         self.config = config
         self.engine = engine
         self.epoch = epoch
-        self.machine = machine or Machine(config)
+        self.machine = machine or FORMS[form](config)
+        self._mirror: Mirror | None = None
+        if beside and isinstance(self.machine, NativeMachine):
+            self._mirror = Mirror(NativeMachine.restore(config, self.machine.snapshot()))
         self.log = ReportLog()
         self.next_slot = self.machine.next_slot
         self._first_slot = self.next_slot
@@ -263,7 +290,7 @@ class Execution:
             return self._run(slot, found or self.signers(slot))
         except EngineLost:
             raise
-        except (StateError, EngineError, ClearingError, MoneyOverflow) as error:
+        except (StateError, EngineError, ClearingError, MoneyOverflow, MirrorDiffers) as error:
             raise Halted(slot.number, f"{type(error).__name__}: {error}") from error
 
     def _run(self, slot: SlotInput, found: Signers) -> tuple[SlotOutcome, Burst]:
@@ -279,6 +306,8 @@ class Execution:
             _agree(number, "log root of engine and host", burst.batch.root, self.log.root())
             _agree(number, "leaves of engine and host", burst.batch.leaves, self.log.leaves)
         slot_digest = self.machine.clear_slot(burst.events)
+        if self._mirror:
+            self._mirror.slot(slot, found, burst.events, slot_digest)
         self.next_slot += 1
         outcome = SlotOutcome(
             number=number,
@@ -293,12 +322,15 @@ class Execution:
         )
         return outcome, burst
 
-    def done(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst, sealed: Sealed | None) -> SlotDone:
+    def done(
+        self, slot: SlotInput, outcome: SlotOutcome, burst: Burst, sealing: Future[Sealed] | None
+    ) -> SlotDone:
         """The slot that was run last, as it is published."""
         machine = self.machine
         orders, makers = (machine.client_ids(burst.events[name]) for name in ("order_id", "maker_id"))
         accounts = [machine.account_of(deposit.owner) for deposit in slot.deposits]
-        fees, refused = machine.fill_fees, {refusal.seq for refusal in outcome.refusals}
+        fees = machine.fill_fees
+        refused = {refusal.seq for refusal in outcome.refusals} if accounts else ()
         return SlotDone(
             slot=slot,
             outcome=outcome,
@@ -313,7 +345,7 @@ class Execution:
                 for seq, a in enumerate(accounts, outcome.first_seq + len(slot.operations))
             ),
             fees=tuple(zip(fees[::2], fees[1::2], strict=True)),
-            sealed=sealed,
+            sealing=sealing,
         )
 
     def check(self, slot: SlotInput, ours: SlotOutcome, theirs: SlotOutcome) -> None:
@@ -325,44 +357,62 @@ class Execution:
         what = "{} recomputed and in the journal".format
         _agree(slot.number, what("first sequence number"), ours.first_seq, theirs.first_seq)
         _agree(slot.number, what("inputs"), ours.inputs, theirs.inputs)
-        _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
+        if ours.refusals != theirs.refusals:
+            _agree(slot.number, what("refusals"), _readable(ours), _readable(theirs))
         _agree(slot.number, what("events"), ours.events, theirs.events)
         _agree(slot.number, what("records"), ours.records, theirs.records)
         _agree(slot.number, what("log digest"), self.log.fence(theirs.epoch), theirs.log_digest)
         _agree(slot.number, what("slot digest"), ours.digest, theirs.digest)
 
-    def seal(self, slot: SlotInput, burst: Burst, chain: bytes) -> Sealed | None:
-        """The batch that ``slot`` ends, or None. ``chain`` is the journal's hash after the slot's outcome.
+    def seal(self, slot: SlotInput, burst: Burst, chain: bytes, keep: bool = False) -> Future[Sealed] | None:
+        """What gives the batch that ``slot`` ends, or None.
+
+        Args:
+            slot: which was run last.
+            burst: what the engine said.
+            chain: the journal's hash after the slot's outcome.
+            keep: make a snapshot, too.
 
         Raises:
-            Halted: a number of the header is out of bounds.
+            Halted: a number of the header is out of bounds; where it is sealed beside the slot path, the
+                result raises it.
             EngineLost: as of :meth:`run`.
         """
         if slot.closes is None:
             return None
         assert burst.batch is not None
         root, leaves, count = self.log.close()
-        state = self.machine.seal_batch()
-        header = BatchHeader(
-            previous_state_root=self._previous_root,
-            log_root=root,
-            log_leaves=leaves,
-            log_records=count,
-            journal_first=self._first_slot,
-            journal_last=slot.number,
-            journal_hash=chain,
-            **state.header_fields(),
-        )
-        try:
-            header.check()
-        except HeaderError as error:
-            raise Halted(slot.number, f"no contract takes its batch: {error}") from error
-        self._previous_root = header.state_root
-        self._first_slot = self.next_slot
-        self._first_accounts = len(self.machine.accounts)
         busy = int(self.engine.hello()["busy"][0])
         cycles, self._busy = (busy - self._busy) % 2**32, busy
-        return Sealed(header, state, burst.batch.root, cycles)
+        first, engine_root = self._first_slot, burst.batch.root
+        self._first_slot, self._first_accounts = self.next_slot, len(self.machine.accounts)
+
+        def make(machine: AnyMachine) -> Sealed:
+            state = machine.seal_batch()
+            header = BatchHeader(
+                previous_state_root=self._previous_root,
+                log_root=root,
+                log_leaves=leaves,
+                log_records=count,
+                journal_first=first,
+                journal_last=slot.number,
+                journal_hash=chain,
+                **state.header_fields(),
+            )
+            try:
+                header.check()
+            except HeaderError as error:
+                raise Halted(slot.number, f"no contract takes its batch: {error}") from error
+            self._previous_root = header.state_root
+            return Sealed(header, state, engine_root, cycles, machine.snapshot() if keep else b"")
+
+        if self._mirror:
+            assert isinstance(self.machine, NativeMachine)
+            self.machine.turn_batch()
+            return self._mirror.seal(make)
+        made: Future[Sealed] = Future()
+        made.set_result(make(self.machine))
+        return made
 
 
 def _readable(outcome: SlotOutcome) -> dict[int, str]:
@@ -372,27 +422,23 @@ def _readable(outcome: SlotOutcome) -> dict[int, str]:
     }
 
 
-def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: Machine) -> Signed | None:
+def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: AnyMachine) -> Signed | None:
     """The owners, as who signed the messages of a slot: what its outcome says without a look at signatures.
 
     None where only the signatures can tell: a signature or signer was refused, an account has agents, or may
     have changed hands within the slot.
     """
     doubtful = slot.deposits or slot.requests or len(slot.authorisations)
-    if doubtful or any(r.reason in (Reason.SIGNATURE, Reason.SIGNER) for r in outcome.refusals):
+    reasons = Refusals.of(outcome.refusals).rows["reason"]
+    if doubtful or np.isin(reasons, (Reason.SIGNATURE, Reason.SIGNER)).any():
         return None
-    rows, accounts = slot.commands, machine.accounts
-    owners: list[bytes | None] = []
-    for index in rows["account"][split(rows).starts].tolist():
-        account = accounts[index] if index < len(accounts) else None
-        if account is None or account.agents or account.is_bare():
-            return None
-        owners.append(account.owner)
-    return Signed(owners, struct_hashes(rows))
+    rows = slot.commands
+    owners = machine.sole_signers(rows["account"][split(rows).starts])
+    return None if owners is None else Signed([*owners], struct_hashes(rows, keccak256_each))
 
 
 def replay(
-    execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True
+    execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True, keep: bool = False
 ) -> Iterator[SlotDone]:
     """Execute journaled slots again, hold each outcome against the journal's, and seal their batches.
 
@@ -402,6 +448,7 @@ def replay(
         execution: at the state before the first of them.
         slots: of a journal.
         signatures: check them; else the journal's word is taken that they are good.
+        keep: have a snapshot behind each batch.
 
     Raises:
         Halted: an outcome differs.
@@ -420,8 +467,8 @@ def replay(
             yield execution.done(entry.slot, ours, burst, None)
             continue
         execution.check(entry.slot, ours, entry.outcome)
-        sealed = execution.seal(entry.slot, burst, entry.chain)
-        yield execution.done(entry.slot, entry.outcome, burst, sealed)
+        sealing = execution.seal(entry.slot, burst, entry.chain, keep)
+        yield execution.done(entry.slot, entry.outcome, burst, sealing)
 
 
 def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snapshot | None:
@@ -460,6 +507,7 @@ class Venue:
         progress: called with (slots replayed, slots to replay) while recovering.
         published: last slot that ``publish`` need not be told of again; all behind it are run again, even if
             a snapshot has them. None: it need not be told of what a snapshot has.
+        form: of the state, one of ``hawse.state.machines.FORMS``; each reads the other's snapshots.
 
     Raises:
         Halted: the journal's outcomes are not what its inputs lead to.
@@ -476,19 +524,33 @@ class Venue:
         publish: Callable[[SlotDone], None],
         progress: Progress | None = None,
         published: int | None = None,
+        form: str = DEFAULT,
     ) -> None:
-        self._config, self._engine = config, engine
+        self._config, self._engine, self._form = config, engine, form
         self._journal, self._snapshots, self._publish = journal, snapshots, publish
-        #: Batches sealed and not yet known to be anchored, by number.
-        self.pending: dict[int, Sealed] = {}
-        self._states: dict[int, Snapshot] = {}
+        self._sealing: dict[int, Future[Sealed]] = {}
         self._sound = True
         if (newest := snapshots.latest()) is not None:
             check_reach(journal, newest.slot, f"there is a snapshot of slot {newest.slot}")
         self.recover(progress, published)
 
     @property
-    def machine(self) -> Machine:
+    def ready(self) -> dict[int, Sealed]:
+        """Batches sealed and not yet known to be anchored, by number, up to the first that is still made.
+
+        Raises:
+            Halted: no contract takes one.
+        """
+        made = takewhile(lambda batch: batch[1].done(), sorted(self._sealing.items()))
+        return {number: sealing.result() for number, sealing in made}
+
+    @property
+    def pending(self) -> dict[int, Sealed]:
+        """The same, and those that are still made, which are waited for."""
+        return {number: sealing.result() for number, sealing in sorted(self._sealing.items())}
+
+    @property
+    def machine(self) -> AnyMachine:
         """The state as it stands between two slots."""
         return self._execution.machine
 
@@ -540,11 +602,11 @@ class Venue:
         durable = self._journal.next_slot - 1 - self._journal.pending
         last = durable if published is None else min(durable, published)
         snapshot = fitting_snapshot(self._journal, self._snapshots, last)
-        machine = Machine.restore(self._config, snapshot.state) if snapshot else None
+        machine = FORMS[self._form].restore(self._config, snapshot.state) if snapshot else None
         first = snapshot.slot + 1 if snapshot else 0
-        self._execution = Execution(self._config, self._engine, epoch, machine)
+        self._execution = Execution(self._config, self._engine, epoch, machine, self._form, beside=True)
         end = None
-        for done in replay(self._execution, self._journal.slots(first)):
+        for done in replay(self._execution, self._journal.slots(first), keep=True):
             if self._journal.pending and done.outcome.number == self._journal.next_slot - 1:
                 end = self._finish(done.slot, done.outcome, done.burst)
             else:
@@ -596,20 +658,20 @@ class Venue:
 
     def _finish(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst) -> SlotDone:
         self._journal.append_outcome(outcome, sync=slot.closes is not None)
-        sealed = self._execution.seal(slot, burst, self._journal.chain)
-        done = self._execution.done(slot, outcome, burst, sealed)
+        sealing = self._execution.seal(slot, burst, self._journal.chain, keep=True)
+        done = self._execution.done(slot, outcome, burst, sealing)
         self._done(done)
         return done
 
     def _done(self, done: SlotDone) -> None:
-        if done.sealed:
-            number, chain = done.sealed.header.number, done.sealed.header.journal_hash
-            state = self._execution.machine.snapshot()
-            self.pending[number] = done.sealed
-            self._states[number] = Snapshot(done.slot.number, chain, state)
+        if done.sealing:
+            assert done.slot.closes is not None
+            self._sealing[done.slot.closes] = done.sealing
         self._publish(done)
 
     def anchored(self, number: int, transaction: bytes) -> None:
         """Note that batch ``number`` is on the chain; from now on a recovery begins behind it."""
-        self._journal.append_anchor(self.pending.pop(number).header, transaction)
-        self._snapshots.save(self._states.pop(number))
+        sealed = self._sealing.pop(number).result()
+        header = sealed.header
+        self._journal.append_anchor(header, transaction)
+        self._snapshots.save(Snapshot(header.journal_last, header.journal_hash, sealed.snapshot))

@@ -23,109 +23,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import headers
 from support.headers import GENESIS, RULES
+from support.settlement import DRIFT, FEE, FUNDS, GRACE, Venue, raw
 from web3 import EthereumTesterProvider, Web3
 from web3.logs import DISCARD
 
 TOKENS = Path(__file__).parent / "tokens"
-FUNDS = 10**12
-DRIFT = 600
-
-
-class Venue:
-    """A settlement contract on an EVM in this process, and the headers that would continue it."""
-
-    def __init__(self, web3, token="QuoteToken"):
-        self.web3 = web3
-        # eth-tester's accounts have the private keys 1, 2, ...
-        self.operator, *self.owners = web3.eth.accounts[:6]
-        keys = [i.to_bytes(32, "big") for i in range(1, 7)]
-        self.keys = {Account.from_key(key).address: key for key in keys}
-        source = contracts.folder() if token == "QuoteToken" else TOKENS
-        self.token = self.create(contracts.compile_file(source / f"{token}.vy"))
-        self.contract = self.create(
-            contracts.load("Settlement"), self.token.address, self.operator, GENESIS, RULES, DRIFT
-        )
-        for owner in self.owners:
-            self.do(self.token.functions.mint(owner, FUNDS))
-            if token == "QuoteToken":
-                self.do(self.token.functions.approve(self.contract.address, FUNDS), owner)
-        self.call = self.contract.functions
-        self.assets_hash = self.call.assets_hash().call()
-        self.anchored = {}  # by number; those beyond the contract's count were anchored in another test
-
-    def create(self, contract, *args):
-        made = self.web3.eth.contract(abi=contract.abi, bytecode=contract.bytecode).constructor(*args)
-        hash_ = made.transact({"from": self.operator, "gas": 6_000_000})
-        return self.web3.eth.contract(
-            self.web3.eth.get_transaction_receipt(hash_)["contractAddress"], abi=contract.abi
-        )
-
-    def do(self, call, sender=None):
-        hash_ = call.transact({"from": sender or self.operator, "gas": 2_000_000})
-        receipt = self.web3.eth.get_transaction_receipt(hash_)
-        assert receipt["status"] == 1, call.fn_name
-        return receipt
-
-    def refuses(self, reason, call, sender=None):
-        with pytest.raises(TransactionFailed) as failure:
-            call.call({"from": sender or self.operator})
-        assert str(failure.value) == f"execution reverted: {reason}"
-
-    def deposit(self, owner, amount):
-        return self.do(self.call.deposit(amount), owner)
-
-    def balance(self, owner):
-        return self.token.functions.balanceOf(owner).call()
-
-    def held(self):
-        return self.call.balance_held().call()
-
-    def now(self):
-        """Seconds of chain time."""
-        return self.web3.eth.get_block("latest")["timestamp"]
-
-    def header(self, **changes):
-        """A header that continues the chain, consumes every deposit and owes nobody anything."""
-        last, count = self.anchored.get(self.call.batch_count().call()), self.call.deposit_count().call()
-        first = last.journal_last + 1 if last else 0
-        number = last.number + 1 if last else 1
-        values = {
-            "number": number,
-            "previous_state_root": last.state_root if last else GENESIS,
-            "state_root": number.to_bytes(32, "big"),
-            "inputs_first": last.inputs_first + last.inputs_count if last else 1,
-            "withdrawals_first": self.call.next_withdrawal().call(),
-            "deposit_index": count,
-            "deposit_accumulator": self.call.deposit_accumulators(count).call(),
-            "assets_hash": self.assets_hash,
-            "journal_first": first,
-            "journal_last": first + 9,
-            "time": max(1000 * self.now(), last.time if last else 0),
-        }
-        return headers.header(**values | changes)
-
-    def anchor(self, **changes):
-        return self.send(self.header(**changes))[0]
-
-    def send(self, header):
-        """The header, anchored, and its receipt."""
-        receipt = self.do(self.call.anchor(astuple(header)))
-        self.anchored[header.number] = header
-        return header, receipt
-
-    def anchor_paying(self, *due, **changes):
-        """A batch with a withdrawal of each (owner, amount); a function that makes the claim of each."""
-        first = self.call.next_withdrawal().call()
-        paid = [Withdrawal(first + n, raw(owner), 0, amount) for n, (owner, amount) in enumerate(due)]
-        among = withdrawals.range_of(paid, first)
-        header = self.anchor(**headers.withdrawals(among) | changes)
-        tree = withdrawals.tree(paid)
-        return [self.claim(header.number, among, w, tree.proof(n)) for n, w in enumerate(paid)]
-
-    def claim(self, batch, among, withdrawal, proof):
-        owner = Web3.to_checksum_address(withdrawal.owner)
-        nodes = [(node.hash, *node.sums) for node in proof]
-        return self.call.claim(batch, astuple(among), withdrawal.id, owner, withdrawal.amount, nodes)
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +45,6 @@ def venue(fresh):
     snapshot = fresh.web3.provider.ethereum_tester.take_snapshot()
     yield fresh
     fresh.web3.provider.ethereum_tester.revert_to_snapshot(snapshot)
-
-
-def raw(address):
-    return bytes.fromhex(address[2:])
 
 
 # Deposits
@@ -334,8 +232,8 @@ def test_an_anchor_keeps_two_hashes_and_where_the_next_goes_on(venue):
     digest = venue.call.digest(astuple(header)).call()
     (event,) = venue.contract.events.Anchored().process_receipt(receipt)
     assert tuple(event["args"].values()) == (1, header.state_root, header.log_root, digest)
-    assert tuple(venue.call.batches(1).call()) == (digest, among.hash())
-    assert tuple(venue.call.batches(2).call()) == (bytes(32), bytes(32))
+    assert tuple(venue.call.batches(1).call()) == (digest, among.hash(), venue.now() | 1 << 64 | 30 << 128)
+    assert tuple(venue.call.batches(2).call()) == (bytes(32), bytes(32), 0)
     assert venue.call.batch_count().call() == 1
     assert venue.call.state_root().call() == header.state_root
     assert venue.call.accounts().call() == 5
@@ -387,8 +285,8 @@ BAD = [
     ("deposit accumulator", {"deposit_index": 1}, False),
     ("deposit unknown", {"deposit_index": 3}, False),
     ("deposit given back", {"deposit_index": 0, "deposit_accumulator": bytes(32)}, True),
-    ("forced queue", {"forced_index": 1}, False),
-    ("forced queue", {"forced_accumulator": b"\x01" * 32}, False),
+    ("request unknown", {"forced_index": 1}, False),
+    ("request accumulator", {"forced_accumulator": b"\x01" * 32}, False),
     ("data provider", {"data_provider": 1}, True),
     ("data provider", {"data_hash": b"\x01" * 32}, True),
     ("rules hash", {"rules_hash": GENESIS}, False),
@@ -720,11 +618,15 @@ def test_constructor_refuses_nonsense(venue, web3):
         ("operator: zero", {"operator": nobody}),
         ("drift: out of bounds", {"drift": 59}),
         ("drift: out of bounds", {"drift": 86_401}),
+        ("window: out of bounds", {"window": 30 * 86_400 + 1}),
+        ("grace: out of bounds", {"grace": 3599}),
+        ("grace: out of bounds", {"grace": 90 * 86_400 + 1}),
+        ("grace: out of bounds", {"window": GRACE}),
+        ("grace: out of bounds", {"grace": 2 * 3600, "drift": 3600}),
     ):
         with pytest.raises(TransactionFailed, match=reason):
-            factory.constructor(*(good | {"drift": DRIFT} | changes).values()).estimate_gas(
-                {"from": venue.operator}
-            )
+            terms = good | {"drift": DRIFT, "window": 0, "grace": GRACE, "fee": FEE} | changes
+            factory.constructor(*terms.values()).estimate_gas({"from": venue.operator})
 
 
 def test_assets_hash_is_that_of_the_host(venue):

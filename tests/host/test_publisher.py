@@ -251,6 +251,7 @@ def test_what_the_machine_takes_back_is_told_in_its_turn_and_with_its_reason(tmp
     )
     assert [row["event"] for row in told] == ["ack", "ack", "trade", "trade", "accepted", "cancelled"]
     assert [row["seq"] for row in told] == sorted(row["seq"] for row in told)
+    assert all(row["generation"] == row["account"] << 24 for row in told)
     last = told[-1]
     assert (last["account"], last["reason"], last["cumulative"], last["remaining"]) == (1, "mass", 2000, 0)
     ioc = desk.new(1, 2, Side.BUY, 77_000, 5000, time_in_force=TimeInForce.IOC)
@@ -258,7 +259,7 @@ def test_what_the_machine_takes_back_is_told_in_its_turn_and_with_its_reason(tmp
     assert [row["event"] for row in told] == ["ack", "cancelled", "accepted"]
     told = lines([desk.transfer(1, 1, 10**9), desk.transfer(1, 0, 10**9)])
     assert [row["event"] for row in told] == ["accepted", "refused"]
-    assert (told[0]["to_account"], told[0]["generation"]) == (3, (1 << 24) + 1)
+    assert (told[0]["to_account"], told[0]["to_generation"]) == (3, (1 << 24) + 1)
     appoint, forced = desk.appoint(1, b"a" * 20), (owner(1), 1, 1 << 24, 0, b"b" * 20)
     requests = [Request(n, RequestKind.APPOINT, *forced, expiry, 7) for n, expiry in ((1, 2**40), (2, 1))]
     told = lines([desk.cancel(1, 99)], authorisations=[appoint], requests=requests)

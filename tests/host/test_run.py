@@ -28,11 +28,12 @@ from hawse.journal import Journal
 from hawse.keys import lines
 from hawse.keys.eip712 import Domain
 from hawse.keys.signing import sign
+from hawse.keys.store import address_of
 from hawse.publisher.store import Outcomes
 from hawse.publisher.streams import SLOTS
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK
-from hawse.state.slot import Cut
+from hawse.state.slot import Cut, OperationKind
 from hawse.venue import Execution, replay
 
 KEYS = dev_keys(10)
@@ -136,7 +137,7 @@ def test_marks_are_the_operator_s_word_and_no_trade_s(venue, tmp_path):
         venue.signed(a, kind="order", client_id=1, side=side, price=77_900, quantity=9000, nonce=venue.now)
         for a, side in ((1, "buy"), (2, "sell"))
     ]
-    done, _ = venue.run(b"".join(both), options=["--marks", str(said)])
+    done, _ = venue.run(b"".join(both), options=["--operations", str(said)])
     errors = [row["error"] for row in done if row["event"] == "unreadable"]
     assert len(errors) == 3 and all(error.startswith("mark: ") for error in errors)
     assert "instrument 5 is not listed" in errors[2] and any(row["event"] == "trade" for row in done)
@@ -144,6 +145,45 @@ def test_marks_are_the_operator_s_word_and_no_trade_s(venue, tmp_path):
         marks = [MARK.unpack(o.body) for e in journal.slots() for o in e.slot.operations]
     # A hundredth a step, at most.
     assert marks[0] == (0, 78_780) and set(marks) <= {(0, 78_780), (0, 79_000)}
+
+
+def test_rules_and_flags_are_the_operator_s_word_too(venue, tmp_path):
+    said, first = tmp_path / "operations", "0x" + address_of(KEYS[0]).hex()
+    bad = [
+        {"rules": {"lots": -1}},
+        {"rules": {"barred": [5, 5]}},
+        {"rules": {"lots": 2**64}},
+        {"owner": "0x12", "flags": []},
+        {"owner": first, "flags": ["rich"]},
+        {"owner": "0x" + "ab" * 20, "flags": ["allowed"]},
+        {"rules": {"lots": 7}, "mark": 5},
+    ]
+    good = [
+        {"owner": first, "flags": ["allowed", "bound"], "jurisdiction": 276},
+        {"owner": "0x" + first[2:].upper(), "flags": ["allowed"]},
+        {"rules": {"listed": True, "lots": 5000, "barred": [408, 643]}},
+        {"rules": {"listed": True}},
+    ]
+    deep = '{"rules": ' + "[" * 5000
+    said.write_text("\n".join([deep, *map(json.dumps, [*bad, *good])]))
+    order = {"kind": "order", "side": "buy", "price": 77_000, "quantity": 9000}
+    # Slots without a command until all is said; then an order of one who is listed, and of one who is not.
+    process = venue.start("--operations", str(said))
+    time.sleep(3)
+    now = time.time_ns() // 10**6
+    process.stdin.write(b"".join(venue.signed(a, client_id=50, nonce=now, **order) for a in (1, 2)))
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    done = told(out)
+    refused = [row["error"] for row in done if row["event"] == "unreadable"]
+    assert len(refused) == 1 + len(bad) and "Traceback" not in errors.decode()
+    assert any("0x" + "ab" * 20 + " has no account" in error for error in refused)
+    orders = {row["account"]: row for row in done if row.get("client_id") == 50}
+    assert orders[1]["event"] != "refused" and orders[2]["reason"] == "rule"
+    with Journal(venue.directory / "journal", readonly=True) as journal:
+        kinds = [[o.kind for o in e.slot.operations] for e in journal.slots() if e.slot.operations]
+    # Two of one subject are two slots; else they share one.
+    assert kinds == [[OperationKind.FLAGS], [OperationKind.FLAGS, OperationKind.RULES], [OperationKind.RULES]]
 
 
 def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):

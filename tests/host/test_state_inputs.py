@@ -14,7 +14,6 @@ from hawse.state.slot import (
     Operation,
     OperationKind,
     Request,
-    RequestKind,
     SlotInput,
     Surface,
 )
@@ -159,8 +158,8 @@ DOZEN = bytes(12)
         ({"omissions": (Omission(0, 0, 1, Reason.STALE),)}, "omissions: .* not before"),
         ({"surfaces": (Surface(0, 0, 0, 1, 1, (1,), SIGNATURE),)}, "surfaces: .* not before"),
         (
-            {"requests": (Request(1, RequestKind.EXIT, owner(1), 1, G1, 0, bytes(20), 0, 0),)},
-            "requests: .* not before",
+            {"requests": (Request(1, 5, owner(1), 1, G1, 0, bytes(20), 0, 0),)},
+            "requests: .* kind: 5",
         ),
         ({"authorisations": np.zeros(2, MESSAGE)}, "authorisations: kinds .0., not of .9, 10"),
         ({"commands": np.zeros(0, EVENT)}, "commands"),

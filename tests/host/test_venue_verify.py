@@ -20,6 +20,8 @@ from hawse.keys.signing import sign
 from hawse.keys.store import address_of
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK
+from hawse.state.machines import FORMS
+from hawse.state.native.machine import NativeMachine
 from hawse.state.slot import Refusal
 from hawse.venue import Venue
 from hawse.wire import Geometry, Reason
@@ -163,6 +165,15 @@ def test_an_honest_run_is_verified(run):
     assert result.exit_code == 0 and "12 slots and 4 batches" in " ".join(result.output.split())
     write(run, *read(run))
     assert verify(run).exit_code == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_either_form_of_the_state_leads_to_the_anchors(run, form):
+    if form == "native" and not NativeMachine.takes(CONFIG):
+        pytest.skip("the native state does not know the rules of this configuration")
+    result = CliRunner().invoke(main, ["verify", str(run), "--state", form])
+    assert result.exit_code == 0, result.output
+    assert CliRunner().invoke(main, ["replay", str(run / "journal"), "--state", form]).exit_code == 0
 
 
 def flip_bytes(run, positions):

@@ -35,7 +35,7 @@ READING: list[dict[str, Any]] = [
     _view(
         "batches",
         _fields(arg0="uint64"),
-        [_struct("", _fields(digest="bytes32", withdrawals="bytes32"))],
+        [_struct("", _fields(digest="bytes32", withdrawals="bytes32", place="uint256"))],
     ),
     _view("exit_factor", [_HEADER], _nameless("uint256", "uint256")),
     _view(

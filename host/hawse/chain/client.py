@@ -38,10 +38,11 @@ from hawse.chain.errors import (
 from hawse.commit.exits import ExitLeaf
 from hawse.commit.header import BatchHeader
 from hawse.commit.inclusion import RecordProof
-from hawse.commit.queues import deposit_accumulator
+from hawse.commit.queues import deposit_accumulator, request_accumulator
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
-from hawse.state.slot import Deposit
+from hawse.state.inputs import queued
+from hawse.state.slot import Deposit, Request, RequestKind
 
 Progress = Callable[[int, int], None]
 
@@ -156,7 +157,7 @@ class SettlementReader:
         batch = self._read(self._contract.functions.batches(number))
         if not any(batch[0]):
             raise ChainError(f"no batch {number} is anchored")
-        return AnchoredBatch(number, *batch)
+        return AnchoredBatch(number, batch[0], batch[1])
 
     def digest(self, header: BatchHeader) -> bytes:
         """EIP-712 digest of a header for this contract, 32 bytes."""
@@ -240,13 +241,28 @@ class SettlementClient(SettlementReader):
         token: bytes | str | None = None,
         *,
         drift: int = 86_400,
+        window: int = 0,
+        grace: int = 7 * 86_400,
+        request_fee: int = 10**14,
         confirmations: int = 0,
         retries: int = 5,
         timeout: float = 120,
     ) -> Self:
         """Deploy the contract from the operator's account, with a new test token where ``token`` is None.
 
-        ``drift`` is by how many seconds, 60 to 86,400, a header's time may be ahead of its block's.
+        Args:
+            rpc_url: of a node.
+            operator_key: who deploys, and may anchor.
+            genesis_state_root: before the first batch.
+            rules_hash: of the rules in force.
+            token: that pays; a new test token where it is None.
+            drift: seconds, 60 to 86,400, by which a header's time may be ahead of its block's.
+            window: seconds after its anchor from which a batch is final, at most 30 days.
+            grace: seconds without an answer after which anybody may freeze, an hour to 90 days.
+            request_fee: wei that a forced request costs.
+            confirmations: as of the constructor; so are ``retries`` and ``timeout``.
+            retries: as there.
+            timeout: as there.
         """
         web3 = _connect(rpc_url, retries, timeout)
         operator = Account.from_key(operator_key)
@@ -265,6 +281,9 @@ class SettlementClient(SettlementReader):
             genesis_state_root,
             rules_hash,
             drift,
+            window,
+            grace,
+            request_fee,
         )
         return cls(
             rpc_url,
@@ -396,6 +415,133 @@ class SettlementClient(SettlementReader):
                 }
             )
         )
+
+    # ---- Requests
+
+    def request(
+        self,
+        key: bytes,
+        kind: RequestKind,
+        account: int,
+        generation: int,
+        *,
+        amount: int = 0,
+        agent: bytes = bytes(20),
+        expiry: int = 0,
+    ) -> Request:
+        """Put a request into the queue; the owner is he whose private key this is, and he pays the fee.
+
+        ``amount`` is of a withdrawal, in quanta; ``agent`` and ``expiry`` are of an appointment, in
+        milliseconds since 1970, 0 to revoke it.
+        """
+        terms = (int(kind), account, generation, amount, Web3.to_checksum_address(agent), expiry)
+        fee = int(self._read(self._contract.functions.request_fee()))
+        call = self._contract.functions.request(*terms)
+        receipt = self._transact(Account.from_key(key), call, "request", value=fee)
+        ((made, _, _),) = self._request_events(receipt["logs"])
+        return made
+
+    def _request_events(self, logs: Sequence[Any]) -> list[tuple[Request, bytes, int]]:
+        """(request, accumulator, block) of each request of this contract among ``logs``."""
+        event, found = self._contract.events.Requested(), []
+        for log in logs:
+            if _to_bytes(log["address"]) == self.address and _hex(log["topics"][0]) == event.topic:
+                seen = event.process_log(log)
+                a = seen["args"]
+                people: dict[str, Any] = {name: _to_bytes(a[name]) for name in ("owner", "agent")}
+                numbers = {name: a[name] for name in ("account", "generation", "amount", "expiry", "time")}
+                request = Request(a["number"], RequestKind(a["kind"]), **people, **numbers)
+                found.append((request, bytes(a["accumulator"]), seen["blockNumber"]))
+        return found
+
+    def requests_since(self, index: int) -> list[Request]:
+        """All confirmed requests behind the one of ``index`` (0: all), checked against the accumulator.
+
+        Raises:
+            DepositMismatchError: as :meth:`deposits_since`.
+        """
+        with _translated("requests"):
+            head = self._web3.eth.block_number - self._confirmations
+            if head < self._first_block:
+                return []
+            count = int(self._contract.functions.request_count().call(block_identifier=head))
+            if count < index:
+                raise DepositMismatchError(f"the chain has {count} requests, not the {index} that were seen")
+            accumulators = self._contract.functions.request_accumulators
+            value = bytes(accumulators(index).call(block_identifier=head))
+            found: list[Request] = []
+            for log_range in _ranges(self._first_block, head) if count > index else ():
+                for request, accumulator, at in self._request_events(self._logs("Requested", log_range)):
+                    if request.index <= index:
+                        continue
+                    value = request_accumulator(value, queued(request))
+                    if request.index != index + len(found) + 1 or accumulator != value:
+                        raise DepositMismatchError(f"request {request.index} in block {at} does not chain")
+                    found.append(request)
+            if len(found) != count - index:
+                raise DepositMismatchError(
+                    f"{len(found)} requests behind {index}, but the contract has {count - index}"
+                )
+            return found
+
+    # ---- The way out without the operator
+
+    def terms(self) -> dict[str, int]:
+        """Seconds of ``window``, ``grace`` and ``drift``, and the ``request_fee`` in wei, as deployed."""
+        names = ("window", "grace", "drift", "request_fee")
+        return {name: int(self._read(self._contract.functions[name]())) for name in names}
+
+    def frozen(self) -> bool:
+        """Whether the venue has ended."""
+        return bool(self._read(self._contract.functions.frozen()))
+
+    def last_final(self) -> int:
+        """Number of the last batch that is final, 0 before the first."""
+        return int(self._read(self._contract.functions.last_final()))
+
+    def is_silent(self) -> bool:
+        """Whether nothing was anchored for a quarter of the time after which anybody may freeze."""
+        call = self._contract.functions
+        grace, since = (int(self._read(one())) for one in (call.grace, call.anchored_at))
+        return self.chain_time() > since + grace // 4
+
+    def freezable_at(self) -> int:
+        """Seconds since 1970 of chain time behind which anybody may freeze, as things stand."""
+        call = self._contract.functions
+        grace, since = (int(self._read(one())) for one in (call.grace, call.anchored_at))
+        head = int(self._read(call.requests_taken())) + 1
+        if head <= int(self._read(call.request_count())):
+            since = min(since, int(self._read(call.request_times(head))))
+        return since + grace
+
+    def freeze(self, key: bytes) -> Transaction:
+        """End the venue, whose operator does not answer; ``key`` pays the gas."""
+        return _transaction(
+            self._transact(Account.from_key(key), self._contract.functions.freeze(), "freeze")
+        )
+
+    def exit(self, key: bytes, header: BatchHeader, leaf: ExitLeaf, proof: Sequence[Node]) -> Transaction:
+        """Have an account of the last final batch of a frozen venue paid; ``key`` pays the gas."""
+        terms = (leaf.index, Web3.to_checksum_address(leaf.owner), leaf.generation, leaf.equity)
+        call = self._contract.functions.exit(
+            astuple(header), *terms, [(node.hash, *node.sums) for node in proof]
+        )
+        return _transaction(self._transact(Account.from_key(key), call, f"exit of account {leaf.index}"))
+
+    def deposits_consumed(self) -> int:
+        """Index of the last deposit that a batch has booked."""
+        return int(self._read(self._contract.functions.deposits_consumed()))
+
+    def refunded(self, deposit: Deposit) -> bool:
+        """Whether a deposit has been paid back."""
+        return bool(self._read(self._contract.functions.is_refunded(deposit.index)))
+
+    def refund(self, key: bytes, deposit: Deposit) -> Transaction:
+        """Have a deposit paid back that the last final batch of a frozen venue has not consumed."""
+        call = self._contract.functions.refund(
+            deposit.index, Web3.to_checksum_address(deposit.owner), deposit.amount
+        )
+        return _transaction(self._transact(Account.from_key(key), call, f"refund of deposit {deposit.index}"))
 
     # ---- Batches
 
@@ -640,7 +786,7 @@ def _send(web3: Web3, account: LocalAccount, fields: dict[str, Any], what: str, 
         nonce = web3.eth.get_transaction_count(account.address, "pending")
         fields = {"nonce": nonce, **_fees(web3)[0], **fields}
     transaction = {"chainId": web3.eth.chain_id, "value": 0, **fields}
-    call = {"from": account.address, **{k: v for k, v in fields.items() if k in ("to", "data")}}
+    call = {"from": account.address, **{k: v for k, v in fields.items() if k in ("to", "data", "value")}}
     transaction["gas"] = web3.eth.estimate_gas(call) * 5 // 4  # type: ignore[arg-type]
     return _wait(web3, _submit(web3, account, transaction), what, timeout)
 
@@ -681,6 +827,10 @@ def _transaction(receipt: TxReceipt) -> Transaction:
 def _ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
     for start in range(first, last + 1, LOG_RANGE):
         yield start, min(start + LOG_RANGE - 1, last)
+
+
+def _hex(topic: Any) -> str:
+    return "0x" + bytes(topic).hex()
 
 
 def _to_bytes(address: bytes | str | None) -> bytes:

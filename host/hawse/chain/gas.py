@@ -1,6 +1,8 @@
 """Gas of the settlement contract, measured on the embedded chain: ``python -m hawse.chain.gas``."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
@@ -9,15 +11,19 @@ from web3 import Web3
 
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
-from hawse.commit import withdrawals
+from hawse.commit import exits, withdrawals
+from hawse.commit.exits import ExitLeaf
 from hawse.commit.header import TYPES, VERSION, BatchHeader
 from hawse.commit.trees import EMPTY
 from hawse.commit.withdrawals import Withdrawal
+from hawse.state.slot import RequestKind
 
 _RULES = b"\x22" * 32
 _OPERATOR, *_KEYS = dev_keys(3)
 _OWNER = bytes.fromhex(Account.from_key(_KEYS[0]).address[2:])
 _EACH = 1000  # quanta of a withdrawal
+#: Of the exit tree.
+ACCOUNTS = 100_000
 
 
 def rows() -> Iterator[tuple[str, int]]:
@@ -49,6 +55,27 @@ def rows() -> Iterator[tuple[str, int]]:
             for which, claim in some.items():
                 name = f"claim of one of {count:,}, {which}"
                 yield name, spent(lambda due=claim: client.claim(_KEYS[1], due))  # type: ignore[misc]
+        ask = partial(client.request, _KEYS[0], RequestKind.WITHDRAW, 1, 1 << 24, amount=5)
+        yield "forced request, the first", spent(ask)
+        yield "forced request, later", spent(ask)
+        leaves = _exits()
+        tree = exits.tree(leaves)
+        positive, _ = tree.root.sums
+        ending: dict[str, Any] = {
+            "accounts": ACCOUNTS,
+            "exit_root": tree.root.hash,
+            "exit_positive": positive,
+        }
+        last = replace(_header(client, last, 0), **ending)
+        client.anchor(last)
+        late = client.deposit(_KEYS[0], 10**6)
+        client.move_clock(client.freezable_at() + 60)
+        yield "freeze", spent(lambda: client.freeze(_KEYS[1]))
+        for place, which in ((1, "the first of 256"), (2, "another")):
+            leaf, proof = leaves[place], tree.proof(place)
+            name = f"exit of one of {ACCOUNTS:,} accounts, {which}"
+            yield name, spent(lambda it=leaf, way=proof: client.exit(_KEYS[1], last, it, way))  # type: ignore[misc]
+        yield "refund of a deposit", spent(lambda: client.refund(_KEYS[1], late))
 
 
 def _header(client: SettlementClient, last: BatchHeader | None, count: int) -> BatchHeader:
@@ -82,6 +109,12 @@ def _header(client: SettlementClient, last: BatchHeader | None, count: int) -> B
     }
     values["deposit_accumulator"] = client.deposit_accumulator(values["deposit_index"])
     return BatchHeader(**values)
+
+
+def _exits() -> list[ExitLeaf]:
+    """The venue's own leaf, and everybody's."""
+    others = (ExitLeaf(n, _OWNER, n << 24, 0, 5) for n in range(1, ACCOUNTS))
+    return [ExitLeaf(0, bytes(20), 0, 0, 0), *others]
 
 
 def _due(first: int, count: int) -> list[Withdrawal]:

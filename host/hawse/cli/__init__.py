@@ -26,6 +26,10 @@ _COMMANDS = {
     "account": ("hawse.cli.trader", "account"),
     "deposit": ("hawse.cli.trader", "deposit"),
     "claim": ("hawse.cli.trader", "claim"),
+    "force": ("hawse.cli.leave", "force"),
+    "freeze": ("hawse.cli.leave", "freeze"),
+    "exit": ("hawse.cli.leave", "group"),
+    "refund": ("hawse.cli.leave", "refund"),
 }
 
 

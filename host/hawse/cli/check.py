@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,14 +11,26 @@ import msgspec
 
 from hawse.chain.client import AnchoredBatch, SettlementClient, header_digest
 from hawse.commit.header import BatchHeader
-from hawse.journal import Journal
+from hawse.journal import Journal, Snapshots
 from hawse.journal.segments import segment_path
 from hawse.keys.messages import split
 from hawse.state.config import VenueConfig
-from hawse.venue import Execution, SlotDone
+from hawse.state.machines import FORMS
+from hawse.venue import Execution, SlotDone, fitting_snapshot
 from hawse.venue import replay as execute
 
-from .common import RunFile, Trace, bar, clear_errors, console, json_option, open_engine, read_json, say
+from .common import (
+    RunFile,
+    Trace,
+    bar,
+    clear_errors,
+    console,
+    json_option,
+    open_engine,
+    read_json,
+    say,
+    state_option,
+)
 
 
 class VerificationFailed(click.ClickException):
@@ -28,17 +40,46 @@ class VerificationFailed(click.ClickException):
 
 
 def _execute(
-    journal: Journal, engine_name: str, trace: Trace | None = None, signatures: bool = True
+    journal: Journal, engine_name: str, form: str, trace: Trace | None = None, signatures: bool = True
 ) -> Iterator[SlotDone]:
     config = config_of(journal)
     with (
         closing(open_engine(engine_name, config.geometry, trace)) as engine,
         bar("Replaying slots") as progress,
     ):
-        execution = Execution(config, engine, max(journal.epoch, engine.board_epoch()) + 1)
+        epoch = max(journal.epoch, engine.board_epoch()) + 1
+        execution = Execution(config, engine, epoch, form=form)
         for done in execute(execution, journal.slots(), signatures):
             yield done
             progress(done.slot.number + 1, journal.next_slot)
+
+
+@contextmanager
+def from_snapshot(
+    journal: Journal, directory: Path, before: int, until: int, form: str
+) -> Iterator[tuple[Execution, Iterator[SlotDone]]]:
+    """A journal executed again on the software engine, from its newest snapshot in front of a slot on.
+
+    Args:
+        journal: open, in ``directory``.
+        directory: has the snapshots, too.
+        before: slot that must not be in the snapshot.
+        until: last slot that is wanted, for the progress bar.
+        form: of the state.
+    """
+    config = config_of(journal)
+    snapshot = fitting_snapshot(journal, Snapshots(directory / "snapshots"), before - 1)
+    machine = FORMS[form].restore(config, snapshot.state) if snapshot else None
+    first = snapshot.slot + 1 if snapshot else 0
+
+    def slots(execution: Execution) -> Iterator[SlotDone]:
+        for done in execute(execution, journal.slots(first)):
+            progress(done.slot.number + 1 - first, until + 1 - first)
+            yield done
+
+    with closing(open_engine("soft", config.geometry)) as engine, bar("Replaying slots") as progress:
+        execution = Execution(config, engine, journal.epoch + 1, machine, form)
+        yield execution, slots(execution)
 
 
 def config_of(journal: Journal) -> VenueConfig:
@@ -65,6 +106,7 @@ directory = click.argument("directory", type=click.Path(exists=True, file_okay=F
 @click.command()
 @directory
 @engine_option
+@state_option
 @click.option("--trace", type=click.Path(path_type=Path), help="With rtl: write a waveform (FST).")
 @click.option("--trace-from", type=int, default=0, show_default=True, help="First clock cycle of it.")
 @click.option("--trace-to", type=int, help="Clock cycle before which it ends.")
@@ -74,6 +116,7 @@ directory = click.argument("directory", type=click.Path(exists=True, file_okay=F
 def replay(
     directory: Path,
     engine: str,
+    form: str,
     trace: Path | None,
     trace_from: int,
     trace_to: int | None,
@@ -91,7 +134,7 @@ def replay(
     if not segment_path(directory, 0).exists() and segment_path(directory / "journal", 0).exists():
         raise click.BadParameter(f"{directory} is that of a run; its journal is {directory / 'journal'}")
     with Journal(directory, readonly=True) as journal:
-        for done in _execute(journal, engine, waveform, not no_signatures):
+        for done in _execute(journal, engine, form, waveform, not no_signatures):
             commands += len(split(done.slot.commands).starts)
             if done.sealed:
                 header = done.sealed.header
@@ -188,9 +231,10 @@ def _shown(value: object) -> object:
 @directory
 @click.option("--rpc", help="Ask this node for the anchors, not the copy of a demo or the node of hawse run.")
 @engine_option
+@state_option
 @json_option
 @clear_errors
-def verify(directory: Path, rpc: str | None, engine: str, as_json: bool) -> None:
+def verify(directory: Path, rpc: str | None, engine: str, form: str, as_json: bool) -> None:
     """Recompute every root of a finished run from its journal, and hold them against the anchors.
 
     DIRECTORY is that of the run, such as out/demo. The exit code is 0 only if the journal is intact, each
@@ -204,7 +248,7 @@ def verify(directory: Path, rpc: str | None, engine: str, as_json: bool) -> None
             raise VerificationFailed(f"the journal ends in {journal.dropped} bytes of a torn record")
         config = config_of(journal)
         noted = {anchor.header.number: anchor.header for anchor in journal.anchors()}
-        for done in _execute(journal, engine):
+        for done in _execute(journal, engine, form):
             slots += 1
             if done.sealed:
                 _compare(done, config, anchors, noted)

@@ -25,6 +25,7 @@ from hawse.keys.store import KeyStoreError
 from hawse.publisher.errors import PublisherError
 from hawse.state.clearing import ClearingError
 from hawse.state.inputs import StateError
+from hawse.state.machines import DEFAULT, FORMS
 from hawse.state.snapshot import SnapshotError
 from hawse.venue import Halted
 from hawse.wire import Geometry
@@ -51,6 +52,15 @@ _ERRORS = (
 OUTCOMES = "outcomes.db"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Result and errors as JSON.")
+#: Which form of the transition function decides; both say the same.
+state_option = click.option(
+    "--state",
+    "form",
+    type=click.Choice([*FORMS]),
+    default=DEFAULT,
+    show_default=True,
+    help="The state in C++, or the readable specification in Python.",
+)
 #: Of commands whose result is JSON, or a file, in any case.
 json_errors = click.option("--json", is_flag=True, expose_value=False, help="Errors as JSON, too.")
 

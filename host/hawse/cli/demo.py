@@ -31,13 +31,13 @@ from hawse.results import record
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import next_mark
 from hawse.state.ledger import INSURANCE, TRANSFER_BITS
-from hawse.state.machine import Machine
+from hawse.state.machines import DEFAULT, FORMS, AnyMachine
 from hawse.state.slot import Cut, SlotInput
 from hawse.venue import Sealed, SlotDone, Venue, interim_mark
 from hawse.wire import Geometry, Kind, Opcode, Side
 from hawse.wire.dtypes import Array, kinds
 
-from .common import RunFile, bar, clear_errors, console, json_option, open_engine, say
+from .common import RunFile, bar, clear_errors, console, json_option, open_engine, say, state_option
 
 #: Levels of the band.
 LEVELS = 32_768
@@ -103,7 +103,7 @@ def assign_accounts(flow: Flow, count: int) -> Array:
     return rows
 
 
-def withdrawals(machine: Machine) -> Array:
+def withdrawals(machine: AnyMachine) -> Array:
     """A message from every account that withdraws all its free collateral, unsigned."""
     users = machine.accounts[INSURANCE + 1 :]
     rows = np.zeros(len(users), MESSAGE)
@@ -359,7 +359,9 @@ def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> RunFile:
         chain = DevChain([_OPERATOR, *keys], keep=True).start()
         rpc = chain.url
     try:
-        client = SettlementClient.deploy(rpc, _OPERATOR, Machine(config).state_root(), config.rules_hash())
+        client = SettlementClient.deploy(
+            rpc, _OPERATOR, FORMS[DEFAULT](config).state_root(), config.rules_hash()
+        )
         client.mint(_OPERATOR, [address_of(key) for key in keys], DEPOSIT)
     except BaseException:
         if chain:
@@ -430,6 +432,7 @@ def _table(summary: dict[str, Any]) -> Table:
     show_default=True,
     help="Gateware in this process, native software, the readable specification, or a virtual board.",
 )
+@state_option
 @click.option("--rpc", help="Another EVM node, on which the demo's accounts hold ether.")
 @click.option(
     "--out",
@@ -454,6 +457,7 @@ def demo(
     generated: bool,
     accounts: int,
     engine: str,
+    form: str,
     rpc: str | None,
     out: Path,
     resume: bool,
@@ -488,7 +492,7 @@ def demo(
         snapshots = Snapshots(out / "journal" / "snapshots")
         opened = stack.enter_context(closing(open_engine(name, GEOMETRY)))
         with bar("Recovering" if resume else "Starting the engine") as progress:
-            venue = Venue(run.config, opened, journal, snapshots, run.publish, progress)
+            venue = Venue(run.config, opened, journal, snapshots, run.publish, progress, form=form)
         run.anchor(venue)
         run.trade(venue)
         run.withdraw(venue)

@@ -1,4 +1,4 @@
-"""Commands and marks as they arrive: lines of bytes from anywhere, of any length and content."""
+"""Commands and the operator's word as they arrive: lines of bytes of any length and content."""
 
 import os
 import queue
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import IO, Annotated, NamedTuple
+from typing import IO, Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from hawse.keys import lines
 from hawse.keys.eip712 import Domain
 from hawse.keys.messages import AUTHORISATIONS, MESSAGE
+from hawse.state.rules import JURISDICTION_BIT, NO_LIMIT, Flag
 from hawse.venue import Signed
 from hawse.wire.dtypes import Array
 
@@ -39,43 +40,107 @@ class Mark(msgspec.Struct, forbid_unknown_fields=True):
     mark: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
 
-class Marks:
-    """The newest mark that a stream says of each instrument, read in a thread of its own.
+_U16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+
+
+class Terms(msgspec.Struct, forbid_unknown_fields=True):
+    """What a new version of the rules says; its number follows from the last."""
+
+    listed: bool = False
+    lots: Annotated[int, msgspec.Meta(ge=0)] = NO_LIMIT
+    barred: tuple[_U16, ...] = ()
+
+
+class Rules(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of the operator: rules that orders have to obey from the next slot on."""
+
+    rules: Terms
+
+
+class Flags(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of the operator: what is known of an owner."""
+
+    owner: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$")]
+    flags: tuple[Literal["operator", "affiliate", "allowed", "bound"], ...]
+    jurisdiction: _U16 = 0
+
+    @property
+    def bits(self) -> int:
+        """As a leaf has them."""
+        known = sum({int(Flag[name.upper()]) for name in self.flags})
+        return known | self.jurisdiction << JURISDICTION_BIT
+
+
+def said(line: bytes) -> Mark | Rules | Flags:
+    """What the operator says in a line.
+
+    Raises:
+        msgspec.MsgspecError: nothing that he may say. No line is deep enough to be anything worse.
+    """
+    kind: type[Mark | Rules | Flags] = Mark
+    if b'"rules"' in line or b'"flags"' in line:
+        kind = Rules if b'"rules"' in line else Flags
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.MsgspecError as error:
+        raise msgspec.MsgspecError(f"{kind.__name__.lower()}: {error}") from None
+
+
+class Operator:
+    """What the operator says: of marks the newest, of all else each line; read in a thread of its own.
 
     Args:
-        stream: a binary file of lines like ``{"instrument": 0, "mark": 78000}``.
+        stream: a binary file of lines like ``{"instrument": 0, "mark": 78000}``,
+            ``{"rules": {"listed": true}}`` and ``{"owner": "0x…", "flags": ["allowed"]}``.
         instruments: numbers of those that are listed.
     """
 
     def __init__(self, stream: IO[bytes], instruments: Collection[int]) -> None:
         self._newest: dict[int, int] = {}
         self._bad: queue.SimpleQueue[Bad] = queue.SimpleQueue()
+        self._waiting: queue.Queue[tuple[int, Rules | Flags]] = queue.Queue(_PIECES)
+        self._next: tuple[int, Rules | Flags] | None = None
         self._stream, self._instruments = stream, instruments
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        decode = msgspec.json.Decoder(Mark).decode
         try:
             for number, line in enumerate(chain.from_iterable(pieces(self._stream.fileno())), 1):
                 try:
-                    said = decode(line or b"")
+                    self._take(number, said(line or b""))
                 except msgspec.MsgspecError as error:
-                    self._bad.put(Bad(number, f"mark: {error}"))
-                    continue
-                if said.instrument in self._instruments:
-                    self._newest[said.instrument] = said.mark
-                else:
-                    known = ", ".join(map(str, self._instruments))
-                    self._bad.put(Bad(number, f"mark: instrument {said.instrument} is not listed; {known}"))
+                    self._bad.put(Bad(number, str(error)))
         except OSError as error:
-            self._bad.put(Bad(0, f"the marks cannot be read: {error.strerror}"))
+            self._bad.put(Bad(0, f"the operator's lines cannot be read: {error.strerror}"))
+
+    def _take(self, number: int, one: Mark | Rules | Flags) -> None:
+        if not isinstance(one, Mark):
+            self._waiting.put((number, one))  # behind a few, the operator waits
+        elif one.instrument in self._instruments:
+            self._newest[one.instrument] = one.mark
+        else:
+            known = ", ".join(map(str, self._instruments))
+            self._bad.put(Bad(number, f"mark: instrument {one.instrument} is not listed; {known}"))
 
     def newest(self) -> dict[int, int]:
         """The mark last said of each instrument."""
         return dict(self._newest)
 
+    def rules_and_flags(self) -> Iterator[tuple[int, Rules | Flags]]:
+        """What one slot may take, with each line's number: rules once, and flags of an owner once."""
+        subjects = set()
+        while self._next or not self._waiting.empty():
+            self._next = self._next or self._waiting.get()
+            _, one = self._next
+            subject = one.owner.lower() if isinstance(one, Flags) else ""
+            if subject in subjects:
+                return
+            subjects.add(subject)
+            taken, self._next = self._next, None
+            yield taken
+
     def bad(self) -> list[Bad]:
-        """Lines that were no marks, since the last call."""
+        """Lines that said nothing that he may say, since the last call."""
         return [self._bad.get() for _ in range(self._bad.qsize())]
 
 

@@ -1,6 +1,5 @@
 """``hawse prove`` and ``hawse check-proof``: one record of the report log, for somebody with no journal."""
 
-from contextlib import closing
 from pathlib import Path
 
 import click
@@ -8,37 +7,29 @@ import click
 from hawse.chain.client import SettlementReader
 from hawse.commit.inclusion import DamagedProof, NotIncluded, ProofError, RecordProof, decode
 from hawse.commit.inclusion import prove as make_proof
-from hawse.journal import Journal, Snapshots
-from hawse.state.machine import Machine
-from hawse.venue import Execution, fitting_snapshot, replay
+from hawse.journal import Journal
 from hawse.wire.dtypes import records
 
-from .check import config_of
-from .common import bar, clear_errors, console, json_errors, json_option, open_engine, say
+from .check import config_of, from_snapshot
+from .common import clear_errors, console, json_errors, json_option, say, state_option
 
 
-def _prove(directory: Path, batch: int, number: int) -> RecordProof:
+def _prove(directory: Path, batch: int, number: int, form: str) -> RecordProof:
     with Journal(directory, readonly=True) as journal:
         headers = {anchor.header.number: anchor.header for anchor in journal.anchors()}
         if batch not in headers:
             known = f"batches 1 to {max(headers)}" if headers else "none"
             raise ProofError(f"batch {batch} is not anchored; the journal knows of {known}")
         anchored = headers[batch]
-        config = config_of(journal)
-        kept = Snapshots(directory / "snapshots")
-        snapshot = fitting_snapshot(journal, kept, anchored.journal_first - 1)
-        first = snapshot.slot + 1 if snapshot else 0
-        machine = Machine.restore(config, snapshot.state) if snapshot else None
-        slots: list[bytes] = []
-        with closing(open_engine("soft", config.geometry)) as engine, bar("Replaying slots") as progress:
-            execution = Execution(config, engine, journal.epoch + 1, machine)
-            for done in replay(execution, journal.slots(first)):
-                progress(done.slot.number + 1 - first, anchored.journal_last + 1 - first)
-                if done.slot.number >= anchored.journal_first:
-                    slots.append(records(done.burst.events))
-                if done.slot.number == anchored.journal_last:
+        first, last = anchored.journal_first, anchored.journal_last
+        config, events = config_of(journal), []
+        with from_snapshot(journal, directory, first, last, form) as (_, slots):
+            for done in slots:
+                if done.slot.number >= first:
+                    events.append(records(done.burst.events))
+                if done.slot.number == last:
                     break
-    return make_proof(config.chain_id, config.contract, anchored, slots, number)
+    return make_proof(config.chain_id, config.contract, anchored, events, number)
 
 
 @click.command()
@@ -50,15 +41,16 @@ def _prove(directory: Path, batch: int, number: int) -> RecordProof:
 @click.option("--batch", type=click.IntRange(1), required=True, help="Number of an anchored batch.")
 @click.option("--record", type=click.IntRange(0), required=True, help="Number in its log, from 0.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File, not standard output.")
+@state_option
 @json_errors
 @clear_errors
-def prove(directory: Path, batch: int, record: int, out: Path | None) -> None:
+def prove(directory: Path, batch: int, record: int, out: Path | None, form: str) -> None:
     """Prove that a record stands in the report log of an anchored batch.
 
     DIRECTORY is that of the run, out/demo by default. The batch is executed again from its journal, and the
     proof is a JSON file that `hawse check-proof` and the contract's `record_included` verify.
     """
-    text = _prove(directory / "journal", batch, record).encode() + "\n"
+    text = _prove(directory / "journal", batch, record, form).encode() + "\n"
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import fields
 from functools import partial
@@ -26,21 +26,23 @@ from hawse.publisher.store import Outcomes
 from hawse.publisher.teller import TellerProcess
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import next_mark
-from hawse.state.machine import Machine
-from hawse.state.slot import Cut, Deposit, Operation, SlotInput
-from hawse.venue import Venue, check_reach, interim_mark
+from hawse.state.machines import DEFAULT, FORMS
+from hawse.state.rules import FLAGS, RuleSet
+from hawse.state.slot import Cut, Deposit, Operation, OperationKind, Request, SlotInput
+from hawse.venue import Venue, check_reach, interim_mark, operation
 from hawse.wire import Geometry
 
-from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine
-from .intake import Bad, Commands, Incoming, Marks, rows_of
+from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_errors, open_engine, state_option
+from .intake import Bad, Commands, Flags, Incoming, Operator, rows_of
 from .keys import EMBEDDED
 
 #: Quanta that each of the embedded chain's ten accounts deposits; it keeps as many.
 DEPOSIT = 1_000_000 * 10**6
 #: Seconds between two looks at the chain for deposits.
 DEPOSIT_SECONDS = 1.0
-#: Most deposits of a slot.
+#: Most deposits and forced requests of a slot.
 DEPOSITS = 1024
+REQUESTS = 256
 _OPERATOR = derive("hawse run", 0)
 T = TypeVar("T")
 _DEFAULT = Path(__file__).with_name("venue.toml")
@@ -91,7 +93,7 @@ def _typed(kind: type[T], given: Any, where: str) -> T:
 
 def _embedded(config: Path) -> RunFile:
     """A chain of its own process, the contract on it, and deposits of its ten accounts."""
-    machine = Machine(load_config(config, address_of(_OPERATOR)))
+    machine = FORMS[DEFAULT](load_config(config, address_of(_OPERATOR)))
     chain = DevChain([_OPERATOR, *dev_keys(EMBEDDED)], keep=True).start()
     try:
         rules = machine.config.rules_hash()
@@ -116,13 +118,14 @@ class _Host:
         self,
         directory: Path,
         engine_name: str,
+        form: str,
         client: SettlementClient,
         config: VenueConfig,
         key: bytes,
         stopped: threading.Event,
-        marks: Marks | None,
+        operator: Operator | None,
     ) -> None:
-        self._client, self._config, self._key, self._marks = client, config, key, marks
+        self._client, self._config, self._key, self._operator = client, config, key, operator
         #: When to look for deposits, and when to ask a node that did not answer.
         self._next_look, self._next_try, self._pause = 0.0, 0.0, 0.0
         with ExitStack() as stack:
@@ -136,7 +139,8 @@ class _Host:
             engine = stack.enter_context(closing(open_engine(engine_name, config.geometry)))
             with bar("Recovering") as progress:
                 last = self._outcomes.batch_slot
-                self._venue = Venue(config, engine, journal, snapshots, self._outcomes.keep, progress, last)
+                keep = self._outcomes.keep
+                self._venue = Venue(config, engine, journal, snapshots, keep, progress, last, form)
             self._check_anchors(journal)
             self._teller = TellerProcess(directory / OUTCOMES, directory / "told", stopped)
             stack.callback(self._teller.close)
@@ -165,16 +169,20 @@ class _Host:
         """Carry out one slot of live input, if there is anything to do."""
         machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
         now = max(machine.time, time.time_ns() // 1_000_000)
-        deposits, marks = self._deposits(machine.deposit_index, closes), self._moved(now)
-        if not (len(commands) or deposits or marks or (closes and self._venue.batch_is_open)):
+        deposits, requests = self._queued(closes)
+        operations = self._operations(now)
+        closes = closes and (self._venue.batch_is_open or self._is_silent())
+        if not (len(commands) or deposits or requests or operations or closes):
+            self.anchor()
             return
         slot = SlotInput(
             self._venue.next_slot,
             now,
             cut,
             machine.batch if closes else None,
-            operations=marks,
+            operations=operations,
             deposits=deposits,
+            requests=requests,
             authorisations=rows_of(commands.authorisations),
             commands=rows_of(commands.others),
         )
@@ -182,37 +190,64 @@ class _Host:
         self._teller.tell()
         self.anchor()
 
-    def _moved(self, now: int) -> tuple[Operation, ...]:
-        """Marks on their way to what the operator said last, a step at a time, signed by him."""
-        if self._marks is None:
+    def _operations(self, now: int) -> tuple[Operation, ...]:
+        """What the operator has said, signed by him for the next slot."""
+        if self._operator is None:
             return ()
-        self.refuse(self._marks.bad())
-        markets, number, found = self._venue.machine.markets, self._venue.next_slot, []
-        longest_ago = sorted(
-            self._marks.newest().items(), key=lambda said: (markets[said[0]].mark_time, said)
-        )
+        self.refuse(self._operator.bad())
+        return (*self._ruled(self._operator), *self._moved(self._operator, now))[:OPERATIONS_MOST]
+
+    def _ruled(self, operator: Operator) -> Iterator[Operation]:
+        """Rules and flags."""
+        machine, slot = self._venue.machine, self._venue.next_slot
+        for line, one in operator.rules_and_flags():
+            kind, body = OperationKind.RULES, b""
+            try:
+                if isinstance(one, Flags):
+                    owner = bytes.fromhex(one.owner[2:])
+                    if machine.account_of(owner) is None:
+                        raise ValueError(f"{one.owner} has no account")
+                    kind, body = OperationKind.FLAGS, FLAGS.pack(owner, one.bits)
+                else:
+                    number = 1 + (machine.rules.number if machine.rules else 0)
+                    body = RuleSet(number, *msgspec.structs.astuple(one.rules)).encode()
+            except ValueError as error:
+                self.refuse([Bad(line, f"{kind.name.lower()}: {error}")])
+            else:
+                yield operation(self._config.domain, self._key, slot, kind, body)
+
+    def _moved(self, operator: Operator, now: int) -> Iterator[Operation]:
+        """Marks on their way to what he said last, a step at a time, the longest unmoved first."""
+        markets, slot = self._venue.machine.markets, self._venue.next_slot
+        longest_ago = sorted(operator.newest().items(), key=lambda said: (markets[said[0]].mark_time, said))
         for instrument, wanted in longest_ago:
             market = markets[instrument]
             mark = next_mark(market, wanted, now, self._config.mark_step_ppm)
             if mark != market.mark:
-                found.append(interim_mark(self._config.domain, self._key, number, instrument, mark))
-        return tuple(found[:OPERATIONS_MOST])
+                yield interim_mark(self._config.domain, self._key, slot, instrument, mark)
 
     def refuse(self, bad: Sequence[Bad]) -> None:
         """Say which lines are no commands, and why."""
         for line, error in bad:
             self._teller.say(json.dumps({"input": line, "event": "unreadable", "error": error[:500]}))
 
-    def _deposits(self, index: int, now: bool) -> tuple[Deposit, ...]:
-        """The next deposits, if it is time to look for them."""
+    def _queued(self, now: bool) -> tuple[tuple[Deposit, ...], tuple[Request, ...]]:
+        """The next deposits and forced requests, if it is time to look for them."""
         if not now and time.monotonic() < self._next_look:
-            return ()
+            return (), ()
         self._next_look = time.monotonic() + DEPOSIT_SECONDS
-        return tuple((self._reach(lambda: self._client.deposits_since(index)) or [])[:DEPOSITS])
+        machine, client = self._venue.machine, self._client
+        deposits = self._reach(lambda: client.deposits_since(machine.deposit_index)) or []
+        requests = self._reach(lambda: client.requests_since(machine.request_index)) or []
+        return tuple(deposits[:DEPOSITS]), tuple(requests[:REQUESTS])
 
-    def anchor(self) -> None:
-        """Anchor what is sealed; what the node does not take now stays pending."""
-        for number, sealed in sorted(self._venue.pending.items()):
+    def _is_silent(self) -> bool:
+        """Whether an empty batch has to show that there is somebody, or anybody may freeze the venue."""
+        return not self._venue.pending and bool(self._reach(self._client.is_silent))
+
+    def anchor(self, wait: bool = False) -> None:
+        """Anchor what is sealed, by now or if need be later; what the node does not take stays pending."""
+        for number, sealed in (self._venue.pending if wait else self._venue.ready).items():
             sent = self._reach(partial(self._client.anchor, sealed.header))
             if sent is None:
                 return
@@ -244,7 +279,7 @@ class _Host:
         self._next_try = 0.0
         self.slot(Commands(), Cut.STOP)
         self._next_try = 0.0
-        self.anchor()
+        self.anchor(wait=True)
         self._teller.finish()
         if self._venue.pending:
             left = ", ".join(map(str, sorted(self._venue.pending)))
@@ -260,13 +295,14 @@ class _Host:
 @click.argument("commands", type=click.File("rb"), default="-")
 @click.option("--config", type=click.Path(path_type=Path), default=_DEFAULT, help="The venue, as TOML.")
 @click.option(
-    "--marks",
+    "--operations",
     type=click.File("rb"),
-    help='File or pipe of lines like {"instrument": 0, "mark": 78000}; without it, the first marks stay.',
+    help="File or pipe of the operator's lines: marks, rules, flags. Without it, the first marks stay.",
 )
 @click.option(
     "--engine", default="soft", show_default=True, help="soft, golden, rtl, or the URL or device of a board."
 )
+@state_option
 @click.option("--rpc", help="EVM node; without it an embedded chain is started, with ten funded accounts.")
 @click.option("--contract", help="Settlement contract on that node; without it one is deployed.")
 @click.option("--operator", help="Name of the operator's key in the key store, for --rpc.")
@@ -289,8 +325,9 @@ def run(
     directory: Path,
     commands: IO[bytes],
     config: Path,
-    marks: IO[bytes] | None,
+    operations: IO[bytes] | None,
     engine: str,
+    form: str,
     rpc: str | None,
     contract: str | None,
     operator: str | None,
@@ -319,8 +356,8 @@ def run(
     client = SettlementClient(state.rpc, state.contract, key)
     chain = {"chain_id": client.chain_id, "contract": client.address, "token": client.token}
     venue = load_config(config, address_of(key), **chain)
-    said = Marks(marks, [i.number for i in venue.instruments]) if marks else None
-    with closing(_Host(directory, engine, client, venue, key, stopped, said)) as host:
+    said = Operator(operations, [i.number for i in venue.instruments]) if operations else None
+    with closing(_Host(directory, engine, form, client, venue, key, stopped, said)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
         _serve(host, Incoming(commands, venue.domain), stopped, most, slot_ms, batch_seconds)
 
@@ -344,7 +381,7 @@ def _begin(
     else:
         key = _operator(operator, password)
         if contract is None:
-            machine = Machine(load_config(config, address_of(key)))
+            machine = FORMS[DEFAULT](load_config(config, address_of(key)))
             rules = machine.config.rules_hash()
             contract = SettlementClient.deploy(rpc, key, machine.state_root(), rules, token).address.hex()
         state = RunFile(rpc, contract)

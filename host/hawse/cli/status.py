@@ -21,7 +21,8 @@ def status(directory: Path, account: int, client_id: int, most: int, as_json: bo
     """What became of what an account sent under a client id, also while the host runs or after it.
 
     DIRECTORY is that of `hawse run`. Orders are as they stand now, outcomes as they were told; the newest
-    come last. An id may be used again once its order has ended, so there may be several.
+    come last. An id may be used again once its order has ended, so there may be several; an account's index
+    is given again, too, and each order and outcome names the generation that it is of.
     """
     with Outcomes(directory / OUTCOMES, readonly=True) as kept:
         orders = [asdict(order) for order in kept.orders(account, client_id, most)]
@@ -35,7 +36,8 @@ def status(directory: Path, account: int, client_id: int, most: int, as_json: bo
         click.echo(f"Account {account} has sent nothing under the client id {client_id}.")
     for order in orders:
         filled = f"{order['cumulative']} of {order['quantity']} lots filled, {order['remaining']} remain"
-        click.echo(f"order {order['seq']}: {order['state']}, {filled}, fee {order['fee']} quanta")
+        life = f"order {order['seq']} of generation {order['generation']}"
+        click.echo(f"{life}: {order['state']}, {filled}, fee {order['fee']} quanta")
     for line in told:
         why = f", {line['reason']}" if "reason" in line else ""
         lots = f", {line['quantity']} lots at {line['price']}" if "price" in line else ""

@@ -1,7 +1,7 @@
 """What a trader asks and does beside his orders: ``hawse info``, ``account``, ``deposit`` and ``claim``."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -13,17 +13,16 @@ from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.errors import ChainError
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
-from hawse.journal import Journal, Snapshots
+from hawse.journal import Journal
 from hawse.keys.store import KeyStore, address_of
 from hawse.publisher.errors import PublisherError
 from hawse.publisher.lines import Line
 from hawse.publisher.store import Outcomes
 from hawse.state.config import VenueConfig
-from hawse.state.machine import Machine
-from hawse.venue import Execution, fitting_snapshot, replay
+from hawse.state.machines import AnyMachine
 
-from .check import config_of
-from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_option, open_engine, say
+from .check import config_of, from_snapshot
+from .common import OUTCOMES, RunFile, bar, clear_errors, console, json_option, say, state_option
 from .keys import directory_option, password_option
 
 #: Of the token; the contract takes no other.
@@ -83,7 +82,7 @@ def info(directory: Path, as_json: bool) -> None:
     DIRECTORY is that of hawse run.
     """
     place = Place.of(directory)
-    config = place.config
+    config, client = place.config, place.client()
     told: dict[str, Any] = {
         "rpc": place.run.rpc,
         "chain_id": config.chain_id,
@@ -95,6 +94,7 @@ def info(directory: Path, as_json: bool) -> None:
         "order_quota": config.order_quota,
         "position_quota": config.position_quota,
         "mark_step_ppm": config.mark_step_ppm,
+        "settlement": client.terms() | {"frozen": client.frozen(), "last_final": client.last_final()},
         "instruments": [
             {
                 "number": i.number,
@@ -117,6 +117,10 @@ def info(directory: Path, as_json: bool) -> None:
         return
     for name in ("rpc", "chain_id", "contract", "token", "operator", "minimum_deposit", "order_quota"):
         click.echo(f"{name:16} {told[name]}")
+    s = told["settlement"]
+    click.echo(f"a batch is final after {s['window']} s; batch {s['last_final']} is the last that is")
+    click.echo(f"without an answer for {s['grace']} s anybody may freeze" + ", and has" * s["frozen"])
+    click.echo(f"a forced request costs {s['request_fee']} wei")
     for i in told["instruments"]:
         worth = "/".join(map(str, i["quanta_per_tick_lot"]))
         click.echo(f"instrument {i['number']}: {i['name']}, one tick of one lot is worth {worth} quanta")
@@ -137,9 +141,12 @@ def _percent(ppm: int) -> str:
 @click.argument("name", required=False)
 @click.option("--index", type=click.IntRange(0), help="Of the account, instead of a key's NAME.")
 @directory_option
+@state_option
 @json_option
 @clear_errors
-def account(directory: Path, name: str | None, index: int | None, keys: Path, as_json: bool) -> None:
+def account(
+    directory: Path, name: str | None, index: int | None, keys: Path, form: str, as_json: bool
+) -> None:
     """Say what an account has: collateral, positions, open orders, and what can be withdrawn.
 
     DIRECTORY is that of hawse run, which may be running; NAME is the key of the account's owner. The journal
@@ -148,7 +155,7 @@ def account(directory: Path, name: str | None, index: int | None, keys: Path, as
     if (name is None) == (index is None):
         raise click.UsageError("NAME or --index, one of the two")
     owner = None if name is None else bytes.fromhex(KeyStore(keys).show(name).address[2:])
-    with _machine(directory) as machine:
+    with _machine(directory, form) as machine:
         known = machine.accounts
         if index is not None and index >= len(known):
             raise click.BadParameter(f"{index}: there are accounts 0 to {len(known) - 1}")
@@ -163,7 +170,7 @@ def account(directory: Path, name: str | None, index: int | None, keys: Path, as
         _show(one)
 
 
-def _account(machine: Machine, one: Any) -> dict[str, Any]:
+def _account(machine: AnyMachine, one: Any) -> dict[str, Any]:
     return {
         "account": one.index,
         "owner": "0x" + one.owner.hex(),
@@ -206,18 +213,13 @@ def _show(one: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _machine(directory: Path) -> Iterator[Machine]:
+def _machine(directory: Path, form: str) -> Iterator[AnyMachine]:
     """The state behind the journal's last slot."""
     with Journal(directory / "journal", readonly=True) as journal:
-        config = config_of(journal)
-        kept = Snapshots(directory / "journal" / "snapshots")
-        snapshot = fitting_snapshot(journal, kept, journal.next_slot - 1)
-        first = snapshot.slot + 1 if snapshot else 0
-        machine = Machine.restore(config, snapshot.state) if snapshot else None
-        with closing(open_engine("soft", config.geometry)) as engine, bar("Replaying slots") as progress:
-            execution = Execution(config, engine, journal.epoch + 1, machine)
-            for done in replay(execution, journal.slots(first)):
-                progress(done.slot.number + 1 - first, journal.next_slot - first)
+        last = journal.next_slot - 1
+        with from_snapshot(journal, directory / "journal", last + 1, last, form) as (execution, slots):
+            for _ in slots:
+                pass
             yield execution.machine
 
 
@@ -237,7 +239,7 @@ def deposit(directory: Path, name: str, amount: str, password: str, keys: Path, 
     """
     place = Place.of(directory)
     client = place.client()
-    quanta = _quanta(amount)
+    quanta = quanta_of(amount)
     least = place.config.minimum_deposit
     key = KeyStore(keys).load(name, password)
     has = client.token_balance(address_of(key))
@@ -253,7 +255,7 @@ def deposit(directory: Path, name: str, amount: str, password: str, keys: Path, 
         console.print(f"It is below {least} quanta, which an account begins with: a new owner gets it back.")
 
 
-def _quanta(amount: str) -> int:
+def quanta_of(amount: str) -> int:
     """Quanta of an amount in whole tokens.
 
     Raises:

@@ -1,8 +1,10 @@
 """Canonical bytes of what the journal holds. ``docs/journal.md`` shows them field by field; big-endian."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
+
+import numpy as np
 
 from hawse.commit.header import BatchHeader, HeaderError
 from hawse.keys.messages import AUTHORISATIONS
@@ -17,6 +19,7 @@ from hawse.state.slot import (
     Operation,
     OperationKind,
     Refusal,
+    Refusals,
     Request,
     RequestKind,
     SlotInput,
@@ -159,6 +162,41 @@ _REFUSAL = Group(
     have=_signed128("refusal have"),
     need=_signed128("refusal need"),
 )
+_REFUSAL_BYTES = Refusals.ROW.itemsize
+_EACH_REFUSAL = Many("refusals", _REFUSAL, 4, follows=_ascending("seq"))
+_REASON_OF_REFUSAL = np.array([_refusal(reason) and reason in {*Reason} for reason in range(256)])
+
+
+class _Refusals:
+    """Those of an outcome, packed; one by one only where something is wrong, to say what."""
+
+    name = "refusals"
+    _count = Integer("refusals", 4)
+
+    @staticmethod
+    def _good(refusals: Refusals) -> bool:
+        seqs = refusals.rows["seq"].astype(np.uint64)
+        return bool(_REASON_OF_REFUSAL[refusals.rows["reason"]].all() and (seqs[:-1] < seqs[1:]).all())
+
+    def pack(self, values: Sequence[Refusal]) -> bytes:
+        """See :class:`Field`."""
+        if isinstance(values, Refusals) and self._good(values):
+            return self._count.pack(len(values)) + values.rows.tobytes()
+        return _EACH_REFUSAL.pack(values)
+
+    def read(self, reader: Reader) -> Sequence[Refusal]:
+        """See :class:`Field`."""
+        at = reader.at
+        count = self._count.read(reader)
+        if count * _REFUSAL_BYTES <= len(reader.data) - reader.at:
+            raw = reader.raw(self.name, count * _REFUSAL_BYTES)
+            found = Refusals(np.frombuffer(raw, Refusals.ROW))
+            if self._good(found):
+                return found
+        reader.at = at
+        return _EACH_REFUSAL.read(reader)
+
+
 _EVENT = Group(
     "event",
     Event,
@@ -175,7 +213,7 @@ _OUTCOME_FIELDS: dict[str, Field] = {
     "log_digest": Raw("log digest", _HASH),
     "first_seq": Integer("first seq", 8, 1),
     "inputs": Integer("inputs", 4),
-    "refusals": Many("refusals", _REFUSAL, 4, follows=_ascending("seq")),
+    "refusals": _Refusals(),
     "events": Many("events", _EVENT, 4),
     "digest": Raw("digest", _HASH),
 }
@@ -184,7 +222,7 @@ assert [*_OUTCOME_FIELDS] == [f.name for f in fields(SlotOutcome)]
 _INPUT = Group("input", SlotInput, **_INPUT_FIELDS)
 _OUTCOME = Group("outcome", SlotOutcome, **_OUTCOME_FIELDS)
 #: Offsets in an OUTCOME.
-_INPUTS_AT, _REFUSALS_AT, _REFUSAL_BYTES = 61, 69, 42
+_INPUTS_AT, _REFUSALS_AT = 61, 69
 _VERSION = Integer("version", 1, VERSION, VERSION)
 
 

@@ -1,7 +1,8 @@
 """Signatures of messages: secp256k1, recoverable, low s, compact as EIP-2098 has them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from tiny_keccak import keccak256
 
 from hawse.wire.dtypes import Array
 
-from .eip712 import Domain, bad_message, good_digests
+from .eip712 import Domain, Hasher, bad_message, good_digests, hash_each
 
 SIGNATURE_BYTES = 64
 _HALF_ORDER = (GROUP_ORDER_INT // 2).to_bytes(32, "big")
@@ -33,6 +34,31 @@ def _recover(digest: bytes, signature: bytes) -> bytes | None:
         return address(PublicKey.from_signature_and_message(signature, digest, None))
     except ValueError:
         return None
+
+
+def _recover_each(signatures: bytes, digests: bytes) -> list[bytes | None]:
+    size = SIGNATURE_BYTES + 1
+    return [
+        _recover(digests[32 * n : 32 * n + 32], signatures[size * n : size * n + size])
+        for n in range(len(digests) // 32)
+    ]
+
+
+@dataclass(frozen=True)
+class Primitives:
+    """What the time goes into; whoever has many signatures brings faster ones.
+
+    Attributes:
+        hash_each: Keccak-256 of each so many bytes.
+        recover_each: of n signatures (65 bytes each: r ‖ s ‖ parity) and n digests, the n addresses, None
+            where s is high or no key fits.
+    """
+
+    hash_each: Hasher = hash_each
+    recover_each: Callable[[bytes, bytes], list[bytes | None]] = _recover_each
+
+
+PLAIN = Primitives()
 
 
 def recover_digest(digest: bytes, signature: bytes) -> bytes | None:
@@ -67,7 +93,13 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "signatures")
 
 
-def recover(rows: Array, domain: Domain, workers: int = 2) -> list[bytes | None]:
+def recover(
+    rows: Array,
+    domain: Domain,
+    workers: int = 2,
+    structs: Sequence[bytes] | None = None,
+    primitives: Primitives = PLAIN,
+) -> list[bytes | None]:
     """Who signed each message.
 
     Nothing that a row holds raises, half a message apart.
@@ -76,6 +108,8 @@ def recover(rows: Array, domain: Domain, workers: int = 2) -> list[bytes | None]
         rows: of m messages (see :func:`~hawse.keys.messages.split`).
         domain: of the venue.
         workers: threads; libsecp256k1 runs without the interpreter's lock.
+        structs: what :func:`~hawse.keys.eip712.struct_hashes` gave, where it was asked before.
+        primitives: what hashes and recovers.
 
     Returns:
         m addresses of 20 bytes; None where the message is not canonical (see
@@ -84,19 +118,16 @@ def recover(rows: Array, domain: Domain, workers: int = 2) -> list[bytes | None]
     Raises:
         ValueError: half of the last message is missing.
     """
-    at, good, hashes = good_digests(rows, domain)
+    at, good, hashes = good_digests(rows, domain, structs, primitives.hash_each)
     out: list[bytes | None] = [None] * len(at.starts)
     signatures = np.zeros((len(good), SIGNATURE_BYTES + 1), np.uint8)
     signatures[:, :-1] = rows["signature"][at.starts[good]]
     signatures[:, -1] = signatures[:, 32] >> 7
     signatures[:, 32] &= 0x7F
-    raw, size = signatures.tobytes(), SIGNATURE_BYTES + 1
+    raw, joined, size = signatures.tobytes(), b"".join(hashes), SIGNATURE_BYTES + 1
 
     def check(first: int, last: int) -> list[bytes | None]:
-        return [
-            _recover(digest, raw[size * i : size * (i + 1)])
-            for i, digest in enumerate(hashes[first:last], first)
-        ]
+        return primitives.recover_each(raw[size * first : size * last], joined[32 * first : 32 * last])
 
     # Several chunks a thread: one that is held up delays the others less.
     chunk = max(_CHUNK, -(-len(good) // (4 * workers)))

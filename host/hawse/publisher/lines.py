@@ -24,7 +24,7 @@ class Order:
 
     Attributes:
         seq: sequence number of the command that placed it.
-        account, client_id: whose it is, and his own number for it.
+        account, generation, client_id: whose it is, and his own number for it; an index is given again.
         handle: the engine's number for it; given anew once it has ended.
         instrument, side, price: number, 0 buy or 1 sell, ticks.
         quantity, cumulative, remaining: lots asked for, filled so far, and still in the book.
@@ -35,6 +35,7 @@ class Order:
 
     seq: int
     account: int
+    generation: int
     client_id: int
     handle: int
     instrument: int
@@ -51,6 +52,7 @@ class Order:
         """What every line about it says."""
         return {
             "account": self.account,
+            "generation": self.generation,
             "client_id": self.client_id,
             "instrument": self.instrument,
             "side": Side(self.side).name.lower(),
@@ -124,6 +126,7 @@ class Book:
             self._live[handle] = Order(
                 seq,
                 command["account"],
+                command["generation"],
                 command["client_id"],
                 handle,
                 int(event["instrument"]),
@@ -164,7 +167,7 @@ def _commands(done: SlotDone) -> Iterator[Line]:
     rows = done.slot.messages
     for head in rows[split(rows).starts]:
         kind = int(head["kind"])
-        fields = {field: int(head[field]) for field in ("account", "client_id", "nonce")}
+        fields = {field: int(head[field]) for field in ("account", "generation", "client_id", "nonce")}
         yield {"kind": _KINDS.get(kind, str(kind))} | fields
 
 
@@ -191,7 +194,7 @@ def _requests(done: SlotDone, refused: dict[int, Refusal]) -> Iterator[Line]:
 
 def _transfer(done: SlotDone, seq: int) -> Line:
     """Where the money of a TRANSFER went."""
-    names = ("to_account", "generation")
+    names = ("to_account", "to_generation")
     return dict(zip(names, done.transfers[seq], strict=True)) if seq in done.transfers else {}
 
 

@@ -17,7 +17,7 @@ from .errors import PublisherError
 from .lines import Book, Line, Order, batch_lines
 from .streams import BATCHES, SLOTS, Stored, connect, lines_from
 
-_VERSION = 1
+_VERSION = 2
 _COLUMNS = tuple(field.name for field in fields(Order))
 _SCHEMA = f"""
 CREATE TABLE position (slot INTEGER, batch INTEGER, batch_slot INTEGER, trades INTEGER);

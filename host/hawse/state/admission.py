@@ -28,7 +28,7 @@ from .forms import COLUMNS, Wrong, carried_out, offset, what_is_wrong
 from .ledger import INSURANCE, Account, Ledger, Market, Order
 from .nonces import LIMIT, NonceWindow, most_at
 from .payments import Payments
-from .slot import Event, Refusal, Request
+from .slot import Event, Refusal, Request, RequestKind
 from .sweep import Taken, newest
 
 _NEW, _CANCEL, _REPLACE, _REDUCE = (
@@ -135,6 +135,8 @@ class Admitter:
         self.appointments: list[int] = []
         #: Of each forced request.
         self.request_seqs: list[int] = []
+        #: Accounts all of whose orders go, each with the request that wants it.
+        self._leaving: list[tuple[Account, int]] = []
 
     def take_back(self, taken: Iterable[Taken], cause: int = 0) -> None:
         """The machine's own commands: orders that go, or are reduced.
@@ -251,10 +253,13 @@ class Admitter:
         return self._appoint(account, agent, int(fields["agent_expiry"]), int(fields["max_life"]))
 
     def forced(self, request: Request) -> None:
-        """Carry out a request of the contract's queue: an owner who signs nothing appoints an agent."""
+        """Carry out a request of the contract's queue, which its owner has sent by himself."""
         self.seq += 1
         self.request_seqs.append(self.seq)
-        refusal = self._refused(self._forced(request))
+        try:
+            refusal = self._refused(self._forced(request))
+        except MoneyOverflow as error:
+            refusal = self._refuse(Reason.OVERFLOW, error.value, MONEY_MAX)
         if refusal is not None:
             self.refusals.append(refusal)
 
@@ -264,9 +269,25 @@ class Admitter:
             return account
         if request.owner != account.owner:
             return Wrong(Reason.SIGNER, _tail(request.owner), _tail(account.owner))
-        if not request.expiry:
-            return self._revoke(account, request.agent)
-        return self._appoint(account, request.agent, request.expiry, 0)
+        if request.kind == RequestKind.APPOINT:
+            if not request.expiry:
+                return self._revoke(account, request.agent)
+            return self._appoint(account, request.agent, request.expiry, 0)
+        if request.kind == RequestKind.WITHDRAW:
+            if not request.amount:
+                return Wrong(Reason.REQUEST, 0, 1, offset("amount"))
+            return self._payments.withdraw(account, request.amount)
+        wrong = self._payments.withdraw_all(account) if request.kind == RequestKind.EXIT else None
+        if wrong is None:
+            self._leaving.append((account, self.seq))
+        return wrong
+
+    def cancel_forced(self) -> None:
+        """Cancel the orders of those whose requests want it; until clearing they count."""
+        for account, cause in self._leaving:
+            for order in newest(account):
+                order.dropped = True
+                self._take(order, 0, Reason.FORCED, cause)
 
     def _appoint(self, account: Account, agent: bytes, expiry: int, life: int) -> Wrong | None:
         """Appoint an agent until ``expiry``, whose commands live for ``life`` milliseconds (0: as usual)."""

@@ -6,19 +6,11 @@ import numpy as np
 from tiny_keccak import keccak256
 
 from hawse.commit.trees import EMPTY, NodeTag
-from hawse.engine.native.bindings import keccak256_rows
+from hawse.engine.native.bindings import keccak256_each, keccak256_rows
 
 #: So many messages of one length are hashed side by side.
 _MANY = 8
 _HASH = 32
-
-
-def hash_rows(rows: bytes, size: int) -> list[bytes]:
-    """Hash of each ``size`` bytes of ``rows``."""
-    if not rows:
-        return []
-    hashes = keccak256_rows(np.frombuffer(rows, np.uint8).reshape(-1, size)).tobytes()
-    return [hashes[at : at + _HASH] for at in range(0, len(hashes), _HASH)]
 
 
 def hash_many(messages: Sequence[bytes]) -> list[bytes]:
@@ -31,7 +23,7 @@ def hash_many(messages: Sequence[bytes]) -> list[bytes]:
         if len(places) < _MANY:
             hashes = [bytes(keccak256(messages[at])) for at in places]
         else:
-            hashes = hash_rows(b"".join([messages[at] for at in places]), size)
+            hashes = keccak256_each(b"".join([messages[at] for at in places]), size)
         for at, value in zip(places, hashes, strict=True):
             out[at] = value
     return out

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -11,10 +12,10 @@ from hawse.instruments import PPM
 from hawse.keys.messages import AUTHORISATIONS, MESSAGE, split
 
 from .config import VenueConfig
-from .ledger import Ledger, Market
+from .ledger import Account, Market
 from .outcomes import Signers
 from .rules import FLAGS, RuleSet, check_flags
-from .slot import OperationKind, Request, RequestKind, SlotInput
+from .slot import OperationKind, Request, SlotInput
 
 #: Body of an INTERIM_MARK: instrument, mark in ticks.
 MARK = struct.Struct(">Hq")
@@ -31,14 +32,71 @@ class StateError(Exception):
     """A call that does not fit the machine's place between slots, or an input that no sequencer may send."""
 
 
-def check_inputs(slot: SlotInput, signers: Signers, config: VenueConfig, ledger: Ledger) -> None:
+class Standing(Protocol):
+    """Where a machine stands between two slots; what the attributes are, ``hawse.state.machine`` says."""
+
+    config: VenueConfig
+
+    @property
+    def markets(self) -> Mapping[int, Market]:
+        """By number."""
+
+    @property
+    def rules(self) -> RuleSet | None:
+        """In force."""
+
+    @property
+    def next_slot(self) -> int:
+        """Its number."""
+
+    @property
+    def time(self) -> int:
+        """Of the last slot."""
+
+    @property
+    def batch(self) -> int:
+        """In work."""
+
+    @property
+    def deposit_index(self) -> int:
+        """Of the last deposit."""
+
+    @property
+    def request_index(self) -> int:
+        """Of the last forced request."""
+
+    def account_of(self, owner: bytes, subaccount: int = 0) -> Account | None:
+        """If there is one."""
+
+
+def check_slot(at: Standing, slot: SlotInput, signers: Signers) -> None:
+    """Refuse a slot that does not follow on, or holds what none may.
+
+    Raises:
+        StateError: which field, and why.
+    """
+    if slot.number != at.next_slot:
+        raise StateError(f"number: slot {slot.number}, not {at.next_slot}")
+    if not at.time <= slot.time < TIME_LIMIT:
+        raise StateError(f"time: {slot.time} is before the last slot's {at.time}, or not below 2**48")
+    if slot.closes is not None and slot.closes != at.batch:
+        raise StateError(f"closes: batch {slot.closes}, not {at.batch}")
+    check_inputs(slot, signers, at)
+    for index, deposit in enumerate(slot.deposits, at.deposit_index + 1):
+        if deposit.index != index:
+            raise StateError(f"deposits: index {deposit.index}, not {index}")
+    for index, request in enumerate(slot.requests, at.request_index + 1):
+        if request.index != index:
+            raise StateError(f"requests: index {request.index}, not {index}")
+
+
+def check_inputs(slot: SlotInput, signers: Signers, at: Standing) -> None:
     """Refuse what no slot may hold.
 
     Args:
         slot: to be carried out.
         signers: who signed what of it.
-        config: of the venue; its operator must have signed the operations.
-        ledger: its instruments, rules and owners; to be read.
+        at: where the machine stands; the operator of its venue must have signed the operations.
 
     Raises:
         StateError: an input that is none, that the operator did not sign, or that comes before its rules.
@@ -46,7 +104,7 @@ def check_inputs(slot: SlotInput, signers: Signers, config: VenueConfig, ledger:
     for name in _NOT_YET:
         if len(getattr(slot, name)):
             raise StateError(f"{name}: {len(getattr(slot, name))}, but not before there are rules for them")
-    _check_operations(slot, signers.operations, config, ledger)
+    _check_operations(slot, signers.operations, at)
     for deposit in slot.deposits:
         if len(deposit.owner) != 20 or not 0 < deposit.amount < 1 << 64:
             raise StateError(f"deposits: {deposit}: an owner has 20 bytes, an amount is a u64 above 0")
@@ -55,9 +113,8 @@ def check_inputs(slot: SlotInput, signers: Signers, config: VenueConfig, ledger:
     _check_messages(slot, signers)
 
 
-def _check_operations(
-    slot: SlotInput, signers: Sequence[bytes | None], config: VenueConfig, ledger: Ledger
-) -> None:
+def _check_operations(slot: SlotInput, signers: Sequence[bytes | None], at: Standing) -> None:
+    config = at.config
     if len(signers) != len(slot.operations):
         raise StateError(f"operations: {len(slot.operations)}, with {len(signers)} signers")
     seen: set[object] = set()
@@ -70,11 +127,11 @@ def _check_operations(
             what = f"operations: signed for slot {slot.number}"
             raise StateError(f"{what} by {shown}, not {config.operator.hex()}")
         if operation.kind == OperationKind.RULES:
-            what = _check_rules(operation.body, ledger.rules)
+            what = _check_rules(operation.body, at.rules)
         elif operation.kind == OperationKind.FLAGS:
-            what = _check_flags(operation.body, ledger)
+            what = _check_flags(operation.body, at)
         else:
-            what = _check_mark(operation.body, ledger.markets, slot.time, config.mark_step_ppm)
+            what = _check_mark(operation.body, at.markets, slot.time, config.mark_step_ppm)
         if what in seen:
             raise StateError(f"operations: two {what}")
         seen.add(what)
@@ -92,7 +149,7 @@ def _check_rules(body: bytes, before: RuleSet | None) -> str:
     return "rules"
 
 
-def _check_flags(body: bytes, ledger: Ledger) -> str:
+def _check_flags(body: bytes, at: Standing) -> str:
     """Whether flags are defined, and somebody's; returns what they are about."""
     if len(body) != FLAGS.size:
         raise StateError(f"operations: flags of {len(body)} bytes, not {FLAGS.size}")
@@ -101,7 +158,7 @@ def _check_flags(body: bytes, ledger: Ledger) -> str:
         check_flags(flags)
     except ValueError as error:
         raise StateError(f"operations: {error}") from None
-    if owner not in ledger.by_owner:
+    if at.account_of(owner) is None:
         raise StateError(f"operations: flags of {owner.hex()}, who has no account")
     return f"flags of {owner.hex()}"
 
@@ -157,9 +214,6 @@ def queued(request: Request) -> QueuedRequest:
 
 
 def _check_request(request: Request) -> None:
-    if request.kind != RequestKind.APPOINT:
-        name = RequestKind(request.kind).name
-        raise StateError(f"requests: {name} {request.index}, but not before there are rules for it")
     try:
         queued(request).encode()
     except LeafError as error:

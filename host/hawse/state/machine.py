@@ -25,7 +25,7 @@ from .batch import BatchState
 from .clearing import clear
 from .commitments import Commitments
 from .config import VenueConfig
-from .inputs import MARK, TIME_LIMIT, StateError, check_inputs, queued
+from .inputs import MARK, StateError, check_slot, queued
 from .ledger import INSURANCE, TRANSFER_BITS, Account, Ledger, Market, Order
 from .outcomes import Signers, input_leaves, outcome_leaves
 from .payments import Payments
@@ -236,6 +236,7 @@ class Machine:
         admitter.take_back(sweep.trimmed(self._ledger))
         admitter.take_back(sweep.without_margin(self._ledger, moved))
         admitter.take_back(sweep.timed_out(self._ledger, slot.time))
+        admitter.cancel_forced()
         admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])
         self.last_seq = admitter.seq
         self.transfers = payments.received
@@ -264,19 +265,7 @@ class Machine:
             StateError: not between two slots, or an input that does not follow on.
         """
         self._expect(_Phase.BOUNDARY)
-        if slot.number != self.next_slot:
-            raise StateError(f"number: slot {slot.number}, not {self.next_slot}")
-        if not self.time <= slot.time < TIME_LIMIT:
-            raise StateError(f"time: {slot.time} is before the last slot's {self.time}, or not below 2**48")
-        if slot.closes is not None and slot.closes != self.batch:
-            raise StateError(f"closes: batch {slot.closes}, not {self.batch}")
-        check_inputs(slot, signers, self.config, self._ledger)
-        for index, deposit in enumerate(slot.deposits, self.deposit_index + 1):
-            if deposit.index != index:
-                raise StateError(f"deposits: index {deposit.index}, not {index}")
-        for index, request in enumerate(slot.requests, self.request_index + 1):
-            if request.index != index:
-                raise StateError(f"requests: index {request.index}, not {index}")
+        check_slot(self, slot, signers)
 
     def _operate(self, operations: Sequence[Operation]) -> list[int]:
         """Carry out the operator's inputs; returns the numbers of the instruments whose mark moved."""
@@ -452,6 +441,14 @@ class Machine:
         """The venue's own account has nothing in the tree: its equity stands in the header."""
         equity = 0 if account.index == INSURANCE else self.equity(account)
         return ExitLeaf(account.index, account.owner, account.generation, 0, equity)
+
+    def sole_signers(self, indices: NDArray[np.uint32]) -> list[bytes] | None:
+        """Owners of accounts that they alone sign for; None if one has agents, nothing, or does not exist."""
+        known = self.accounts
+        chosen = [known[index] for index in indices.tolist() if index < len(known)]
+        if len(chosen) < len(indices) or any(account.agents or account.is_bare() for account in chosen):
+            return None
+        return [account.owner for account in chosen]
 
     def resting_orders(self) -> Array:
         """The resting orders as LOADs (rows of wire ORDER), in the order of their tree.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hawse.commit.inputs import command_body, operation_body
+from hawse.engine.native.bindings import keccak256_each
 from hawse.keys.messages import split
 from hawse.wire import NULL_HANDLE
 from hawse.wire.dtypes import COMMAND, make
 
 from .admission import Admitter, MachineInput, Sent
-from .hashing import hash_rows
 from .slot import InputClass, Refusal, SlotInput
 
 #: Input leaf, 135 bytes, field for field; and outcome leaf, 76 bytes. ``hawse.commit.inputs`` explains them.
@@ -69,9 +69,9 @@ def input_leaves(
         own.append(_INPUT.pack(0xA0, 2, seq, *row))
     users = _messages(slot, admitter, signers)
     if not own:
-        return hash_rows(b"".join(packed) + users, _INPUT.size)
+        return keccak256_each(b"".join(packed) + users, _INPUT.size)
     later = own + [users[at : at + _INPUT.size] for at in range(0, len(users), _INPUT.size)]
-    return hash_rows(b"".join(packed + sorted(later, key=lambda leaf: leaf[2:10])), _INPUT.size)
+    return keccak256_each(b"".join(packed + sorted(later, key=lambda leaf: leaf[2:10])), _INPUT.size)
 
 
 def _machine_input(command: MachineInput) -> bytes:
@@ -131,7 +131,7 @@ def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: S
         done.get(seq) or pack(0x80, 2, seq, 0, 0, _ZERO, _ZERO, NULL_HANDLE, 0, _ZERO, 0)
         for seq in range(first, first + inputs)
     ]
-    return hash_rows(b"".join(leaves), _OUTCOME.size)
+    return keccak256_each(b"".join(leaves), _OUTCOME.size)
 
 
 def _wide(value: int) -> bytes:

@@ -44,6 +44,11 @@ class Payments:
         self._pay(account.owner, amount)
         return None
 
+    def withdraw_all(self, account: Account) -> Wrong | None:
+        """Pay the owner all that may leave, which may be nothing; or say why it may not now."""
+        amount = self._ledger.withdrawable(account, self._ledger.free_left(account, self._slot))
+        return self.withdraw(account, amount) if amount else None
+
     def transfer(self, account: Account, subaccount: int, amount: int, seq: int) -> Wrong | None:
         """Move quanta to another subaccount of the owner, opened if there is none; or say why not."""
         if subaccount == account.subaccount:

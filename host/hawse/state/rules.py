@@ -13,7 +13,7 @@ FLAGS = struct.Struct(">20sI")
 #: In ``lots``: as many as anybody likes.
 NO_LIMIT = 2**64 - 1
 #: Bits of the flags above which the jurisdiction stands.
-_JURISDICTION = 16
+JURISDICTION_BIT = 16
 
 
 class Flag(IntFlag):
@@ -95,8 +95,8 @@ class RuleSet:
         """
         if self.listed and not flags & Flag.ALLOWED:
             return Rule.ALLOW_LIST, flags
-        if flags >> _JURISDICTION in self.barred:
-            return Rule.JURISDICTION, flags >> _JURISDICTION
+        if flags >> JURISDICTION_BIT in self.barred:
+            return Rule.JURISDICTION, flags >> JURISDICTION_BIT
         if flags & Flag.BOUND and lots > self.lots:
             return Rule.POSITION, lots
         return None

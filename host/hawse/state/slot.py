@@ -1,7 +1,9 @@
 """What goes into a slot and what comes out of it: the two records of the journal, as values."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import overload
 
 import numpy as np
 
@@ -200,6 +202,62 @@ class Refusal:
     need: int = 0
 
 
+class Refusals(Sequence[Refusal]):
+    """Refusals as the journal has them, each made when it is asked for; equal to a tuple of the same.
+
+    Args:
+        rows: of :attr:`ROW`, big-endian, the i128 as 16 bytes.
+    """
+
+    ROW = np.dtype([("seq", ">u8"), ("reason", "u1"), ("detail", "u1"), ("have", "16u1"), ("need", "16u1")])
+
+    def __init__(self, rows: Array) -> None:
+        self.rows = rows
+
+    @classmethod
+    def of(cls, refusals: Iterable[Refusal]) -> "Refusals":
+        """The same, packed."""
+        if isinstance(refusals, Refusals):
+            return refusals
+        packed = [
+            r.seq.to_bytes(8, "big")
+            + bytes((r.reason, r.detail))
+            + r.have.to_bytes(16, "big", signed=True)
+            + r.need.to_bytes(16, "big", signed=True)
+            for r in refusals
+        ]
+        return cls(np.frombuffer(b"".join(packed), cls.ROW))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Refusal: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Refusals": ...
+    def __getitem__(self, index: int | slice) -> "Refusal | Refusals":
+        return Refusals(self.rows[index]) if isinstance(index, slice) else _refusal(self.rows[index])
+
+    def __iter__(self) -> Iterator[Refusal]:
+        return map(_refusal, self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Refusals):
+            return self.rows.tobytes() == other.rows.tobytes()
+        return tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def _refusal(row: np.void) -> Refusal:
+    have, need = (int.from_bytes(row[name].tobytes(), "big", signed=True) for name in ("have", "need"))
+    return Refusal(int(row["seq"]), Reason(row["reason"]), int(row["detail"]), have, need)
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that the machine did by itself (160 and up of Reason), with two numbers, i128."""
@@ -233,6 +291,6 @@ class SlotOutcome:
     log_digest: bytes
     first_seq: int
     inputs: int
-    refusals: tuple[Refusal, ...]
+    refusals: Sequence[Refusal]
     events: tuple[Event, ...]
     digest: bytes

@@ -6,6 +6,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]
+from coincurve.context import GLOBAL_CONTEXT
 from numpy.typing import NDArray
 
 from hawse.engine.backend import Batch, EngineError, Fence
@@ -64,6 +66,7 @@ def _library() -> ctypes.CDLL:
         ),
         "hawse_fused_done": (c_int, (c_void_p,) * 5),
         "hawse_driver_resting": (c_int64, (c_void_p, c_void_p, c_size_t)),
+        "hawse_recover": (None, (c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p)),
         "hawse_keccak256": (c_int, (c_void_p, c_size_t, c_size_t, c_void_p)),
         "hawse_driver_instrument": (c_int, (c_void_p, c_uint32, c_void_p)),
     }
@@ -101,6 +104,36 @@ def keccak256_rows(messages: NDArray[np.uint8]) -> NDArray[np.uint8]:
     hashes = np.empty((count, 32), np.uint8)
     _checked(_library().hawse_keccak256(messages.ctypes.data, size, count, hashes.ctypes.data))
     return hashes
+
+
+def keccak256_each(messages: bytes, size: int) -> list[bytes]:
+    """Keccak-256 of each ``size`` bytes of ``messages``."""
+    if not messages:
+        return []
+    hashes = keccak256_rows(np.frombuffer(messages, np.uint8).reshape(-1, size)).tobytes()
+    return [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
+
+
+@cache
+def _secp256k1() -> NDArray[np.uintp]:
+    """``hawse_secp256k1`` of the library that coincurve brings."""
+    functions = ("ecdsa_recoverable_signature_parse_compact", "ecdsa_recover", "ec_pubkey_serialize")
+    found = [GLOBAL_CONTEXT.ctx, *(ffi.addressof(lib, f"secp256k1_{name}") for name in functions)]
+    return np.array([int(ffi.cast("uintptr_t", pointer)) for pointer in found], np.uintp)
+
+
+def recover_each(signatures: bytes, digests: bytes) -> list[bytes | None]:
+    """Address that each signature (65 bytes, r ‖ s ‖ parity) of each digest (32 bytes) is of, None for none.
+
+    Runs without the interpreter's lock.
+    """
+    count = len(digests) // 32
+    addresses, good = np.empty((count, 20), np.uint8), np.empty(count, np.bool_)
+    _library().hawse_recover(
+        _secp256k1().ctypes.data, signatures, digests, count, addresses.ctypes.data, good.ctypes.data
+    )
+    raw = addresses.tobytes()
+    return [raw[20 * n : 20 * n + 20] if known else None for n, known in enumerate(good.tolist())]
 
 
 def _refusals(pointer: "c_void_p", count: int) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 
 FLAGS = ("-std=c++17", "-O3", "-DNDEBUG", "-Wall", "-Wextra", "-fvisibility=hidden")
 
-_SOURCES = ("driver", "handles", "keccak", "ladder", "reportlog", "soft")
+_SOURCES = ("driver", "handles", "keccak", "keccak_each", "ladder", "recover", "reportlog", "soft")
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 

@@ -80,6 +80,19 @@ HAWSE_API size_t hawse_keccak256_width(void);
 /* Keccak-256 of `count` messages of `size` bytes each, one after another; 32 bytes each at `hashes`. */
 HAWSE_API int hawse_keccak256(const uint8_t *messages, size_t size, size_t count, uint8_t *hashes);
 
+/* Functions of libsecp256k1, which this library does not bring; what they write are 65 bytes of a signature and 64
+ * of a key. */
+typedef struct {
+    const void *context;
+    int (*parse)(const void *context, void *signature, const uint8_t *compact, int parity);
+    int (*recover)(const void *context, void *key, const void *signature, const uint8_t *digest);
+    int (*serialize)(const void *context, uint8_t *out, size_t *size, const void *key, unsigned flags);
+} hawse_secp256k1;
+/* Ethereum addresses (20 bytes each) of who made `count` signatures (r, s, parity: 65 bytes each) of digests (32
+ * bytes each), and whether there is one: a high s has none. */
+HAWSE_API void hawse_recover(const hawse_secp256k1 *, const uint8_t *signatures, const uint8_t *digests, size_t count,
+                             uint8_t *addresses, uint8_t *good);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,7 +1,9 @@
 #include "keccak.hpp"
 
 #include <cstring>
-#include <vector>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace hawse {
 namespace {
@@ -16,42 +18,18 @@ constexpr uint64_t ROUND_CONSTANTS[24] = {
     0x8000000080008081, 0x8000000000008080, 0x0000000080000001, 0x8000000080008008};
 
 // Keccak-f[1600] on words of type T: one state in 64-bit words, or several side by side in vectors of them.
-// Everything is in named variables, so that a compiler can keep what fits in registers.
 template <class T> HAWSE_INLINE void permute(T *s) {
-    T a0 = s[0], a1 = s[1], a2 = s[2], a3 = s[3], a4 = s[4], a5 = s[5], a6 = s[6], a7 = s[7], a8 = s[8], a9 = s[9],
-      a10 = s[10], a11 = s[11], a12 = s[12], a13 = s[13], a14 = s[14], a15 = s[15], a16 = s[16], a17 = s[17],
-      a18 = s[18], a19 = s[19], a20 = s[20], a21 = s[21], a22 = s[22], a23 = s[23], a24 = s[24];
 #define ROL(x, n) (((x) << (n)) | ((x) >> (64 - (n))))
+#define XOR3(x, y, z) ((x) ^ (y) ^ (z))
+#define MIX(word, column, rotated, sum) ((word) ^ (sum))
 #define CHI(x, y, z) ((x) ^ (~(y) & (z)))
-    for (uint64_t constant : ROUND_CONSTANTS) {
-        const T c0 = a0 ^ a5 ^ a10 ^ a15 ^ a20, c1 = a1 ^ a6 ^ a11 ^ a16 ^ a21, c2 = a2 ^ a7 ^ a12 ^ a17 ^ a22,
-                c3 = a3 ^ a8 ^ a13 ^ a18 ^ a23, c4 = a4 ^ a9 ^ a14 ^ a19 ^ a24;
-        const T d0 = c4 ^ ROL(c1, 1), d1 = c0 ^ ROL(c2, 1), d2 = c1 ^ ROL(c3, 1), d3 = c2 ^ ROL(c4, 1),
-                d4 = c3 ^ ROL(c0, 1);
-        // theta, rho and pi: the word at (x, y) goes, rotated, to (y, 2x + 3y)
-        const T b0 = a0 ^ d0, t1 = a1 ^ d1, t2 = a2 ^ d2, t3 = a3 ^ d3, t4 = a4 ^ d4;
-        const T t5 = a5 ^ d0, t6 = a6 ^ d1, t7 = a7 ^ d2, t8 = a8 ^ d3, t9 = a9 ^ d4;
-        const T t10 = a10 ^ d0, t11 = a11 ^ d1, t12 = a12 ^ d2, t13 = a13 ^ d3, t14 = a14 ^ d4;
-        const T t15 = a15 ^ d0, t16 = a16 ^ d1, t17 = a17 ^ d2, t18 = a18 ^ d3, t19 = a19 ^ d4;
-        const T t20 = a20 ^ d0, t21 = a21 ^ d1, t22 = a22 ^ d2, t23 = a23 ^ d3, t24 = a24 ^ d4;
-        const T b10 = ROL(t1, 1), b20 = ROL(t2, 62), b5 = ROL(t3, 28), b15 = ROL(t4, 27);
-        const T b16 = ROL(t5, 36), b1 = ROL(t6, 44), b11 = ROL(t7, 6), b21 = ROL(t8, 55), b6 = ROL(t9, 20);
-        const T b7 = ROL(t10, 3), b17 = ROL(t11, 10), b2 = ROL(t12, 43), b12 = ROL(t13, 25), b22 = ROL(t14, 39);
-        const T b23 = ROL(t15, 41), b8 = ROL(t16, 45), b18 = ROL(t17, 15), b3 = ROL(t18, 21), b13 = ROL(t19, 8);
-        const T b14 = ROL(t20, 18), b24 = ROL(t21, 2), b9 = ROL(t22, 61), b19 = ROL(t23, 56), b4 = ROL(t24, 14);
-        a0 = CHI(b0, b1, b2) ^ constant, a1 = CHI(b1, b2, b3), a2 = CHI(b2, b3, b4), a3 = CHI(b3, b4, b0);
-        a4 = CHI(b4, b0, b1), a5 = CHI(b5, b6, b7), a6 = CHI(b6, b7, b8), a7 = CHI(b7, b8, b9);
-        a8 = CHI(b8, b9, b5), a9 = CHI(b9, b5, b6), a10 = CHI(b10, b11, b12), a11 = CHI(b11, b12, b13);
-        a12 = CHI(b12, b13, b14), a13 = CHI(b13, b14, b10), a14 = CHI(b14, b10, b11), a15 = CHI(b15, b16, b17);
-        a16 = CHI(b16, b17, b18), a17 = CHI(b17, b18, b19), a18 = CHI(b18, b19, b15), a19 = CHI(b19, b15, b16);
-        a20 = CHI(b20, b21, b22), a21 = CHI(b21, b22, b23), a22 = CHI(b22, b23, b24), a23 = CHI(b23, b24, b20);
-        a24 = CHI(b24, b20, b21);
-    }
+#define ROUND(x, constant) ((x) ^ (constant))
+#include "keccak_rounds.hpp"
 #undef ROL
+#undef XOR3
+#undef MIX
 #undef CHI
-    s[0] = a0, s[1] = a1, s[2] = a2, s[3] = a3, s[4] = a4, s[5] = a5, s[6] = a6, s[7] = a7, s[8] = a8, s[9] = a9;
-    s[10] = a10, s[11] = a11, s[12] = a12, s[13] = a13, s[14] = a14, s[15] = a15, s[16] = a16, s[17] = a17;
-    s[18] = a18, s[19] = a19, s[20] = a20, s[21] = a21, s[22] = a22, s[23] = a23, s[24] = a24;
+#undef ROUND
 }
 
 HAWSE_INLINE uint64_t word(const uint8_t *at) {
@@ -104,6 +82,36 @@ __attribute__((target("avx512f"))) void eight(const uint8_t *const *messages, si
     side_by_side<Words8>(messages, count, blocks, out);
 }
 
+// What AVX-512 has for any function of three bits does the work of two instructions.
+__attribute__((target("avx512f"))) void eight_states(uint64_t (*states)[KECCAK_LANES]) {
+    using T = Words8;
+    T *const s = reinterpret_cast<T *>(states);
+#define ROL(x, n) (((x) << (n)) | ((x) >> (64 - (n))))
+#define OF_THREE(x, y, z, bits) T(_mm512_ternarylogic_epi64(__m512i(x), __m512i(y), __m512i(z), bits))
+#define XOR3(x, y, z) OF_THREE(x, y, z, 0x96)
+#define MIX(word, column, rotated, sum) XOR3(word, column, rotated)
+#define CHI(x, y, z) OF_THREE(x, y, z, 0xD2)
+#define ROUND(x, constant) ((x) ^ (constant))
+#include "keccak_rounds.hpp"
+#undef ROL
+#undef XOR3
+#undef MIX
+#undef CHI
+#undef ROUND
+#undef OF_THREE
+}
+
+__attribute__((target("avx2"))) void four_states(uint64_t (*states)[KECCAK_LANES], size_t count) {
+    for (size_t first = 0; first < count; first += 4) {
+        Words4 state[25];
+        for (size_t i = 0; i < 25; ++i)
+            std::memcpy(&state[i], &states[i][first], sizeof state[i]);
+        permute(state);
+        for (size_t i = 0; i < 25; ++i)
+            std::memcpy(&states[i][first], &state[i], sizeof state[i]);
+    }
+}
+
 #ifndef HAWSE_KECCAK_WIDTH
 #define HAWSE_KECCAK_WIDTH 8 // widest path to use; tests narrow it
 #endif
@@ -154,23 +162,20 @@ size_t keccak256_width() {
 #endif
 }
 
-void keccak256_each(const uint8_t *messages, size_t size, size_t count, Hash *out) {
-    const size_t blocks = size / KECCAK_RATE + 1, padded = blocks * KECCAK_RATE;
-    std::vector<uint8_t> lanes(KECCAK_LANES * padded, 0);
-    const uint8_t *at[KECCAK_LANES];
-    for (size_t lane = 0; lane < KECCAK_LANES; ++lane) {
-        uint8_t *message = &lanes[lane * padded];
-        message[size] = 0x01;
-        message[padded - 1] |= 0x80;
-        at[lane] = message;
-    }
-    while (count) {
-        const size_t some = count < KECCAK_LANES ? count : KECCAK_LANES;
-        for (size_t lane = 0; lane < some; ++lane, messages += size)
-            if (size)
-                std::memcpy(&lanes[lane * padded], messages, size);
-        keccak256_blocks(at, some, blocks, out);
-        out += some, count -= some;
+void keccak_permute_lanes(uint64_t (*states)[KECCAK_LANES], size_t count) {
+#if defined(__x86_64__)
+    if (HAS_EIGHT && count > 1)
+        return eight_states(states);
+    if (HAS_FOUR && count > 1)
+        return four_states(states, count);
+#endif
+    for (size_t lane = 0; lane < count; ++lane) {
+        uint64_t state[25];
+        for (size_t i = 0; i < 25; ++i)
+            state[i] = states[i][lane];
+        permute(state);
+        for (size_t i = 0; i < 25; ++i)
+            states[i][lane] = state[i];
     }
 }
 

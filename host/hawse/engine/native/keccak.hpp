@@ -18,6 +18,10 @@ Hash keccak256(const uint8_t *data, size_t size);
 // the processor has wide registers. Writes one hash for each message.
 void keccak256_blocks(const uint8_t *const *messages, size_t count, size_t blocks, Hash *out);
 
+// Permute the first `count` of KECCAK_LANES states that stand side by side, word by word, at an address divisible
+// by 64; the others hold anything afterwards.
+void keccak_permute_lanes(uint64_t (*states)[KECCAK_LANES], size_t count);
+
 // How many messages this processor hashes side by side: 8, 4 or 1.
 size_t keccak256_width();
 

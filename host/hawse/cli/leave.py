@@ -1,0 +1,347 @@
+"""What a user does without the operator: ``hawse force``, ``freeze``, ``exit`` and ``refund``."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from hawse.chain.client import SettlementClient
+from hawse.chain.errors import ChainError
+from hawse.commit.exits import ExitLeaf
+from hawse.commit.header import BatchHeader
+from hawse.commit.inclusion import DamagedProof, ProofError
+from hawse.commit.trees import Node
+from hawse.journal import Journal
+from hawse.keys.store import KeyStore, address_of
+from hawse.state.slot import RequestKind
+
+from .check import config_of, from_snapshot
+from .common import RunFile, clear_errors, console, json_option, say, state_option
+from .keys import directory_option, password_option
+from .trader import Place, account_of, quanta_of
+
+_FORMAT = "hawse exit 1"
+
+
+def chain_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--venue``, or ``--rpc`` and ``--contract``: where the contract is."""
+    options = (
+        click.option("--rpc", help="Node of the chain, where there is no --venue."),
+        click.option("--contract", help="Settlement contract, where there is no --venue."),
+        click.option(
+            "--venue",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="Directory of hawse run; its host need not run.",
+        ),
+    )
+    for option in options:
+        command = option(command)
+    return command
+
+
+def _client(venue: Path | None, rpc: str | None, contract: str | None) -> SettlementClient:
+    if venue is not None and not (rpc or contract):
+        known = RunFile.read(venue / "run.json")
+        return SettlementClient(known.rpc, known.contract)
+    if venue is None and rpc and contract:
+        return SettlementClient(rpc, contract)
+    raise click.UsageError("--venue alone, or --rpc and --contract")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("what", type=click.Choice(["withdraw", "cancel-all", "exit", "appoint", "revoke"]))
+@click.option("--amount", help="Of a withdrawal, in whole tokens, as in 250.5.")
+@click.option("--agent", help="Address of the agent to appoint or revoke.")
+@click.option("--until", type=click.IntRange(1, 2**48 - 1), help="Of an appointment: ms since 1970.")
+@click.option("--account", type=click.IntRange(0, 2**32 - 1), help="Else the one that --venue knows.")
+@click.option("--generation", type=click.IntRange(0, 2**64 - 1), help="Of the account; likewise.")
+@chain_options
+@password_option
+@directory_option
+@json_option
+@clear_errors
+def force(
+    name: str,
+    what: str,
+    amount: str | None,
+    agent: str | None,
+    until: int | None,
+    account: int | None,
+    generation: int | None,
+    venue: Path | None,
+    rpc: str | None,
+    contract: str | None,
+    password: str,
+    keys: Path,
+    as_json: bool,
+) -> None:
+    """Have the contract ask the venue for what the key called NAME wants, which it cannot pass over.
+
+    The request costs a fee. A batch has to take it; when none does in time, anybody may freeze the venue. A
+    withdrawal or exit pays what may leave then; an exit cancels all orders, too. Positions stay.
+    """
+    kind = {"cancel-all": "CANCEL_ALL", "revoke": "APPOINT"}.get(what, what.upper())
+    wanted = {"withdraw": {"amount"}, "appoint": {"agent", "until"}, "revoke": {"agent"}}.get(what, set())
+    given = {n for n, value in (("amount", amount), ("agent", agent), ("until", until)) if value is not None}
+    if given != wanted:
+        needs = ", ".join(f"--{n}" for n in sorted(wanted)) or "none of --amount, --agent and --until"
+        raise click.UsageError(f"{what} takes {needs}")
+    client, key = _client(venue, rpc, contract), KeyStore(keys).load(name, password)
+    if account is None or generation is None:
+        if venue is None:
+            raise click.UsageError("--account and --generation, where there is no --venue")
+        known = account_of(venue, address_of(key))
+        account, generation = known["account"], known["generation"]
+    made = client.request(
+        key,
+        RequestKind[kind],
+        account,
+        generation,
+        amount=quanta_of(amount) if amount else 0,
+        agent=_address(agent) if agent else bytes(20),
+        expiry=until or 0,
+    )
+    until_then = client.freezable_at()
+    if as_json:
+        say({"request": made.index, "kind": what, "account": account, "freezable_at": until_then})
+        return
+    click.echo(f"Request {made.index} of account {account} waits in the contract's queue.")
+    console.print(
+        f"If no batch has taken it by {_time(until_then)}, anybody may freeze the venue: hawse freeze."
+    )
+
+
+def _address(text: str) -> bytes:
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != 20:
+        raise click.BadParameter(f"{text!r} is no address of 20 bytes in hexadecimal")
+    return raw
+
+
+def _time(seconds: int) -> str:
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@click.command()
+@click.argument("name")
+@chain_options
+@password_option
+@directory_option
+@json_option
+@clear_errors
+def freeze(
+    name: str,
+    venue: Path | None,
+    rpc: str | None,
+    contract: str | None,
+    password: str,
+    keys: Path,
+    as_json: bool,
+) -> None:
+    """End a venue whose operator does not answer, for ever; the key called NAME pays the gas.
+
+    Afterwards everybody takes out what the last final batch says he has (hawse exit claim), and deposits
+    that no final batch has booked (hawse refund). Withdrawals of final batches stay claimable.
+    """
+    client = _client(venue, rpc, contract)
+    key = KeyStore(keys).load(name, password)
+    if client.frozen():
+        raise ChainError(f"the venue is frozen already; its last final batch is {client.last_final()}")
+    now, then = client.chain_time(), client.freezable_at()
+    if now <= then:
+        raise ChainError(f"the venue answers: it can be frozen behind {_time(then)}, and it is {_time(now)}")
+    client.freeze(key)
+    told = {"frozen": True, "last_final_batch": client.last_final()}
+    if as_json:
+        say(told)
+        return
+    click.echo(f"The venue is frozen; its last final batch is {told['last_final_batch']}.")
+    console.print("What comes next: hawse exit claim with your proof, and hawse refund.")
+
+
+class ExitFile(msgspec.Struct, forbid_unknown_fields=True):
+    """The file of an exit: an account's leaf in the exit tree of a batch, with its path and the header."""
+
+    format: str
+    chain_id: int
+    contract: str
+    header: dict[str, int | str]
+    index: int
+    owner: str
+    generation: int
+    equity: int
+    proof: list[tuple[str, int, int]]
+
+    @classmethod
+    def read(cls, path: Path) -> "ExitFile":
+        """What a file says.
+
+        Raises:
+            DamagedProof: it is none of ours; says which field.
+        """
+        try:
+            made = msgspec.json.decode(path.read_bytes(), type=cls)
+            made.terms()
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+            raise DamagedProof(f"{path}: {error}") from None
+        if made.format != _FORMAT:
+            raise DamagedProof(f"{path}: format {made.format!r}, not {_FORMAT!r}")
+        return made
+
+    def terms(self) -> tuple[BatchHeader, ExitLeaf, list[Node]]:
+        """Header, leaf and siblings."""
+        given = {n: bytes.fromhex(v) if isinstance(v, str) else v for n, v in self.header.items()}
+        leaf = ExitLeaf(self.index, bytes.fromhex(self.owner), self.generation, 0, self.equity)
+        nodes = [
+            Node(bytes.fromhex(hash_), (positive, shortfall)) for hash_, positive, shortfall in self.proof
+        ]
+        return BatchHeader(**given), leaf, nodes  # type: ignore[arg-type]
+
+
+@click.group("exit")
+def group() -> None:
+    """An account's way out of a venue that was frozen: a proof kept in time, and its claim."""
+
+
+@group.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("name")
+@click.option("--batch", type=click.IntRange(1), help="An anchored one; else the newest.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file.")
+@directory_option
+@state_option
+@json_option
+@clear_errors
+def prove(
+    directory: Path, name: str, batch: int | None, out: Path, keys: Path, form: str, as_json: bool
+) -> None:
+    """Keep the proof of what the key called NAME has in an anchored batch.
+
+    DIRECTORY is that of hawse run, or a copy of it: the batch is executed again from its journal. Who keeps
+    the file of each final batch needs nobody's data to leave.
+    """
+    owner = bytes.fromhex(KeyStore(keys).show(name).address[2:])
+    place = Place.of(directory)
+    with Journal(directory / "journal", readonly=True) as journal:
+        headers = {anchor.header.number: anchor.header for anchor in journal.anchors()}
+        if not headers or (batch is not None and batch not in headers):
+            known = f"batches 1 to {max(headers)}" if headers else "none"
+            raise ProofError(f"batch {batch or 1} is not anchored; the journal knows of {known}")
+        header = headers[batch or max(headers)]
+        first, last, sealed = header.journal_first, header.journal_last, None
+        with from_snapshot(journal, directory / "journal", first, last, form) as (_, slots):
+            for done in slots:
+                if done.slot.number == last:
+                    sealed = done.sealed
+                    break
+        assert sealed and config_of(journal) == place.config
+    found = [leaf for leaf in sealed.state.exits if leaf.owner == owner]
+    if not found:
+        raise ProofError(f"{name} has no account in batch {header.number}")
+    files = []
+    for leaf in found:
+        path = out if len(found) == 1 else out.with_stem(f"{out.stem}-{leaf.index}")
+        _, proof = sealed.state.exit_proof(leaf.index)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(_file(place, header, leaf, proof))))
+        files.append(
+            {"file": str(path), "batch": header.number, "account": leaf.index, "equity": leaf.equity}
+        )
+    if as_json:
+        say(files)
+        return
+    for one in files:
+        click.echo(
+            f"{one['file']}: account {one['account']} has {one['equity']} quanta in batch {one['batch']}."
+        )
+
+
+def _file(place: Place, header: BatchHeader, leaf: ExitLeaf, proof: tuple[Node, ...]) -> ExitFile:
+    values = {f.name: getattr(header, f.name) for f in fields(header)}
+    return ExitFile(
+        _FORMAT,
+        place.config.chain_id,
+        place.config.contract.hex(),
+        {name: v.hex() if isinstance(v, bytes) else v for name, v in values.items()},
+        leaf.index,
+        leaf.owner.hex(),
+        leaf.generation,
+        leaf.equity,
+        [(node.hash.hex(), *node.sums) for node in proof],  # type: ignore[misc]
+    )
+
+
+@group.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("name")
+@click.option("--rpc", required=True, help="Node of the chain.")
+@password_option
+@directory_option
+@json_option
+@clear_errors
+def claim(file: Path, name: str, rpc: str, password: str, keys: Path, as_json: bool) -> None:
+    """Have a frozen venue's contract pay the account of FILE; the key called NAME pays the gas.
+
+    Anybody may: only the account's owner is paid.
+    """
+    kept = ExitFile.read(file)
+    header, leaf, proof = kept.terms()
+    client = SettlementClient(rpc, kept.contract)
+    if client.chain_id != kept.chain_id:
+        raise ProofError(f"the file is of chain {kept.chain_id}, but {rpc} is of {client.chain_id}")
+    if not client.frozen():
+        then = _time(client.freezable_at())
+        raise ChainError(f"the venue is not frozen; if nothing is anchored until {then}, hawse freeze")
+    final = client.last_final()
+    if header.number != final:
+        raise ProofError(f"the file is of batch {header.number}, and the last final one is {final}")
+    payout = client.exit_payout(header, leaf, proof)
+    client.exit(KeyStore(keys).load(name, password), header, leaf, proof)
+    told = {"account": leaf.index, "owner": "0x" + leaf.owner.hex(), "equity": leaf.equity, "paid": payout}
+    if as_json:
+        say(told)
+    else:
+        click.echo(f"{told['owner']} was paid {payout} quanta for account {leaf.index}.")
+
+
+@click.command()
+@click.argument("name")
+@chain_options
+@password_option
+@directory_option
+@json_option
+@clear_errors
+def refund(
+    name: str,
+    venue: Path | None,
+    rpc: str | None,
+    contract: str | None,
+    password: str,
+    keys: Path,
+    as_json: bool,
+) -> None:
+    """Have a frozen venue pay back every deposit of the key called NAME that no final batch has booked."""
+    client = _client(venue, rpc, contract)
+    key = KeyStore(keys).load(name, password)
+    if not client.frozen():
+        raise ChainError("the venue is not frozen")
+    owner, paid = address_of(key), []
+    for deposit in client.deposits_since(client.deposits_consumed()):
+        if deposit.owner == owner and not client.refunded(deposit):
+            client.refund(key, deposit)
+            paid.append({"deposit": deposit.index, "amount": deposit.amount})
+    if as_json:
+        say({"owner": "0x" + owner.hex(), "refunded": paid})
+        return
+    for one in paid:
+        click.echo(f"Deposit {one['deposit']}: {one['amount']} quanta are paid back.")
+    if not paid:
+        click.echo(f"{name} has no deposit to be paid back.")

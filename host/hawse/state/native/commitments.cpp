@@ -1,0 +1,304 @@
+#include "commitments.hpp"
+
+namespace hawse::state {
+namespace {
+
+constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 19, SIGNER_BYTES = 47, NONCE_BYTES = 6;
+constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46;
+constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343;
+constexpr size_t DIGEST_BYTES = 1 + 32 + 8;
+
+void put_tag(Writer out, u16 tag, const Address &owner) {
+    const u64 unlimited = ~u64{0};
+    out.put(u8(0x64)).put(VERSION).put(tag).put(owner);
+    for (u32 n = 0; n < 5; ++n) // order size, open orders, open buy, open sell, commands
+        out.put(unlimited);
+    out.put(u8(0)).put(unlimited); // killed, credit
+    out.zeros(4 + 8 + 8 + 4);      // orders, buy, sell, sent
+}
+
+void put_waiting(Writer out, u32 index, u64 until) {
+    out.put(u8(0x66)).put(VERSION).put(u8(2)).put(index).put(until);
+}
+
+void put_nonces(Writer &out, const Nonces &nonces) {
+    out.u48(nonces.floor).put(u8(nonces.count)).raw(nonces.used, NONCE_BYTES * nonces.count);
+}
+
+} // namespace
+
+void Commitments::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
+    ledger_ = &ledger;
+    const Config &config = *ledger.config;
+    const size_t people = capacity.accounts;
+    lanes_ = arena.make<Lanes>(1);
+    accounts.make(arena, people, ACCOUNTS);
+    control.make(arena, people, CONTROL);
+    new_accounts_ = arena.make<Hash>(people);
+    new_control_ = arena.make<Hash>(people);
+    new_orders_ = arena.make<Hash>(config.orders);
+    new_instruments_ = arena.make<Hash>(config.instruments);
+    new_tags_ = arena.make<Hash>(config.tags());
+    instruments_ = arena.make<Hash>(config.instruments);
+    tags_ = arena.make<Hash>(config.tags());
+    known_tags_.make(arena, config.tags());
+    new_waiting_ = arena.make<Hash>(people);
+    waiting_ = arena.make<Hash>(people);
+    known_waiting_.make(arena, people);
+    body_ = arena.make<u8>(2 + Rules::LONGEST);
+    known_rules_ = 0;
+    const size_t all = 1 + 3 * people + config.orders + config.instruments + config.tags();
+    message_ = arena.make<u8>(DIGEST_BYTES + sizeof(Hash) * all + KECCAK_RATE);
+    const size_t most_fixed = most<size_t>(config.orders, most<size_t>(config.instruments, config.tags()));
+    leaves_ = arena.make<Hash>(most(people, most_fixed));
+    places_ = arena.make<Place>(config.orders);
+}
+
+// Leaves
+
+void Commitments::begin_accounts() {
+    const Ledger &ledger = *ledger_;
+    Hash *out = new_accounts_;
+    ledger.changed.each([&](u32 index) {
+        const Account &a = ledger.accounts[index];
+        accounts.prefetch(index);
+        u32 positions = 0;
+        ledger.each_holding(a, [&](const Holding &h) { positions += h.size != 0; });
+        Writer leaf = lanes_->begin(ACCOUNT_BYTES + POSITION_BYTES * positions, out++);
+        leaf.put(u8(0x10)).put(VERSION).put(index).put(ledger.owner_of(a));
+        leaf.put(a.subaccount).put(a.generation).put(u16(0)).put(a.collateral); // asset
+        leaf.put(u8(0)).put(a.only()).put(a.flags).put(u8(positions));          // mode
+        ledger.each_holding(a, [&](const Holding &h) {
+            if (h.size)
+                leaf.put(ledger.config->terms[h.market].number).put(h.size).put(h.entry).zeros(16);
+        });
+    });
+}
+
+void Commitments::begin_control() {
+    const Ledger &ledger = *ledger_;
+    Hash *out = new_control_;
+    ledger.signed_.each([&](u32 index) {
+        const Account &a = ledger.accounts[index];
+        control.prefetch(index);
+        const bool venue = index == INSURANCE;
+        const Agent *const agents = ledger.agents_of(index);
+        size_t signers = venue ? 0 : SIGNER_BYTES + NONCE_BYTES * a.nonces.count;
+        for (u32 n = 0; n < a.agents; ++n)
+            signers += SIGNER_BYTES + NONCE_BYTES * agents[n].nonces.count;
+        Writer leaf = lanes_->begin(CONTROL_BYTES + signers, out++);
+        leaf.put(u8(0x12)).put(VERSION).put(index).put(a.transfers).put(a.timer).put(u8(venue ? 0 : 1 + a.agents));
+        if (venue)
+            return;
+        leaf.put(ledger.owner_of(a)).zeros(8 + 8 + 4); // expiry, appointed, longest life
+        put_nonces(leaf, a.nonces);
+        for (u32 n = 0; n < a.agents; ++n) {
+            const Agent &agent = agents[n];
+            leaf.put(agent.address).put(agent.expiry).put(agent.appointed).put(agent.max_life);
+            put_nonces(leaf, agent.nonces);
+        }
+    });
+}
+
+void Commitments::begin_orders() {
+    const Ledger &ledger = *ledger_;
+    Hash *out = new_orders_;
+    ledger.moved.each([&](u32 handle) {
+        const Order &o = ledger.orders[handle];
+        if (!o.remaining && !o.has_leaf)
+            return; // came and went within the slot
+        __builtin_prefetch(&o.leaf);
+        lanes_->begin(ORDER_BYTES, out++)
+            .put(u8(0x50)).put(VERSION).put(ledger.config->terms[o.market].number).put(o.side).put(o.price)
+            .put(o.queue).put(handle).put(o.account).put(o.client_id).put(o.remaining).put(o.leaf_flags());
+    });
+}
+
+void Commitments::begin_instruments() {
+    const Ledger &ledger = *ledger_;
+    ledger.priced.each([&](u32 n) {
+        const Terms &t = ledger.config->terms[n];
+        const Market &m = ledger.markets[n];
+        Writer leaf = lanes_->begin(INSTRUMENT_BYTES, new_instruments_ + n);
+        leaf.put(u8(0x62)).put(VERSION).put(t.number).put(u8(0)).zeros(2 + 2); // kind, underlying, template
+        leaf.put(u8(HAWSE_INSTRUMENT_STATE_OPEN)).zeros(8 + 8);                // expiry, strike
+        leaf.put(t.first).put(t.count).put(t.base).put(i64(m.mark)).put(m.mark_time);
+        leaf.zeros(8 + 16 + 16 + 16 + 8);       // last trade, basis, impact, premium, integral time
+        leaf.zeros(16 + 16 + 8 + BUCKETS * 20); // funding, settlement and its time, buckets
+        leaf.put(m.open_interest).put(u8(1)).put(m.dust);
+    });
+}
+
+void Commitments::begin_tags() {
+    const Ledger &ledger = *ledger_;
+    ledger.tagged.each([&](u32 tag) {
+        const u32 owner = ledger.tag_owners[tag];
+        const Address nobody{};
+        put_tag(lanes_->begin(TAG_BYTES, new_tags_ + tag), u16(tag),
+                ledger.tags.has(tag) ? nobody : ledger.owners[owner].address);
+    });
+}
+
+void Commitments::begin_waiting() {
+    const Ledger &ledger = *ledger_;
+    ledger.waited.each([&](u32 index) {
+        put_waiting(lanes_->begin(WAITING_BYTES, new_waiting_ + index), index,
+                    ledger.waiting.has(index) ? ledger.waits[index] : 0);
+    });
+}
+
+void Commitments::begin_rules() {
+    const Ledger &ledger = *ledger_;
+    if (ledger.rules.number == known_rules_)
+        return;
+    constexpr u8 RULES = 5; // hawse.state.slot.OperationKind
+    Writer(body_).put(u8(0xA3)).put(RULES).raw(ledger.rules_body, ledger.rules_size);
+    const Hash body = keccak256(body_, size_t{2} + ledger.rules_size);
+    lanes_->begin(RULES_BYTES, &new_rules_)
+        .put(u8(0x67)).put(VERSION).put(ledger.rules.number).put(ledger.rules.from).put(body);
+}
+
+// What changed
+
+Hash *Commitments::changes(Hash *out) {
+    begin_control();
+    begin_accounts();
+    begin_instruments();
+    begin_tags();
+    begin_orders();
+    begin_waiting();
+    begin_rules();
+    lanes_->finish();
+    const auto indexed = [&](Tree &tree, Numbers &indices, const Hash *leaf) {
+        indices.each([&](u32 index) {
+            if (index == tree.size() || tree.leaf(index) != *leaf) {
+                tree.set(index, *leaf);
+                *out++ = *leaf;
+            }
+            ++leaf;
+        });
+        indices.clear();
+    };
+    indexed(accounts, ledger_->changed, new_accounts_);
+    indexed(control, ledger_->signed_, new_control_);
+    out = moved(out);
+    ledger_->priced.each([&](u32 n) {
+        if (instruments_[n] != new_instruments_[n])
+            *out++ = instruments_[n] = new_instruments_[n];
+    });
+    ledger_->priced.clear();
+    return ruled(waited(tagged(out)));
+}
+
+// Orders that are others than at the slot's beginning; one that has ended has no lots.
+Hash *Commitments::moved(Hash *out) {
+    const Hash *leaf = new_orders_;
+    ledger_->moved.each([&](u32 handle) {
+        Order &o = ledger_->orders[handle];
+        if (!o.remaining && !o.has_leaf)
+            return;
+        if (!o.has_leaf || o.leaf != *leaf)
+            *out++ = o.leaf = *leaf;
+        o.has_leaf = true;
+        ++leaf;
+    });
+    ledger_->moved.clear();
+    return out;
+}
+
+// Tags that changed hands; one that came free is nobody's.
+Hash *Commitments::tagged(Hash *out) {
+    ledger_->tagged.each([&](u32 tag) {
+        const bool before = known_tags_.has(tag), now = !ledger_->tags.has(tag);
+        if (before != now || (now && tags_[tag] != new_tags_[tag]))
+            *out++ = new_tags_[tag];
+        if (now)
+            known_tags_.insert(tag);
+        else
+            known_tags_.erase(tag);
+        tags_[tag] = new_tags_[tag];
+    });
+    ledger_->tagged.clear();
+    return out;
+}
+
+// Indices that wait anew, or for another batch; one that waits no more has batch 0.
+Hash *Commitments::waited(Hash *out) {
+    ledger_->waited.each([&](u32 index) {
+        const bool before = known_waiting_.has(index), now = ledger_->waiting.has(index);
+        if (before != now || (now && waiting_[index] != new_waiting_[index]))
+            *out++ = new_waiting_[index];
+        if (now)
+            known_waiting_.insert(index);
+        else if (before)
+            known_waiting_.erase(index);
+        waiting_[index] = new_waiting_[index];
+    });
+    ledger_->waited.clear();
+    return out;
+}
+
+// The rules that came into force.
+Hash *Commitments::ruled(Hash *out) {
+    if (ledger_->rules.number == known_rules_)
+        return out;
+    known_rules_ = ledger_->rules.number;
+    *out++ = rules_ = new_rules_;
+    return out;
+}
+
+void Commitments::take_in() { changes(reinterpret_cast<Hash *>(message_ + DIGEST_BYTES)); }
+
+void Commitments::end_slot(u64 slot) {
+    const Hash *end = changes(reinterpret_cast<Hash *>(message_ + DIGEST_BYTES));
+    Writer(message_).put(u8(0x71)).put(digest).put(slot);
+    lanes_->begin_there(message_, size_t(reinterpret_cast<const u8 *>(end) - message_), &digest);
+}
+
+// Roots
+
+u32 Commitments::in_place(u32 *handles) {
+    const Ledger &ledger = *ledger_;
+    u32 count = 0;
+    for (u32 handle = 0; handle < ledger.config->orders; ++handle) {
+        const Order &o = ledger.orders[handle];
+        if (ledger.handles.has(handle))
+            continue;
+        const u32 price = o.side ? u32(o.price) ^ 0x80000000 : 0x7FFFFFFF - u32(o.price);
+        places_[count++] = {u64(o.market) << 33 | u64(o.side) << 32 | price, o.queue, handle};
+    }
+    sort(places_, count, [](const Place &a, const Place &b) {
+        return a.price != b.price ? a.price < b.price : a.queue < b.queue;
+    });
+    for (u32 n = 0; n < count; ++n)
+        handles[n] = places_[n].handle;
+    return count;
+}
+
+Hash Commitments::orders_root() {
+    u32 *handles = reinterpret_cast<u32 *>(new_orders_);
+    const u32 count = in_place(handles);
+    for (u32 n = 0; n < count; ++n)
+        leaves_[n] = ledger_->orders[handles[n]].leaf;
+    return root_over(*lanes_, leaves_, count, ORDERS);
+}
+
+// Instruments, underlyings, tags, strategies, waiting, rule sets; two have no leaves yet.
+void Commitments::put_sections(Writer &out) {
+    const Config &config = *ledger_->config;
+    const Hash none = empty_root();
+    memcpy(leaves_, instruments_, sizeof(Hash) * config.instruments);
+    out.put(config.instruments).put(root_over(*lanes_, leaves_, config.instruments, SECTION));
+    out.put(u32(0)).put(none);
+    u32 tags = 0;
+    known_tags_.each([&](u32 tag) { leaves_[tags++] = tags_[tag]; });
+    out.put(tags).put(root_over(*lanes_, leaves_, tags, SECTION));
+    out.put(u32(0)).put(none);
+    u32 waiting = 0;
+    known_waiting_.each([&](u32 index) { leaves_[waiting++] = waiting_[index]; });
+    out.put(waiting).put(root_over(*lanes_, leaves_, waiting, SECTION));
+    leaves_[0] = rules_;
+    out.put(u32(known_rules_ != 0)).put(root_over(*lanes_, leaves_, known_rules_ != 0, SECTION));
+}
+
+} // namespace hawse::state

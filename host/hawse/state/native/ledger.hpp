@@ -1,0 +1,239 @@
+// Accounts, their positions and orders, the instruments' markets, the venue's own balances: hawse.state.ledger.
+#pragma once
+
+#include "lanes.hpp"
+#include "margin.hpp"
+
+namespace hawse::state {
+
+// How much there may be of what the configuration does not bound. Who needs more makes a larger machine.
+struct Capacity {
+    u64 accounts;
+    u64 messages;    // of a slot: commands, authorisations, requests, deposits and operations
+    u64 inputs;      // of a batch
+    u64 withdrawals; // of a batch
+};
+
+// What an account has of one instrument: a position, open orders, or both. In lists, ascending by instrument.
+struct alignas(32) Holding {
+    u32 next;
+    u32 market;
+    i64 size; // of the position, in lots, 0 for none
+    i128 entry;
+    i64 lots[2]; // open: buys and sells
+    u128 loss, basis;
+
+    bool open() const { return lots[0] || lots[1]; }
+};
+
+// The highest nonces that a signer has used, as the control leaf has them: ascending, six bytes each.
+struct Nonces {
+    static constexpr u32 WINDOW = 64;
+    u64 floor;
+    u32 count;
+    u8 used[6 * WINDOW];
+
+    u64 at(u32 place) const {
+        u64 word = 0;
+        memcpy(reinterpret_cast<u8 *>(&word) + 2, used + 6 * place, 6);
+        return __builtin_bswap64(word);
+    }
+    void put(u32 place, u64 nonce) { Writer(used + 6 * place).u48(nonce); }
+    // 0, or why it may not be used, and the limit.
+    u8 take(u64 nonce, u64 highest, u64 &limit);
+};
+
+// A key that may trade for an account, but not withdraw, transfer or appoint: hawse.state.agents.
+struct Agent {
+    static constexpr u32 MOST = 4;
+    static constexpr u64 USUAL_LIFE = 60000, LIFE_MAX = 0xFFFFFFFF;
+    Address address;
+    u32 max_life;
+    u64 expiry, appointed;
+    Nonces nonces;
+
+    // Until when a command that it has signed could come again, were it forgotten and appointed anew.
+    u64 last() const {
+        return nonces.count ? nonces.at(nonces.count - 1) + most<u64>(max_life, USUAL_LIFE) : 0;
+    }
+};
+
+// Who owns accounts, what is known of him, and his number at the engine.
+struct Owner {
+    Address address;
+    u32 account;  // his main one; NONE where nobody has this place, or while a snapshot is read
+    u32 first;    // of his accounts; the others follow by `next`, in no order
+    u32 accounts; // how many
+    u32 tag;      // 0: none
+    u32 orders;
+};
+
+struct alignas(64) Account {
+    u32 owner;
+    u32 holdings, touched; // first of them, and how many
+    u32 newest, orders;    // of its orders, and how many
+    u32 reducing;          // reduce-only ones among them
+    u32 next;              // of the same owner
+    u16 subaccount;
+    u8 agents;
+    u32 transfers, flags;
+    u64 generation;
+    i64 collateral;
+    u64 timer;
+    i128 free;     // what is left of free collateral within a slot,
+    u64 free_slot; // the number behind this one's; a cache, not state
+    Nonces nonces; // the owner's
+
+    // The one instrument that it may trade, or ANY_INSTRUMENT.
+    u16 only() const { return subaccount >= ISOLATED ? u16(subaccount - ISOLATED) : ANY_INSTRUMENT; }
+};
+
+struct alignas(64) Order {
+    u64 client_id, queue;
+    u32 account, market;
+    i32 price;
+    u32 remaining, held, peak;
+    u32 newer, older; // of the same account, by queue
+    u8 side, time_in_force, self_trade;
+    bool reduce_only, dropped, resting, has_leaf;
+    Hash leaf;
+
+    u8 leaf_flags() const { return u8(self_trade | reduce_only << 2); }
+};
+
+struct Market {
+    i32 mark;
+    u64 mark_time;
+    u64 open_interest;
+    u128 dust;
+};
+
+// A version of the operator's rules: hawse.state.rules. It points into the body of the operation that brought it.
+struct Rules {
+    u32 number; // 0 before the first
+    bool listed;
+    u64 lots;
+    u16 barred_count;
+    const u8 *barred; // u16 each, ascending
+    u64 from;         // slot that brought them
+
+    static constexpr u32 HEAD = 15, LONGEST = HEAD + 2 * 0xFFFF;
+    // Reads a body; false if it is none.
+    bool read(const u8 *body, size_t size);
+    // The rule that keeps an owner from an order, and what he has; 0 if there is none.
+    u8 broken(u32 flags, i128 could_hold, i128 &has) const;
+};
+
+enum Flag : u32 { ALLOWED = 4, BOUND = 8, DEFINED = 0xFFFF000F };
+
+class Ledger {
+  public:
+    void make(Arena &arena, const Config &config, const Capacity &capacity, const Seed &seed);
+
+    const Config *config;
+    Overflow overflow;
+    Market *markets;
+    Account *accounts;
+    Owner *owners;
+    Order *orders;   // by handle
+    u32 *tag_owners; // of each tag that is given
+    u64 *waits;      // of each index that waits: from which batch on it may be given again
+    Rules rules;     // in force
+    u8 *rules_body;  // its bytes
+    u32 rules_size;
+    u32 account_count, owner_count;
+    u32 free_handles, free_tags; // how many
+    i128 fees, slot_fees;
+    i64 *fill_fees;
+    u32 fill_count, most_fills;
+    Numbers handles, tags;           // free ones
+    Numbers trading, reducing, timed; // accounts with orders, with reduce-only ones, with a timer
+    Numbers waiting;                  // indices of empty accounts
+    Numbers changed, signed_, moved, priced, tagged, waited; // leaves that may be others than they were
+
+    const Address &owner_of(const Account &a) const { return owners[a.owner].address; }
+    u32 owner_at(const Address &address) const;
+    // Index of an owner's subaccount, or NONE.
+    u32 account_at(const Address &address, u16 subaccount) const;
+    Agent *agents_of(u32 account) const { return agents_ + size_t(Agent::MOST) * account; }
+    // Of an account, or nullptr.
+    Agent *agent_at(u32 account, const Address &address) const;
+    // Appoints an agent, or appoints it anew; false if there is no place for it.
+    bool appoint(u32 account, const Address &address, u64 expiry, u32 max_life, u64 seq, u64 time);
+    u32 order_at(u32 account, u64 client_id) const;
+    // What a message of an account about one of its orders will want; first from afar, then from near.
+    void prefetch_account(u32 account, u64 client_id) const;
+    void prefetch_orders(u32 account, u64 client_id) const;
+    // A new account, at the lowest index that may be given again in `batch`, else at the next.
+    u32 open_account(const Address &address, u64 generation, u16 subaccount, u64 batch);
+    void credit(u32 account, i128 amount);
+    void set_flags(u32 owner, u32 flags);
+    void set_rules(const u8 *body, u32 size, u64 slot);
+    // Lots of an instrument that all accounts of an owner together may come to hold, long or short.
+    i128 could_hold(u32 owner, u32 market) const;
+    // Whether an account could be done without.
+    bool is_empty(u32 account) const;
+
+    // Of an account and the index of an instrument; nullptr where it has nothing of it.
+    Holding *holding(const Account &account, u32 market) const;
+    template <class Visit> void each_holding(const Account &account, Visit visit) const {
+        for (u32 at = account.holdings; at != NONE; at = holdings_[at].next)
+            visit(holdings_[at]);
+    }
+    // The lowest instrument from `market` on of which an account has something, or NONE.
+    u32 lowest_market(const Account &account, u32 market) const;
+    void set_position(Account &account, u32 market, i64 size, i128 entry);
+
+    i64 unrealised_of(const Holding &holding);
+    i64 equity(const Account &account);
+    i64 requirement(const Holding *holding, u32 market, u32 side = 0, i32 price = 0, u32 lots = 0);
+    i64 free_collateral(const Account &account);
+    i128 solvency(const Account &account, i128 free);
+    i128 withdrawable(const Account &account, i128 free);
+    i128 shortfall();
+    i64 room_to_close(const Account &account, u32 market, u32 side) const;
+
+    void set_timer(u32 account, u64 time);
+    void set_mark(u32 market, i32 mark, u64 time);
+
+    void hold(const Order &order, i32 price, i64 lots);
+    void add(u32 handle);
+    u32 tag_of(const Order &order) const { return owners[accounts[order.account].owner].tag; }
+    void rest(u32 handle);
+    void replace(u32 handle, i32 price, u32 quantity, u64 queue);
+    void trim(u32 handle, u32 left);
+    void end(u32 handle);
+    void shrink(u32 handle, u32 remaining);
+    void end_slot(u64 batch);
+    i64 fill(u32 account, u32 market, i64 quantity, i32 price, u32 rate);
+    void give_tag(u32 owner, u32 tag);
+
+  private:
+    u32 given_again(u64 batch);
+    void wait_no_more(u32 account);
+    void let_wait(u64 batch);
+    void let_wait(u32 account, u64 until);
+    void forget_agents(u32 account, u64 time);
+    u32 owner_for(const Address &address);
+    u64 hash_of_account(u32 owner, u16 subaccount) const { return hash_of(owner, u64{1} << 32 | subaccount); }
+    Holding &holding_for(Account &account, u32 market);
+    void drop_if_empty(Account &account, u32 market);
+    i128 move(Account &account, u32 market, i64 quantity, i32 price);
+    void count(u32 handle, u32 held);
+    void link(u32 handle);
+    void unlink(u32 handle);
+    u64 hash_of(const Address &address) const;
+    u64 hash_of(u32 account, u64 client_id) const;
+
+    Seed seed_;
+    Holding *holdings_;
+    u32 free_holdings_, used_holdings_;
+    Index by_owner_, by_account_, by_client_;
+    Agent *agents_; // so many of each account, as they were appointed
+    u32 *free_owners_, free_owner_count_;
+    u32 ripe_; // indices below it were looked at in this slot, or are not ripe: none below is given again
+    u32 *freed_, freed_count_; // handles that come free with the slot's end
+    u32 *idle_, idle_count_;   // owners whose last order has ended
+};
+
+} // namespace hawse::state
