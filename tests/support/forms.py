@@ -5,21 +5,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from hawse.risk import funding, liquidation, portfolio, prices, requirements
+from hawse.risk import funding, liquidation, portfolio, prices, requirements, settlement, volatility
 from hawse.risk.errors import Code, RiskError
 from hawse.risk.native import accounts, venue
 from hawse.risk.portfolio import Position, Scan, Scenario, Scenarios
 from hawse.risk.requirements import Cross, Held, Holding, Market, Needs, Order, Terms
 
 
-def _settlement(state: prices.Settlement, now: int, patience: int) -> tuple[int, int | None]:
-    return prices.window_mark(state), prices.settlement_price(state, now, patience)
+def _settled(state: settlement.Settlement, now: int, patience: int) -> tuple[int, int | None]:
+    return settlement.window_mark(state), settlement.settlement_price(state, now, patience)
 
 
 def _drive(
-    terms: prices.VolatilityTerms, state: prices.Driven, now: int, variance: int
-) -> tuple[prices.Driven, int]:
-    return prices.drive(terms, state, now, variance), prices.wanted_fraction(terms, variance)
+    terms: volatility.VolatilityTerms, state: volatility.Driven, now: int, variance: int
+) -> tuple[volatility.Driven, int]:
+    return volatility.drive(terms, state, now, variance), volatility.wanted_fraction(terms, variance)
 
 
 def _socialise(loss: int, equities: Sequence[tuple[int, int]]) -> tuple[list[liquidation.Share], int]:
@@ -30,7 +30,7 @@ def _socialise(loss: int, equities: Sequence[tuple[int, int]]) -> tuple[list[liq
 GOLDEN = SimpleNamespace(
     step=prices.Average.step,
     mean=prices.Average.mean,
-    settlement=_settlement,
+    settled=_settled,
     drive=_drive,
     fund=funding.observe,
     socialise=_socialise,
@@ -102,7 +102,7 @@ def _add_on(legs: Sequence[Position], basis_ppm: int, cost: int) -> int:
 NATIVE = SimpleNamespace(
     step=venue.step,
     mean=venue.mean,
-    settlement=venue.settlement,
+    settled=venue.settled,
     drive=venue.drive,
     fund=venue.fund,
     socialise=venue.socialise,

@@ -13,20 +13,9 @@ from hawse.risk.native import venue
 from hawse.risk.native.bindings import NativeSurface
 from hawse.risk.options import Right
 from hawse.risk.portfolio import Array
-from hawse.risk.prices import (
-    MINUTE,
-    MOST_LOTS,
-    MOST_PRICE,
-    Average,
-    Driven,
-    Feed,
-    Marking,
-    MarkTerms,
-    Observation,
-    Volatility,
-    VolatilityTerms,
-)
+from hawse.risk.prices import MOST_LOTS, MOST_PRICE, Average, Feed, Marking, MarkTerms, Observation
 from hawse.risk.requirements import Holding, Kind, Market, Terms, Tier
+from hawse.risk.volatility import MINUTE, Driven, Volatility, VolatilityTerms
 from support.forms import answer, same
 
 YEAR = 365 * 86_400 * 10**9
@@ -157,7 +146,7 @@ def _settlements(seed, count):
             state, code = kept(
                 state, same("in_window", state, now, maybe(random, some(random, MOST_PRICE, 10**5)))
             )
-            _, price = same("settlement", state, now, random.randint(0, 10**9))
+            _, price = same("settled", state, now, random.randint(0, 10**9))
             seen |= {code, price is None}
     return seen
 

@@ -4,26 +4,15 @@ from fractions import Fraction
 
 import pytest
 from hawse.instruments import PPM
-from hawse.risk import funding, prices
+from hawse.risk import funding, prices, settlement, volatility
 from hawse.risk.errors import Code, OutOfRange, RiskError
 from hawse.risk.fixed import FINE, LEAST, MOST, ONE, Rounding
 from hawse.risk.funding import Funding, FundingTerms
 from hawse.risk.options import Right
 from hawse.risk.options import prices as option_prices
-from hawse.risk.prices import (
-    MINUTE,
-    MOST_PRICE,
-    Average,
-    Driven,
-    Equivocation,
-    Feed,
-    Marking,
-    MarkTerms,
-    Observation,
-    Volatility,
-    VolatilityTerms,
-)
+from hawse.risk.prices import MOST_PRICE, Average, Equivocation, Feed, Marking, MarkTerms, Observation
 from hawse.risk.surface import Surface
+from hawse.risk.volatility import MINUTE, Driven, Volatility, VolatilityTerms
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -154,8 +143,8 @@ def test_time_does_not_go_back():
     refused(Code.TIME, Average(5).until, 4)
     refused(Code.TIME, Average(5).step, 4, 1)
     refused(Code.TIME, funding.advance, FUNDING, Funding(0, Average(100)), 99)
-    refused(Code.TIME, prices.drive, VOLATILITY, Driven(1, 5), 4, 0)
-    refused(Code.TIME, prices.follow, VOLATILITY, Volatility(2, 100, 0), 1_999, 100)
+    refused(Code.TIME, volatility.drive, VOLATILITY, Driven(1, 5), 4, 0)
+    refused(Code.TIME, volatility.follow, VOLATILITY, Volatility(2, 100, 0), 1_999, 100)
 
 
 # Mark
@@ -230,31 +219,34 @@ def test_the_mark_of_an_option_is_blacks_on_the_surface():
     st.integers(1, 99), st.lists(st.tuples(st.integers(0, 60), st.none() | st.integers(1, 999)), max_size=9)
 )
 def test_a_window_counts_its_own_time_only(window, steps):
-    state, now, held = prices.open_window(window, 0, 500), 0, []
+    state, now, held = settlement.open_window(window, 0, 500), 0, []
     current = 500
     for span, value in steps:
         held += [current] * span
         now += span
-        state, current = prices.in_window(state, now, value), value
+        state, current = settlement.in_window(state, now, value), value
     counted = [v for v in held if v is not None][:window]
     assert state.average.elapsed == len(counted) and state.average.total == sum(counted)
-    found = prices.settlement_price(state, now, 1 << 60)
+    found = settlement.settlement_price(state, now, 1 << 60)
     assert (found is not None) == (len(counted) == window)
     if found is not None:
-        assert found == prices.window_mark(state) and abs(found - Fraction(sum(counted), window)) <= Fraction(
-            1, 2
-        )
+        assert found == settlement.window_mark(state) and abs(
+            found - Fraction(sum(counted), window)
+        ) <= Fraction(1, 2)
 
 
 def test_a_window_without_quorum_ends_by_what_it_has():
-    state = prices.in_window(prices.open_window(100, 0, 500), 10, None)
-    assert prices.settlement_price(state, 59, 50) is None
-    assert prices.settlement_price(state, 60, 50) == 500
-    state = prices.in_window(state, 70, 700)
-    state = prices.in_window(state, 90, None)
-    assert prices.settlement_price(state, 139, 50) is None  # the patience begins anew
-    assert prices.settlement_price(state, 140, 50) == round((10 * 500 + 20 * 700) / 30)
-    assert prices.settlement_price(prices.in_window(prices.open_window(9, 0, 42), 0, None), 50, 50) == 42
+    state = settlement.in_window(settlement.open_window(100, 0, 500), 10, None)
+    assert settlement.settlement_price(state, 59, 50) is None
+    assert settlement.settlement_price(state, 60, 50) == 500
+    state = settlement.in_window(state, 70, 700)
+    state = settlement.in_window(state, 90, None)
+    assert settlement.settlement_price(state, 139, 50) is None  # the patience begins anew
+    assert settlement.settlement_price(state, 140, 50) == round((10 * 500 + 20 * 700) / 30)
+    assert (
+        settlement.settlement_price(settlement.in_window(settlement.open_window(9, 0, 42), 0, None), 50, 50)
+        == 42
+    )
 
 
 # Volatility
@@ -266,13 +258,13 @@ VOLATILITY = VolatilityTerms(
 
 @given(st.integers(1, 10**6), PRICE, PRICE, st.integers(0, FINE))
 def test_variance_of_a_return_across_a_gap(steps, value, price, variance):
-    found = prices.follow(VOLATILITY, Volatility(0, value, variance), steps * 1_000 + 999, price)
+    found = volatility.follow(VOLATILITY, Volatility(0, value, variance), steps * 1_000 + 999, price)
     assert found.point == steps and found.value == price
     assert 0 <= found.variance <= 16 * FINE
     if value == price:
         assert found.variance <= variance + 1
     assert (
-        prices.follow(VOLATILITY, found, steps * 1_000 + 999, MOST_PRICE) == found
+        volatility.follow(VOLATILITY, found, steps * 1_000 + 999, MOST_PRICE) == found
     )  # between points nothing
 
 
@@ -280,10 +272,10 @@ def test_an_outage_hides_no_crash():
     """Minutes without an index, then half of it: the margin wanted is no lower than of a slow fall."""
     slow = state = Volatility(0, 100_000, 0)
     for n in range(1, 61):
-        slow = prices.follow(VOLATILITY, slow, n * 1_000, round(100_000 * 0.5 ** (n / 60)))
-    gap = prices.follow(VOLATILITY, state, 60_000, 50_000)
+        slow = volatility.follow(VOLATILITY, slow, n * 1_000, round(100_000 * 0.5 ** (n / 60)))
+    gap = volatility.follow(VOLATILITY, state, 60_000, 50_000)
     assert gap.variance > slow.variance
-    assert prices.wanted_fraction(VOLATILITY, gap.variance) > prices.wanted_fraction(
+    assert volatility.wanted_fraction(VOLATILITY, gap.variance) > volatility.wanted_fraction(
         VOLATILITY, slow.variance
     )
 
@@ -293,8 +285,8 @@ def test_a_fraction_takes_one_step_a_minute(changes):
     state, now, changed = Driven(20_000, 0), 0, 0
     for span, variance in changes:
         now += span
-        before, state = state, prices.drive(VOLATILITY, state, now, variance)
-        wanted = prices.wanted_fraction(VOLATILITY, variance)
+        before, state = state, volatility.drive(VOLATILITY, state, now, variance)
+        wanted = volatility.wanted_fraction(VOLATILITY, variance)
         assert 20_000 <= wanted <= PPM and abs(state.ppm - before.ppm) <= 5_000
         if state != before:
             assert now - changed >= MINUTE and abs(wanted - state.ppm) < abs(wanted - before.ppm)
@@ -303,9 +295,9 @@ def test_a_fraction_takes_one_step_a_minute(changes):
 
 def test_the_fraction_is_rounded_up():
     terms = VolatilityTerms(1, ONE // 2, 1, PPM, 1, PPM)
-    assert prices.wanted_fraction(terms, FINE // 4) == PPM // 2
-    assert prices.wanted_fraction(terms, FINE // 4 + 1) == PPM // 2 + 1
-    assert prices.wanted_fraction(terms, 0) == 1 and prices.wanted_fraction(terms, 9 * FINE) == PPM
+    assert volatility.wanted_fraction(terms, FINE // 4) == PPM // 2
+    assert volatility.wanted_fraction(terms, FINE // 4 + 1) == PPM // 2 + 1
+    assert volatility.wanted_fraction(terms, 0) == 1 and volatility.wanted_fraction(terms, 9 * FINE) == PPM
 
 
 # Funding

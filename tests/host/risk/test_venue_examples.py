@@ -6,23 +6,14 @@ from pathlib import Path
 
 import pytest
 from hawse.instruments import PPM
-from hawse.risk import prices
+from hawse.risk import prices, volatility
 from hawse.risk.fixed import FINE, ONE
 from hawse.risk.funding import FUNDING_BITS, Funding, FundingTerms
 from hawse.risk.liquidation import LiquidationTerms, Opposite, Unhealthy
 from hawse.risk.portfolio import VALUE_BITS, Array
-from hawse.risk.prices import (
-    Average,
-    Driven,
-    Drop,
-    Feed,
-    Marking,
-    MarkTerms,
-    Observation,
-    Volatility,
-    VolatilityTerms,
-)
+from hawse.risk.prices import Average, Drop, Feed, Marking, MarkTerms, Observation
 from hawse.risk.requirements import Holding, Kind, Market, Terms, Tier
+from hawse.risk.volatility import Driven, Volatility, VolatilityTerms
 from support.forms import GOLDEN, NATIVE
 
 FILE = json.loads(Path(__file__).with_name("worked_examples.json").read_text())
@@ -109,7 +100,7 @@ def test_settlement(form, example):
     for time, value in [*before, [given["now"], before[-1][1]]]:
         state = form.in_window(state, time, value)
     expected = example["expect"]
-    mark, found = form.settlement(state, given["now"], 1 << 40)
+    mark, found = form.settled(state, given["now"], 1 << 40)
     assert near(mark, expected["mark"], "1/2")
     assert found is None if expected["settled"] is None else near(found, expected["settled"], "1/2")
 
@@ -125,8 +116,8 @@ def test_volatility(form, example):
         state = form.follow(terms, state, at * SCALE + 7, price)
     expected = float(example["expect"]["variance"])
     assert abs(state.variance / FINE - expected) < 1e-9 * expected
-    driven, wanted = form.drive(terms, Driven(1, 0), prices.MINUTE, state.variance)
-    assert driven == Driven(wanted, prices.MINUTE)
+    driven, wanted = form.drive(terms, Driven(1, 0), volatility.MINUTE, state.variance)
+    assert driven == Driven(wanted, volatility.MINUTE)
     assert -1e-6 < wanted - float(example["expect"]["fraction"]) * PPM < 1 + 1e-3
 
 

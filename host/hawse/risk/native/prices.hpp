@@ -1,4 +1,5 @@
-// Index, mark, averages, settlement, volatility and funding: hawse/risk/prices.py and funding.py, to the bit.
+// Index, mark, averages, settlement, volatility, funding: prices.py, settlement.py, volatility.py, funding.py of
+// hawse/risk, to the bit.
 //
 // States change in place, and only where the code is OK. A value that may be missing has a flag beside it.
 #pragma once

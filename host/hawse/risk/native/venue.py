@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hawse.risk import funding, liquidation, options, prices
+from hawse.risk import funding, liquidation, options, prices, settlement, volatility
 from hawse.risk.errors import Code, RiskError
 from hawse.risk.liquidation import LiquidationTerms, Opposite, Share, Taken, Unhealthy
 from hawse.risk.portfolio import Position, Scenario, Scenarios
@@ -174,30 +174,30 @@ def option_mark(right: options.Right, surface: NativeSurface, forward: int, stri
     return _number("option_mark", c_int64(right), byref(surface.it), *_int64(forward, strike, time))
 
 
-def _settlement(state: prices.Settlement) -> Any:
+def _settlement(state: settlement.Settlement) -> Any:
     return _Settlement(state.window, state.last, state.heard, _average(state.average))
 
 
-def _golden_settlement(found: Any) -> prices.Settlement:
-    return prices.Settlement(found.window, _golden_average(found.average), found.last, found.heard)
+def _golden_settlement(found: Any) -> settlement.Settlement:
+    return settlement.Settlement(found.window, _golden_average(found.average), found.last, found.heard)
 
 
-def open_window(window: int, now: int, index: int) -> prices.Settlement:
-    """As :func:`hawse.risk.prices.open_window`."""
+def open_window(window: int, now: int, index: int) -> settlement.Settlement:
+    """As :func:`hawse.risk.settlement.open_window`."""
     found = _Settlement()
     _call("open_window", *_int64(window, now, index), byref(found))
     return _golden_settlement(found)
 
 
-def in_window(state: prices.Settlement, now: int, index: int | None) -> prices.Settlement:
-    """As :func:`hawse.risk.prices.in_window`."""
+def in_window(state: settlement.Settlement, now: int, index: int | None) -> settlement.Settlement:
+    """As :func:`hawse.risk.settlement.in_window`."""
     found = _settlement(state)
     _call("in_window", byref(found), c_int64(now), byref(_maybe(index)))
     return _golden_settlement(found)
 
 
-def settlement(state: prices.Settlement, now: int, patience: int) -> tuple[int, int | None]:
-    """:func:`hawse.risk.prices.window_mark` and :func:`hawse.risk.prices.settlement_price`."""
+def settled(state: settlement.Settlement, now: int, patience: int) -> tuple[int, int | None]:
+    """:func:`hawse.risk.settlement.window_mark` and :func:`hawse.risk.settlement.settlement_price`."""
     at, price = c_int64(), _Maybe()
     library().hawse_risk_settlement(
         byref(_settlement(state)), *_int64(now, patience), byref(at), byref(price)
@@ -205,27 +205,27 @@ def settlement(state: prices.Settlement, now: int, patience: int) -> tuple[int, 
     return at.value, _value(price)
 
 
-def _volatility_terms(terms: prices.VolatilityTerms) -> Any:
+def _volatility_terms(terms: volatility.VolatilityTerms) -> Any:
     fields = terms.grid, terms.decay, terms.horizon, terms.factor_ppm, terms.floor_ppm, terms.step_ppm
     return byref(_VolatilityTerms(*fields))
 
 
 def follow(
-    terms: prices.VolatilityTerms, state: prices.Volatility, now: int, index: int
-) -> prices.Volatility:
-    """As :func:`hawse.risk.prices.follow`."""
+    terms: volatility.VolatilityTerms, state: volatility.Volatility, now: int, index: int
+) -> volatility.Volatility:
+    """As :func:`hawse.risk.volatility.follow`."""
     found = _Volatility(state.point, state.value, state.variance)
     _call("follow", _volatility_terms(terms), byref(found), *_int64(now, index))
-    return prices.Volatility(found.point, found.value, found.variance)
+    return volatility.Volatility(found.point, found.value, found.variance)
 
 
 def drive(
-    terms: prices.VolatilityTerms, state: prices.Driven, now: int, variance: int
-) -> tuple[prices.Driven, int]:
-    """:func:`hawse.risk.prices.drive` and :func:`hawse.risk.prices.wanted_fraction`."""
+    terms: volatility.VolatilityTerms, state: volatility.Driven, now: int, variance: int
+) -> tuple[volatility.Driven, int]:
+    """:func:`hawse.risk.volatility.drive` and :func:`hawse.risk.volatility.wanted_fraction`."""
     found = _Driven(state.ppm, state.changed)
     wanted = _number("drive", _volatility_terms(terms), byref(found), *_int64(now, variance))
-    return prices.Driven(found.fraction, found.changed), wanted
+    return volatility.Driven(found.fraction, found.changed), wanted
 
 
 # Funding
@@ -380,7 +380,9 @@ def socialise(loss: int, equities: Sequence[tuple[int, int]]) -> tuple[list[Shar
 
 #: The golden functions that have a native one of the same name and arguments here.
 SAME = {
-    prices: ("observe", "index", "quote", "mark", "open_window", "in_window", "follow"),
+    prices: ("observe", "index", "quote", "mark"),
+    settlement: ("open_window", "in_window"),
+    volatility: ("follow",),
     funding: ("premium", "advance", "payment"),
     liquidation: (
         *("order", "weight", "first_of_portfolio", "step_lots", "bankruptcy_price", "step_price"),
