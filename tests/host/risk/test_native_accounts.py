@@ -353,6 +353,58 @@ def test_scans_at_length(seed):
     _scans(seed, 1_500)
 
 
+def _portfolios(seed, count):
+    """Accounts of one underlying: values, scan and what orders add, together."""
+    random, seen = Random(seed), set()
+    for _ in range(count):
+        instruments, held, flat, ends, collateral, _ = _accounts(random.getrandbits(30), 4)
+        arrays = accounts.Arrays(60, _scenarios(random))
+        reach = random.choice([1 << 30, 1 << 60])
+        for column in (arrays.changes.reshape(-1), arrays.deltas):
+            column[:] = [random.randint(-reach, reach) for _ in column]
+        arrays.minima[:] = [random.randint(0, reach) for _ in range(60)]
+        arrays.expiries[:] = [random.randint(0, 3) for _ in range(60)]
+        arrays.peaks[:] = abs(arrays.changes).max(axis=1)
+        orders = [min(MOST, usual(random, MOST, 10**6)) for _ in held]
+        money = np.array(collateral, np.int64)
+        results, codes = arrays.portfolio(instruments, flat, ends, money, np.array(orders, np.int64))
+        rows_of = np.split(flat, ends[:-1].astype(int))
+
+        def golden_account(
+            n, arrays=arrays, held=held, rows_of=rows_of, collateral=collateral, orders=orders
+        ):
+            values = [requirements.unrealised(t, m.mark, h) for t, m, h in held[n]]
+            positions = [
+                (
+                    Array(
+                        tuple(arrays.changes[i].tolist()),
+                        *(int(c[i]) for c in (arrays.deltas, arrays.vegas, arrays.minima, arrays.expiries)),
+                    ),
+                    holding.size,
+                )
+                for i, (_, _, holding) in zip(rows_of[n]["instrument"], held[n], strict=True)
+            ]
+            scans = [portfolio.scan(positions, arrays.basis_ppm)]
+            return portfolio.portfolio(collateral[n], values, scans, [orders[n]], arrays.maintenance_ppm)
+
+        for n in range(len(held)):
+            found, code = golden(golden_account, n)
+            assert codes[n] == code
+            seen.add(code)
+            if found:
+                assert results[n].tolist() == (found.equity, found.requirement, found.maintenance)
+    return seen
+
+
+def test_portfolios():
+    assert {Code.OK, Code.OVERFLOW} <= _portfolios(1, 80)
+
+
+@pytest.mark.slow
+def test_portfolios_at_length():
+    _portfolios(10, 1_000)
+
+
 # On other machines
 
 

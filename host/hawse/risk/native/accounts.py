@@ -46,6 +46,7 @@ REQUEST = np.dtype([("terms", TERMS), ("market", MARKET), ("priced", PRICED), ("
 SCENARIO = _row("move_ppm", "volatility", "weight_ppm")
 POSITION = _row("instrument", "lots")
 SCAN = _row("worst", "short", "basis")
+PORTFOLIO = _row("equity", "requirement", "maintenance")
 
 
 def terms_row(terms: Terms) -> Rows:
@@ -157,6 +158,7 @@ class Arrays:
     def __init__(self, count: int, scenarios: Scenarios) -> None:
         self._scenarios = np.array([tuple(each) for each in scenarios.each], SCENARIO)
         self.basis_ppm, self.short_ppm = scenarios.basis_ppm, scenarios.short_ppm
+        self.maintenance_ppm = scenarios.maintenance_ppm
         self.changes = np.zeros((count, len(scenarios.each)), np.int64)
         self.peaks, self.deltas, self.vegas, self.minima, self.expiries = np.zeros((5, count), np.int64)
         columns = (self.changes, self.peaks, self.deltas, self.vegas, self.minima, self.expiries)
@@ -203,6 +205,24 @@ class Arrays:
             c_uint64(len(ends)),
             c_int64(self.basis_ppm),
             c_void_p(costs.ctypes.data),
+            c_void_p(results.ctypes.data),
+            c_void_p(codes.ctypes.data),
+        )
+        return results, codes
+
+    def portfolio(
+        self, instruments: Instruments, held: Rows, ends: Ends, collateral: Integers, orders: Integers
+    ) -> tuple[Rows, Codes]:
+        """PORTFOLIO of each account; its open orders add ``orders``. Row n of the arrays is instrument n."""
+        results, codes = np.zeros(len(ends), PORTFOLIO), np.zeros(len(ends), np.int32)
+        arrays = _data(held, HOLDING), ends, collateral, orders
+        library().hawse_risk_portfolio(
+            c_void_p(instruments.at),
+            byref(self.it),
+            *(c_void_p(array.ctypes.data) for array in arrays),
+            c_uint64(len(ends)),
+            c_int64(self.basis_ppm),
+            c_int64(self.maintenance_ppm),
             c_void_p(results.ctypes.data),
             c_void_p(codes.ctypes.data),
         )

@@ -151,3 +151,27 @@ HAWSE_API void hawse_risk_add_on(const Arrays* arrays, const Position* legs, con
     for (u64 n = 0, at = 0; n < count; at = ends[n++])
         codes[n] = int32_t(add_on(*arrays, legs + at, ends[n] - at, basis_part, costs[n], results[n]));
 }
+
+// Accounts in one underlying: instrument n of the holdings is row n of the arrays. orders is what the open orders
+// of each add.
+HAWSE_API void hawse_risk_portfolio(const Instrument* instruments, const Arrays* arrays, const Holding* held,
+                                    const u64* ends, const i64* collateral, const i64* orders, u64 count,
+                                    i64 basis_part, i64 maintenance_part, Portfolio* results, int32_t* codes) {
+    for (u64 n = 0, at = 0; n < count; at = ends[n++]) {
+        const u64 size = ends[n] - at;
+        Position positions[kMostHoldings];
+        i64 values[kMostHoldings];
+        Code code = size > kMostHoldings ? Code::SHAPE : Code::OK;
+        for (u64 k = 0; k < size && code == Code::OK; ++k) {
+            const Holding& each = held[at + k];
+            const Instrument& instrument = instruments[each.instrument];
+            positions[k] = {each.instrument, each.size};
+            code = unrealised(instrument, instrument.market.mark, each, values[k]);
+        }
+        Scan found = {0, 0, 0};
+        if (code == Code::OK) code = scan(*arrays, positions, size, basis_part, nullptr, found);
+        if (code == Code::OK)
+            code = portfolio(collateral[n], values, size, &found, 1, orders + n, 1, maintenance_part, results[n]);
+        codes[n] = int32_t(code);
+    }
+}

@@ -191,4 +191,18 @@ Code add_on(const Arrays& arrays, const Position* legs, u64 count, i64 basis_par
     return Code::OK;
 }
 
+Code portfolio(i64 collateral, const i64* values, u64 count, const Scan* scans, u64 underlyings, const i64* orders,
+               u64 order_count, i64 maintenance_part, Portfolio& result) {
+    i128 equity = collateral, held = 0, added = 0;
+    for (u64 n = 0; n < count; ++n) equity += values[n];
+    for (u64 n = 0; n < underlyings; ++n) held += scans[n].requirement();
+    for (u64 n = 0; n < order_count; ++n) added += orders[n];
+    const i128 needed = held + added;
+    if (no_int64(equity) || needed < 0 || no_int64(needed) || no_int64(equity - needed)) return Code::OVERFLOW;
+    i64 maintenance = 0;
+    const Code code = scaled(held, u64(maintenance_part), kByPpm, Rounding::CEILING, maintenance);
+    if (code == Code::OK) result = {i64(equity), i64(needed), maintenance};
+    return code;
+}
+
 }  // namespace hawse::risk

@@ -103,18 +103,6 @@ Code option(const Instrument& instrument, const Holding& holding, Needs& needs) 
     return code;
 }
 
-Code unrealised(const Instrument& instrument, i64 price, const Holding& holding, i64& result) {
-    const Terms& terms = instrument.terms;
-    i128 exact = i128{holding.size} * price, value = 0;
-    if (!terms.option()) exact -= holding.entry.value();
-    const Code code = scaled(exact, u64(terms.numerator), instrument.denominator, Rounding::FLOOR, value);
-    if (code != Code::OK) return code;
-    if (!terms.option()) value -= holding.funding;
-    if (no_int64(value)) return Code::OVERFLOW;
-    result = i64(value);
-    return Code::OK;
-}
-
 struct Sums {
     i128 equity, initial, surcharged;
     i128 maintenance;
@@ -177,6 +165,18 @@ Code prepare(const Terms& terms, const Market& market, Instrument& result) {
     const i64 out = larger(0, terms.kind == Instruments::CALL ? away : -away);
     result.unit = larger(terms.short_part * market.underlying - out * kPpm, terms.short_floor * market.underlying);
     result.unit_maintenance = i64(up(u128(u64(result.unit)) * u64(terms.maintenance), kByPpm));
+    return Code::OK;
+}
+
+Code unrealised(const Instrument& instrument, i64 price, const Holding& holding, i64& result) {
+    const Terms& terms = instrument.terms;
+    i128 exact = i128{holding.size} * price, value = 0;
+    if (!terms.option()) exact -= holding.entry.value();
+    const Code code = scaled(exact, u64(terms.numerator), instrument.denominator, Rounding::FLOOR, value);
+    if (code != Code::OK) return code;
+    if (!terms.option()) value -= holding.funding;
+    if (no_int64(value)) return Code::OVERFLOW;
+    result = i64(value);
     return Code::OK;
 }
 

@@ -125,6 +125,7 @@ struct Order {
 
 // Where the code is not OK nothing is written.
 Code prepare(const Terms& terms, const Market& market, Instrument& result);
+Code unrealised(const Instrument& instrument, i64 price, const Holding& holding, i64& result);
 Code requirement(const Instrument& instrument, const Holding& holding, Needs& result);
 // Holdings name prepared instruments.
 Code cross(i64 collateral, const Instrument* instruments, const Holding* held, u64 count, Cross& result);
