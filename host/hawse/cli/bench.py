@@ -4,6 +4,7 @@ import click
 
 from .bench_engine import engine
 from .bench_hash import hash_
+from .bench_risk import risk
 from .bench_state import state
 from .bench_venue import venue
 
@@ -15,5 +16,6 @@ def bench() -> None:
 
 bench.add_command(engine)
 bench.add_command(hash_)
+bench.add_command(risk)
 bench.add_command(state)
 bench.add_command(venue)

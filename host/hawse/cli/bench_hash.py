@@ -66,7 +66,7 @@ class Software:
 
 
 @contextmanager
-def _one_processor() -> Iterator[None]:
+def one_processor() -> Iterator[None]:
     """Everything within runs on one core, where the system can say so."""
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -318,7 +318,7 @@ def measure(results: Path, flows: Sequence[tuple[str, str]], messages: int, core
     appliance = _appliance(flows, messages, cores, lambda flow: console.print(f"  {flow}"))
     per_permutation = _core(rng)
     hardware_root, root_cycles = _merkle_cycles(leaves, cores)
-    with _one_processor():
+    with one_processor():
         console.print("Hashing in software …")
         software, widest = _software(rng)
         software_root = _merkle_root(leaves, widest)

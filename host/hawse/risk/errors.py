@@ -34,6 +34,16 @@ class Code(IntEnum):
     ORDER = 17
     #: Volatility squared times time at a node.
     VARIANCE = 18
+    LOTS = 19
+    PUBLISHER = 20
+    #: Not above the publisher's last.
+    NUMBER = 21
+    #: A publisher's number for the second time, with another observation.
+    EQUIVOCATION = 22
+    FUTURE = 23
+    STALE = 24
+    #: A limit of owner, instrument or venue.
+    LIMIT = 25
 
 
 class RiskError(ValueError):

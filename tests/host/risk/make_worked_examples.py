@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import make_venue_examples
 from mpmath import mp, mpf
 
 PATH = Path(__file__).with_name("worked_examples.json")
@@ -489,7 +490,9 @@ def _derived() -> list[Example]:
 
 
 if __name__ == "__main__":
-    published, derived = _published(), _derived()
-    whole = {"units": UNITS, "published": published, "derived": derived}
+    published = [*_published(), *make_venue_examples.published()]
+    derived = [*_derived(), *make_venue_examples.derived()]
+    units = UNITS | make_venue_examples.UNITS
+    whole = {"units": units, "published": published, "derived": derived}
     PATH.write_text(json.dumps(whole, indent=1) + "\n")
     print(f"{len(published)} published, {len(derived)} derived")

@@ -76,8 +76,13 @@ class _Arbitrage(Structure):
 
 
 @cache
-def _library() -> ctypes.CDLL:
-    native = ctypes.CDLL(str(build.risk_library()))
+def library(*flags: str) -> ctypes.CDLL:
+    """The library, with signatures; its tables are those of the golden form; ``flags`` are the compiler's.
+
+    Raises:
+        BuildError: it cannot be built, or has other tables.
+    """
+    native = ctypes.CDLL(str(build.risk_library(*flags)))
     rows = (c_void_p, c_uint64, c_void_p, c_void_p)
     signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "tables_hash": (c_char_p, ()),
@@ -90,6 +95,7 @@ def _library() -> ctypes.CDLL:
         "arbitrage": (c_int32, (POINTER(_Surface), c_void_p, c_uint64, POINTER(_Arbitrage))),
         "distance": (c_int32, (POINTER(_Surface), POINTER(_Surface), POINTER(c_int64))),
         "ruling": (c_int32, (c_void_p, c_uint64, POINTER(c_int64))),
+        "instrument_size": (c_uint64, ()),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(native, f"hawse_risk_{name}")
@@ -105,7 +111,7 @@ def _each(name: str, rows: Rows, kind: "np.dtype[Any]", result: "np.dtype[Any]")
         raise ValueError(f"rows: an array of {rows.dtype} and shape {rows.shape}, not of {kind}")
     rows = np.ascontiguousarray(rows)
     results, codes = np.zeros(len(rows), result), np.zeros(len(rows), np.int32)
-    function = getattr(_library(), f"hawse_risk_{name}")
+    function = getattr(library(), f"hawse_risk_{name}")
     function(rows.ctypes.data, len(rows), results.ctypes.data, codes.ctypes.data)
     return results, codes
 
@@ -145,13 +151,13 @@ class NativeSurface:
 
     def check(self) -> Code:
         """OK where the golden ``Surface`` takes the nodes; the others demand it."""
-        return Code(_library().hawse_risk_surface_check(byref(self.it)))
+        return Code(library().hawse_risk_surface_check(byref(self.it)))
 
     def at(self, points: Rows) -> tuple[Rows, Codes]:
         """VALUES at each POINT, and a code for each of the two: shapes (n,) and (n, 2)."""
         points = np.ascontiguousarray(points, POINT)
         results, codes = np.zeros(len(points), VALUES), np.zeros((len(points), 2), np.int32)
-        _library().hawse_risk_surface_at(
+        library().hawse_risk_surface_at(
             byref(self.it), points.ctypes.data, len(points), results.ctypes.data, codes.ctypes.data
         )
         return results, codes
@@ -163,7 +169,7 @@ class NativeSurface:
         each = [_Listing(listing.time, listing.forward, s.ctypes.data, len(s)) for listing, s in pairs]
         rows = (_Listing * len(each))(*each)
         found = _Arbitrage()
-        code = Code(_library().hawse_risk_arbitrage(byref(self.it), rows, len(rows), byref(found)))
+        code = Code(library().hawse_risk_arbitrage(byref(self.it), rows, len(rows), byref(found)))
         if not found.kind:
             return None, code
         return Arbitrage(Kind(found.kind), found.listing, found.strike, found.value, found.bound), code
@@ -171,12 +177,12 @@ class NativeSurface:
     def distance(self, other: "NativeSurface") -> tuple[int, Code]:
         """Sum of the absolute differences of volatility."""
         result = c_int64()
-        code = _library().hawse_risk_distance(byref(self.it), byref(other.it), byref(result))
+        code = library().hawse_risk_distance(byref(self.it), byref(other.it), byref(result))
         return result.value, Code(code)
 
 
 def ruling(surfaces: Sequence[NativeSurface]) -> tuple[int, Code]:
     """Index of the surface with the least sum of distances."""
     result, rows = c_int64(), (_Surface * len(surfaces))(*(surface.it for surface in surfaces))
-    code = _library().hawse_risk_ruling(rows, len(rows), byref(result))
+    code = library().hawse_risk_ruling(rows, len(rows), byref(result))
     return result.value, Code(code)

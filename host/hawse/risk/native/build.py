@@ -15,10 +15,12 @@ HERE = Path(__file__).resolve().parent
 #: The transition function may not use what these forbid.
 FLAGS = ("-ffreestanding", "-fno-exceptions", "-fno-rtti")
 
+_SOURCES = ("fixed", "options", "surface", "requirements", "portfolio", "prices", "liquidation")
+
 
 def source_files() -> tuple[Path, ...]:
     """Sources without the C interface; nothing in them needs a library but the compiler's own."""
-    return tuple(HERE / f"{name}.cpp" for name in ("fixed", "options", "surface"))
+    return tuple(HERE / f"{name}.cpp" for name in _SOURCES)
 
 
 def header() -> str:
@@ -77,10 +79,10 @@ def include_dirs() -> tuple[Path, ...]:
 
 @cache
 def risk_library(*flags: str) -> Path:
-    """The shared library of options and surfaces, with the C interface.
+    """The shared library of the risk functions, with the C interface.
 
     Raises:
         BuildError: it cannot be built.
     """
-    sources = (*source_files(), HERE / "c_api.cpp")
+    sources = (*source_files(), HERE / "c_api.cpp", HERE / "c_api_venue.cpp")
     return build.compile_library("hawse_risk", sources, (*FLAGS, *flags), include_dirs())

@@ -1,4 +1,5 @@
 // Flat C functions over rows of arguments; hawse.risk.native.bindings calls them. A code for each row.
+#include "portfolio.hpp"
 #include "surface.hpp"
 
 #define HAWSE_API extern "C" __attribute__((visibility("default")))
@@ -82,4 +83,95 @@ HAWSE_API int32_t hawse_risk_distance(const Surface* a, const Surface* b, i64* r
 
 HAWSE_API int32_t hawse_risk_ruling(const Surface* surfaces, u64 count, i64* result) {
     return int32_t(ruling(surfaces, count, *result));
+}
+
+HAWSE_API u64 hawse_risk_instrument_size() { return sizeof(Instrument); }
+
+// instruments holds count times hawse_risk_instrument_size() bytes, aligned to 16.
+HAWSE_API void hawse_risk_prepare(const Terms* terms, const Market* markets, u64 count, Instrument* instruments,
+                                  int32_t* codes) {
+    for (u64 n = 0; n < count; ++n) codes[n] = int32_t(prepare(terms[n], markets[n], instruments[n]));
+}
+
+HAWSE_API void hawse_risk_requirement(const Instrument* instruments, const Holding* rows, u64 count, Needs* results,
+                                      int32_t* codes) {
+    for (u64 n = 0; n < count; ++n)
+        codes[n] = int32_t(requirement(instruments[rows[n].instrument], rows[n], results[n]));
+}
+
+// Account n has the holdings from ends[n - 1] to ends[n].
+HAWSE_API void hawse_risk_cross(const Instrument* instruments, const Holding* held, const u64* ends,
+                                const i64* collateral, u64 count, Cross* results, int32_t* codes) {
+    for (u64 n = 0, at = 0; n < count; at = ends[n++])
+        codes[n] = int32_t(cross(collateral[n], instruments, held + at, ends[n] - at, results[n]));
+}
+
+HAWSE_API void hawse_risk_withdrawable(const Instrument* instruments, const Holding* held, const u64* ends,
+                                       const i64* collateral, u64 count, i64 covered, i64* results,
+                                       int32_t* codes) {
+    for (u64 n = 0, at = 0; n < count; at = ends[n++])
+        codes[n] =
+            int32_t(withdrawable(collateral[n], instruments, held + at, ends[n] - at, covered != 0, results[n]));
+}
+
+HAWSE_API void hawse_risk_free_with(const Instrument* instruments, const Holding* held, const u64* ends,
+                                    const i64* collateral, u64 count, const Order* orders, i64* results,
+                                    int32_t* codes) {
+    for (u64 n = 0, at = 0; n < count; at = ends[n++])
+        codes[n] =
+            int32_t(free_with(collateral[n], instruments, held + at, ends[n] - at, orders[n], results[n]));
+}
+
+struct ArrayRequest {
+    Terms terms;
+    Market market;
+    Priced priced;
+    i64 expiry;
+};
+
+HAWSE_API void hawse_risk_arrays(const ArrayRequest* rows, const Scenario* scenarios, const Ranges* ranges,
+                                 i64 short_part, const Arrays* arrays, int32_t* codes) {
+    for (u64 n = 0; n < arrays->count; ++n) {
+        const auto& [terms, market, priced, expiry] = rows[n];
+        codes[n] = int32_t(array(terms, market, scenarios, *ranges, short_part, expiry, priced, *arrays, n));
+    }
+}
+
+// losses may be null; else it has the scenarios of each account.
+HAWSE_API void hawse_risk_scan(const Arrays* arrays, const Position* positions, const u64* ends, u64 count,
+                               i64 basis_part, i64* losses, Scan* results, int32_t* codes) {
+    for (u64 n = 0, at = 0; n < count; at = ends[n++]) {
+        i64* const out = losses ? losses + n * arrays->scenarios : nullptr;
+        codes[n] = int32_t(scan(*arrays, positions + at, ends[n] - at, basis_part, out, results[n]));
+    }
+}
+
+HAWSE_API void hawse_risk_add_on(const Arrays* arrays, const Position* legs, const u64* ends, u64 count,
+                                 i64 basis_part, const i64* costs, i64* results, int32_t* codes) {
+    for (u64 n = 0, at = 0; n < count; at = ends[n++])
+        codes[n] = int32_t(add_on(*arrays, legs + at, ends[n] - at, basis_part, costs[n], results[n]));
+}
+
+// Accounts in one underlying: instrument n of the holdings is row n of the arrays. orders is what the open orders
+// of each add.
+HAWSE_API void hawse_risk_portfolio(const Instrument* instruments, const Arrays* arrays, const Holding* held,
+                                    const u64* ends, const i64* collateral, const i64* orders, u64 count,
+                                    i64 basis_part, i64 maintenance_part, Portfolio* results, int32_t* codes) {
+    for (u64 n = 0, at = 0; n < count; at = ends[n++]) {
+        const u64 size = ends[n] - at;
+        Position positions[kMostHoldings];
+        i64 values[kMostHoldings];
+        Code code = size > kMostHoldings ? Code::SHAPE : Code::OK;
+        for (u64 k = 0; k < size && code == Code::OK; ++k) {
+            const Holding& each = held[at + k];
+            const Instrument& instrument = instruments[each.instrument];
+            positions[k] = {each.instrument, each.size};
+            code = unrealised(instrument, instrument.market.mark, each, values[k]);
+        }
+        Scan found = {0, 0, 0};
+        if (code == Code::OK) code = scan(*arrays, positions, size, basis_part, nullptr, found);
+        if (code == Code::OK)
+            code = portfolio(collateral[n], values, size, &found, 1, orders + n, 1, maintenance_part, results[n]);
+        codes[n] = int32_t(code);
+    }
 }
