@@ -34,6 +34,7 @@ class Mirror:
         self._machine = machine
         self._pool = ThreadPoolExecutor(1, "mirror")
         self._waiting: deque[Future[None]] = deque()
+        self._failure: Exception | None = None
 
     def slot(self, slot: SlotInput, signers: Signers, events: Array, digest: bytes) -> None:
         """Carry a slot out, some time, and hold its digest against the first machine's.
@@ -46,13 +47,25 @@ class Mirror:
             self._waiting.popleft().result()
 
     def _again(self, slot: SlotInput, signers: Signers, events: Array, digest: bytes) -> None:
-        self._machine.open_slot(slot, signers)
-        found = self._machine.clear_slot(events)
-        if found != digest:
-            raise MirrorDiffers(
-                f"slot {slot.number}: digest {found.hex()}, the first machine's {digest.hex()}"
-            )
+        def run(machine: NativeMachine) -> None:
+            machine.open_slot(slot, signers)
+            found = machine.clear_slot(events)
+            if found != digest:
+                what = f"slot {slot.number}: digest {found.hex()}"
+                raise MirrorDiffers(f"{what}, the first machine's {digest.hex()}")
+
+        self._on_it(run)
 
     def seal(self, make: Callable[[NativeMachine], T]) -> Future[T]:
-        """What ``make`` gives of the machine behind the slots so far."""
-        return self._pool.submit(make, self._machine)
+        """What ``make`` gives of the machine behind the slots so far, if all of them went well."""
+        return self._pool.submit(self._on_it, make)
+
+    def _on_it(self, act: Callable[[NativeMachine], T]) -> T:
+        """Nothing is done, and no batch made, behind what went wrong."""
+        if self._failure:
+            raise self._failure
+        try:
+            return act(self._machine)
+        except Exception as error:
+            self._failure = error
+            raise

@@ -545,6 +545,11 @@ class Venue:
         return {number: sealing.result() for number, sealing in made}
 
     @property
+    def unanchored(self) -> int:
+        """Batches that the last slots have ended, and of which nobody knows that they are anchored."""
+        return len(self._sealing)
+
+    @property
     def pending(self) -> dict[int, Sealed]:
         """The same, and those that are still made, which are waited for."""
         return {number: sealing.result() for number, sealing in sorted(self._sealing.items())}

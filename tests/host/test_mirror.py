@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from hawse.engine import Engine, SoftBackend
+from hawse.mirror import MirrorDiffers
 from hawse.state.native.machine import NativeMachine
 from hawse.state.outcomes import Signers
 from hawse.state.slot import SlotInput
@@ -51,6 +52,25 @@ def test_slots_go_on_while_a_batch_is_made(monkeypatch):
     assert not any(sealing.done() for sealing in sealings)
     may_seal.set()
     assert [sealing.result().header.number for sealing in sealings] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("last", [0, 5])
+def test_no_batch_is_made_behind_a_slot_that_differs(monkeypatch, last):
+    """Not even of the batch that this very slot ends, of which nobody asks again."""
+    run = execution(form="native", beside=True)
+    ours, clear, seen = run.machine, NativeMachine.clear_slot, []
+
+    def other(machine, events):
+        found = clear(machine, events)
+        seen.append(machine is not ours)
+        return bytes(32) if machine is not ours and sum(seen) == last + 1 else found
+
+    monkeypatch.setattr(NativeMachine, "clear_slot", other)
+    with pytest.raises((Halted, MirrorDiffers), match=f"slot {last}: digest 0"):
+        for slot in signed_slots(CONFIG, 5, 6, size=30, batch=6):
+            _, burst = run.run(slot)
+            sealing = run.seal(slot, burst, bytes(32), keep=True)
+        sealing.result()
 
 
 @pytest.mark.parametrize("what", ["digest", "slot", "header"])

@@ -124,6 +124,7 @@ def test_a_batch_that_is_full_is_closed_whatever_the_time():
     bursts = [[], [], []]
     host = MagicMock()
     type(host).batch_is_full = PropertyMock(side_effect=[False, True, False])
+    host.waits.return_value = ""
     incoming = MagicMock(burst=lambda *_: (bursts.pop(), []))
     type(incoming).ended = PropertyMock(side_effect=lambda: not bursts)
     _serve(host, incoming, threading.Event(), 256, 0.02, 3600)

@@ -2,11 +2,11 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -14,9 +14,9 @@ from hawse.chain.client import SettlementClient
 from hawse.cli import main
 from hawse.cli.validator import Signatures
 from hawse.journal import Journal
-from hawse.journal.segments import segment_path
-from hawse.keys.store import KeyStore
+from hawse.keys.store import KeyStore, address_of
 from hawse.state.config import VenueConfig
+from hawse.state.slot import Cut
 
 PASSWORD = "not a good one"
 NAMES = ("one", "two", "three")
@@ -119,11 +119,17 @@ def test_trading_goes_on_while_they_are_gone_and_all_is_anchored_when_they_are_b
     trial.validate("two")
     trial.validate("one")
     trial.until(lambda: len(trial.anchored()) >= count + 2)
-    # Who comes last signs what there was, from the first batch on.
-    said = json.loads(validator(trial, "three", trial.folder / "late", "--json").stdout)
-    assert said["signed"] >= count + 2 and len([*(trial.folder / "late").iterdir()]) == said["signed"]
-    again = json.loads(validator(trial, "three", trial.folder / "late", "--json").stdout)
-    assert again["signed"] == 0
+    # Who comes last signs what there was, from the first batch on; who has signed leaves it as it is.
+    out, record = trial.folder / "late", ("--record", trial.folder / "late.signed")
+    said = json.loads(validator(trial, "three", out, *record, "--json").stdout)
+    assert said["signed"] >= count + 2 and len([*out.iterdir()]) == said["signed"]
+    assert json.loads(validator(trial, "three", out, *record, "--json").stdout)["signed"] == 0
+    # What somebody puts in its place is made good, and kept from nobody.
+    victim = next(out.glob("1.*"))
+    good = victim.read_bytes()
+    victim.write_bytes(b"junk")
+    assert json.loads(validator(trial, "three", out, *record, "--json").stdout)["signed"] == 1
+    assert victim.read_bytes() == good
     assert call("verify", trial.directory, "--json")
 
 
@@ -132,42 +138,74 @@ def validator(trial, name, out, *options, code=0, directory=None):
     return call("validator", *where, "--once", *trial.keys, *options, code=code)
 
 
-def test_a_journal_that_says_something_else_is_not_signed(trial, tmp_path):
-    copy, out = tmp_path / "venue", tmp_path / "signatures"
-    shutil.copytree(trial.directory / "journal", copy / "journal")
-    path = segment_path(copy / "journal", 0)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 1
-    path.write_bytes(data)
-    said = validator(trial, "one", out, directory=copy, code=1).output
-    assert "journal" in said.lower() or "slot" in said
-    whole = len([*trial.signatures.glob("*")])
-    assert len([*out.glob("*")] if out.exists() else []) < whole
+def rewritten(trial, target, outcome=lambda it: it, slot=lambda it: it):
+    """The journal as another operator might have written it: a chain that is sound, of changed records."""
+    with (
+        Journal(trial.directory / "journal", readonly=True) as journal,
+        Journal(target / "journal", journal.config) as other,
+    ):
+        other.append_epoch(1)
+        for entry in journal.slots():
+            other.append_input(slot(entry.slot))
+            other.append_outcome(outcome(replace(entry.outcome, epoch=1)))
 
 
-def test_files_that_are_no_signatures_are_passed_over(trial, tmp_path):
+def test_a_slot_that_leads_to_something_else_is_not_signed_nor_what_follows(trial, tmp_path):
+    with Journal(trial.directory / "journal", readonly=True) as journal:
+        closing = [entry.slot.number for entry in journal.slots() if entry.slot.closes]
+    wrong = closing[1]  # the slot that ends the second batch
+
+    def change(outcome):
+        return replace(outcome, digest=b"w" * 32) if outcome.number == wrong else outcome
+
+    rewritten(trial, tmp_path / "venue", change)
+    out = tmp_path / "signatures"
+    where = {"directory": tmp_path / "venue"}
+    said = validator(trial, "one", out, "--record", tmp_path / "r", code=1, **where).output
+    assert f"slot {wrong}: slot digest recomputed" in said and (b"w" * 32).hex() in said
+    assert [path.name.split(".")[0] for path in out.iterdir()] == ["1"]
+
+
+def test_no_number_is_signed_as_two_batches(trial, tmp_path):
+    """Another history of the same outcomes, sound in itself: how a slot was cut is in the journal's hash."""
+    rewritten(trial, tmp_path / "venue", slot=lambda slot: replace(slot, cut=Cut(slot.cut ^ 1)))
+    where = {"directory": tmp_path / "venue"}
+    record = "--record", tmp_path / "r"
+    validator(trial, "one", tmp_path / "a", *record)
+    said = validator(trial, "one", tmp_path / "b", *record, code=1, **where).output
+    assert "batch 1 was signed as" in said
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "r").write_text("[" * 9)
+    assert "BadFile" in validator(trial, "one", tmp_path / "b", *record, code=1).output
+
+
+def test_what_is_no_signature_is_passed_over_and_nothing_is_waited_for(trial, tmp_path):
     with Journal(trial.directory / "journal", readonly=True) as journal:
         config = VenueConfig.decode(journal.config)
         header = next(journal.anchors()).header
-    kept = Signatures(tmp_path, config)
-    key = KeyStore(trial.folder / "keys").load("one", PASSWORD)
-    kept.put(header, key)
-    ((who, good),) = kept.of(header).items()
-    assert trial.people[0].lower() == "0x" + who.hex()
-    other = KeyStore(trial.folder / "keys").load("two", PASSWORD)
-    for name, text in (
-        ("1." + "ab" * 20, good.hex()),  # somebody's signature under another's name
-        ("1.zz", "zz"),
-        ("1.short", good.hex()[:-2]),
-        ("1." + "cd" * 20, ""),
-        ("2." + who.hex(), good.hex()),
+    kept, store = Signatures(tmp_path, config), KeyStore(trial.folder / "keys")
+    one, two, three = (store.load(name, PASSWORD) for name in NAMES)
+    people = [address_of(key) for key in (one, two, three)]
+    kept.put(header, one)
+    ((who, good),) = kept.of(header, people).items()
+    assert who == people[0]
+    place = tmp_path / f"{header.number}.{people[1].hex()}"
+    for make in (
+        lambda: place.write_text(good.hex()),  # somebody's signature under another's name
+        lambda: place.write_text("zz" * 64),
+        lambda: place.write_text(good.hex()[:-2]),
+        lambda: place.write_bytes(b"\xff" * 200),
+        lambda: os.mkfifo(place),
+        lambda: place.symlink_to("/dev/zero"),
+        place.mkdir,
     ):
-        (tmp_path / name).write_text(text)
-    (tmp_path / ("1." + "ef" * 20)).write_bytes(b"\xff\xfe")
-    (tmp_path / "1.folder").mkdir()
-    assert kept.of(header) == {who: good}
-    kept.put(header, other)
-    assert len(kept.of(header)) == 2
+        make()
+        assert kept.of(header, people) == {who: good}
+        place.rmdir() if place.is_dir() else place.unlink()
+    kept.put(header, two)
+    assert {*kept.of(header, people)} == {*people[:2]}
+    # Nobody asks for strangers, however many there are.
+    assert kept.of(header, people[1:2]).keys() == {people[1]}
 
 
 def test_a_host_without_their_directory_is_refused(trial):
@@ -175,6 +213,8 @@ def test_a_host_without_their_directory_is_refused(trial):
     trial.host.wait(60)
     done = call("run", trial.directory, code=2, input="")
     assert "--signatures: a batch needs 2 of validators" in done.output
+    options = "--signatures", trial.signatures, "--validator", "0x" + "ab" * 20
+    assert "the contract does not know 0xabab" in call("run", trial.directory, *options, code=2).output
     run = json.loads((trial.directory / "run.json").read_text())
     assert SettlementClient(run["rpc"], run["contract"]).terms()["threshold"] == 2
     trial.host = trial.run()

@@ -224,6 +224,7 @@ class SettlementClient(SettlementReader):
         self._confirmations = confirmations
         self._attempt: tuple[int, dict[str, int]] | None = None  # nonce and fees of the last anchor
         self._seen = (0, first_block)  # a deposit's index, and a block not after it
+        self._seen_request = (0, first_block)
         with _translated("settlement"):
             # The ABI of the test token: its ERC-20 and permit functions are those of every such token.
             self._token = self._web3.eth.contract(
@@ -371,8 +372,10 @@ class SettlementClient(SettlementReader):
                 found.append((deposit, bytes(args["accumulator"]), seen["blockNumber"]))
         return found
 
-    def deposits_since(self, index: int) -> list[Deposit]:
+    def deposits_since(self, index: int, known: bytes | None = None) -> list[Deposit]:
         """All confirmed deposits after the one of ``index`` (0: all), checked against the accumulator.
+
+        ``known`` is the accumulator behind that one, as it was seen; else it is the contract's.
 
         Raises:
             DepositMismatchError: if the events do not chain to the contract's accumulator, or the chain has
@@ -385,10 +388,12 @@ class SettlementClient(SettlementReader):
             count = int(self._contract.functions.deposit_count().call(block_identifier=head))
             if count < index:
                 raise DepositMismatchError(f"the chain has {count} deposits, not the {index} that were seen")
-            if count == index:
-                return []
             accumulators = self._contract.functions.deposit_accumulators
             value = bytes(accumulators(index).call(block_identifier=head))
+            if known is not None and value != known:
+                raise DepositMismatchError(f"deposit {index} is another than the one that was seen")
+            if count == index:
+                return []
             final = bytes(accumulators(count).call(block_identifier=head))
             deposits: list[Deposit] = []
             block = self._seen[1] if index >= self._seen[0] else self._first_block
@@ -460,8 +465,10 @@ class SettlementClient(SettlementReader):
                 found.append((request, bytes(a["accumulator"]), seen["blockNumber"]))
         return found
 
-    def requests_since(self, index: int) -> list[Request]:
+    def requests_since(self, index: int, known: bytes | None = None) -> list[Request]:
         """All confirmed requests behind the one of ``index`` (0: all), checked against the accumulator.
+
+        ``known`` is as in :meth:`deposits_since`.
 
         Raises:
             DepositMismatchError: as :meth:`deposits_since`.
@@ -475,8 +482,11 @@ class SettlementClient(SettlementReader):
                 raise DepositMismatchError(f"the chain has {count} requests, not the {index} that were seen")
             accumulators = self._contract.functions.request_accumulators
             value = bytes(accumulators(index).call(block_identifier=head))
+            if known is not None and value != known:
+                raise DepositMismatchError(f"request {index} is another than the one that was seen")
             found: list[Request] = []
-            for log_range in _ranges(self._first_block, head) if count > index else ():
+            block = self._seen_request[1] if index >= self._seen_request[0] else self._first_block
+            for log_range in _ranges(block, head) if count > index else ():
                 for request, accumulator, at in self._request_events(self._logs("Requested", log_range)):
                     if request.index <= index:
                         continue
@@ -484,10 +494,13 @@ class SettlementClient(SettlementReader):
                     if request.index != index + len(found) + 1 or accumulator != value:
                         raise DepositMismatchError(f"request {request.index} in block {at} does not chain")
                     found.append(request)
+                    block = at
             if len(found) != count - index:
                 raise DepositMismatchError(
                     f"{len(found)} requests behind {index}, but the contract has {count - index}"
                 )
+            if found:
+                self._seen_request = (count, block)
             return found
 
     # ---- The way out without the operator

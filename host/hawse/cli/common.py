@@ -97,12 +97,14 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
         contract: address of the settlement contract, in hexadecimal.
         pid: process of the embedded chain, None for any other.
         accounts: of a demo, how many trade; None for any other.
+        validators: addresses of those who may sign batches, in hexadecimal.
     """
 
     rpc: str
     contract: str
     pid: int | None = None
     accounts: int | None = None
+    validators: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -5,10 +5,9 @@ import signal
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -17,8 +16,7 @@ import msgspec
 
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
-from hawse.chain.errors import ConnectionLostError, NotMinedError
-from hawse.commit.header import BatchHeader
+from hawse.chain.errors import ConnectionLostError
 from hawse.instruments import Instrument
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
@@ -29,7 +27,7 @@ from hawse.state.config import VenueConfig
 from hawse.state.inputs import next_mark
 from hawse.state.machines import DEFAULT, FORMS
 from hawse.state.rules import FLAGS, RuleSet
-from hawse.state.slot import Cut, Deposit, Operation, OperationKind, Request, SlotInput
+from hawse.state.slot import Cut, Operation, OperationKind, SlotInput
 from hawse.venue import Venue, check_reach, interim_mark, operation
 from hawse.wire import Geometry
 
@@ -46,15 +44,17 @@ from .common import (
 )
 from .intake import Bad, Commands, Flags, Incoming, Operator, rows_of
 from .keys import EMBEDDED
+from .settling import Settling
 from .validator import Signatures
 
 #: Quanta that each of the embedded chain's ten accounts deposits; it keeps as many.
 DEPOSIT = 1_000_000 * 10**6
-#: Seconds between two looks at the chain for deposits.
-DEPOSIT_SECONDS = 1.0
-#: Most deposits and forced requests of a slot.
-DEPOSITS = 1024
-REQUESTS = 256
+#: Blocks behind a deposit or request, on a chain of others.
+CONFIRMATIONS = 5
+#: Batches that may wait to be anchored before trading waits, too.
+UNANCHORED = 128
+#: Seconds between two looks whether a slot may be carried out again.
+WAIT_SECONDS = 0.5
 #: Seconds for which a host that ends waits for validators.
 SIGNING_SECONDS = 30
 _OPERATOR = derive("hawse run", 0)
@@ -118,7 +118,7 @@ def _embedded(config: Path, committee: dict[str, Any]) -> RunFile:
         chain.stop()
         raise
     console.print(f"The embedded chain is process {chain.pid} and outlives the host; kill it when done.")
-    return RunFile(chain.url, client.address.hex(), chain.pid)
+    return RunFile(chain.url, client.address.hex(), chain.pid, validators=_hex(committee))
 
 
 class _Host:
@@ -138,16 +138,10 @@ class _Host:
         key: bytes,
         stopped: threading.Event,
         operator: Operator | None,
-        signatures: Path | None,
+        settling: Settling,
     ) -> None:
         self._client, self._config, self._key, self._operator = client, config, key, operator
-        terms = client.terms()
-        if terms["threshold"] and signatures is None:
-            raise click.UsageError(f"--signatures: a batch needs {terms['threshold']} of validators")
-        self._threshold = terms["threshold"]
-        self._signatures = Signatures(signatures, config) if signatures else None
-        #: When to look for deposits, and when to ask a node that did not answer.
-        self._next_look, self._next_try, self._pause = 0.0, 0.0, 0.0
+        self._settling = settling
         with ExitStack() as stack:
             journal = stack.enter_context(Journal(directory / "journal", config.encode()))
             self._outcomes = stack.enter_context(Outcomes(directory / OUTCOMES))
@@ -176,7 +170,7 @@ class _Host:
     def resume(self) -> None:
         """Tell what the last host left untold, and close and anchor what it left open."""
         self._teller.tell()
-        if self._venue.batch_is_open:
+        if self._venue.batch_is_open and not self.waits():
             self.slot(Commands(), Cut.BATCH)
         self.anchor()
 
@@ -189,7 +183,7 @@ class _Host:
         """Carry out one slot of live input, if there is anything to do."""
         machine, closes = self._venue.machine, cut in (Cut.BATCH, Cut.STOP)
         now = max(machine.time, time.time_ns() // 1_000_000)
-        deposits, requests = self._queued(closes)
+        deposits, requests = self._settling.queued(machine, closes)
         operations = self._operations(now)
         closes = closes and (self._venue.batch_is_open or self._is_silent())
         if not (len(commands) or deposits or requests or operations or closes):
@@ -251,56 +245,32 @@ class _Host:
         for line, error in bad:
             self._teller.say(json.dumps({"input": line, "event": "unreadable", "error": error[:500]}))
 
-    def _queued(self, now: bool) -> tuple[tuple[Deposit, ...], tuple[Request, ...]]:
-        """The next deposits and forced requests, if it is time to look for them."""
-        if not now and time.monotonic() < self._next_look:
-            return (), ()
-        self._next_look = time.monotonic() + DEPOSIT_SECONDS
-        machine, client = self._venue.machine, self._client
-        deposits = self._reach(lambda: client.deposits_since(machine.deposit_index)) or []
-        requests = self._reach(lambda: client.requests_since(machine.request_index)) or []
-        return tuple(deposits[:DEPOSITS]), tuple(requests[:REQUESTS])
-
     def _is_silent(self) -> bool:
-        """Whether an empty batch has to show that there is somebody, or anybody may freeze the venue."""
-        return not self._venue.pending and bool(self._reach(self._client.is_silent))
+        return not self._venue.unanchored and self._settling.is_silent()
 
     def anchor(self, wait: bool = False) -> None:
-        """Anchor what is sealed, by now or if need be later; what the node does not take stays pending."""
+        """Anchor the next batch that is sealed, so that slots wait for one block at most; ``wait``: all."""
         for number, sealed in (self._venue.pending if wait else self._venue.ready).items():
-            signed = self._signed(sealed.header)
-            if signed is None:
-                return
-            sent = self._reach(partial(self._client.anchor, sealed.header, signed))
+            sent = self._settling.anchor(sealed.header)
             if sent is None:
                 return
             self._outcomes.keep_batch(sealed, sent.hash)
             self._venue.anchored(number, sent.hash)
             self._teller.tell()
+            if not wait:
+                return
 
-    def _signed(self, header: BatchHeader) -> dict[bytes, bytes] | None:
-        """As many signatures as there have to be, None while there are fewer."""
-        if not self._threshold or self._signatures is None:
-            return {}
-        good = self._signatures.of(header)
-        known = {v: s for v, s in good.items() if self._reach(partial(self._client.is_validator, v))}
-        if len(known) < self._threshold:
-            return None
-        return dict(sorted(known.items())[: self._threshold])
-
-    def _reach(self, ask: Callable[[], T]) -> T | None:
-        """What the node answers. None where it does not answer now: the venue goes on, and asks again."""
-        if time.monotonic() < self._next_try:
-            return None
-        try:
-            answer = ask()
-        except (ConnectionLostError, NotMinedError) as error:
-            self._pause = min(60.0, 2 * self._pause or 1.0)
-            self._next_try = time.monotonic() + self._pause
-            console.print(f"The chain does not answer; asked again in {self._pause:.0f} s: {error}")
-            return None
-        self._pause = 0.0
-        return answer
+    def waits(self) -> str:
+        """Why no slot may be carried out now; empty if one may."""
+        if self._settling.blind:
+            self._settling.queued(self._venue.machine, True)
+        if self._settling.blind:
+            return "the contract's queues cannot be read"
+        if self._venue.unanchored >= UNANCHORED:
+            self.anchor()
+        if self._venue.unanchored >= UNANCHORED:
+            return f"{UNANCHORED} batches wait to be anchored"
+        return ""
 
     def finish(self) -> None:
         """Close the batch, anchor it, and have all of it told.
@@ -309,18 +279,21 @@ class _Host:
             ConnectionLostError: the chain did not take it.
             OutputLost: nobody can read it any more.
         """
-        self._next_try = 0.0
-        self.slot(Commands(), Cut.STOP)
-        self._next_try = 0.0
-        end = time.monotonic() + (SIGNING_SECONDS if self._threshold else 0)
-        self.anchor(wait=True)
-        while self._venue.pending and time.monotonic() < end:
-            time.sleep(0.1)
-            self.anchor()
+        self._settling.hurry()
+        if not (why := self.waits()):
+            self.slot(Commands(), Cut.STOP)
+            self._settling.hurry()
+            end = time.monotonic() + (SIGNING_SECONDS if self._settling.threshold else 0)
+            self.anchor(wait=True)
+            while self._venue.unanchored and time.monotonic() < end:
+                time.sleep(0.1)
+                self.anchor(wait=True)
         self._teller.finish()
-        if self._venue.pending:
+        if self._venue.unanchored:
             left = ", ".join(map(str, sorted(self._venue.pending)))
             raise ConnectionLostError(f"sealed, but not anchored: batch {left}; the next start anchors it")
+        if why and self._venue.batch_is_open:
+            raise ConnectionLostError(f"the batch stays open, for {why}; the next start closes it")
 
     def close(self) -> None:
         """Give engine, journal and outcomes back."""
@@ -359,6 +332,12 @@ class _Host:
     help="How many validators have to sign a batch; likewise.",
 )
 @click.option(
+    "--confirmations",
+    type=click.IntRange(0),
+    show_default="0 on the embedded chain, else 5",
+    help="Blocks behind a deposit or request before it is booked.",
+)
+@click.option(
     "--signatures",
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory where hawse validator leaves them.",
@@ -390,6 +369,7 @@ def run(
     token: str | None,
     validators: tuple[str, ...],
     threshold: int,
+    confirmations: int | None,
     signatures: Path | None,
     most: int,
     slot_ms: int,
@@ -407,18 +387,44 @@ def run(
     if not (directory / "run.json").exists():
         # An engine that does not fit is refused before there is a chain.
         open_engine(engine, load_config(config, bytes(20)).geometry).close()
-    committee = {"validators": [address(text) for text in validators], "threshold": threshold}
+    signers = [address(text) for text in validators]
+    committee = {"validators": signers, "threshold": threshold}
     state, key = _begin(directory, config, rpc, contract, operator, password, token, committee)
     # From here on a signal ends the host in good order, also while it recovers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopped.set())
-    client = SettlementClient(state.rpc, state.contract, key)
+    depth = confirmations if confirmations is not None else 0 if state.pid else CONFIRMATIONS
+    client = SettlementClient(state.rpc, state.contract, key, confirmations=depth)
     chain = {"chain_id": client.chain_id, "contract": client.address, "token": client.token}
     venue = load_config(config, address_of(key), **chain)
     said = Operator(operations, [i.number for i in venue.instruments]) if operations else None
-    with closing(_Host(directory, engine, form, client, venue, key, stopped, said, signatures)) as host:
+    settling = _settling(client, venue, state, signatures, signers)
+    with closing(_Host(directory, engine, form, client, venue, key, stopped, said, settling)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
         _serve(host, Incoming(commands, venue.domain), stopped, most, slot_ms, batch_seconds)
+
+
+def _hex(committee: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(validator.hex() for validator in committee["validators"])
+
+
+def _settling(
+    client: SettlementClient,
+    config: VenueConfig,
+    state: RunFile,
+    signatures: Path | None,
+    validators: Sequence[bytes],
+) -> Settling:
+    """The chain's side, with the validators of the contract where it has some."""
+    threshold = client.terms()["threshold"]
+    known = sorted({*validators, *map(bytes.fromhex, state.validators)})
+    if threshold and signatures is None:
+        raise click.UsageError(f"--signatures: a batch needs {threshold} of validators")
+    if len(known) < threshold:
+        raise click.UsageError(f"--validator: {len(known)} are known, and a batch needs {threshold}")
+    if strangers := [v for v in known if not client.is_validator(v)]:
+        raise click.UsageError(f"--validator: the contract does not know 0x{strangers[0].hex()}")
+    return Settling(client, Signatures(signatures, config) if signatures else None, known)
 
 
 def _begin(
@@ -445,7 +451,7 @@ def _begin(
             rules = machine.config.rules_hash()
             client = SettlementClient.deploy(rpc, key, machine.state_root(), rules, token, **committee)
             contract = client.address.hex()
-        state = RunFile(rpc, contract)
+        state = RunFile(rpc, contract, validators=_hex(committee))
     state.write(known)
     return state, key
 
@@ -456,7 +462,15 @@ def _serve(
     """Slots of what arrives, until it ends or an interrupt comes; the last one closes the batch."""
     host.resume()
     due = time.monotonic() + batch_seconds
+    told = ""
     while not (incoming.ended or stopped.is_set()):
+        if why := host.waits():
+            if why != told:
+                console.print(f"No slot is carried out while {why}.")
+            told = why
+            stopped.wait(WAIT_SECONDS)
+            continue
+        told = ""
         commands, bad = incoming.burst(most, slot_ms / 1000)
         host.refuse(bad)
         closes = time.monotonic() >= due or host.batch_is_full

@@ -68,6 +68,12 @@ def read_mark(directory: Path) -> Mark | None:
     return Mark(*values) if magic == _MAGIC else None
 
 
+def durable_slot(directory: Path) -> int:
+    """Number of the last slot whose INPUT and OUTCOME are known to be durable, -1 if none are."""
+    mark = read_mark(directory)
+    return -1 if mark is None else mark.last
+
+
 class MarkFile:
     """The file of the last durable :class:`Mark`, written in place behind each sync and never synced itself.
 
