@@ -5,10 +5,13 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hawse.engine import GoldenBackend
+from click.testing import CliRunner
+from hawse.cli import main
+from hawse.engine import GoldenBackend, split
 from hawse.engine.link import EngineReset, LinkBackend, LinkEnd, LinkLost
 from hawse.wire import Geometry, InstrumentState, Opcode
 from hawse.wire.dtypes import COMMAND, make
@@ -186,3 +189,37 @@ def test_the_clock_stops_when_nothing_moves_and_the_timeout_brings_lost_beats():
     assert model.cycles > before + 100_000, "the time-out was not awaited"
     pump(model, end, 0.0, lambda: sum(map(len, end.received)) == 32 * 4)
     model.close()
+
+
+def test_the_example_of_pyserial_alone(board, tmp_path):
+    example = Path(__file__).parents[2] / "examples" / "board.py"
+    done = subprocess.run(
+        [sys.executable, str(example), board.url], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    first, *middle, last = done.stdout.splitlines()
+    assert first == "version 2, 2 instruments, 64 orders, 2048 levels, 4 bits of tag"
+    assert middle == [
+        "seq 0: ACK of order 0, 3 at 100",
+        "seq 0: ACK of order 0, 1 at 100",
+        "seq 1: ACK of order 0, 5 at 120",
+        "seq 2: ACK of order 1, 2 at 120",
+        "seq 2: TRADE of order 1, 2 at 120",
+    ]
+    after, golden = LinkBackend(board.url), GoldenBackend(SMALL)
+    after.close()
+    golden.reset(after.epoch - 1)
+    commands = np.zeros(6, COMMAND)
+    commands["opcode"] = 11, 6, 6, 1, 1, 7
+    commands["token"][1], commands["price"][1:5] = 64, (100, 0, 120, 120)
+    commands["quantity"][1:5], commands["handle"][4], commands["flags"][4] = (3, 1, 5, 2), 1, 1
+    commands["seq"][3:5] = 1, 2
+    assert last == f"digest of the log {split(golden.exchange(commands)).fences[0].digest.hex()}"
+
+
+def test_the_self_test_of_a_virtual_board(board):
+    done = CliRunner().invoke(main, ["board", "check", board.url, "--geometry", "2,2048,64,4", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["ok"] and told["steps"]["book"]["beats"] > 1000
+    done = CliRunner().invoke(main, ["board", "check", board.url, "--geometry", "1,2048,64,4"])
+    assert done.exit_code == 1 and "another bitstream" in done.output
