@@ -92,6 +92,7 @@ class ApplianceModel:
             parameters=f"{geometry} {_TIMEOUT_CYCLES}" + " probe" * probe,
             trace=trace is not None,
             begins_open=scramble is not None,
+            quick=True,
             announce=announce,
         )
         self._library = load(path, _FUNCTIONS)

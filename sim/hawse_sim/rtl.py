@@ -147,6 +147,7 @@ class RtlBackend:
             parameters=repr(self.geometry) + cores,
             trace=trace is not None,
             begins_open=scramble is not None,
+            quick=scramble is not None,
             announce=announce,
         )
         self._library = load(path, _FUNCTIONS)

@@ -84,26 +84,50 @@ def test_a_question_during_an_answer_is_dropped_whole(drive, simulator):
 
 @pytest.mark.parametrize("simulator", ["amaranth"])
 @pytest.mark.parametrize("wrong", [0, 5])
-def test_the_bit_test_counts_wrong_bits_both_ways(drive, simulator, wrong):
-    count, rng = 300, random.Random(wrong)
-    sent = bytearray(prbs(count))
-    for at in rng.sample(range(8 * count), wrong):
-        sent[at // 8] ^= 1 << at % 8
-    pause = b"\x7e" * 120  # until the answer has gone
-    line = asked(1, question(Probe.TEST, count)) + pause + bytes(sent) + b"\x7e" * 100
-    line += asked(2, question(Probe.RESULT))
-    begun = encode(Frame(ANSWER, 0, 0, 1, 0, question(Probe.TEST, count)))
-    # What comes in the pause is compared, too: bytes of the test must not be sent before the answer is there.
-    received, _ = drive(
-        link.Probe(), {"line_rx": list(line)}, {"line_tx": len(begun) + count + 34}, rest=1000
-    )
-    told = bytes(received["line_tx"])
-    assert told.startswith(begun) and told[len(begun) : len(begun) + count] == prbs(count)
-    kind, seq, payload = pieces(told[len(begun) + count :])[0]
-    _, seen, bad = words_of(payload)
-    early = bytes(pause) + bytes(sent)
-    expected = int.from_bytes(prbs(count), "little") ^ int.from_bytes(early[:count], "little")
-    assert (kind, seq, seen) == (ANSWER, 2, count) and bad == expected.bit_count()
+def test_the_bit_test_counts_wrong_bits_both_ways(simulate, simulator, wrong):
+    count = 300
+    begun, sent, result = simulate(link.Probe(), _bit_test, count=count, wrong=wrong)
+    assert pieces(bytes(begun)) == [(ANSWER, 1, question(Probe.TEST, count))]
+    assert bytes(sent) == prbs(count)
+    ((kind, seq, payload),) = pieces(bytes(result))
+    assert (kind, seq, words_of(payload)) == (ANSWER, 2, [Probe.RESULT, count, wrong])
+
+
+async def _bit_test(pins, count, wrong):
+    """Ask, await the answer, send the bytes of the test while those of the board come, ask for the result."""
+    line = Talk(pins)
+    begun = await line.ask(1, question(Probe.TEST, count), 40)
+    data = bytearray(prbs(count))
+    for at in random.Random(1).sample(range(8 * count), wrong):
+        data[at // 8] ^= 1 << at % 8
+    # The board's own bytes began behind its answer.
+    frame = begun.index(0x7E, 1) + 1
+    sent = begun[frame:] + await line.say(data, 10)
+    extra = sent[count:]
+    result = await line.ask(2, question(Probe.RESULT), 60)
+    return [begun[:frame], sent[:count], extra + result]
+
+
+class Talk:
+    """The line of a probe, byte by byte."""
+
+    def __init__(self, pins):
+        self.pins = pins
+        pins.set("line_tx__ready", 1)
+        pins.set("rx__ready", 1)
+
+    async def say(self, data, rest):
+        """Send bytes, wait for so many cycles, and return all that came meanwhile."""
+        came = []
+        for n in range(len(data) + rest):
+            self.pins.set("line_rx__valid", int(n < len(data)))
+            self.pins.set("line_rx__payload", data[n] if n < len(data) else 0)
+            valid, out = await self.pins.tick("line_tx__valid", "line_tx__payload")
+            came += [out] * valid
+        return came
+
+    async def ask(self, seq, payload, rest):
+        return await self.say(asked(seq, payload), rest)
 
 
 class Model:
@@ -193,31 +217,14 @@ def test_what_was_captured_is_told(simulate, simulator):
 
 async def _tell(pins, seed):
     """Capture six of ten samples over the line, and read them."""
-    pins.set("line_tx__ready", 1)
-    pins.set("rx__ready", 1)
-    line = bytearray()
-
-    async def ask(seq, payload):
-        line.clear()
-        for byte in asked(seq, payload) + bytes([0x7E] * 8):
-            pins.set("line_rx__valid", 1)
-            pins.set("line_rx__payload", byte)
-            valid, out = await pins.tick("line_tx__valid", "line_tx__payload")
-            line.extend([out] * valid)
-        pins.set("line_rx__valid", 0)
-        for _ in range(700):
-            valid, out = await pins.tick("line_tx__valid", "line_tx__payload")
-            line.extend([out] * valid)
-        ((_, _, answer),) = pieces(line)
-        return answer
-
-    await ask(1, question(Probe.ARM, 0xFF, 0, 102, 0, 3))
+    line = Talk(pins)
+    await line.ask(1, question(Probe.ARM, 0xFF, 0, 102, 0, 3), 60)
     for n in range(10):
         pins.set("strobe", 1)
         pins.set("sample", 100 + n)
         await pins.tick()
     pins.set("strobe", 0)
-    state = words_of(await ask(2, question(Probe.STATE)))
-    answer = await ask(3, question(Probe.READ, 0))
+    ((_, _, state),) = pieces(await line.ask(2, question(Probe.STATE), 100))
+    ((_, _, answer),) = pieces(await line.ask(3, question(Probe.READ, 0), 600))
     assert len(answer) == 8 + ENTRY.size * ENTRIES_AT_ONCE
-    return [state, list(answer[8:])]
+    return [words_of(state), list(answer[8:])]

@@ -108,7 +108,7 @@ class Probe(wiring.Component):
         self.begins = Signal()
         with m.If(self.begins):
             m.d.sync += [state.eq(PRBS_SEED), self.seen.eq(0), self.wrong.eq(0)]
-            m.d.sync += self.compares.eq(self.words[1][:_COUNT])
+            m.d.sync += [n.eq(self.words[1][:_COUNT]) for n in (self.compares, self.sends)]
 
     def _capture(self, m: Module) -> None:
         """The buffer; an answer reads entries from ``first`` on, word by word."""
@@ -145,16 +145,12 @@ class Probe(wiring.Component):
                 ]
                 m.next = "BEGIN"
             with m.State("BEGIN"):
-                m.d.comb += [
-                    self.begins.eq(self._asks(Asked.TEST)),
-                    self.capture.arm.eq(self._asks(Asked.ARM)),
-                    framer.frame.valid.eq(1),
-                ]
+                m.d.comb += [self.capture.arm.eq(self._asks(Asked.ARM)), framer.frame.valid.eq(1)]
                 m.next = "SEND"
             with m.State("SEND"), m.If(framer.frame.ready & ~framer.tx.valid):
+                # A host sends the bytes of a test when it has the answer.
+                m.d.comb += self.begins.eq(self._asks(Asked.TEST))
                 m.d.sync += self.answering.eq(0)
-                with m.If(self._asks(Asked.TEST)):
-                    m.d.sync += self.sends.eq(self.words[1][:_COUNT])
                 m.next = "HEAR"
 
     def _tell_words(self, m: Module) -> None:
