@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from hawse.cli import main
 from hawse.engine import GoldenBackend, split
 from hawse.engine.link import EngineReset, LinkBackend, LinkEnd, LinkLost
-from hawse.wire import Geometry, InstrumentState, Opcode
+from hawse.engine.probe import ProbeClient, ProbeError
+from hawse.wire import Feature, Geometry, InstrumentState, Opcode
 from hawse.wire.dtypes import COMMAND, make
 from hawse_sim.board import ApplianceModel, VirtualBoard
 from hawse_sim.differential import compare_commands, demand_same
@@ -223,3 +224,41 @@ def test_the_self_test_of_a_virtual_board(board):
     assert told["ok"] and told["steps"]["book"]["beats"] > 1000
     done = CliRunner().invoke(main, ["board", "check", board.url, "--geometry", "1,2048,64,4"])
     assert done.exit_code == 1 and "another bitstream" in done.output
+
+
+@pytest.mark.ci  # a model of its own
+def test_a_board_with_a_probe():
+    with VirtualBoard(SMALL, probe=True) as board:
+        done = CliRunner().invoke(main, ["board", "check", board.url, "--json"])
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert {"loopback", "bit test", "capture"} <= set(told["steps"])
+        assert told["steps"]["bitstream"]["features"] == Feature.CAPTURE
+        bits = told["steps"]["bit test"]
+        assert bits["to_board"] == bits["from_board"] == bits["sent"] and bits["to_board_wrong"] == 0
+
+        link = LinkBackend(board.url)
+        probe = ProbeClient(link, patience=1)
+        link.exchange(OPENING)
+        # More than the buffer holds, with the trigger in the middle: it keeps what is around that.
+        commands = np.zeros(1200, COMMAND)
+        commands["seq"] = np.arange(1200)
+        commands["opcode"][600], commands["opcode"][-1] = Opcode.HELLO, Opcode.FENCE
+        probe.arm(mask=0xFF01, value=0x0B01, after=200)
+        link.exchange(commands)
+        entries, trigger = probe.entries()
+        assert len(entries) == 512 and trigger == 511 - 200
+        assert entries[trigger].fields["opcode"] == Opcode.HELLO and entries[trigger].fields["seq"] == 600
+        sent = [e.fields["seq"] for e in entries if e.fields["command"]]
+        assert sent == list(range(sent[0], sent[-1] + 1)) and 600 in sent
+        cycles = [e.cycle for e in entries]
+        assert cycles == sorted(cycles)
+        assert probe.loop(b"still me") == b"still me"
+        link.exchange(OPENING)
+        link.close()
+
+
+def test_a_board_without_a_probe_does_not_answer_its_questions(link):
+    with pytest.raises(ProbeError, match="did not answer STATE within 0"):
+        ProbeClient(link, patience=0.3).state()
+    link.exchange(OPENING)

@@ -110,7 +110,7 @@ def test_both_viewers_find_every_signal(traced):
     named = re.findall(r"^(top\.\S+?)(?:\[(\d+):0\])?$", gtkwave, re.MULTILINE)
     assert len(named) > 20
     for name, high in named:
-        assert shown[name].bitwidth() == int(high or 0) + 1, name
+        assert shown[name].bitwidth == int(high or 0) + 1, name
     assert re.findall(r"variable_add (\S+)", surfer) == [name for name, _ in named]
     # The kind of a beat is its lowest four bits, of 256.
     kind = [f"({255 - bit})top.core.beats__payload[255:0]" for bit in (3, 2, 1, 0)]
