@@ -34,6 +34,7 @@ struct Core {
         model.top.commands___05Fvalid = 0;
         model.top.beats___05Fready = 0;
         model.top.epoch = epoch;
+        model.top.reset = 0;
         fences = batches = hellos = 0;
         second = false;
         asked.clear();
