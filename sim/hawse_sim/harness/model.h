@@ -58,10 +58,8 @@ public:
     }
 
     void reset() {
-        // What hands a reset on from core to core, in registers that none reaches, must have nothing left to hand.
-        const int cycles = scramble ? 16 : 4;
         top.rst = 1;
-        for (int i = 0; i < cycles; ++i) {
+        for (int i = 0; i < 4; ++i) {
             settle();
             rise();
         }
