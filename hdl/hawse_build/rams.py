@@ -110,7 +110,11 @@ def grouped(rams: Mapping[str, int]) -> dict[str, tuple[int, int]]:
             )
         memories[known] += 1
         count[known] += rams_of_it
-    return {name: (memories[name], count[name]) for name in sorted(count, key=lambda n: -count[n])}
+
+    def rank(name: str) -> tuple[int, int]:
+        return -count[name], list(CONTENTS).index(name)
+
+    return {name: (memories[name], count[name]) for name in sorted(count, key=rank)}
 
 
 def markdown(told: Mapping[str, Any]) -> str:
