@@ -72,7 +72,7 @@ class Mutants:
         listed = library.with_name(f"faults-{toolchain.key(parameters)}.json")
         if not listed.is_file():
             found: list[Fault] = []
-            toolchain.to_rtlil(Core(SMALL), "core", lambda text: self._list(text, found))
+            toolchain.to_rtlil(Core(SMALL), "core", lambda text: self.list_into(text, found))
             unfinished = listed.with_suffix(".tmp")
             unfinished.write_text(json.dumps([asdict(fault) for fault in found]))
             unfinished.replace(listed)
@@ -81,7 +81,8 @@ class Mutants:
         self._sound: dict[int, fuzz.Session] = {}
 
     @staticmethod
-    def _list(text: str, found: list[Fault]) -> str:
+    def list_into(text: str, found: list[Fault]) -> str:
+        """RTLIL with the faults that are tried, which are appended to ``found``."""
         text, listed = faults.insert(text, ROOMS, SEED, ALWAYS)
         found += listed
         return text
