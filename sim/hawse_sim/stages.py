@@ -29,7 +29,10 @@ class Stages(ExitStack):
         if self._progress is None:
             columns = (TextColumn("{task.description:34}"), BarColumn(), TimeElapsedColumn())
             console = Console(stderr=True)
-            progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+            shown = console.is_terminal
+            progress = Progress(
+                *columns, console=console, transient=True, redirect_stdout=False, disable=not shown
+            )
             self._progress = self.enter_context(progress)
             self._task = progress.add_task(self._what, total=sum(SHARES.values()))
             self.enter_context(ThreadPoolExecutor(1)).submit(self._beside)

@@ -48,9 +48,9 @@ def gtkwave(trace: Path, accepted: int, left: int) -> str:
         left: clock cycle to which a marker is put.
     """
     lines = [f'[dumpfile] "{trace.resolve()}"', f"[timestart] {NS * (accepted - 4)}"]
-    # Zoom (powers of two of nanoseconds a pixel), cursor, and marker A.
-    lines.append(f"*-3.0 {NS * accepted} {NS * left}")
-    lines.append("[sst_expanded] 1")
+    # Zoom, a power of two, at which a window shows some thirty cycles; cursor, and marker A.
+    lines.append(f"*-6.0 {NS * accepted} {NS * left}")
+    lines += ["[size] 1400 900", "[signals_width] 330", "[sst_expanded] 0"]
     for title, signals in SIGNALS.items():
         lines += ["@200", f"-{title}"]
         for name, width in signals:
