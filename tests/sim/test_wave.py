@@ -3,17 +3,19 @@
 import json
 import re
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from hawse.cli import main
+from hawse.cli import wave as module
 from hawse.engine import Engine, SoftBackend
 from hawse.journal import Journal
-from hawse.keys.messages import MessageKind, split
+from hawse.keys.messages import MESSAGE, MessageKind, split
 from hawse.venue import Execution, replay
 from hawse.wire import Kind, Opcode
-from hawse.wire.dtypes import REPORT
+from hawse.wire.dtypes import EVENT, REPORT
 from hawse_sim.waveform import NS
 from pywellen import Waveform
 from support import venue_process
@@ -141,6 +143,48 @@ def test_reports_are_those_of_the_journal(run, traced):
                 ]
     got = [(r["slot"], r["role"], r["kind"].split()[0], r["quantity"]) for r in told["reports"]]
     assert got == expected and {r["account"] for r in told["reports"]} == {account}
+
+
+def test_an_order_that_was_refused_says_why(run):
+    out, orders = run
+    with Journal(out / "journal", readonly=True) as journal, closing(Engine(SoftBackend(GEOMETRY))) as soft:
+        execution, refused = Execution(venue_process.CONFIG, soft, 1), {}
+        for done in replay(execution, journal.slots(), False):
+            rows, why = done.slot.messages, {r.seq: r for r in done.outcome.refusals}
+            for row, seq in zip(rows[split(rows).starts], done.command_seqs, strict=True):
+                client_id = int(row["client_id"])
+                if row["kind"] == MessageKind.ORDER and seq in why and len(orders[client_id]) == 1:
+                    refused[client_id] = done.slot.number, why[seq].reason.name
+    client_id, (slot, reason) = next(iter(refused.items()))
+    says = " ".join(wave(client_id, out, code=1).output.split())
+    assert f"order {client_id}: it was refused in slot {slot} ({reason}, it had" in says
+
+
+def test_an_id_of_several_owners_asks_whose(run, monkeypatch):
+    """Ids are each account's own; of two in one slot."""
+    rows = np.zeros(2, MESSAGE)
+    rows["kind"], rows["client_id"], rows["account"] = MessageKind.ORDER, 7, (3, 8)
+    # Two ACKs, a TRADE of the one with the other, and what was left of the first taken away by the second.
+    events = np.zeros(4, EVENT)
+    events["kind"] = Kind.ACK, Kind.ACK, Kind.TRADE, Kind.CANCELLED
+    events["seq"], events["order_id"] = (1, 2, 2, 2), (0, 5, 5, 0)
+    slot = SimpleNamespace(messages=rows, number=4)
+    done = SimpleNamespace(
+        slot=slot,
+        command_seqs=(1, 2),
+        outcome=SimpleNamespace(refusals=()),
+        burst=SimpleNamespace(events=events),
+        orders=np.array([7, 7, 7, 7]),
+        makers=np.array([9, 9, 7, 9]),
+    )
+    backend = SimpleNamespace(cycle_of=lambda count: count)
+    monkeypatch.setattr(module, "_slots", lambda *_: iter([(backend, done)]))
+    says = wave(7, run[0], code=1).output
+    assert "accounts [3, 8] have orders of the id 7; --account says whose" in " ".join(says.split())
+    # Of either alone what concerns it: its ACK, and its side of the trade.
+    with Journal(run[0] / "journal", readonly=True) as journal:
+        for account, roles in ((3, ["order", "maker", "order"]), (8, ["order", "order"])):
+            assert [told.role for told in module._find(journal, 7, account)] == roles
 
 
 def test_what_is_not_there_is_told(run, traced, tmp_path):

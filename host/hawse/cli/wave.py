@@ -57,7 +57,8 @@ class _Orders:
         for at in np.flatnonzero(concerned).tolist():
             event = events[at]
             sender = self._senders.get(int(event["seq"]))
-            if sender is not None:
+            # What else an arriving order brings about may be of another one.
+            if sender is not None and int(event["kind"]) & 0x0F in (Kind.ACK, Kind.REJECTED):
                 self._owner[int(event["order_id"])] = sender
             sides = [("order", "order_id", done.orders)] + [("maker", "maker_id", done.makers)] * bool(
                 trades[at]
