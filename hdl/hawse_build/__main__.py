@@ -1,4 +1,4 @@
-"""Builds the gateware: ``python -m hawse_build verilog``, ``route``, and the slow ``paths`` of that."""
+"""Builds the gateware: ``python -m hawse_build verilog``, ``route`` and its slow ``paths``, ``ledger``."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from amaranth.back import verilog
 from hawse.wire.schema import Geometry
 from hawse_hdl.block_rams import BlockRams
 
+from . import rams
 from .paths import PathsError, SlowPath, slow_paths
 from .routing import PLACERS, route
 from .synthesis import DEVICES
@@ -52,6 +53,19 @@ def _route(o: argparse.Namespace, geometry: Geometry) -> None:
         o.output.parent.mkdir(parents=True, exist_ok=True)
         o.output.write_text(text)
     print(text, end="")
+
+
+def _ledger(o: argparse.Namespace, geometry: Geometry) -> None:
+    try:
+        told = rams.found(o.device, geometry, o.folder, lambda text: print(text, file=sys.stderr, flush=True))
+        text = rams.markdown(told)
+    except BuildError as error:
+        sys.exit(f"hawse_build: {error}")
+    if o.output:
+        command = "python -m hawse_build " + " ".join(sys.argv[1:])
+        o.output.parent.mkdir(parents=True, exist_ok=True)
+        o.output.write_text(json.dumps({"command": command, **told}, indent=2) + "\n")
+    print(text)
 
 
 def _paths(o: argparse.Namespace) -> None:
@@ -99,13 +113,17 @@ def main(arguments: list[str] | None = None) -> None:
     r.add_argument("--jobs", type=int, default=1, help="seeds at a time [%(default)s]")
     r.add_argument("--folder", type=Path, default=Path("build/route"), help="[%(default)s]")
     r.add_argument("-o", "--output", type=Path, help="results as JSON")
+    b = commands.add_parser("ledger", help="who has which block RAMs, today and planned")
+    b.add_argument("--device", choices=DEVICES, default="LFE5UM5G-85F-8", help="[%(default)s]")
+    b.add_argument("--folder", type=Path, default=Path("build/route"), help="[%(default)s]")
+    b.add_argument("-o", "--output", type=Path, help="what was found as JSON")
     p = commands.add_parser("paths", help="list the slow paths of a design that was routed")
     p.add_argument("sdf", type=Path, metavar="FILE.sdf", help="left by route beside its log")
     p.add_argument("--slower-than", type=float, default=120, metavar="MHZ", help="[%(default)s]")
     p.add_argument("--top", type=int, default=20, metavar="N", help="as many pairs of signals [%(default)s]")
     p.add_argument("--steps", action="store_true", help="with each gate and wire")
     p.add_argument("--json", action="store_true", help="all of them, with each gate and wire")
-    for sub in (v, r):
+    for sub in (v, r, b):
         for name, value in asdict(Geometry()).items():
             sub.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help="[%(default)s]")
     o = parser.parse_args(arguments)
@@ -120,6 +138,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     if o.command == "route":
         _route(o, geometry)
+        return
+    if o.command == "ledger":
+        _ledger(o, geometry)
         return
     text = to_verilog(o.top, geometry, source_lines=o.source_lines)
     if o.output:

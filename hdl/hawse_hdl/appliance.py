@@ -1,13 +1,17 @@
 """The whole pipeline, streams joined: UART, link, core."""
 
-from amaranth.hdl import Module, Value
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from hawse.wire.schema import Geometry
+from hawse.wire.probe import SAMPLE
+from hawse.wire.schema import Feature, Geometry
 
 from .core import Core
 from .hashing import CORES
-from .link import UART, Endpoint, margin
+from .layouts import REPORT
+from .link import UART, Endpoint, Probe, margin
 from .streams import connect_apart
 
 #: Clock cycles a bit of the UART of a board, and the share by which the other side's bits may differ.
@@ -23,6 +27,7 @@ class Appliance(wiring.Component):
         timeout: clock cycles without progress after which unacknowledged frames are sent again.
         build: what it is made of, and the frequency of its clock, as :class:`Book` has them.
         clock_khz: likewise.
+        probe: with a :class:`.link.Probe` between line and link. Never routed.
 
     Latency: the link's plus the core's.  Initiation interval: the link's.
     Ordering: answers leave in the order of their commands.
@@ -47,33 +52,70 @@ class Appliance(wiring.Component):
         timeout: int = 1 << 20,
         build: int | Value = 0,
         clock_khz: int = 0,
+        probe: bool = False,
     ) -> None:
         self.geometry = geometry
         self.hash_cores = hash_cores
         self.timeout = timeout
         self.build = build
         self.clock_khz = clock_khz
+        self.probe = probe
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
         m.submodules.link = link = Endpoint(timeout=self.timeout)
         m.submodules.core = core = Core(
-            self.geometry, hash_cores=self.hash_cores, build=self.build, clock_khz=self.clock_khz
+            self.geometry,
+            hash_cores=self.hash_cores,
+            build=self.build,
+            clock_khz=self.clock_khz,
+            features=Feature.CAPTURE if self.probe else 0,
         )
-        connect(m, flipped(self.rx), link.rx)
-        connect(m, link.tx, flipped(self.tx))
+        if self.probe:
+            probe = _probe(m, self, link, core)
+        else:
+            connect(m, flipped(self.rx), link.rx)
+            connect(m, link.tx, flipped(self.tx))
         connect(m, link.commands, core.commands)
         connect_apart(m, core.beats, link.beats)
         with m.If(link.reset):  # a beat of the epoch before
             m.d.sync += link.beats.valid.eq(0)
+        idle = link.idle & core.idle & ~link.beats.valid & ~link.reset
+        if self.probe:
+            idle &= probe.idle
         m.d.comb += [
             core.reset.eq(link.reset),
             core.epoch.eq(link.epoch),
-            self.idle.eq(link.idle & core.idle & ~link.beats.valid & ~link.reset),
+            self.idle.eq(idle),
             self.unacked.eq(link.unacked),
         ]
         return m
+
+
+def _probe(m: Module, appliance: Any, link: Endpoint, core: Core) -> Probe:
+    """A probe between line and link, that may capture commands and beats as they move."""
+    m.submodules.probe = probe = Probe()
+    connect(m, flipped(appliance.rx), probe.line_rx)
+    connect(m, probe.rx, link.rx)
+    connect(m, link.tx, probe.tx)
+    connect(m, probe.line_tx, flipped(appliance.tx))
+    command, report = core.commands.payload, REPORT(core.beats.payload)
+    comes, leaves = core.commands.valid & core.commands.ready, core.beats.valid & core.beats.ready
+    told = {
+        "command": comes,
+        "beat": leaves,
+        "busy": core.busy,
+        "held": core.held,
+        "kind": report.kind.kind,
+        "opcode": command.opcode,
+        "handle": Mux(comes, command.handle, report.handle),
+        "seq": Mux(comes, command.seq, report.seq),
+    }
+    for name, low, width in SAMPLE:
+        m.d.comb += probe.sample[low : low + width].eq(told[name])
+    m.d.comb += probe.strobe.eq(comes | leaves)
+    return probe
 
 
 class Board(wiring.Component):
@@ -86,6 +128,7 @@ class Board(wiring.Component):
         baudrate: bits a second on the wires.
         timeout: seconds without progress after which unacknowledged frames are sent again.
         build: what it is made of, as :class:`Book` has it.
+        probe: as :class:`Appliance` has it.
 
     Raises:
         ValueError: the clock cannot make that rate within 2 %, a bit takes fewer than 12 cycles, or the other
@@ -108,6 +151,7 @@ class Board(wiring.Component):
         baudrate: int = 1_000_000,
         timeout: float = 0.25,
         build: int | Value = 0,
+        probe: bool = False,
     ) -> None:
         exact = clock_hz / baudrate
         self.divisor = round(exact)
@@ -128,6 +172,7 @@ class Board(wiring.Component):
         self.clock_khz = round(clock_hz / 1000)
         self.timeout = max(1, round(timeout * clock_hz))
         self.build = build
+        self.probe = probe
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
@@ -139,6 +184,7 @@ class Board(wiring.Component):
             timeout=self.timeout,
             build=self.build,
             clock_khz=self.clock_khz,
+            probe=self.probe,
         )
         connect(m, uart.rx, appliance.rx)
         connect(m, appliance.tx, uart.tx)

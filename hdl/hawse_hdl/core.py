@@ -18,6 +18,7 @@ class Core(wiring.Component):
         hash_cores: of the log.
         build: what it is made of, and the frequency of its clock, as :class:`Book` has them.
         clock_khz: likewise.
+        features: likewise.
 
     Latency: the book's plus the log's; a digest follows when the last chunk is hashed.
     Initiation interval: the book's; behind full log queues ``4.9 / hash_cores`` cycles a record.
@@ -45,17 +46,24 @@ class Core(wiring.Component):
     beat_level: Out(16)
 
     def __init__(
-        self, geometry: Geometry, *, hash_cores: int = CORES, build: int | Value = 0, clock_khz: int = 0
+        self,
+        geometry: Geometry,
+        *,
+        hash_cores: int = CORES,
+        build: int | Value = 0,
+        clock_khz: int = 0,
+        features: int = 0,
     ) -> None:
         self.geometry = geometry
         self.hash_cores = hash_cores
         self.build = build
         self.clock_khz = clock_khz
+        self.features = features
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        book = Book(self.geometry, build=self.build, clock_khz=self.clock_khz)
+        book = Book(self.geometry, build=self.build, clock_khz=self.clock_khz, features=self.features)
         log = ReportLog(self.hash_cores)
         # From registers near them, one after the other: one net to all of it would be the slowest of all.
         log_reset = Signal(reset_less=True)

@@ -27,7 +27,7 @@ from typing import Any, NoReturn, Protocol
 from hawse.wire import Geometry
 from hawse_hdl.appliance import Appliance
 
-from .rtl import FOREVER, load, trace_file
+from .rtl import FOREVER, check_scramble, load, trace_file
 from .toolchain import ToolError
 from .verilate import announce_build, build_library
 
@@ -51,6 +51,7 @@ class _Slice(ctypes.Structure):
 
 _U64, _HANDLE, _BYTES = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_char_p
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "hawse_appliance_scramble": (None, [ctypes.c_uint32]),
     "hawse_appliance_new": (_HANDLE, [_BYTES, _U64, _U64]),
     "hawse_appliance_free": (None, [_HANDLE]),
     "hawse_appliance_reset": (None, [_HANDLE]),
@@ -64,6 +65,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 class ApplianceModel:
     """The Verilated Appliance, clocked on demand; parameters as of :class:`~hawse_sim.rtl.RtlBackend`.
 
+    With ``probe`` it has a :class:`~hawse_hdl.link.Probe`.
+
     Attributes:
         cycles: clock cycles since it was made.
         idle: nothing moves before the next byte arrives.
@@ -74,20 +77,26 @@ class ApplianceModel:
         self,
         geometry: Geometry,
         *,
+        probe: bool = False,
+        scramble: int | None = None,
         trace: Path | None = None,
         trace_from: int = 0,
         trace_to: int = FOREVER,
         announce: Callable[[str], None] = announce_build,
     ) -> None:
+        check_scramble(scramble)
         file = trace_file(trace, trace_from, trace_to)
         path = build_library(
-            lambda: Appliance(geometry, timeout=_TIMEOUT_CYCLES),
+            lambda: Appliance(geometry, timeout=_TIMEOUT_CYCLES, probe=probe),
             "appliance",
-            parameters=f"{geometry} {_TIMEOUT_CYCLES}",
+            parameters=f"{geometry} {_TIMEOUT_CYCLES}" + " probe" * probe,
             trace=trace is not None,
+            begins_open=scramble is not None,
+            quick=True,
             announce=announce,
         )
         self._library = load(path, _FUNCTIONS)
+        self._library.hawse_appliance_scramble(scramble or 0)
         self._model = self._library.hawse_appliance_new(file, trace_from, trace_to)
         self._out = ctypes.create_string_buffer(_BUFFER)
         self.cycles, self.idle, self.unacked = 0, False, False
@@ -247,6 +256,7 @@ def serve(
     tcp: int | None = None,
     host: str = "127.0.0.1",
     link: Path | None = None,
+    probe: bool = False,
     trace: Path | None = None,
     trace_from: int = 0,
     trace_to: int = FOREVER,
@@ -263,6 +273,7 @@ def serve(
         tcp: port to listen at, 0 for any; without it the board is a pseudo-terminal.
         host: address to listen at.
         link: symbolic link to make to the pseudo-terminal.
+        probe: with a probe for loopback, bit test and capture.
         trace: FST file to write; the cycles ``trace_from`` up to, not including, ``trace_to``.
         trace_from: see ``trace``.
         trace_to: see ``trace``.
@@ -276,7 +287,12 @@ def serve(
     """
     with ExitStack() as stack:
         model = ApplianceModel(
-            geometry or Geometry(), trace=trace, trace_from=trace_from, trace_to=trace_to, announce=announce
+            geometry or Geometry(),
+            probe=probe,
+            trace=trace,
+            trace_from=trace_from,
+            trace_to=trace_to,
+            announce=announce,
         )
         stack.callback(model.close)
         line: Line = PtyLine(link) if tcp is None else TcpLine(host, tcp)
@@ -324,6 +340,7 @@ class VirtualBoard:
     Args:
         geometry: of the book.
         pty: offer a pseudo-terminal instead of a TCP port.
+        probe: as of :func:`serve`.
         trace: as of :func:`serve`.
         trace_from: as of :func:`serve`.
         trace_to: as of :func:`serve`.
@@ -341,6 +358,7 @@ class VirtualBoard:
         geometry: Geometry | None = None,
         *,
         pty: bool = False,
+        probe: bool = False,
         trace: Path | None = None,
         trace_from: int = 0,
         trace_to: int = FOREVER,
@@ -348,6 +366,7 @@ class VirtualBoard:
         command = [sys.executable, "-m", "hawse_sim.board", "--json", *(["--pty"] if pty else ["--tcp", "0"])]
         for name, value in asdict(geometry or Geometry()).items():
             command += [f"--{name.replace('_', '-')}", str(value)]
+        command += ["--probe"] * probe
         if trace is not None:
             command += ["--trace", str(trace), "--trace-from", str(trace_from), "--trace-to", str(trace_to)]
         # The pipe to its standard input ends with this process, however that dies, and the board with it.
@@ -424,6 +443,7 @@ def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -
     where.add_argument("--pty", action="store_true", help="a pseudo-terminal (the default)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at [%(default)s]")
     parser.add_argument("--link", type=Path, help="symbolic link to make to the pseudo-terminal")
+    parser.add_argument("--probe", action="store_true", help="with loopback, bit test and capture buffer")
     parser.add_argument("--json", action="store_true", help="say url and resets as JSON, one object a line")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     parser.add_argument("--trace", type=Path, metavar="FST", help="write a waveform")
@@ -452,6 +472,7 @@ def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -
             tcp=o.tcp,
             host=o.host,
             link=o.link,
+            probe=o.probe,
             trace=o.trace,
             trace_from=o.trace_from,
             trace_to=o.trace_to,

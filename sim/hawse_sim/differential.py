@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from hawse.engine import Backend, Burst, Engine
 from hawse.engine.backend import TWO_BEATS
-from hawse.wire import BEAT_BYTES, RECORD_BYTES, Kind
+from hawse.wire import BEAT_BYTES, RECORD_BYTES, Feature, Kind
 from hawse.wire.dtypes import BEAT, BUILD, HELLO, REPORT, Array
 from numpy.typing import NDArray
 
@@ -19,7 +19,7 @@ class Difference(AssertionError):
 def committed(beats: Array) -> NDArray[np.uint8]:
     """Beats as rows of 32 bytes, with what engines need not agree on set to zero.
 
-    That is the sideband, the busy cycles, what an engine was made of and its clock.
+    That is the sideband, the busy cycles, what an engine was made of, its clock, and whether it can capture.
     """
     rows = np.ascontiguousarray(beats).view(np.uint8).reshape(-1, BEAT_BYTES).copy()
     kind = rows[:, 0] & 0x0F
@@ -31,6 +31,9 @@ def committed(beats: Array) -> NDArray[np.uint8]:
     hello = (kind == Kind.HELLO) & ~second
     _forget(rows, hello, HELLO, "busy")
     _forget(rows[1:], hello[:-1], BUILD, "build_low", "build_high", "clock_khz")
+    builds = rows[1:][hello[:-1]].reshape(-1).view(BUILD)
+    builds["features"] &= ~np.uint32(Feature.CAPTURE)
+    rows[1:][hello[:-1]] = builds.view(np.uint8).reshape(-1, BEAT_BYTES)
     return rows
 
 

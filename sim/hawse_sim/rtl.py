@@ -36,8 +36,9 @@ class _Counters(ctypes.Structure):
             "beat_level",
             "fence_cycles",
             "log_cycles",
+            "origin",
         )
-    ]
+    ] + [("timed", ctypes.c_uint8)]
 
 
 def load(path: Path, functions: dict[str, tuple[Any, list[Any]]]) -> Any:
@@ -64,8 +65,19 @@ def trace_file(trace: Path | None, begin: int, end: int) -> bytes | None:
     return os.fsencode(trace)
 
 
+def check_scramble(seed: int | None) -> None:
+    """Refuse what is no seed of a model's first contents.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if seed is not None and not 0 < seed < 1 << 31:
+        raise ValueError(f"scramble: {seed} is not within 1..{(1 << 31) - 1}")
+
+
 _U64, _HANDLE = ctypes.c_uint64, ctypes.c_void_p
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "hawse_core_scramble": (None, [ctypes.c_uint32]),
     "hawse_core_new": (_HANDLE, [ctypes.c_char_p, _U64, _U64, _U64, _U64, _U64]),
     "hawse_core_free": (None, [_HANDLE]),
     "hawse_core_reset": (None, [_HANDLE, ctypes.c_uint32]),
@@ -73,6 +85,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         ctypes.c_int64,
         [_HANDLE, ctypes.c_void_p, _U64, ctypes.POINTER(ctypes.c_void_p)],
     ),
+    "hawse_core_interrupt": (None, [_HANDLE, ctypes.c_void_p, _U64, _U64]),
+    "hawse_core_reset_input": (None, [_HANDLE, ctypes.c_uint32, _U64]),
     "hawse_core_idle": (None, [_HANDLE, _U64]),
     "hawse_core_counters": (None, [_HANDLE, ctypes.POINTER(_Counters)]),
 }
@@ -92,6 +106,8 @@ class RtlBackend:
         seed: of the stalls.
         patience: cycles without a command taken or a beat given after which the engine counts as stuck;
             more than the book needs to clear its memories after a reset.
+        scramble: begin with registers and memories that hold anything, pseudo-random by this seed from 1 to
+            2**31 - 1; None: as a part is configured. It needs a model of its own.
         trace: FST file to write; the cycles ``trace_from`` up to, not including, ``trace_to``.
         announce: told once, before a build.
 
@@ -111,6 +127,7 @@ class RtlBackend:
         stall: float = 0.0,
         seed: int = 0,
         patience: int = 2_000_000,
+        scramble: int | None = None,
         trace: Path | None = None,
         trace_from: int = 0,
         trace_to: int = FOREVER,
@@ -121,6 +138,7 @@ class RtlBackend:
             raise ValueError(f"stall: {stall} is not within [0, 1)")
         if hash_cores < 1:
             raise ValueError(f"hash_cores: {hash_cores} is below 1")
+        check_scramble(scramble)
         file = trace_file(trace, trace_from, trace_to)
         cores = "" if hash_cores == CORES else f", {hash_cores} hash cores"
         path = build_library(
@@ -128,9 +146,12 @@ class RtlBackend:
             "core",
             parameters=repr(self.geometry) + cores,
             trace=trace is not None,
+            begins_open=scramble is not None,
+            quick=scramble is not None,
             announce=announce,
         )
         self._library = load(path, _FUNCTIONS)
+        self._library.hawse_core_scramble(scramble or 0)
         odds = int(stall * 2**32)
         self._patience = patience
         self._core = self._library.hawse_core_new(file, trace_from, trace_to, odds, seed, patience)
@@ -139,6 +160,18 @@ class RtlBackend:
     def reset(self, epoch: int) -> None:
         """Reset the gateware; its counters of cycles go on."""
         self._library.hawse_core_reset(self._alive(), epoch)
+
+    def reset_by_input(self, epoch: int, cycles: int = 16) -> None:
+        """Reset it by the input that the link has, held for so many cycles."""
+        self._library.hawse_core_reset_input(self._alive(), epoch, cycles)
+
+    def interrupt(self, commands: Array, cycles: int) -> None:
+        """Offer commands for so many cycles, and leave the gateware in the middle of them.
+
+        Only a reset is of use afterwards.
+        """
+        commands = np.ascontiguousarray(commands)
+        self._library.hawse_core_interrupt(self._alive(), commands.ctypes.data, len(commands), cycles)
 
     def exchange(self, commands: Array) -> Array:
         """Clock until every beat through the answer to the last command has come.
@@ -203,6 +236,21 @@ class RtlBackend:
     def log_cycles(self) -> int:
         """Longest time from the cycle in which the book offers a record to that in which it has left."""
         return int(self._counters().log_cycles)
+
+    def cycle_of(self, count: int) -> int:
+        """Clock cycle, as :attr:`cycles` counts them, of the ``accepted`` or ``left`` of a report.
+
+        Args:
+            count: of a report since the last reset and within the last 2**32 cycles; the book counts from
+                its reset, modulo 2**32.
+
+        Raises:
+            EngineError: no report has come since the last reset.
+        """
+        counters = self._counters()
+        if not counters.timed:
+            raise EngineError("rtl: no report has come since the last reset")
+        return int(counters.cycles - (counters.cycles - counters.origin - count) % 2**32)
 
     @property
     def commands(self) -> int:

@@ -81,6 +81,22 @@ def test_a_replay_writes_a_waveform(tmp_path):
     call("replay", tmp_path / "journal", "--engine", "soft", "--trace", trace, code=2)
 
 
+def test_a_demo_of_another_geometry(tmp_path):
+    terms = ["--generated", "--rows", 600, "--accounts", 4, "--engine", "soft", "--out", tmp_path / "run"]
+    small = json.loads(call("demo", *terms, "--geometry", "2,2048,64,4", "--json").stdout)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["geometry"] == {
+        "instruments": 2,
+        "pool": 2048,
+        "orders": 64,
+        "tag_bits": 4,
+    }
+    assert json.loads(call("verify", tmp_path / "run", "--json").stdout)["verified"]
+    whole = json.loads(call("demo", *terms, "--json").stdout)
+    assert 0 < small["trades"] < whole["trades"] and small["state_roots"] == small["state_roots_onchain"]
+    says = call("demo", *terms, "--geometry", "2,2048,63,4", code=2).output
+    assert "orders: 63 is not a power of two within 64..65536" in " ".join(says.split())
+
+
 def test_verify_asks_the_anchors_not_only_the_journal(demo, tmp_path):
     out, _ = demo("soft")
     anchors = json.loads((out / "anchors.json").read_text())
@@ -149,6 +165,8 @@ def test_help_everywhere():
         [],
         ["demo"],
         ["board"],
+        ["board", "check"],
+        ["wave"],
         ["run"],
         ["replay"],
         ["verify"],

@@ -5,12 +5,16 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hawse.engine import GoldenBackend
+from click.testing import CliRunner
+from hawse.cli import main
+from hawse.engine import GoldenBackend, split
 from hawse.engine.link import EngineReset, LinkBackend, LinkEnd, LinkLost
-from hawse.wire import Geometry, InstrumentState, Opcode
+from hawse.engine.probe import ProbeClient, ProbeError
+from hawse.wire import Feature, Geometry, InstrumentState, Opcode
 from hawse.wire.dtypes import COMMAND, make
 from hawse_sim.board import ApplianceModel, VirtualBoard
 from hawse_sim.differential import compare_commands, demand_same
@@ -186,3 +190,75 @@ def test_the_clock_stops_when_nothing_moves_and_the_timeout_brings_lost_beats():
     assert model.cycles > before + 100_000, "the time-out was not awaited"
     pump(model, end, 0.0, lambda: sum(map(len, end.received)) == 32 * 4)
     model.close()
+
+
+def test_the_example_of_pyserial_alone(board, tmp_path):
+    example = Path(__file__).parents[2] / "examples" / "board.py"
+    done = subprocess.run(
+        [sys.executable, str(example), board.url], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    first, *middle, last = done.stdout.splitlines()
+    assert first == "version 2, 2 instruments, 64 orders, 2048 levels, 4 bits of tag"
+    assert middle == [
+        "seq 0: ACK of order 0, 3 at 100",
+        "seq 0: ACK of order 0, 1 at 100",
+        "seq 1: ACK of order 0, 5 at 120",
+        "seq 2: ACK of order 1, 2 at 120",
+        "seq 2: TRADE of order 1, 2 at 120",
+    ]
+    after, golden = LinkBackend(board.url), GoldenBackend(SMALL)
+    after.close()
+    golden.reset(after.epoch - 1)
+    commands = np.zeros(6, COMMAND)
+    commands["opcode"] = 11, 6, 6, 1, 1, 7
+    commands["token"][1], commands["price"][1:5] = 64, (100, 0, 120, 120)
+    commands["quantity"][1:5], commands["handle"][4], commands["flags"][4] = (3, 1, 5, 2), 1, 1
+    commands["seq"][3:5] = 1, 2
+    assert last == f"digest of the log {split(golden.exchange(commands)).fences[0].digest.hex()}"
+
+
+def test_the_self_test_of_a_virtual_board(board):
+    done = CliRunner().invoke(main, ["board", "check", board.url, "--geometry", "2,2048,64,4", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["ok"] and told["steps"]["book"]["beats"] > 1000
+    done = CliRunner().invoke(main, ["board", "check", board.url, "--geometry", "1,2048,64,4"])
+    assert done.exit_code == 1 and "another bitstream" in done.output
+
+
+@pytest.mark.ci  # a model of its own
+def test_a_board_with_a_probe():
+    with VirtualBoard(SMALL, probe=True) as board:
+        done = CliRunner().invoke(main, ["board", "check", board.url, "--json"])
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert {"loopback", "bit test", "capture"} <= set(told["steps"])
+        assert told["steps"]["bitstream"]["features"] == Feature.CAPTURE
+        bits = told["steps"]["bit test"]
+        assert bits["to_board"] == bits["from_board"] == bits["sent"] and bits["to_board_wrong"] == 0
+
+        link = LinkBackend(board.url)
+        probe = ProbeClient(link, patience=1)
+        link.exchange(OPENING)
+        # More than the buffer holds, with the trigger in the middle: it keeps what is around that.
+        commands = np.zeros(1200, COMMAND)
+        commands["seq"] = np.arange(1200)
+        commands["opcode"][600], commands["opcode"][-1] = Opcode.HELLO, Opcode.FENCE
+        probe.arm(mask=0xFF01, value=0x0B01, after=200)
+        link.exchange(commands)
+        entries, trigger = probe.entries()
+        assert len(entries) == 512 and trigger == 511 - 200
+        assert entries[trigger].fields["opcode"] == Opcode.HELLO and entries[trigger].fields["seq"] == 600
+        sent = [e.fields["seq"] for e in entries if e.fields["command"]]
+        assert sent == list(range(sent[0], sent[-1] + 1)) and 600 in sent
+        cycles = [e.cycle for e in entries]
+        assert cycles == sorted(cycles)
+        assert probe.loop(b"still me") == b"still me"
+        link.exchange(OPENING)
+        link.close()
+
+
+def test_a_board_without_a_probe_does_not_answer_its_questions(link):
+    with pytest.raises(ProbeError, match="did not answer STATE within 0"):
+        ProbeClient(link, patience=0.3).state()
+    link.exchange(OPENING)

@@ -37,18 +37,22 @@ class Book(wiring.Component):
         geometry: how much it holds.
         build: what it was made of, 16 bytes as a little-endian integer, or a constant signal; BUILD tells it.
         clock_khz: of its clock, 0 if that is not known; BUILD tells it.
+        features: of :class:`~hawse.wire.Feature`, of what is around it; BUILD tells them.
 
     Raises:
         ValueError: ``build`` or ``clock_khz`` do not fit.
     """
 
-    def __init__(self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0) -> None:
+    def __init__(
+        self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0, features: int = 0
+    ) -> None:
         for name, value, bits in (("build", build, 128), ("clock_khz", clock_khz, 32)):
             if isinstance(value, int) and not 0 <= value < 1 << bits:
                 raise ValueError(f"{name}: {value} is not within 0..2**{bits} - 1")
         self.geometry = geometry
         self.build = build
         self.clock_khz = clock_khz
+        self.features = features
         super().__init__(
             {
                 "commands": In(stream.Signature(layouts.COMMAND)),

@@ -45,13 +45,16 @@ class Matcher(wiring.Component):
 
     Args:
         geometry: of the book.
-        build: 16 bytes as a little-endian integer, and ``clock_khz``: what BUILD tells.
+        build: 16 bytes as a little-endian integer, ``clock_khz`` and ``features``: what BUILD tells.
     """
 
-    def __init__(self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0) -> None:
+    def __init__(
+        self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0, features: int = 0
+    ) -> None:
         self.geometry = geometry
         self.build = build
         self.clock_khz = clock_khz
+        self.features = features
         handle, record, row = handle_bits(geometry), record_layout(geometry), row_layout(geometry)
         super().__init__(
             {

@@ -30,7 +30,9 @@ class Parts:
         m.submodules.queues = self.queues = Queues(geometry)
         m.submodules.bitmap = self.bitmap = PriceBitmap(geometry)
         m.submodules.fronts = self.fronts = Fronts(geometry)
-        m.submodules.matcher = self.matcher = Matcher(geometry, build=book.build, clock_khz=book.clock_khz)
+        m.submodules.matcher = self.matcher = Matcher(
+            geometry, build=book.build, clock_khz=book.clock_khz, features=book.features
+        )
         m.submodules.outbox = self.outbox = Outbox()
 
 

@@ -97,6 +97,8 @@ def _tell_build(w: Work) -> None:
         Cat(build.build_low, build.build_high).eq(w.io.build),
         build.clock_khz.eq(w.io.clock_khz),
     ]
+    if w.io.features:
+        w.m.d.comb += build.features.eq(w.io.features)
 
 
 def _tell_hello(w: Work) -> None:

@@ -2,16 +2,20 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire.frame import MAX_PAYLOAD, FrameType
+from hawse.wire.probe import QUESTION
 
 from .header import CRC, CRC_BYTES, ESCAPE, FLAG, FLIP, HEADER, HEADER_BYTES, SLOT_WORDS, WORD
 
 
 class Deframer(wiring.Component):
     """Takes frames out of a byte stream: removes the stuffing, checks CRC, length and type.
+
+    Args:
+        probe: take questions to a :class:`.Probe`, and nothing of the link.
 
     The payload leaves word by word while the CRC is still unknown; ``done`` says that the frame counts.
 
@@ -32,6 +36,10 @@ class Deframer(wiring.Component):
     word: Out(WORD)
     #: Strobe: the frame was whole.
     done: Out(1)
+
+    def __init__(self, *, probe: bool = False) -> None:
+        self._probe = probe
+        super().__init__()
 
     def elaborate(self, platform: Any) -> Module:
         """Build it."""
@@ -60,15 +68,7 @@ class Deframer(wiring.Component):
         ]
         # The header is older than the CRC that follows it, so these may lag by a cycle.
         m.d.sync += [
-            shape.eq(
-                (length[:5] == 0)
-                & (length <= MAX_PAYLOAD)
-                & Mux(
-                    self.header.type == FrameType.DATA,
-                    length != 0,
-                    (self.header.type <= FrameType.RESET_DONE) & (length == 0),
-                )
-            ),
+            shape.eq(_is_question(self.header) if self._probe else _is_of_link(self.header)),
             self.begin.eq(take & (count == HEADER_BYTES - 1)),
             self.done.eq(0),
         ]
@@ -93,3 +93,23 @@ class Deframer(wiring.Component):
             with m.If(heading):
                 m.d.sync += self.header.as_value().eq(Cat(self.header.as_value()[8:], raw))
         return m
+
+
+def _is_of_link(header: Any) -> Value:
+    """Type and length go together."""
+    length = header.length
+    return (
+        (length[:5] == 0)
+        & (length <= MAX_PAYLOAD)
+        & Mux(
+            header.type == FrameType.DATA,
+            length != 0,
+            (header.type <= FrameType.RESET_DONE) & (length == 0),
+        )
+    )
+
+
+def _is_question(header: Any) -> Value:
+    """The same, of a question: one word or more."""
+    length = header.length
+    return (header.type == QUESTION) & (length[:2] == 0) & (length != 0) & (length <= MAX_PAYLOAD)

@@ -15,6 +15,7 @@ _COMMANDS = {
     "run": ("hawse.cli.run", "run"),
     "status": ("hawse.cli.status", "status"),
     "replay": ("hawse.cli.check", "replay"),
+    "wave": ("hawse.cli.wave", "wave"),
     "verify": ("hawse.cli.check", "verify"),
     "prove": ("hawse.cli.proof", "prove"),
     "check-proof": ("hawse.cli.proof", "check_proof"),

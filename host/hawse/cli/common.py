@@ -98,6 +98,7 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
         pid: process of the embedded chain, None for any other.
         accounts: of a demo, how many trade; None for any other.
         validators: addresses of those who may sign batches, in hexadecimal.
+        geometry: of a demo's engine; None for any other.
     """
 
     rpc: str
@@ -105,6 +106,7 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int | None = None
     accounts: int | None = None
     validators: tuple[str, ...] = ()
+    geometry: Geometry | None = None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -160,6 +162,40 @@ class Trace:
     last: int | None = None
 
 
+class GeometryType(click.ParamType):  # type: ignore[type-arg]  # generic since 8.4 alone
+    """A geometry as ``2,2048,64,4``: instruments, levels, orders, bits of a tag."""
+
+    name = "INSTRUMENTS,LEVELS,ORDERS,TAG_BITS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Geometry:
+        """Of what was typed."""
+        if isinstance(value, Geometry):
+            return value
+        parts = str(value).split(",")
+        if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+            self.fail(f"{value!r} is not four numbers: {self.name}, as in 2,2048,64,4", param, ctx)
+        try:
+            return Geometry(*map(int, parts))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+#: Of a board whose port names none.
+BAUDRATE = 1_000_000
+
+
+def split_port(name: str) -> tuple[str, int]:
+    """Device or URL of a board, and its baud rate, of ``/dev/ttyUSB1@3000000``.
+
+    Raises:
+        click.BadParameter: what stands behind the @ is no rate.
+    """
+    device, at, baudrate = name.partition("@")
+    if at and not (baudrate.isdecimal() and 0 < int(baudrate) < 1 << 31):
+        raise click.BadParameter(f"{name}: {baudrate!r} is no baud rate, as in {device}@3000000")
+    return device, int(baudrate) if at else BAUDRATE
+
+
 def open_engine(name: str, geometry: Geometry, trace: Trace | None = None) -> Engine:
     """``soft``, ``golden``, ``rtl`` (Verilated gateware in this process), or the URL or device of a board.
 
@@ -186,10 +222,8 @@ def open_engine(name: str, geometry: Geometry, trace: Trace | None = None) -> En
             raise click.BadParameter(f"rtl needs the extras hdl and sim: {error}") from error
         backend = RtlBackend(geometry, **waveform)
     else:
-        device, at, baudrate = name.partition("@")
-        if at and not (baudrate.isdecimal() and 0 < int(baudrate) < 1 << 31):
-            raise click.BadParameter(f"{name}: {baudrate!r} is no baud rate, as in {device}@3000000")
-        backend = LinkBackend(device, baudrate=int(baudrate)) if baudrate else LinkBackend(name)
+        device, baudrate = split_port(name)
+        backend = LinkBackend(device, baudrate=baudrate)
         if backend.geometry != geometry:
             raise click.BadParameter(f"{name} is a board of {backend.geometry}, not of {geometry}")
     return Engine(backend)

@@ -37,9 +37,19 @@ from hawse.venue import Sealed, SlotDone, Venue, interim_mark
 from hawse.wire import Geometry, Kind, Opcode, Side
 from hawse.wire.dtypes import Array, kinds
 
-from .common import RunFile, bar, clear_errors, console, json_option, open_engine, say, state_option
+from .common import (
+    GeometryType,
+    RunFile,
+    bar,
+    clear_errors,
+    console,
+    json_option,
+    open_engine,
+    say,
+    state_option,
+)
 
-#: Levels of the band.
+#: Levels that the flow's own band has.
 LEVELS = 32_768
 GEOMETRY = Geometry(instruments=2, pool=LEVELS, orders=8_192)
 #: Rows of the capture behind its snapshot; about two minutes on two cores.
@@ -129,6 +139,7 @@ class Run:
     rpc: str
     contract: str
     accounts: int
+    geometry: Geometry
 
     def __post_init__(self) -> None:
         self.batches = self._read("batches.jsonl", "number")
@@ -136,7 +147,7 @@ class Run:
         self.keys = _keys(self.accounts)
         self.client = SettlementClient(self.rpc, self.contract, _OPERATOR)
         self.config = replace(
-            rules(self.flow),
+            rules(self.flow, self.geometry),
             chain_id=self.client.chain_id,
             contract=self.client.address,
             token=self.client.token,
@@ -302,11 +313,14 @@ def _batch_row(sealed: Sealed) -> dict[str, Any]:
     }
 
 
-def rules(flow: Flow) -> VenueConfig:
+def rules(flow: Flow, geometry: Geometry) -> VenueConfig:
     """The venue, without its chain: BTC/USD, a tick of one dollar, a lot of 1e-8 BTC.
 
-    A tick times a lot is a hundredth of a quantum.
+    A tick times a lot is a hundredth of a quantum. A pool that is smaller than the flow's band has a band
+    around the first mark, and the engine rejects what lies outside.
     """
+    count = min(LEVELS, geometry.pool)
+    base = flow.base if count == LEVELS else flow.first_mark - count // 2
     instrument = Instrument(
         number=0,
         name="BTC/USD",
@@ -315,15 +329,15 @@ def rules(flow: Flow) -> VenueConfig:
         initial_margin_ppm=50_000,
         maker_fee_ppm=0,
         taker_fee_ppm=100,
-        count=LEVELS,
-        base=flow.base,
+        count=count,
+        base=base,
         first_mark=flow.first_mark,
     )
     return VenueConfig(
         instruments=(instrument,),
-        geometry=GEOMETRY,
+        geometry=geometry,
         operator=address_of(_OPERATOR),
-        order_quota=GEOMETRY.orders,  # a few accounts trade all of the tape
+        order_quota=geometry.orders,  # a few accounts trade all of the tape
     )
 
 
@@ -352,9 +366,9 @@ def _load_flow(full: bool, rows: int | None, generated: bool) -> tuple[Flow, dic
     return generate(rows or GENERATED), {"flow": "generated"}, None
 
 
-def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> RunFile:
+def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int, geometry: Geometry) -> RunFile:
     """A chain with the contract and everybody's tokens; ``run.json`` says where, for a run taken up again."""
-    keys, chain, config = _keys(accounts), None, rules(flow)
+    keys, chain, config = _keys(accounts), None, rules(flow, geometry)
     if rpc is None:
         chain = DevChain([_OPERATOR, *keys], keep=True).start()
         rpc = chain.url
@@ -367,7 +381,7 @@ def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int) -> RunFile:
         if chain:
             chain.stop()
         raise
-    run = RunFile(rpc, client.address.hex(), chain.pid if chain else None, accounts)
+    run = RunFile(rpc, client.address.hex(), chain.pid if chain else None, accounts, geometry)
     run.write(out / "run.json")
     return run
 
@@ -433,6 +447,13 @@ def _table(summary: dict[str, Any]) -> Table:
     help="Gateware in this process, native software, the readable specification, or a virtual board.",
 )
 @state_option
+@click.option(
+    "--geometry",
+    type=GeometryType(),
+    default=GEOMETRY,
+    show_default=",".join(map(str, asdict(GEOMETRY).values())),
+    help="Of the engine. Orders outside a smaller band, or beyond a smaller store, are refused.",
+)
 @click.option("--rpc", help="Another EVM node, on which the demo's accounts hold ether.")
 @click.option(
     "--out",
@@ -458,6 +479,7 @@ def demo(
     accounts: int,
     engine: str,
     form: str,
+    geometry: Geometry,
     rpc: str | None,
     out: Path,
     resume: bool,
@@ -475,22 +497,23 @@ def demo(
     flow, about, until = _load_flow(full, rows, generated)
     if not resume:
         _clear(out)
-        state = _begin(out, rpc, flow, accounts)
+        state = _begin(out, rpc, flow, accounts, geometry)
     elif (out / "run.json").exists():
         state = RunFile.read(out / "run.json")
     else:
         raise click.UsageError(f"{out} holds no run to resume")
-    run = Run(out, flow, engine, state.rpc, state.contract, state.accounts or accounts)
+    geometry = state.geometry or GEOMETRY
+    run = Run(out, flow, engine, state.rpc, state.contract, state.accounts or accounts, geometry)
     _deposit(run.client, run.keys)
     with ExitStack() as stack:
         name = engine
         if engine == "link":
             from hawse_sim.board import VirtualBoard  # noqa: PLC0415 - the other engines do without it
 
-            name = stack.enter_context(VirtualBoard(GEOMETRY)).url
+            name = stack.enter_context(VirtualBoard(geometry)).url
         journal = stack.enter_context(Journal(out / "journal", run.config.encode()))
         snapshots = Snapshots(out / "journal" / "snapshots")
-        opened = stack.enter_context(closing(open_engine(name, GEOMETRY)))
+        opened = stack.enter_context(closing(open_engine(name, geometry)))
         with bar("Recovering" if resume else "Starting the engine") as progress:
             venue = Venue(run.config, opened, journal, snapshots, run.publish, progress, form=form)
         run.anchor(venue)

@@ -264,6 +264,7 @@ class LinkBackend:
         epoch: the first epoch; one above the board's if left out.
         baudrate: of a serial port.
         patience: seconds without any progress after which the board counts as dead.
+        tap: told what passes on the line: True and what goes to the board, False and what comes from it.
 
     Attributes:
         epoch: in force.
@@ -273,10 +274,17 @@ class LinkBackend:
     """
 
     def __init__(
-        self, url: str, *, epoch: int | None = None, baudrate: int = 1_000_000, patience: float = 10.0
+        self,
+        url: str,
+        *,
+        epoch: int | None = None,
+        baudrate: int = 1_000_000,
+        patience: float = 10.0,
+        tap: Callable[[bool, bytes], None] = lambda _, __: None,
     ) -> None:
         self.name = url
         self._patience = patience
+        self._tap = tap
         # Two windows on a serial line, stuffed and of ten bits a byte, must pass within a time-out.
         self._timeout = max(0.25, 2 * 8 * 560 * 10 / baudrate)
         self._end = LinkEnd(timeout=self._timeout)
@@ -397,6 +405,22 @@ class LinkBackend:
         self._usable = True
         return beats(got)
 
+    def disturb(self, data: bytes) -> None:
+        """Put bytes on the line that are no part of the protocol, as a bad line does.
+
+        Raises:
+            LinkLost: the port failed.
+        """
+        self._write(data)
+
+    def read_raw(self, wait: float) -> bytes:
+        """What has come, past the protocol: for what is no part of it; waits ``wait`` seconds at most.
+
+        Raises:
+            LinkLost: the port failed.
+        """
+        return self._read(wait)
+
     def close(self) -> None:
         """Close the port."""
         self._usable = False
@@ -427,6 +451,7 @@ class LinkBackend:
     def _write(self, data: bytes) -> None:
         if not data:
             return
+        self._tap(True, data)
         try:
             self._port.write(data)
         except serial.SerialTimeoutException:
@@ -441,11 +466,14 @@ class LinkBackend:
 
     def _read(self, wait: float) -> bytes:
         """What has come; waits for something ``wait`` seconds at most."""
+        data = b""
         try:
             if self._fd is None:
-                return bytes(self._port.read(self._port.in_waiting or 1))
-            if select.select([self._fd], [], [], wait)[0]:
-                return bytes(self._port.read(1 << 16))
+                data = bytes(self._port.read(self._port.in_waiting or 1))
+            elif select.select([self._fd], [], [], wait)[0]:
+                data = bytes(self._port.read(1 << 16))
         except (serial.SerialException, OSError) as error:
             raise self._failed(error) from error
-        return b""
+        if data:
+            self._tap(False, data)
+        return data

@@ -8,6 +8,7 @@ from enum import IntEnum
 from struct import Struct
 from zlib import crc32
 
+from .probe import ANSWER, QUESTION
 from .schema import BEAT_BYTES
 
 #: Most payload of a frame, in bytes: eight commands or beats.
@@ -76,8 +77,8 @@ def encode(frame: Frame) -> bytes:
     return _FLAG + raw.replace(_ESCAPE, _ESCAPED_ESCAPE).replace(_FLAG, _ESCAPED_FLAG) + _FLAG
 
 
-def decode(stuffed: bytes) -> Frame:
-    """The frame between two flags.
+def decode(stuffed: bytes, *, probe: bool = False) -> Frame:
+    """The frame between two flags: one of the link, or one to or from a ``probe``.
 
     Raises:
         FrameError: CRC, length or type is wrong.
@@ -89,7 +90,10 @@ def decode(stuffed: bytes) -> Frame:
     payload = raw[HEADER.size : -CRC_BYTES]
     if length != len(payload):
         raise FrameError(f"length: {length}, but {len(payload)} bytes of payload came")
-    if kind == FrameType.DATA:
+    if probe:
+        if kind not in (QUESTION, ANSWER) or not length or length % 4:
+            raise FrameError(f"type: {kind} with {length} bytes of payload is not of a probe")
+    elif kind == FrameType.DATA:
         check_payload(payload)
     elif kind > FrameType.RESET_DONE or length:
         raise FrameError(f"type: {kind} with {length} bytes of payload")

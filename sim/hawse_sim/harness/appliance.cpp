@@ -15,6 +15,8 @@ struct Slice {
     uint8_t idle, unacked;
 };
 
+HAWSE_EXPORT void hawse_appliance_scramble(uint32_t seed) { scramble = seed; }
+
 HAWSE_EXPORT void* hawse_appliance_new(const char* trace, uint64_t from, uint64_t to) {
     auto* model = new Model{trace, from, to};
     model->top.rx___05Fvalid = 0;

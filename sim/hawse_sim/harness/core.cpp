@@ -22,11 +22,24 @@ struct Core {
     std::deque<uint64_t> asked;  // cycles in which FENCEs and CLOSEs came that have no answer yet
     // The book counts cycles from another one than we: known from the first command since a reset that has a record.
     bool asked_first = false, timed = false;
-    uint32_t first_seq = 0, first_cycle = 0, offset = 0;
+    uint32_t first_seq = 0;
+    uint64_t first_cycle = 0, origin = 0;  // `origin` is the cycle that the book counts from
 
     // Answers of the burst still to come; each is two beats, the second of any content.
     int64_t fences = 0, batches = 0, hellos = 0;
     bool second = false;
+
+    // A reset follows.
+    void begin(uint32_t epoch) {
+        model.top.commands___05Fvalid = 0;
+        model.top.beats___05Fready = 0;
+        model.top.epoch = epoch;
+        model.top.reset = 0;
+        fences = batches = hellos = 0;
+        second = false;
+        asked.clear();
+        asked_first = timed = false;
+    }
 
     bool done() const { return fences <= 0 && batches <= 0 && hellos <= 0 && !second; }
 
@@ -37,7 +50,7 @@ struct Core {
             case HAWSE_OPCODE_HELLO:
             case HAWSE_OPCODE_DUMP: break;
             default:
-                if (!asked_first) first_seq = uint32_t(command.seq), first_cycle = uint32_t(model.cycles);
+                if (!asked_first) first_seq = uint32_t(command.seq), first_cycle = model.cycles;
                 asked_first = true;
         }
     }
@@ -64,18 +77,22 @@ struct Core {
         hawse_report report;
         std::memcpy(&report, &beat, sizeof report);
         if (!timed && asked_first && report.seq == first_seq) {
-            offset = first_cycle - report.accepted;
+            origin = first_cycle - report.accepted;
             timed = true;
         }
-        if (timed) log_cycles = std::max<uint64_t>(log_cycles, uint32_t(model.cycles) - offset - report.left);
+        if (timed) log_cycles = std::max<uint64_t>(log_cycles, uint32_t(model.cycles - origin) - report.left);
     }
 };
 
 }  // namespace
 
 struct Counters {
-    uint64_t cycles, busy_cycles, held_cycles, full_cycles, commands, record_level, beat_level, fence_cycles, log_cycles;
+    uint64_t cycles, busy_cycles, held_cycles, full_cycles, commands, record_level, beat_level, fence_cycles, log_cycles,
+        origin;
+    uint8_t timed;
 };
+
+HAWSE_EXPORT void hawse_core_scramble(uint32_t seed) { scramble = seed; }
 
 HAWSE_EXPORT void* hawse_core_new(const char* trace, uint64_t from, uint64_t to, uint64_t stall,
                                   uint64_t seed, uint64_t patience) {
@@ -86,14 +103,8 @@ HAWSE_EXPORT void hawse_core_free(void* handle) { delete static_cast<Core*>(hand
 
 HAWSE_EXPORT void hawse_core_reset(void* handle, uint32_t epoch) {
     Core& core = *static_cast<Core*>(handle);
-    core.model.top.commands___05Fvalid = 0;
-    core.model.top.beats___05Fready = 0;
-    core.model.top.epoch = epoch;
+    core.begin(epoch);
     core.model.reset();
-    core.fences = core.batches = core.hellos = 0;
-    core.second = false;
-    core.asked.clear();
-    core.asked_first = core.timed = false;
 }
 
 // Number of beats, which stay at `*beats` until the next call; -1 if nothing moved for `patience` cycles.
@@ -146,6 +157,34 @@ HAWSE_EXPORT int64_t hawse_core_exchange(void* handle, const hawse_command* comm
     return static_cast<int64_t>(core.beats.size());
 }
 
+// Offer commands for so many cycles and forget what comes of them: it ends in the middle of something. Then reset.
+HAWSE_EXPORT void hawse_core_interrupt(void* handle, const hawse_command* commands, uint64_t n, uint64_t cycles) {
+    Core& core = *static_cast<Core*>(handle);
+    Vmodel& top = core.model.top;
+    uint64_t at = 0;
+    for (uint64_t i = 0; i < cycles; ++i) {
+        top.commands___05Fvalid = at < n;
+        if (at < n) std::memcpy(&top.commands___05Fpayload, &commands[at], sizeof(hawse_command));
+        top.beats___05Fready = !core.block();
+        core.model.settle();
+        at += at < n && top.commands___05Fready;
+        core.model.rise();
+    }
+    top.commands___05Fvalid = 0;
+}
+
+// Reset by the core's own input, as the link does it.
+HAWSE_EXPORT void hawse_core_reset_input(void* handle, uint32_t epoch, uint64_t cycles) {
+    Core& core = *static_cast<Core*>(handle);
+    core.begin(epoch);
+    core.model.top.reset = 1;
+    for (uint64_t i = 0; i < cycles; ++i) {
+        core.model.settle();
+        core.model.rise();
+    }
+    core.model.top.reset = 0;
+}
+
 // Clock without commands, with no beat taken.
 HAWSE_EXPORT void hawse_core_idle(void* handle, uint64_t cycles) {
     Core& core = *static_cast<Core*>(handle);
@@ -161,5 +200,5 @@ HAWSE_EXPORT void hawse_core_idle(void* handle, uint64_t cycles) {
 HAWSE_EXPORT void hawse_core_counters(void* handle, Counters* out) {
     const Core& core = *static_cast<Core*>(handle);
     *out = {core.model.cycles, core.busy_cycles, core.held_cycles, core.full_cycles,
-            core.commands, core.record_level, core.beat_level, core.fence_cycles, core.log_cycles};
+            core.commands, core.record_level, core.beat_level, core.fence_cycles, core.log_cycles, core.origin, core.timed};
 }

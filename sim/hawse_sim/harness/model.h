@@ -12,6 +12,10 @@
 
 #define HAWSE_EXPORT extern "C" __attribute__((visibility("default")))
 
+// What registers and memories hold at the start of the models that are made from now on, where the design leaves
+// it open (verilate.py, `begins_open`): random by this seed, or all zero if it is 0.
+inline uint32_t scramble = 0;
+
 class Model {
 public:
     // `trace` may be null; the waveform then covers cycles `from` up to, not including, `to`.
@@ -80,7 +84,14 @@ private:
 #endif
     }
 
-    VerilatedContext context_;  // before `top`, which refers to it
+    struct Context : VerilatedContext {
+        Context() {
+            randReset(scramble ? 2 : 0);
+            if (scramble) randSeed(int(scramble));
+        }
+    };
+
+    Context context_;  // before `top`, which refers to it
     uint64_t from_, to_;
 #if VM_TRACE
     std::unique_ptr<VerilatedFstC> wave_;
