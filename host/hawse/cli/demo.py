@@ -381,7 +381,7 @@ def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int, geometry: Geom
         if chain:
             chain.stop()
         raise
-    run = RunFile(rpc, client.address.hex(), chain.pid if chain else None, accounts, geometry)
+    run = RunFile(rpc, client.address.hex(), chain.pid if chain else None, accounts, geometry=geometry)
     run.write(out / "run.json")
     return run
 

@@ -336,9 +336,9 @@ class Ledger:
 
     def free_collateral(self, account: Account) -> int:
         """Equity without what the instruments hold; may be negative."""
-        touched = sorted(account.positions.keys() | account.open)
+        equity, touched = self.equity(account), sorted(account.positions.keys() | account.open)
         held = sum(self.requirement(account, number) for number in touched)
-        return margin.money(self.equity(account) - held, "free collateral")
+        return margin.money(equity - held, "free collateral")
 
     def free_left(self, account: Account, slot: int) -> int:
         """Free collateral at the slot's start, less what the slot has taken of it."""
