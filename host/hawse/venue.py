@@ -8,10 +8,12 @@ through :meth:`Venue.run_slot`; a restart, a killed host and a reset board all g
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile, zip_longest
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +46,12 @@ from hawse.wire import Reason
 from hawse.wire.dtypes import Array, records
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 #: Seconds before each attempt to bring a lost engine back; after the last it is given up.
 _PAUSES = (0, 0.1, 0.5, 2, 5)
+#: Slots whose signers are found ahead of the one that is carried out.
+_AHEAD = 4
 _FAST = Primitives(keccak256_each, recover_each)
 _log = logging.getLogger(__name__)
 
@@ -99,6 +104,19 @@ class Signed:
         """
         structs = struct_hashes(rows, keccak256_each)
         return cls(recover(rows, domain, structs=structs, primitives=_FAST), structs)
+
+
+def signed_ahead(
+    slots: Iterable[T], messages: Callable[[T], Array], domain: Domain
+) -> Iterator[tuple[T, Future[Signed]]]:
+    """Each slot with its signers, which are found while the ones before are carried out."""
+    waiting: deque[tuple[T, Future[Signed]]] = deque()
+    with ThreadPoolExecutor(1, "signers") as pool:
+        for slot in slots:
+            waiting.append((slot, pool.submit(Signed.of, messages(slot), domain)))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft()
+        yield from waiting
 
 
 def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> Signers:
@@ -274,12 +292,15 @@ class Execution:
         self.machine.check(slot, found)
         return found
 
-    def run(self, slot: SlotInput, found: Signers | None = None) -> tuple[SlotOutcome, Burst]:
+    def run(
+        self, slot: SlotInput, found: Signers | None = None, messages: Signed | None = None
+    ) -> tuple[SlotOutcome, Burst]:
         """Signatures, risk, engine, clearing.
 
         Args:
             slot: the next one.
             found: what :meth:`signers` gave, where it was asked before.
+            messages: what is known of its messages already, where it was not.
 
         Raises:
             Halted: the engine's digest or root is not that of its reports, its reports contradict the state,
@@ -287,7 +308,7 @@ class Execution:
             EngineLost: the engine was lost on the way. After any error this object is of no further use.
         """
         try:
-            return self._run(slot, found or self.signers(slot))
+            return self._run(slot, found or self.signers(slot, messages))
         except EngineLost:
             raise
         except (StateError, EngineError, ClearingError, MoneyOverflow, MirrorDiffers) as error:
@@ -453,16 +474,22 @@ def replay(
     Raises:
         Halted: an outcome differs.
     """
-    for entry in slots:
+    ahead = (
+        signed_ahead(slots, lambda entry: entry.slot.messages, execution.config.domain)
+        if signatures
+        else ((entry, None) for entry in slots)
+    )
+    for entry, signed in ahead:
         if entry.board:
             raise Halted(
                 entry.slot.number, "the board did something by itself, but not before there are rules"
             )
         known = None
-        if not signatures and entry.outcome is not None:
+        if signed is not None:
+            known = None if signed.exception() else signed.result()
+        elif entry.outcome is not None:
             known = taken_as_signed(entry.slot, entry.outcome, execution.machine)
-        found = execution.signers(entry.slot, known) if known else None
-        ours, burst = execution.run(entry.slot, found)
+        ours, burst = execution.run(entry.slot, messages=known)
         if entry.outcome is None:
             yield execution.done(entry.slot, ours, burst, None)
             continue

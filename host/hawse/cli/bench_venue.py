@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +24,7 @@ from hawse.results import record
 from hawse.state.config import VenueConfig
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Cut, Deposit, SlotInput
-from hawse.venue import Execution, Signed, SlotDone, Venue, replay
+from hawse.venue import Execution, SlotDone, Venue, replay, signed_ahead
 from hawse.wire import Geometry
 from hawse.wire.dtypes import Array
 
@@ -208,8 +208,9 @@ def _venue(flow: Flow, directory: Path, progress: Callable[[int, int], None]) ->
         for slot in flow.deposits():
             venue.run_slot(slot)
         started, used = time.perf_counter(), time.process_time()
-        for n, (slot, signed) in enumerate(_signed_ahead(slots[:half])):
-            _anchor(venue, venue.run_slot(slot, signed))
+        ahead = signed_ahead(slots[:half], lambda slot: slot.commands, _CONFIG.domain)
+        for n, (slot, signed) in enumerate(ahead):
+            _anchor(venue, venue.run_slot(slot, signed.result()))
             progress(n + 1, len(slots))
         seconds, used = time.perf_counter() - started, time.process_time() - used
         count = sum(len(slot.commands) for slot in slots[:half])
@@ -224,17 +225,6 @@ def _anchor(venue: Venue, done: SlotDone) -> None:
     """As if the chain had taken the batch at once; it is no part of the figure."""
     if done.sealed:
         venue.anchored(done.sealed.header.number, bytes(32))
-
-
-def _signed_ahead(slots: Sequence[SlotInput]) -> Iterator[tuple[SlotInput, Signed]]:
-    """Each slot with its signers, which are found while the one before is carried out."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(Signed.of, slots[0].commands, _CONFIG.domain)
-        for n, slot in enumerate(slots):
-            signed = waiting.result()
-            if n + 1 < len(slots):
-                waiting = pool.submit(Signed.of, slots[n + 1].commands, _CONFIG.domain)
-            yield slot, signed
 
 
 def _sync_ms(directory: Path) -> dict[str, float]:

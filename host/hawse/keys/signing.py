@@ -129,8 +129,10 @@ def recover(
     def check(first: int, last: int) -> list[bytes | None]:
         return primitives.recover_each(raw[size * first : size * last], joined[32 * first : 32 * last])
 
-    # Several chunks a thread: one that is held up delays the others less.
-    chunk = max(_CHUNK, -(-len(good) // (4 * workers)))
+    # Where the interpreter's lock is needed in between, several chunks a thread, for one may be held up.
+    # Else each chunk waits for it once.
+    parts_each = 4 if primitives is PLAIN else 1
+    chunk = max(_CHUNK, -(-len(good) // (parts_each * workers)))
     if workers == 1 or len(good) <= chunk:
         found = check(0, len(good))
     else:
