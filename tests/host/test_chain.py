@@ -33,9 +33,10 @@ from hawse.commit import exits, withdrawals
 from hawse.commit.exits import ExitLeaf
 from hawse.commit.roots import assets_hash
 from hawse.commit.withdrawals import Withdrawal
-from hawse.state.slot import Deposit
+from hawse.state.slot import Deposit, RequestKind
 from support import headers
 from support.headers import GENESIS, RULES
+from web3.exceptions import Web3RPCError
 
 OPERATOR, *KEYS = dev_keys(6)
 OWNERS = [bytes.fromhex(Account.from_key(key).address[2:]) for key in KEYS]
@@ -236,6 +237,66 @@ def test_deposits_undone_by_a_reorganisation_are_noticed(chain):
         client.deposits_since(2)
     assert client.deposit(KEYS[2], 7).index == 2
     assert [d.amount for d in SettlementClient(chain.url, client.address).deposits_since(0)] == [5, 7]
+
+
+def test_a_deposit_or_request_that_was_replaced_is_noticed_though_the_count_fits(chain):
+    client = deploy(chain.url)
+    client.deposit(KEYS[0], 5)
+    client.request(KEYS[0], RequestKind.EXIT, 1, 1 << 24)
+    snapshot = rpc(chain.url, "evm_snapshot")["result"]
+    client.deposit(KEYS[1], 6)
+    client.request(KEYS[1], RequestKind.EXIT, 2, 2 << 24)
+    seen = client.deposit_accumulator(2), request_accumulator_of(client, 2)
+    assert client.deposits_since(2, seen[0]) == client.requests_since(2, seen[1]) == []
+    rpc(chain.url, "evm_revert", snapshot)
+    with pytest.raises(DepositMismatchError, match="has 1 requests, not the 2"):
+        client.requests_since(2, seen[1])
+    client.deposit(KEYS[2], 6)
+    client.request(KEYS[2], RequestKind.EXIT, 2, 2 << 24)
+    with pytest.raises(DepositMismatchError, match="deposit 2 is another than the one that was seen"):
+        client.deposits_since(2, seen[0])
+    with pytest.raises(DepositMismatchError, match="request 2 is another than the one that was seen"):
+        client.requests_since(2, seen[1])
+    # Of what was not seen, there is what there is now.
+    assert [r.owner for r in SettlementClient(chain.url, client.address).requests_since(0)] == [
+        OWNERS[0],
+        OWNERS[2],
+    ]
+
+
+def request_accumulator_of(client, number):
+    return bytes(client._contract.functions.request_accumulators(number).call())
+
+
+def test_requests_are_read_on_from_where_they_were(chain, monkeypatch):
+    client = deploy(chain.url)
+    agent = OWNERS[3]
+    made = [
+        client.request(KEYS[0], RequestKind.WITHDRAW, 1, 1 << 24, amount=77),
+        client.request(KEYS[0], RequestKind.APPOINT, 1, 1 << 24, agent=agent, expiry=10**12),
+    ]
+    assert client.requests_since(0) == made
+    assert [(r.index, r.kind, r.amount, r.agent) for r in made] == [
+        (1, RequestKind.WITHDRAW, 77, bytes(20)),
+        (2, RequestKind.APPOINT, 0, agent),
+    ]
+    asked, get_logs = [], client._web3.eth.get_logs
+
+    def stingy(terms):
+        """A node that gives two blocks at a time."""
+        asked.append((terms["fromBlock"], terms["toBlock"]))
+        if terms["toBlock"] - terms["fromBlock"] > 1:
+            raise Web3RPCError("query returned more than 10000 results")
+        return get_logs(terms)
+
+    monkeypatch.setattr(client._web3.eth, "get_logs", stingy)
+    for key in KEYS[1:4]:
+        made.append(client.request(key, RequestKind.CANCEL_ALL, 1, 1 << 24))
+    assert client.requests_since(2) == made[2:]
+    assert asked[0][0] > client._first_block  # not from the beginning
+    assert client.requests_since(0) == made and len(asked) > 4
+    with pytest.raises(RevertedError, match="request: kind"):
+        client.request(KEYS[0], 9, 1, 1)
 
 
 def test_bad_arguments(embedded):

@@ -414,18 +414,26 @@ class SettlementClient(SettlementReader):
             return deposits
 
     def _logs(self, event: str, blocks: tuple[int, int], topics: Sequence[str] = ()) -> list[Any]:
+        """Events within blocks, the last included; a node that finds them too many is asked for half."""
         signature = self._contract.events[event]().topic
         first, last = blocks
-        return list(
-            self._web3.eth.get_logs(
-                {
-                    "address": self._contract.address,
-                    "fromBlock": first,
-                    "toBlock": last,
-                    "topics": [signature, *topics],
-                }
+        try:
+            return list(
+                self._web3.eth.get_logs(
+                    {
+                        "address": self._contract.address,
+                        "fromBlock": first,
+                        "toBlock": last,
+                        "topics": [signature, *topics],
+                    }
+                )
             )
-        )
+        except Web3RPCError:
+            if first == last:
+                raise
+            middle = (first + last) // 2
+            halves = (first, middle), (middle + 1, last)
+            return [log for half in halves for log in self._logs(event, half, topics)]
 
     # ---- Requests
 
