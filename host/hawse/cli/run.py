@@ -185,8 +185,9 @@ class _Host:
         now = max(machine.time, time.time_ns() // 1_000_000)
         deposits, requests = self._settling.queued(machine, closes)
         operations = self._operations(now)
-        closes = closes and (self._venue.batch_is_open or self._is_silent())
-        if not (len(commands) or deposits or requests or operations or closes):
+        filled = bool(len(commands) or deposits or requests or operations)
+        closes = closes and (filled or self._venue.batch_is_open or self._is_silent())
+        if not (filled or closes):
             self.anchor()
             return
         slot = SlotInput(
