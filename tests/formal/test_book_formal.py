@@ -291,7 +291,12 @@ RULES = {"opcodes": [Opcode.NEW, Opcode.CANCEL, Opcode.REPLACE, Opcode.REDUCE], 
 
 
 @pytest.mark.parametrize(
-    ("kind", "depth"), [(NAMED, 25), (MET, 27), (TAKEN, 27)], ids=["named", "met", "taken"]
+    ("kind", "depth"),
+    [
+        pytest.param(NAMED, 25, id="named", marks=pytest.mark.ci),
+        pytest.param(MET, 27, id="met"),
+        pytest.param(TAKEN, 27, id="taken", marks=pytest.mark.ci),
+    ],
 )
 def test_reports_are_those_of_the_rules(unroll, kind, depth):
     unroll(BookContract(**kind), depth)

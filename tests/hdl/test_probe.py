@@ -44,6 +44,7 @@ def pieces(line):
     return out
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("simulator, stall", STALLS)
 def test_answers_go_between_the_links_frames_and_cut_none(drive, stall):
     seed = random.randrange(2**32)

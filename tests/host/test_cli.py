@@ -38,7 +38,7 @@ def demo(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("engine", ["soft", "rtl", "link"])
+@pytest.mark.parametrize("engine", ["soft", "rtl", pytest.param("link", marks=pytest.mark.ci)])
 def test_a_demo_ends_with_everything_equal(demo, engine):
     _, s = demo(engine)
     assert s["engine"] == engine

@@ -222,6 +222,7 @@ def span(file):
     return begin, end
 
 
+@pytest.mark.ci
 def test_waveform_covers_the_chosen_cycles(tmp_path):
     file = tmp_path / "core.fst"
     with RtlBackend(SMALL, trace=file, trace_from=30, trace_to=100) as rtl:
