@@ -7,6 +7,7 @@ through :meth:`Venue.run_slot`; a restart, a killed host and a reset board all g
 """
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -96,14 +97,14 @@ class Signed:
     structs: list[bytes]
 
     @classmethod
-    def of(cls, rows: Array, domain: Domain) -> "Signed":
-        """Of the messages that ``rows`` are.
+    def of(cls, rows: Array, domain: Domain, workers: int = 2) -> "Signed":
+        """Of the messages that ``rows`` are, by so many threads.
 
         Raises:
             ValueError: half of the last message is missing.
         """
         structs = struct_hashes(rows, keccak256_each)
-        return cls(recover(rows, domain, structs=structs, primitives=_FAST), structs)
+        return cls(recover(rows, domain, workers, structs, _FAST), structs)
 
 
 def signed_ahead(
@@ -111,9 +112,10 @@ def signed_ahead(
 ) -> Iterator[tuple[T, Future[Signed]]]:
     """Each slot with its signers, which are found while the ones before are carried out."""
     waiting: deque[tuple[T, Future[Signed]]] = deque()
-    with ThreadPoolExecutor(1, "signers") as pool:
+    # A thread a slot: so none waits at the end of a slot for another.
+    with ThreadPoolExecutor(os.cpu_count() or 1, "signers") as pool:
         for slot in slots:
-            waiting.append((slot, pool.submit(Signed.of, messages(slot), domain)))
+            waiting.append((slot, pool.submit(Signed.of, messages(slot), domain, 1)))
             if len(waiting) > _AHEAD:
                 yield waiting.popleft()
         yield from waiting

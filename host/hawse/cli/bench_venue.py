@@ -141,7 +141,7 @@ def _signature_limit(flow: Flow, workers: int) -> float:
     signed = [
         (digest, key_signature)
         for key_signature in (_recoverable(flow.keys[0], digest),)
-        for _ in range(4_000)
+        for _ in range(16_000)
     ]
 
     def check(part: Sequence[tuple[bytes, bytes]]) -> None:
@@ -292,13 +292,16 @@ def measure(commands: int, accounts: Sequence[int]) -> dict[str, Any]:
     keys = [derive("hawse bench venue", n) for n in range(1, 1 + accounts[0])]
     with TemporaryDirectory(dir=Path.cwd()) as name, bar("Venue") as progress:
         flow = Flow(accounts[0], commands, keys)
-        limit = round(_signature_limit(flow, workers))
-        told: dict[str, Any] = {"commands": commands, "slot": SLOT, "signature_limit_per_s": limit}
+        # Before and behind what is held against it: other work on the machine makes it less, never more.
+        limits = [_signature_limit(flow, workers)]
+        told: dict[str, Any] = {"commands": commands, "slot": SLOT}
         told |= _venue(flow, Path(name), progress)
+        limits.append(_signature_limit(flow, workers))
         told["replay_commands_per_s"] = {
             word: _replay(Path(name), signatures)
             for word, signatures in (("signed", True), ("unsigned", False))
         }
+        told["signature_limit_per_s"] = round(max(*limits, _signature_limit(flow, workers)))
     for name in ("transition_commands_per_s", "transition_commands_per_s_plain", "batch_end_wait_ms"):
         told[name] = {}
     for count in accounts:

@@ -201,13 +201,13 @@ class Incoming:
 
     def _read(self) -> None:
         number = 0
-        with ThreadPoolExecutor(1, "signers") as pool:
+        with ThreadPoolExecutor(os.cpu_count() or 1, "signers") as pool:
             try:
                 for piece in pieces(self._fd):
                     rows = list(self._parsed(piece, number + 1))
                     number += len(piece)
                     if rows:
-                        signed = pool.submit(Signed.of, np.concatenate(rows), self._domain)
+                        signed = pool.submit(Signed.of, np.concatenate(rows), self._domain, 1)
                         self._queue.put((rows, signed))
             except OSError as error:
                 self._queue.put(Bad(0, f"the commands cannot be read: {error.strerror}"))
