@@ -14,9 +14,9 @@ from hawse.risk.native import accounts, bindings, venue
 def main(directory: str, *arguments: str) -> None:
     """Prints the name of each test that has passed."""
     split = arguments.index("--")
-    native = bindings.library(*arguments[:split])
+    native = bindings.loaded(*arguments[:split])
     for module in (accounts, bindings, venue):
-        module.library = lambda: native  # type: ignore[attr-defined]
+        module.loaded = lambda: native  # type: ignore[attr-defined]
     sys.path.insert(0, directory)
     for name in arguments[split + 1 :]:
         for test, function in vars(import_module(name)).items():

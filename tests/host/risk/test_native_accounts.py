@@ -467,6 +467,8 @@ def test_nothing_that_c_plus_plus_leaves_undefined():
         ["-fsanitize=undefined", f"-fsanitize-{trap}"],
         ["test_native_accounts", "test_native_venue"],
     )
-    done = subprocess.run([*command, *flags, "--", *modules], capture_output=True, text=True, check=False)
+    tests = HERE.parents[1]  # where `support` is found
+    command += [*flags, "--", *modules]
+    done = subprocess.run(command, cwd=tests, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     assert {"test_cross_accounts", "test_scans", "test_ranks_and_shares"} <= set(done.stdout.split())

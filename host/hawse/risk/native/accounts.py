@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hawse.risk.portfolio import Expiry, Ranges, Scenarios
 from hawse.risk.requirements import MOST_TIERS, Holding, Market, Terms
 
-from .bindings import Codes, Integers, Rows, library
+from .bindings import Codes, Integers, Rows, loaded
 
 Ends = NDArray[np.uint64]
 
@@ -90,7 +90,7 @@ class Instruments:
     """Terms and markets as the native functions take them; ``codes`` says which they refused."""
 
     def __init__(self, terms: Rows, markets: Rows) -> None:
-        native = library()
+        native = loaded()
         size = native.hawse_risk_instrument_size()
         self._memory = np.zeros(len(terms) * size + 16, np.uint8)
         self.at = (self._memory.ctypes.data + 15) & ~15
@@ -125,7 +125,7 @@ class Instruments:
 
     def _each(self, name: str, arrays: list[Any], kind: Any, count: int, *more: Any) -> tuple[Any, Codes]:
         results, codes = np.zeros(count, kind), np.zeros(count, np.int32)
-        getattr(library(), f"hawse_risk_{name}")(
+        getattr(loaded(), f"hawse_risk_{name}")(
             c_void_p(self.at),
             *(c_void_p(array.ctypes.data) for array in arrays),
             c_uint64(count),
@@ -168,7 +168,7 @@ class Arrays:
         """Makes each instrument's array from its REQUEST."""
         codes = np.zeros(len(requests), np.int32)
         both = np.array(ranges, np.int64)
-        library().hawse_risk_arrays(
+        loaded().hawse_risk_arrays(
             c_void_p(_data(requests, REQUEST).ctypes.data),
             c_void_p(self._scenarios.ctypes.data),
             c_void_p(both.ctypes.data),
@@ -183,7 +183,7 @@ class Arrays:
     ) -> tuple[Rows, Codes]:
         """SCAN of each account; ``losses`` takes one of each scenario."""
         results, codes = np.zeros(len(ends), SCAN), np.zeros(len(ends), np.int32)
-        library().hawse_risk_scan(
+        loaded().hawse_risk_scan(
             byref(self.it),
             c_void_p(_data(positions, POSITION).ctypes.data),
             c_void_p(ends.ctypes.data),
@@ -198,7 +198,7 @@ class Arrays:
     def add_on(self, legs: Rows, ends: Ends, costs: Integers) -> tuple[Integers, Codes]:
         """What each order of legs (POSITION) adds."""
         results, codes = np.zeros(len(ends), np.int64), np.zeros(len(ends), np.int32)
-        library().hawse_risk_add_on(
+        loaded().hawse_risk_add_on(
             byref(self.it),
             c_void_p(_data(legs, POSITION).ctypes.data),
             c_void_p(ends.ctypes.data),
@@ -216,7 +216,7 @@ class Arrays:
         """PORTFOLIO of each account; its open orders add ``orders``. Row n of the arrays is instrument n."""
         results, codes = np.zeros(len(ends), PORTFOLIO), np.zeros(len(ends), np.int32)
         arrays = _data(held, HOLDING), ends, collateral, orders
-        library().hawse_risk_portfolio(
+        loaded().hawse_risk_portfolio(
             c_void_p(instruments.at),
             byref(self.it),
             *(c_void_p(array.ctypes.data) for array in arrays),

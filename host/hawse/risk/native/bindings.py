@@ -76,7 +76,7 @@ class _Arbitrage(Structure):
 
 
 @cache
-def library(*flags: str) -> ctypes.CDLL:
+def loaded(*flags: str) -> ctypes.CDLL:
     """The library, with signatures; its tables are those of the golden form; ``flags`` are the compiler's.
 
     Raises:
@@ -111,7 +111,7 @@ def _each(name: str, rows: Rows, kind: "np.dtype[Any]", result: "np.dtype[Any]")
         raise ValueError(f"rows: an array of {rows.dtype} and shape {rows.shape}, not of {kind}")
     rows = np.ascontiguousarray(rows)
     results, codes = np.zeros(len(rows), result), np.zeros(len(rows), np.int32)
-    function = getattr(library(), f"hawse_risk_{name}")
+    function = getattr(loaded(), f"hawse_risk_{name}")
     function(rows.ctypes.data, len(rows), results.ctypes.data, codes.ctypes.data)
     return results, codes
 
@@ -151,13 +151,13 @@ class NativeSurface:
 
     def check(self) -> Code:
         """OK where the golden ``Surface`` takes the nodes; the others demand it."""
-        return Code(library().hawse_risk_surface_check(byref(self.it)))
+        return Code(loaded().hawse_risk_surface_check(byref(self.it)))
 
     def at(self, points: Rows) -> tuple[Rows, Codes]:
         """VALUES at each POINT, and a code for each of the two: shapes (n,) and (n, 2)."""
         points = np.ascontiguousarray(points, POINT)
         results, codes = np.zeros(len(points), VALUES), np.zeros((len(points), 2), np.int32)
-        library().hawse_risk_surface_at(
+        loaded().hawse_risk_surface_at(
             byref(self.it), points.ctypes.data, len(points), results.ctypes.data, codes.ctypes.data
         )
         return results, codes
@@ -169,7 +169,7 @@ class NativeSurface:
         each = [_Listing(listing.time, listing.forward, s.ctypes.data, len(s)) for listing, s in pairs]
         rows = (_Listing * len(each))(*each)
         found = _Arbitrage()
-        code = Code(library().hawse_risk_arbitrage(byref(self.it), rows, len(rows), byref(found)))
+        code = Code(loaded().hawse_risk_arbitrage(byref(self.it), rows, len(rows), byref(found)))
         if not found.kind:
             return None, code
         return Arbitrage(Kind(found.kind), found.listing, found.strike, found.value, found.bound), code
@@ -177,12 +177,12 @@ class NativeSurface:
     def distance(self, other: "NativeSurface") -> tuple[int, Code]:
         """Sum of the absolute differences of volatility."""
         result = c_int64()
-        code = library().hawse_risk_distance(byref(self.it), byref(other.it), byref(result))
+        code = loaded().hawse_risk_distance(byref(self.it), byref(other.it), byref(result))
         return result.value, Code(code)
 
 
 def ruling(surfaces: Sequence[NativeSurface]) -> tuple[int, Code]:
     """Index of the surface with the least sum of distances."""
     result, rows = c_int64(), (_Surface * len(surfaces))(*(surface.it for surface in surfaces))
-    code = library().hawse_risk_ruling(rows, len(rows), byref(result))
+    code = loaded().hawse_risk_ruling(rows, len(rows), byref(result))
     return result.value, Code(code)

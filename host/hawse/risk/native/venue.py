@@ -18,7 +18,7 @@ from hawse.risk.portfolio import Position, Scenario, Scenarios
 from hawse.risk.requirements import Held, Market, Terms
 
 from . import accounts
-from .bindings import NativeSurface, Rows, library
+from .bindings import NativeSurface, Rows, loaded
 
 
 class Refused(RiskError):
@@ -85,7 +85,7 @@ def _int64(*values: int) -> list[Any]:
 
 
 def _call(name: str, *arguments: Any) -> None:
-    _check(getattr(library(), f"hawse_risk_{name}")(*arguments))
+    _check(getattr(loaded(), f"hawse_risk_{name}")(*arguments))
 
 
 def _number(name: str, *arguments: Any) -> int:
@@ -121,7 +121,7 @@ def observe(
 def index(feed: prices.Feed, observed: prices.Observed, now: int) -> prices.Index:
     """As :func:`hawse.risk.prices.index`."""
     out, found = (_LeftOut * len(observed))(), _Index()
-    library().hawse_risk_index(_feed(feed), _observed(observed), c_int64(now), out, byref(found))
+    loaded().hawse_risk_index(_feed(feed), _observed(observed), c_int64(now), out, byref(found))
     left = [
         prices.LeftOut(n, prices.Drop(each.why), each.value, each.bound)
         for n, each in enumerate(out)
@@ -140,7 +140,7 @@ def step(average: prices.Average, now: int, value: int | None) -> prices.Average
 def mean(average: prices.Average) -> int | None:
     """As :meth:`hawse.risk.prices.Average.mean`, to the nearest."""
     found = _Maybe()
-    library().hawse_risk_average_mean(byref(_average(average)), byref(found))
+    loaded().hawse_risk_average_mean(byref(_average(average)), byref(found))
     return _value(found)
 
 
@@ -199,9 +199,7 @@ def in_window(state: settlement.Settlement, now: int, index: int | None) -> sett
 def settled(state: settlement.Settlement, now: int, patience: int) -> tuple[int, int | None]:
     """:func:`hawse.risk.settlement.window_mark` and :func:`hawse.risk.settlement.settlement_price`."""
     at, price = c_int64(), _Maybe()
-    library().hawse_risk_settlement(
-        byref(_settlement(state)), *_int64(now, patience), byref(at), byref(price)
-    )
+    loaded().hawse_risk_settlement(byref(_settlement(state)), *_int64(now, patience), byref(at), byref(price))
     return at.value, _value(price)
 
 
@@ -340,7 +338,7 @@ def step_price(terms: LiquidationTerms, mark: int, bankruptcy: int, size: int, s
 
 def fee(terms: LiquidationTerms, value: int, equity: int) -> int:
     """As :func:`hawse.risk.liquidation.fee`."""
-    function = library().hawse_risk_liquidation_fee
+    function = loaded().hawse_risk_liquidation_fee
     function.restype = c_int64
     return int(function(_liquidation_terms(terms), *_int64(value, equity)))
 
