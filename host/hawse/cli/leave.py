@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +28,21 @@ from .trader import Place, account_of, quanta_of
 _FORMAT = "hawse exit 1"
 
 
-def chain_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--venue``, or ``--rpc`` and ``--contract``: where the contract is."""
-    options = (
-        click.option("--rpc", help="Node of the chain, where there is no --venue."),
-        click.option("--contract", help="Settlement contract, where there is no --venue."),
-        click.option(
-            "--venue",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="Directory of hawse run; its host need not run.",
-        ),
+def on_chain(command: Callable[..., None]) -> Callable[..., None]:
+    """``--venue``, or ``--rpc`` and ``--contract``: the command is given ``client``, and ``venue``."""
+
+    @click.option("--rpc", help="Node of the chain, where there is no --venue.")
+    @click.option("--contract", help="Settlement contract, where there is no --venue.")
+    @click.option(
+        "--venue",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Directory of hawse run; its host need not run.",
     )
-    for option in options:
-        command = option(command)
-    return command
+    @wraps(command)
+    def connected(venue: Path | None, rpc: str | None, contract: str | None, **more: Any) -> None:
+        command(client=_client(venue, rpc, contract), venue=venue, **more)
+
+    return connected
 
 
 def _client(venue: Path | None, rpc: str | None, contract: str | None) -> SettlementClient:
@@ -59,11 +62,11 @@ def _client(venue: Path | None, rpc: str | None, contract: str | None) -> Settle
 @click.option("--until", type=click.IntRange(1, 2**48 - 1), help="Of an appointment: ms since 1970.")
 @click.option("--account", type=click.IntRange(0, 2**32 - 1), help="Else the one that --venue knows.")
 @click.option("--generation", type=click.IntRange(0, 2**64 - 1), help="Of the account; likewise.")
-@chain_options
 @password_option
 @directory_option
 @json_option
 @clear_errors
+@on_chain
 def force(
     name: str,
     what: str,
@@ -72,9 +75,8 @@ def force(
     until: int | None,
     account: int | None,
     generation: int | None,
+    client: SettlementClient,
     venue: Path | None,
-    rpc: str | None,
-    contract: str | None,
     password: str,
     keys: Path,
     as_json: bool,
@@ -90,7 +92,7 @@ def force(
     if given != wanted:
         needs = ", ".join(f"--{n}" for n in sorted(wanted)) or "none of --amount, --agent and --until"
         raise click.UsageError(f"{what} takes {needs}")
-    client, key = _client(venue, rpc, contract), KeyStore(keys).load(name, password)
+    key = KeyStore(keys).load(name, password)
     if account is None or generation is None:
         if venue is None:
             raise click.UsageError("--account and --generation, where there is no --venue")
@@ -116,33 +118,24 @@ def force(
 
 
 def _time(seconds: int) -> str:
-    from datetime import UTC, datetime  # noqa: PLC0415
-
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 @click.command()
 @click.argument("name")
-@chain_options
 @password_option
 @directory_option
 @json_option
 @clear_errors
+@on_chain
 def freeze(
-    name: str,
-    venue: Path | None,
-    rpc: str | None,
-    contract: str | None,
-    password: str,
-    keys: Path,
-    as_json: bool,
+    name: str, client: SettlementClient, venue: Path | None, password: str, keys: Path, as_json: bool
 ) -> None:
     """End a venue whose operator does not answer, for ever; the key called NAME pays the gas.
 
     Afterwards everybody takes out what the last final batch says he has (hawse exit claim), and deposits
     that no final batch has booked (hawse refund). Withdrawals of final batches stay claimable.
     """
-    client = _client(venue, rpc, contract)
     key = KeyStore(keys).load(name, password)
     if client.frozen():
         raise ChainError(f"the venue is frozen already; its last final batch is {client.last_final()}")
@@ -304,22 +297,15 @@ def claim(file: Path, name: str, rpc: str, password: str, keys: Path, as_json: b
 
 @click.command()
 @click.argument("name")
-@chain_options
 @password_option
 @directory_option
 @json_option
 @clear_errors
+@on_chain
 def refund(
-    name: str,
-    venue: Path | None,
-    rpc: str | None,
-    contract: str | None,
-    password: str,
-    keys: Path,
-    as_json: bool,
+    name: str, client: SettlementClient, venue: Path | None, password: str, keys: Path, as_json: bool
 ) -> None:
     """Have a frozen venue pay back every deposit of the key called NAME that no final batch has booked."""
-    client = _client(venue, rpc, contract)
     key = KeyStore(keys).load(name, password)
     if not client.frozen():
         raise ChainError("the venue is not frozen")
