@@ -1,5 +1,7 @@
 """What an owner forces through the contract's queue: withdrawals, cancels, an exit."""
 
+import random
+
 import pytest
 from hawse.keys.messages import MessageKind
 from hawse.state.slot import Request, RequestKind
@@ -95,3 +97,38 @@ def test_an_order_that_is_cancelled_twice_goes_once(desk):
     rows = [desk.row(MessageKind.CANCEL_ALL, 1, instrument=0xFFFF)]
     assert desk.slot(rows, requests=queue) == []
     assert [*desk.machine.machine_commands.values()] == [Reason.FORCED]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_no_mix_of_forced_and_signed_takes_what_is_not_there(seed):
+    """Little money, everybody trades with everybody, marks move, and both ways out are tried at once."""
+    rng = random.Random(f"forced/{seed}")
+    desk, index, client_id = Desk(accounts=3, amount=rng.choice([2_000, 9_000, 40_000])), 0, 0
+    machine = desk.machine
+    for _ in range(25):
+        rows, requests = [], []
+        for _ in range(rng.randrange(5)):
+            account, client_id = rng.randrange(1, 4), client_id + 1
+            price, lots = 1500 + rng.randrange(-6, 7), rng.randrange(1, 40)
+            side = rng.choice([Side.BUY, Side.SELL])
+            rows.append(desk.new(account, client_id, side, price, lots))
+        for _ in range(rng.randrange(4)):
+            account, index = rng.randrange(1, 4), index + 1
+            kind = rng.choice([RequestKind.WITHDRAW, RequestKind.CANCEL_ALL, RequestKind.EXIT])
+            most = max(1, desk.account(account).collateral)
+            amount = rng.choice([1, most, rng.randrange(1, most + 1)]) if kind == RequestKind.WITHDRAW else 0
+            whose = {"owner": owner(account), "account": account, "generation": account * ONE}
+            requests.append(request(index, kind, amount, **whose))
+        for account in rng.sample(range(1, 4), rng.randrange(3)):
+            amount = rng.randrange(1, 3_000)
+            rows.append(desk.row(MessageKind.WITHDRAW, account, amount=amount))
+        marks = [(0, machine.markets[0].mark + rng.randrange(-30, 31))] if rng.random() < 0.4 else []
+        before, had = len(paid(desk)), {a: machine.withdrawable(desk.account(a)) for a in range(1, 4)}
+        desk.slot(rows, requests=requests, marks=marks)
+        assert machine.sum_of_balances() + machine.withdrawn == machine.deposited
+        for account in range(1, 4):
+            taken = sum(amount for who, amount in paid(desk)[before:] if who == owner(account))
+            if not marks:  # what could leave at the slot's start is the most that left in it
+                assert taken <= had[account]
+            if taken and not marks:
+                assert machine.free_collateral(desk.account(account)) >= 0
