@@ -348,7 +348,8 @@ class Run:
         venue, call = self.venue, self.venue.call
         if not call.frozen().call():
             frozen(venue)
-        final, consumed = call.batch_count().call(), call.deposits_consumed().call()
+        final = call.batch_count().call()
+        consumed = venue.anchored[final].deposit_index if final else 0
         ways = [
             claim
             for place, (number, claim) in enumerate(self.claims)
@@ -393,6 +394,17 @@ def test_whatever_was_anchored_everybody_leaves_with_it(fresh, steps, order):
         tester.revert_to_snapshot(snapshot)
         fresh.anchored.clear()
         fresh.anchored.update(known)
+
+
+def test_a_deposit_that_the_last_final_batch_left_is_paid_back_though_it_was_there(venue):
+    for owner, amount in ((venue.owners[0], 70), (venue.owners[1], 30)):
+        venue.deposit(owner, amount)
+    first = {"deposit_index": 1, "deposit_accumulator": venue.call.deposit_accumulators(1).call()}
+    venue.anchor(exit_positive=0, fees=70, **first)
+    frozen(venue)
+    venue.refuses("refund: consumed", venue.call.refund(1, venue.owners[0], 70))
+    venue.do(venue.call.refund(2, venue.owners[1], 30), venue.owners[3])
+    assert venue.balance(venue.owners[1]) == FUNDS and venue.held() == 70
 
 
 def claim_of(venue, due, *equities, **changes):
