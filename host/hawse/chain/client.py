@@ -35,9 +35,9 @@ from hawse.chain.errors import (
     NotMinedError,
     RevertedError,
 )
+from hawse.commit.data import ON_CHAIN, data_hash, parts_of
 from hawse.commit.exits import ExitLeaf
 from hawse.commit.header import BatchHeader
-from hawse.commit.inclusion import RecordProof
 from hawse.commit.queues import deposit_accumulator, request_accumulator
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
@@ -52,6 +52,7 @@ LOG_RANGE = 5_000
 PERMIT_SECONDS = 3_600
 #: Transactions of a bulk on their way at a time.
 BULK = 64
+_NOBODY = "0x" + "00" * 20
 #: Owners in one ``mint_each``.
 MINT = 256
 
@@ -163,11 +164,6 @@ class SettlementReader:
         """EIP-712 digest of a header for this contract, 32 bytes."""
         return header_digest(header, self.chain_id, self.address)
 
-    def record_included(self, proof: RecordProof) -> bool:
-        """Whether the contract itself finds the record of ``proof`` in the log of its batch."""
-        terms = (proof.record, proof.leaf, proof.position, proof.chunk, list(proof.siblings))
-        return bool(self._read(self._contract.functions.record_included(astuple(proof.header), *terms)))
-
     def exit_factor(self, header: BatchHeader) -> tuple[int, int]:
         """Numerator and denominator of every exit's payout, were the batch of ``header`` the last."""
         numerator, denominator = self._read(self._contract.functions.exit_factor(astuple(header)))
@@ -247,6 +243,7 @@ class SettlementClient(SettlementReader):
         request_fee: int = 10**14,
         validators: Sequence[bytes] = (),
         threshold: int = 0,
+        data: bool = False,
         confirmations: int = 0,
         retries: int = 5,
         timeout: float = 120,
@@ -265,6 +262,7 @@ class SettlementClient(SettlementReader):
             request_fee: wei that a forced request costs.
             validators: addresses of 20 bytes that may sign batches.
             threshold: how many of them have to; with 0 the operator alone is trusted.
+            data: deploy a contract for the data of batches, too, which every batch then has to have there.
             confirmations: as of the constructor; so are ``retries`` and ``timeout``.
             retries: as there.
             timeout: as there.
@@ -279,6 +277,7 @@ class SettlementClient(SettlementReader):
                 return _send(web3, operator, {"data": constructor.data_in_transaction}, name, timeout)
 
         quote = _to_bytes(token or create("QuoteToken")["contractAddress"])
+        provider = create("BatchData")["contractAddress"] if data else _NOBODY
         receipt = create(
             "Settlement",
             Web3.to_checksum_address(quote),
@@ -291,6 +290,7 @@ class SettlementClient(SettlementReader):
             request_fee,
             [Web3.to_checksum_address(validator) for validator in sorted(validators)],
             threshold,
+            provider,
         )
         return cls(
             rpc_url,
@@ -576,10 +576,41 @@ class SettlementClient(SettlementReader):
 
     # ---- Batches
 
-    def anchor(self, header: BatchHeader, signatures: Mapping[bytes, bytes] | None = None) -> Transaction:
+    def post(self, data: bytes) -> int:
+        """Post the data of a batch, as much of it as is not there; returns the gas that it took.
+
+        Raises:
+            ChainError: the contract wants no data, or the client has no operator key.
+        """
+        contract = self._data_contract()
+        if contract is None or self._operator is None:
+            raise ChainError(
+                "data is posted by the operator, for a contract that was deployed with a place for it"
+            )
+        gas, behind = 0, bytes(32)
+        for part in parts_of(data):
+            before, behind = behind, data_hash([part], behind)
+            if not self._read(contract.functions.posted(behind)):
+                call = contract.functions.post(before, part)
+                gas += self._transact(self._operator, call, "post a batch's data")["gasUsed"]
+        return gas
+
+    def _data_contract(self) -> Any:
+        """Where data is posted, None where it is not."""
+        address = self._read(self._contract.functions.data())
+        if not int(address, 16):
+            return None
+        return self._web3.eth.contract(address, abi=contracts.load("BatchData").abi)
+
+    def anchor(
+        self, header: BatchHeader, signatures: Mapping[bytes, bytes] | None = None, data: bytes = b""
+    ) -> Transaction:
         """Anchor a batch; if this very header is anchored already, return the transaction that did.
 
-        ``signatures`` of its digest, 64 bytes each, by validator (20 bytes).
+        Args:
+            header: of the batch.
+            signatures: of its digest, 64 bytes each, by validator (20 bytes).
+            data: that its header names; posted first, where it is not yet.
 
         Raises:
             AnchorConflictError: if another header has its number.
@@ -592,6 +623,8 @@ class SettlementClient(SettlementReader):
         if done:
             return done
         signed = [(s[:32], s[32:]) for _, s in sorted((signatures or {}).items())]
+        if header.data_provider == ON_CHAIN:
+            self.post(data)
         call = self._contract.functions.anchor(astuple(header), signed)
         try:
             receipt = self._send_anchor(self._operator, call, what)

@@ -66,6 +66,11 @@ class ExitMark(Leaf):
         if not self.denominator:
             raise self.refuse("denominator", "anything but zero")
 
+    def value(self, lots: int, entry: int) -> int:
+        """What a position (``entry`` in tick·lots) adds to its account's equity, in quanta, rounded down."""
+        price = self.long if lots > 0 else self.short
+        return (lots * price - entry) * self.numerator // self.denominator
+
 
 def tree(leaves: Sequence[ExitLeaf]) -> SumTree:
     """The tree over the leaves of all account indices, from 0; its root's sums are P and S.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.commit import roots
+from hawse.commit.data import ACCOUNT, POSITION, ExitState, halves
 from hawse.commit.exits import ExitLeaf, ExitMark
 from hawse.commit.queues import START, deposit_accumulator, request_accumulator
 from hawse.commit.roots import VenueLeaf
@@ -436,6 +437,13 @@ class Machine:
         self._withdrawals_first, self._inputs_first = self._next_withdrawal, self.last_seq + 1
         self._phase = _Phase.BOUNDARY
         return state
+
+    def exit_state(self, batch: BatchState) -> ExitState:
+        """What exits need of the state at the end of the batch that was sealed last."""
+        held = [(a.index, n, p) for a in self.accounts for n, p in sorted(a.positions.items())]
+        accounts = [(a.generation, a.collateral, a.flags, a.subaccount, 0, 0) for a in self.accounts]
+        positions = [(halves(p.entry), (0, 0), p.size, index, n, 0) for index, n, p in held]
+        return ExitState(np.array(accounts, ACCOUNT), np.array(positions, POSITION), batch.marks)
 
     def _exit(self, account: Account) -> ExitLeaf:
         """The venue's own account has nothing in the tree: its equity stands in the header."""

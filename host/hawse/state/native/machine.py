@@ -7,6 +7,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from hawse.commit.data import ExitState
 from hawse.commit.trees import NoSuchLeaf
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.agents import Agent
@@ -449,6 +450,10 @@ class NativeMachine:
             raise MoneyOverflow("equity", wide(self._state.counters()["overflow"]))
         self._look()
         return PackedBatch(out[0], self)
+
+    def exit_state(self, batch: PackedBatch) -> ExitState:
+        """As ``Machine.exit_state``."""
+        return ExitState(*self._state.exits(self.count), batch.marks)
 
     def turn_batch(self) -> None:
         """End the batch that the last slot closed, where another machine seals it.
