@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hawse.commit.data import ON_CHAIN, ExitState, data_hash, parts_of
 from hawse.commit.header import (
     ACCOUNTS_MOST,
     INPUTS_MOST,
@@ -158,6 +159,7 @@ class Sealed:
         engine_root: report-log root as the engine gave it; the host's own, in the header, is the same.
         busy_cycles: clock cycles in which the book worked on the batch; 0 in software.
         snapshot: of the machine behind it; empty where nobody keeps one.
+        data: that the header names; empty where it is nowhere.
     """
 
     header: BatchHeader
@@ -165,6 +167,7 @@ class Sealed:
     engine_root: bytes
     busy_cycles: int
     snapshot: bytes
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,7 @@ class Execution:
         self._first_slot = self.next_slot
         self._first_accounts = len(self.machine.accounts)
         self._previous_root = self.machine.state_root()
+        self._exits = self.machine.exit_state(()) if config.data_provider else ExitState()
         # A venue's bands are among its published rules, and nobody may move one by an order far away.
         engine.set_recentring(False)
         engine.reset(epoch)
@@ -412,6 +416,7 @@ class Execution:
 
         def make(machine: AnyMachine) -> Sealed:
             state = machine.seal_batch()
+            data = self._data(machine, state)
             header = BatchHeader(
                 previous_state_root=self._previous_root,
                 log_root=root,
@@ -420,6 +425,8 @@ class Execution:
                 journal_first=first,
                 journal_last=slot.number,
                 journal_hash=chain,
+                data_hash=data_hash(parts_of(data)),
+                data_provider=self.config.data_provider,
                 **state.header_fields(),
             )
             try:
@@ -427,7 +434,7 @@ class Execution:
             except HeaderError as error:
                 raise Halted(slot.number, f"no contract takes its batch: {error}") from error
             self._previous_root = header.state_root
-            return Sealed(header, state, engine_root, cycles, machine.snapshot() if keep else b"")
+            return Sealed(header, state, engine_root, cycles, machine.snapshot() if keep else b"", data)
 
         if self._mirror:
             assert isinstance(self.machine, NativeMachine)
@@ -436,6 +443,13 @@ class Execution:
         made: Future[Sealed] = Future()
         made.set_result(make(self.machine))
         return made
+
+    def _data(self, machine: AnyMachine, state: AnyBatch) -> bytes:
+        """What is put on the chain of a batch, where anything is."""
+        if self.config.data_provider != ON_CHAIN:
+            return b""
+        before, self._exits = self._exits, machine.exit_state(state.marks)
+        return self._exits.pack(before, state.number)
 
 
 def _readable(outcome: SlotOutcome) -> dict[int, str]:

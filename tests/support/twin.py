@@ -132,8 +132,8 @@ class Twin(Machine):
 
     def _exits_from_data(self, ours, theirs):
         """What is put on the chain of each batch leads to its exit leaves."""
-        before, state = getattr(self, "before", ExitState()), super().exit_state(ours)
-        same("exit state", state, self.native.exit_state(theirs))
+        before, state = getattr(self, "before", ExitState()), super().exit_state(ours.marks)
+        same("exit state", state, self.native.exit_state(theirs.marks))
         found = ExitState.unpack(state.pack(before, ours.number), before, ours.number)
         same("exit state from the data", state, found)
         owners = {account.generation >> 24: account.owner for account in self.accounts}

@@ -10,7 +10,7 @@ from typing import Any, Self
 import requests
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_typing import Hash32
+from eth_typing import ChecksumAddress, Hash32
 from tiny_keccak import keccak256
 from web3 import Web3
 from web3.contract.contract import ContractFunction
@@ -142,8 +142,8 @@ class SettlementReader:
             abi: of the contract, or of as much of it as is called.
         """
         self._web3 = _connect(rpc_url, retries, timeout)
-        self.address = _to_bytes(address)
-        with _translated("settlement"):
+        self.url, self.address = rpc_url, _to_bytes(address)
+        with translated("settlement"):
             self.chain_id = self._web3.eth.chain_id
             self._contract = self._web3.eth.contract(Web3.to_checksum_address(self.address), abi=abi)
             if not self._web3.eth.get_code(self._contract.address):
@@ -179,7 +179,7 @@ class SettlementReader:
         return int(self._read(self._contract.functions.exit_payout(astuple(header), *terms, nodes)))
 
     def _read(self, call: ContractFunction, block: BlockIdentifier = "latest") -> Any:
-        with _translated(call.fn_name):
+        with translated(call.fn_name):
             return call.call(block_identifier=block)
 
 
@@ -221,7 +221,7 @@ class SettlementClient(SettlementReader):
         self._attempt: tuple[int, dict[str, int]] | None = None  # nonce and fees of the last anchor
         self._seen = (0, first_block)  # a deposit's index, and a block not after it
         self._seen_request = (0, first_block)
-        with _translated("settlement"):
+        with translated("settlement"):
             # The ABI of the test token: its ERC-20 and permit functions are those of every such token.
             self._token = self._web3.eth.contract(
                 self._contract.functions.token().call(), abi=contracts.load("QuoteToken").abi
@@ -273,7 +273,7 @@ class SettlementClient(SettlementReader):
         def create(name: str, *args: object) -> TxReceipt:
             contract = contracts.load(name)
             constructor = web3.eth.contract(abi=contract.abi, bytecode=contract.bytecode).constructor(*args)
-            with _translated(name):
+            with translated(name):
                 return _send(web3, operator, {"data": constructor.data_in_transaction}, name, timeout)
 
         quote = _to_bytes(token or create("QuoteToken")["contractAddress"])
@@ -330,7 +330,7 @@ class SettlementClient(SettlementReader):
         and some behind it are made all the same: ask :meth:`deposits_since`.
         """
         made: list[Deposit] = []
-        with _translated("deposit"):
+        with translated("deposit"):
             separator = bytes(self._token.functions.DOMAIN_SEPARATOR().call())
             nonces: dict[str, int] = {}
 
@@ -381,7 +381,7 @@ class SettlementClient(SettlementReader):
             DepositMismatchError: if the events do not chain to the contract's accumulator, or the chain has
                 fewer than ``index`` deposits: a node that hides events, or a reorganisation.
         """
-        with _translated("deposits"):
+        with translated("deposits"):
             head = self._web3.eth.block_number - self._confirmations
             if head < self._first_block:
                 return []
@@ -397,7 +397,7 @@ class SettlementClient(SettlementReader):
             final = bytes(accumulators(count).call(block_identifier=head))
             deposits: list[Deposit] = []
             block = self._seen[1] if index >= self._seen[0] else self._first_block
-            for log_range in _ranges(block, head):
+            for log_range in block_ranges(block, head):
                 for deposit, accumulator, at in self._deposit_events(self._logs("Deposit", log_range)):
                     if deposit.index <= index:
                         continue
@@ -416,12 +416,17 @@ class SettlementClient(SettlementReader):
     def _logs(self, event: str, blocks: tuple[int, int], topics: Sequence[str] = ()) -> list[Any]:
         """Events within blocks, the last included; a node that finds them too many is asked for half."""
         signature = self._contract.events[event]().topic
+        return self._logs_of(self._contract.address, signature, blocks, topics)
+
+    def _logs_of(
+        self, address: ChecksumAddress, signature: str, blocks: tuple[int, int], topics: Sequence[str] = ()
+    ) -> list[Any]:
         first, last = blocks
         try:
             return list(
                 self._web3.eth.get_logs(
                     {
-                        "address": self._contract.address,
+                        "address": address,
                         "fromBlock": first,
                         "toBlock": last,
                         "topics": [signature, *topics],
@@ -433,7 +438,7 @@ class SettlementClient(SettlementReader):
                 raise
             middle = (first + last) // 2
             halves = (first, middle), (middle + 1, last)
-            return [log for half in halves for log in self._logs(event, half, topics)]
+            return [log for half in halves for log in self._logs_of(address, signature, half, topics)]
 
     # ---- Requests
 
@@ -481,7 +486,7 @@ class SettlementClient(SettlementReader):
         Raises:
             DepositMismatchError: as :meth:`deposits_since`.
         """
-        with _translated("requests"):
+        with translated("requests"):
             head = self._web3.eth.block_number - self._confirmations
             if head < self._first_block:
                 return []
@@ -494,7 +499,7 @@ class SettlementClient(SettlementReader):
                 raise DepositMismatchError(f"request {index} is another than the one that was seen")
             found: list[Request] = []
             block = self._seen_request[1] if index >= self._seen_request[0] else self._first_block
-            for log_range in _ranges(block, head) if count > index else ():
+            for log_range in block_ranges(block, head) if count > index else ():
                 for request, accumulator, at in self._request_events(self._logs("Requested", log_range)):
                     if request.index <= index:
                         continue
@@ -595,11 +600,15 @@ class SettlementClient(SettlementReader):
                 gas += self._transact(self._operator, call, "post a batch's data")["gasUsed"]
         return gas
 
+    def takes_data(self) -> bool:
+        """Whether every batch has to have its data on the chain."""
+        return bool(int(self._read(self._contract.functions.data()), 16))
+
     def _data_contract(self) -> Any:
         """Where data is posted, None where it is not."""
-        address = self._read(self._contract.functions.data())
-        if not int(address, 16):
+        if not self.takes_data():
             return None
+        address = self._read(self._contract.functions.data())
         return self._web3.eth.contract(address, abi=contracts.load("BatchData").abi)
 
     def anchor(
@@ -637,7 +646,7 @@ class SettlementClient(SettlementReader):
         return _transaction(receipt)
 
     def _send_anchor(self, operator: LocalAccount, call: ContractFunction, what: str) -> TxReceipt:
-        with _translated(what):
+        with translated(what):
             # The first nonce that is in no block: an attempt that is stuck is replaced, not queued behind.
             nonce = self._web3.eth.get_transaction_count(operator.address, "latest")
             fees, _ = _fees(self._web3)
@@ -656,9 +665,9 @@ class SettlementClient(SettlementReader):
         if there != ours:
             raise AnchorConflictError(f"batch {header.number} is anchored as {there.hex()}, not {ours.hex()}")
         topic = "0x" + header.number.to_bytes(32, "big").hex()
-        with _translated("anchor"):
+        with translated("anchor"):
             # Newest first: an anchor that is asked for again is a recent one.
-            for blocks in reversed(list(_ranges(self._first_block, self._web3.eth.block_number))):
+            for blocks in reversed(list(block_ranges(self._first_block, self._web3.eth.block_number))):
                 for log in self._logs("Anchored", blocks, [topic]):
                     return _transaction(self._web3.eth.get_transaction_receipt(log["transactionHash"]))
         raise ChainError(f"batch {header.number} is anchored, but the node has no event of it")
@@ -691,7 +700,7 @@ class SettlementClient(SettlementReader):
 
     def chain_time(self) -> int:
         """Seconds since 1970 of the newest block."""
-        with _translated("chain time"):
+        with translated("chain time"):
             return int(self._web3.eth.get_block("latest")["timestamp"])
 
     def move_clock(self, to: int) -> None:
@@ -707,7 +716,7 @@ class SettlementClient(SettlementReader):
         if self.chain_time() >= to:
             return
         for method, parameters in (("evm_setNextBlockTimestamp", [to]), ("evm_mine", [])):
-            with _translated(method):
+            with translated(method):
                 answer = self._web3.provider.make_request(RPCEndpoint(method), parameters)
             if "error" in answer:
                 raise ChainError(f"{method}: {answer['error']}")
@@ -728,7 +737,7 @@ class SettlementClient(SettlementReader):
         paid all the same: ask :meth:`claimed`.
         """
         paid: list[Transaction] = []
-        with _translated("claim"):
+        with translated("claim"):
             calls = ((Account.from_key(key), self._claim(claim)) for key, claim in wanted)
             for receipt in self._bulk("claim", calls):
                 paid.append(_transaction(receipt))
@@ -750,7 +759,7 @@ class SettlementClient(SettlementReader):
     # ---- Calls and transactions
 
     def _transact(self, account: LocalAccount, call: ContractFunction, what: str, **fields: int) -> TxReceipt:
-        with _translated(what):
+        with translated(what):
             data = {"to": call.address, "data": call._encode_transaction_data(), **fields}
             receipt = _send(self._web3, account, data, what, self._timeout)
             if not receipt["status"]:
@@ -810,7 +819,7 @@ def _connect(rpc_url: str, retries: int, timeout: float) -> Web3:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
     """Turn the errors of web3 and of the connection into those of this package."""
     try:
         yield
@@ -890,7 +899,8 @@ def _transaction(receipt: TxReceipt) -> Transaction:
     return Transaction(bytes(receipt["transactionHash"]), receipt["blockNumber"], receipt["gasUsed"])
 
 
-def _ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
+def block_ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Blocks from the first to the last, in pieces that a public node gives events of."""
     for start in range(first, last + 1, LOG_RANGE):
         yield start, min(start + LOG_RANGE - 1, last)
 

@@ -32,6 +32,7 @@ _COMMANDS = {
     "freeze": ("hawse.cli.leave", "freeze"),
     "exit": ("hawse.cli.leave", "group"),
     "refund": ("hawse.cli.leave", "refund"),
+    "rebuild": ("hawse.cli.rebuild", "command"),
 }
 
 

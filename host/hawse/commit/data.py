@@ -61,8 +61,9 @@ class DataError(CommitError, ValueError):
     """Bytes that are no difference of states, or none that follows the state at hand."""
 
 
-def _no_accounts() -> Array:
-    return np.zeros(0, ACCOUNT)
+def _own_account() -> Array:
+    """The venue's own is there from the start."""
+    return np.zeros(1, ACCOUNT)
 
 
 def _no_positions() -> Array:
@@ -79,7 +80,7 @@ class ExitState:
         marks: by instrument.
     """
 
-    accounts: Array = field(default_factory=_no_accounts)
+    accounts: Array = field(default_factory=_own_account)
     positions: Array = field(default_factory=_no_positions)
     marks: tuple[ExitMark, ...] = ()
 
@@ -146,11 +147,10 @@ class ExitState:
             raise DataError(f"data of batch {number}: a snapshot is due every {SNAPSHOT_BATCHES} batches")
         reader = _Reader(data, 2, f"data of batch {number}")
         before = ExitState() if data[1] else before
-        if (told := reader.count()) != number:
+        if (told := reader.count(most=2**64 - 1)) != number:
             raise reader.wrong(f"it says it is of batch {told}")
         count, at = reader.count(), reader.ascending(1 << 32)
-        # Everybody's generation is above 0, but that of the venue's own account.
-        if not len(before.accounts) <= count <= len(before.accounts) + len(at) + 1:
+        if not len(before.accounts) <= count <= len(before.accounts) + len(at):
             raise reader.wrong(f"{count} accounts, {len(before.accounts)} before and {len(at)} new or others")
         if len(at) and at[-1] >= count:
             raise reader.wrong(f"account {at[-1]} of {count}")
@@ -168,23 +168,26 @@ class ExitState:
 
     @staticmethod
     def _moved(reader: "_Reader", before: Array, accounts: int) -> Array:
-        keys = reader.ascending(accounts << 16)
-        changed = np.zeros(len(keys), POSITION)
-        changed["account"], changed["instrument"] = keys >> 16, keys & 0xFFFF
-        found, rows, old = _matched(changed, before)
-        mine = np.isin(found, keys)
-        rows["account"], rows["instrument"] = found >> 16, found & 0xFFFF
-        lots, entry, funding = (old[name].copy() for name in ("lots", "entry", "funding"))
-        lots[mine] = reader.added(_wide(lots[mine]))
-        open_ = mine & (lots != 0)
-        for column in (entry, funding):
-            low, high = reader.sums(*_limbs(column[open_]))
-            part = np.zeros(len(low), _I128)
-            part["low"], part["high"] = low, high
-            column[open_] = part
-        rows["lots"], rows["entry"], rows["funding"] = lots, entry, funding
-        kept: Array = rows[lots != 0]
-        return kept
+        keys, known = reader.ascending(accounts << 16), _key(before)
+        at = np.searchsorted(known, keys)
+        there = np.zeros(len(keys), bool)
+        there[at < len(known)] = known[at[at < len(known)]] == keys[at < len(known)]
+        rows = np.zeros(len(keys), POSITION)
+        rows["account"], rows["instrument"] = keys >> 16, keys & 0xFFFF
+        rows[there] = before[at[there]]
+        rows["lots"] = reader.added(_wide(rows["lots"]))
+        left = rows["lots"] != 0
+        for name in ("entry", "funding"):
+            column = rows[name]
+            sums = np.zeros(int(left.sum()), _I128)
+            sums["low"], sums["high"] = reader.sums(*_limbs(column[left]))
+            column[left] = sums
+        kept = before.copy()
+        kept[at[there]] = rows[there]
+        kept = np.delete(kept, at[there & ~left])
+        new = rows[~there & left]
+        found: Array = np.insert(kept, np.searchsorted(_key(kept), _key(new)), new)
+        return found
 
     def exit_leaves(self, owner_of: Callable[[int], bytes]) -> tuple[ExitLeaf, ...]:
         """Leaf of every account index.

@@ -7,6 +7,7 @@ from typing import Self
 
 from tiny_keccak import keccak256
 
+from hawse.commit.data import NOWHERE, ON_CHAIN
 from hawse.instruments import PPM, Instrument
 from hawse.keys.eip712 import Domain
 from hawse.wire import Geometry
@@ -16,7 +17,7 @@ RULES_TAG = b"\x61"
 #: Version and geometry.
 _HEAD = struct.Struct(">BHIIB")
 #: Chain id, contract, token, operator, insurance_ppm, the limits, number of instruments.
-_VENUE = struct.Struct(">32s20s20s20sIQIBIHIHIH")
+_VENUE = struct.Struct(">32s20s20s20sIQIBIHIHIBH")
 _LIMITS = (
     "insurance_ppm",
     "minimum_deposit",
@@ -27,6 +28,7 @@ _LIMITS = (
     "reuse_batches",
     "reserved_tags",
     "reserved_handles",
+    "data_provider",
 )
 #: All of an instrument but its number and name.
 _TERMS = struct.Struct(">IIIIIIIiiIQ")
@@ -64,6 +66,7 @@ class VenueConfig:
         reuse_batches: so many batches behind the one in which it was emptied an account's index may be given
             again.
         reserved_tags, reserved_handles: of the engine's, which are kept free for the machine's own orders.
+        data_provider: where the data of batches is: 0 nowhere, 1 on the chain (:mod:`hawse.commit.data`).
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -84,6 +87,7 @@ class VenueConfig:
     reuse_batches: int = 1024
     reserved_tags: int = 0
     reserved_handles: int = 0
+    data_provider: int = NOWHERE
 
     def __post_init__(self) -> None:
         numbers = [i.number for i in self.instruments]
@@ -102,6 +106,7 @@ class VenueConfig:
             ("reuse_batches", 1, 2**32 - 1),
             ("reserved_tags", 0, (1 << self.geometry.tag_bits) - 2),
             ("reserved_handles", 0, self.geometry.orders - 1),
+            ("data_provider", NOWHERE, ON_CHAIN),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

@@ -438,12 +438,12 @@ class Machine:
         self._phase = _Phase.BOUNDARY
         return state
 
-    def exit_state(self, batch: BatchState) -> ExitState:
-        """What exits need of the state at the end of the batch that was sealed last."""
+    def exit_state(self, marks: tuple[ExitMark, ...]) -> ExitState:
+        """What exits need of the state between two slots, at the marks of a batch."""
         held = [(a.index, n, p) for a in self.accounts for n, p in sorted(a.positions.items())]
         accounts = [(a.generation, a.collateral, a.flags, a.subaccount, 0, 0) for a in self.accounts]
         positions = [(halves(p.entry), (0, 0), p.size, index, n, 0) for index, n, p in held]
-        return ExitState(np.array(accounts, ACCOUNT), np.array(positions, POSITION), batch.marks)
+        return ExitState(np.array(accounts, ACCOUNT), np.array(positions, POSITION), marks)
 
     def _exit(self, account: Account) -> ExitLeaf:
         """The venue's own account has nothing in the tree: its equity stands in the header."""

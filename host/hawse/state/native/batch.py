@@ -73,11 +73,7 @@ class PackedBatch:
         fields: dict[str, Any] = {name: row[of].tobytes() for name, of in _HASHES.items()}
         fields |= {name: int(row[of]) for name, of in _NUMBERS.items()}
         fields |= {name: wide(row[name]) for name in _WIDE}
-        return fields | {
-            "version": VERSION,
-            "data_hash": bytes(32),
-            "data_provider": 0,
-        }
+        return fields | {"version": VERSION}
 
     @cached_property
     def whole(self) -> BatchState:

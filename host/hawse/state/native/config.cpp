@@ -58,8 +58,10 @@ bool read_config(Config &config, Arena &arena, const u8 *bytes, size_t size) {
     config.order_quota = from.get<u32>(), config.position_quota = from.get<u8>();
     config.mark_step_ppm = from.get<u32>(), config.account_quota = from.get<u16>();
     config.reuse_batches = from.get<u32>(), config.reserved_tags = from.get<u16>();
-    config.reserved_handles = from.get<u32>(), config.instruments = from.get<u16>();
-    if (!from.good() || !config.instruments || !config.orders || !config.tag_bits || config.tag_bits > 16)
+    config.reserved_handles = from.get<u32>();
+    const u8 data_provider = from.get<u8>();
+    config.instruments = from.get<u16>();
+    if (!from.good() || data_provider > 1 || !config.instruments || !config.orders || !config.tag_bits || config.tag_bits > 16)
         return false;
     config.terms = arena.make<Terms>(config.instruments);
     Terms none;

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.commit.data import ExitState
+from hawse.commit.exits import ExitMark
 from hawse.commit.trees import NoSuchLeaf
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.agents import Agent
@@ -451,9 +452,9 @@ class NativeMachine:
         self._look()
         return PackedBatch(out[0], self)
 
-    def exit_state(self, batch: PackedBatch) -> ExitState:
+    def exit_state(self, marks: tuple[ExitMark, ...]) -> ExitState:
         """As ``Machine.exit_state``."""
-        return ExitState(*self._state.exits(self.count), batch.marks)
+        return ExitState(*self._state.exits(self.count), marks)
 
     def turn_batch(self) -> None:
         """End the batch that the last slot closed, where another machine seals it.
