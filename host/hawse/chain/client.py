@@ -558,11 +558,32 @@ class SettlementClient(SettlementReader):
 
     def exit(self, key: bytes, header: BatchHeader, leaf: ExitLeaf, proof: Sequence[Node]) -> Transaction:
         """Have an account of the last final batch of a frozen venue paid; ``key`` pays the gas."""
-        terms = (leaf.index, Web3.to_checksum_address(leaf.owner), leaf.generation, leaf.equity)
-        call = self._contract.functions.exit(
-            astuple(header), *terms, [(node.hash, *node.sums) for node in proof]
-        )
+        call = self._exit(header, leaf, proof)
         return _transaction(self._transact(Account.from_key(key), call, f"exit of account {leaf.index}"))
+
+    def exit_all(
+        self,
+        key: bytes,
+        header: BatchHeader,
+        wanted: Sequence[tuple[ExitLeaf, Sequence[Node]]],
+        progress: Progress | None = None,
+    ) -> None:
+        """Have many accounts paid, each by its leaf and siblings, some at a time and in this order.
+
+        ``progress`` is called with (accounts paid, all). When one fails, those before it and some behind it
+        are paid all the same.
+        """
+        sender = Account.from_key(key)
+        calls = ((sender, self._exit(header, leaf, proof)) for leaf, proof in wanted)
+        with translated("exit"):
+            for n, _ in enumerate(self._bulk("exit", calls), 1):
+                if progress:
+                    progress(n, len(wanted))
+
+    def _exit(self, header: BatchHeader, leaf: ExitLeaf, proof: Sequence[Node]) -> ContractFunction:
+        terms = (leaf.index, Web3.to_checksum_address(leaf.owner), leaf.generation, leaf.equity)
+        nodes = [(node.hash, *node.sums) for node in proof]
+        return self._contract.functions.exit(astuple(header), *terms, nodes)
 
     def deposits_consumed(self) -> int:
         """Index of the last deposit that a batch has booked."""

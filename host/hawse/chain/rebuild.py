@@ -41,6 +41,18 @@ class Rebuilt:
     data_bytes: int
     seconds: tuple[float, float]
 
+    @property
+    def payouts(self) -> list[int]:
+        """What each account is paid, by index, in quanta."""
+        return [self.header.haircut.payout(leaf.equity) for leaf in self.leaves]
+
+    @property
+    def left(self) -> int:
+        """Quanta that nobody is paid: insurance, fees, dust and rounding, less what insurance covers."""
+        header = self.header
+        own = header.insurance + header.fees + header.dust + self.state.rounding()
+        return header.exit_positive - header.exit_shortfall + own - sum(self.payouts)
+
     @cached_property
     def _tree(self) -> SumTree:
         return exits.tree(self.leaves)

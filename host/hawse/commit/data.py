@@ -4,8 +4,10 @@ Anybody who has all differences since a snapshot, and the deposits, has every ex
 (``docs/commitments.md``, Data). The bytes follow from the two states alone, so validators make the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
 from typing import Self
 
 import numpy as np
@@ -198,7 +200,9 @@ class ExitState:
         Raises:
             DataError: a position has no mark.
         """
-        equities = self._equities()
+        equities: list[int] = self.accounts["collateral"].tolist()
+        for account, value, _ in self._values():
+            equities[account] += value
         made = []
         for index, (generation, equity) in enumerate(
             zip(self.accounts["generation"].tolist(), equities, strict=True)
@@ -207,9 +211,16 @@ class ExitState:
             made.append(ExitLeaf(index, *mine))
         return tuple(made)
 
-    def _equities(self) -> list[int]:
+    def rounding(self) -> int:
+        """Quanta by which positions are rounded down, together: rounded up, as dust was rounded down."""
+        sums: dict[int, int] = {}
+        for _, _, rest in self._values():
+            sums[rest.denominator] = sums.get(rest.denominator, 0) + rest.numerator
+        return ceil(sum(Fraction(rest, of) for of, rest in sums.items()))
+
+    def _values(self) -> Iterator[tuple[int, int, Fraction]]:
+        """Account, value in quanta and what was rounded off, of each position."""
         marks = {mark.instrument: mark for mark in self.marks}
-        equities: list[int] = self.accounts["collateral"].tolist()
         columns = (self.positions[name].tolist() for name in ("account", "instrument", "lots", "entry"))
         for account, instrument, lots, entry in zip(*columns, strict=True):
             mark = marks.get(instrument)
@@ -217,8 +228,7 @@ class ExitState:
                 raise DataError(
                     f"account {account} holds {lots} lots of instrument {instrument}, which has no mark"
                 )
-            equities[account] += mark.value(lots, _joined(entry))
-        return equities
+            yield account, *mark.value(lots, _joined(entry))
 
 
 def data_hash(parts: Sequence[bytes], behind: bytes = _NONE) -> bytes:
