@@ -6,6 +6,58 @@ from hawse.wire.schema import LEAST_WINDOW
 
 #: Parts per million in one.
 PPM = 1_000_000
+#: In ``underlying`` of an instrument: it has none.
+NO_UNDERLYING = 0xFFFF
+#: Of an underlying.
+MOST_PUBLISHERS = 16
+#: Maintenance as a part of initial margin.
+MAINTENANCE_PPM = 500_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Underlying:
+    """What instruments are about, and who says what it is worth, in ticks of theirs.
+
+    Attributes:
+        number: 0 to 65,534.
+        name: for people, at most 255 bytes of UTF-8.
+        publishers: addresses that sign observations, 20 bytes each, none twice, at most 16. Without any, the
+            operator says the marks.
+        quorum: fresh observations that its index needs; 0 without publishers.
+        staleness: milliseconds of slot time after which an observation does not count.
+        ahead: milliseconds by which one may be ahead of slot time.
+        deviation_ppm: of the median of the fresh ones: what lies farther from it does not count.
+
+    Raises:
+        ValueError: a value out of range, with the field named.
+    """
+
+    number: int
+    name: str
+    publishers: tuple[bytes, ...] = ()
+    quorum: int = 0
+    staleness: int = 10_000
+    ahead: int = 1_000
+    deviation_ppm: int = 50_000
+
+    def __post_init__(self) -> None:
+        known = self.publishers
+        for field, low, high in (
+            ("number", 0, NO_UNDERLYING - 1),
+            ("quorum", 1 if known else 0, len(known)),
+            ("staleness", 1, 2**32 - 1),
+            ("ahead", 0, 2**32 - 1),
+            ("deviation_ppm", 1, PPM),
+        ):
+            if not low <= getattr(self, field) <= high:
+                raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
+        if len(known) > MOST_PUBLISHERS or len({*known}) < len(known) or any(len(p) != 20 for p in known):
+            shown = [publisher.hex() for publisher in known]
+            raise ValueError(
+                f"publishers: {shown} are not {MOST_PUBLISHERS} or fewer, of 20 bytes, each once"
+            )
+        if len(self.name.encode()) > 255:
+            raise ValueError(f"name: {self.name!r} is longer than 255 bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +76,9 @@ class Instrument:
         first_mark: mark price in ticks until the first slot brings one.
         minimum_quantity: lots that an order has at least.
         minimum_notional: quanta that an order's lots are worth at the mark, at least.
+        underlying: number of what it is about, or :data:`NO_UNDERLYING`.
+        mark_bound_ppm: of the index, by which mark and basis differ from it at most; below half the
+            maintenance fraction.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -42,6 +97,8 @@ class Instrument:
     first_mark: int
     minimum_quantity: int = 1
     minimum_notional: int = 0
+    underlying: int = NO_UNDERLYING
+    mark_bound_ppm: int = 0
 
     def __post_init__(self) -> None:
         if self.count < LEAST_WINDOW or self.count & (self.count - 1):
@@ -58,6 +115,8 @@ class Instrument:
             ("first_mark", -(2**31), 2**31 - 1),
             ("minimum_quantity", 1, 2**32 - 1),
             ("minimum_notional", 0, 2**63 - 1),
+            ("underlying", 0, NO_UNDERLYING),
+            ("mark_bound_ppm", 0, max(0, (self.initial_margin_ppm * MAINTENANCE_PPM - 1) // (2 * PPM))),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

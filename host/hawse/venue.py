@@ -43,7 +43,7 @@ from hawse.state.inputs import MARK, StateError
 from hawse.state.machines import DEFAULT, FORMS, AnyBatch, AnyMachine
 from hawse.state.native.machine import NativeMachine
 from hawse.state.outcomes import Signers
-from hawse.state.slot import Operation, OperationKind, Refusals, SlotInput, SlotOutcome
+from hawse.state.slot import Observation, Operation, OperationKind, Refusals, SlotInput, SlotOutcome
 from hawse.wire import Reason
 from hawse.wire.dtypes import Array, records
 
@@ -139,7 +139,12 @@ def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> 
         [recover_digest(d, o.signature) for d, o in zip(digests, slot.operations, strict=True)],
         known.signers,
         known.structs,
+        [recover_digest(domain.digest(_struct_of(o)), o.signature) for o in slot.observations],
     )
+
+
+def _struct_of(one: Observation) -> bytes:
+    return structs.observation(one.feed, one.value, one.time, one.number)
 
 
 def _agree(slot: int, what: str, one: object, other: object) -> None:
@@ -358,6 +363,7 @@ class Execution:
         accounts = [machine.account_of(deposit.owner) for deposit in slot.deposits]
         fees = machine.fill_fees
         refused = {refusal.seq for refusal in outcome.refusals} if accounts else ()
+        first_deposit = outcome.first_seq + len(slot.observations) + len(slot.operations)
         return SlotDone(
             slot=slot,
             outcome=outcome,
@@ -369,7 +375,7 @@ class Execution:
             machine=machine.machine_commands,
             credited=tuple(
                 None if a is None or seq in refused else (a.index, a.generation)
-                for seq, a in enumerate(accounts, outcome.first_seq + len(slot.operations))
+                for seq, a in enumerate(accounts, first_deposit)
             ),
             fees=tuple(zip(fees[::2], fees[1::2], strict=True)),
             sealing=sealing,

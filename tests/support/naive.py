@@ -46,10 +46,29 @@ def leaves_of(machine):
         out[0x50, o.handle] = leaf + be(o.self_trade | o.reduce_only << 2, 1)
     for n, m in machine.markets.items():
         t = m.terms
-        leaf = b"\x62\x02" + be(n, 2) + b"\0" + bytes(4) + b"\1" + bytes(16) + be(t.first, 4) + be(t.count, 4)
-        leaf += be(t.base, 4) + be(m.mark, 8) + be(m.mark_time, 8) + bytes(8) + 3 * bytes(16) + bytes(8)
+        leaf = (
+            b"\x62\x02"
+            + be(n, 2)
+            + b"\0"
+            + be(t.underlying, 2)
+            + bytes(2)
+            + b"\1"
+            + bytes(16)
+            + be(t.first, 4)
+            + be(t.count, 4)
+        )
+        leaf += be(t.base, 4) + be(m.mark, 8) + be(m.mark_time, 8) + be(m.last_trade, 8)
+        leaf += be(m.basis, 16) + 2 * bytes(16) + be(m.trade_time, 8)
         leaf += 2 * bytes(16) + bytes(8) + 8 * bytes(20) + be(m.open_interest, 8) + b"\1" + be(m.dust, 16)
         out[0x62, n] = leaf
+    for n, f in machine.feeds.items():
+        leaf = b"\x63\x02" + be(n, 2) + be(f.index, 8) + be(f.time, 8) + be(f.counted, 1)
+        leaf += bytes(16 + 8 + 4 + 8 + 32 + 8)
+        said = [o for o in f.observed if o]
+        leaf += be(len(said), 1)
+        for o in said:
+            leaf += be(o.publisher, 1) + be(o.value, 8) + be(o.time, 8) + be(o.number, 8) + bytes(32)
+        out[0x63, n] = leaf
     for owner, tag in machine._ledger.tags.items():
         leaf = b"\x64\x02" + be(tag.number, 2) + owner + 5 * b"\xff" * 8 + b"\0" + b"\xff" * 8
         out[0x64, tag.number] = leaf + bytes(4 + 8 + 8 + 4)
@@ -80,7 +99,7 @@ def naive_root(machine):
     venue += m.deposit_accumulator + be(m.request_index, 8) + m.request_accumulator
     venue += b"".join(be(v, 16) for v in (m.deposited, m.withdrawn, m.fees, m.insurance, dust))
     venue += naive_tree(by_tag[0x12], b"\x13")
-    for tag in (0x62, None, 0x64, None, 0x66, 0x67):
+    for tag in (0x62, 0x63, 0x64, None, 0x66, 0x67):
         section = by_tag.get(tag, [])
         venue += be(len(section), 4) + naive_tree(section, b"\x6f")
     orders = naive_tree([leaves[0x50, o.handle] for o in best], b"\x51")

@@ -68,8 +68,9 @@ static void open_slot(void) {
     hawse_state_made made;
     slot.number = number(), slot.time = number(), slot.closes = number();
     slot.closing = (uint32_t)number();
-    slot.operation_count = number(), slot.deposit_count = number(), slot.request_count = number();
+    slot.observation_count = number(), slot.operation_count = number(), slot.deposit_count = number(), slot.request_count = number();
     slot.row_count = number(), slot.message_count = number(), slot.authorised = number();
+    slot.observations = array(slot.observation_count * sizeof(hawse_state_observation));
     hawse_state_operation *operations = array(slot.operation_count * sizeof(hawse_state_operation));
     slot.operations = operations;
     slot.deposits = array(slot.deposit_count * sizeof(hawse_state_deposit));

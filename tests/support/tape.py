@@ -36,7 +36,8 @@ class Recorded(Twin):
     def open_slot(self, slot, signers):
         admission = super().open_slot(slot, signers)
         made, arrays = packed(slot, PackedSigners.of(signers))
-        self._write(1, made.number, made.time, made.closes, made.closing, made.operation_count)
+        self._write(1, made.number, made.time, made.closes, made.closing)
+        self._write(made.observation_count, made.operation_count)
         self._write(
             made.deposit_count, made.request_count, made.row_count, made.message_count, made.authorised
         )

@@ -18,7 +18,7 @@ from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
 from hawse.chain.errors import ConnectionLostError
 from hawse.commit.data import NOWHERE, ON_CHAIN
-from hawse.instruments import Instrument
+from hawse.instruments import Instrument, Underlying
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
 from hawse.keys.store import KeyStore, address_of, derive
@@ -80,8 +80,13 @@ def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
         if not isinstance(given, list):
             raise ValueError("instruments: not a list of tables, each as [[instruments]]")
         instruments = tuple(_typed(Instrument, one, f"instruments[{n}]") for n, one in enumerate(given))
+        about = text.pop("underlyings", [])
+        if not isinstance(about, list):
+            raise ValueError("underlyings: not a list of tables, each as [[underlyings]]")
+        underlyings = tuple(_underlying(one, f"underlyings[{n}]") for n, one in enumerate(about))
         geometry = _typed(Geometry, text.pop("geometry", {}), "geometry")
         fixed = {"instruments": instruments, "geometry": geometry, "operator": operator, **chain}
+        fixed["underlyings"] = underlyings
         if wrong := fixed.keys() & text.keys():
             raise ValueError(f"{', '.join(sorted(wrong))}: not for this file to say")
         return _typed(VenueConfig, fixed | text, "the file")
@@ -89,6 +94,16 @@ def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--config") from error
     except ValueError as error:  # no TOML, no UTF-8, or a field that is wrong
         raise click.BadParameter(f"{path}: {error}", param_hint="--config") from error
+
+
+def _underlying(given: Any, where: str) -> Underlying:
+    """One whose publishers are addresses in hexadecimal."""
+    people = given.get("publishers", []) if isinstance(given, dict) else []
+    try:
+        publishers = tuple(bytes.fromhex(person.removeprefix("0x")) for person in people)
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"{where}: publishers {people!r} are no addresses in hexadecimal") from None
+    return _typed(Underlying, given | {"publishers": publishers} if people else given, where)
 
 
 def _typed(kind: type[T], given: Any, where: str) -> T:
@@ -241,6 +256,8 @@ class _Host:
         longest_ago = sorted(operator.newest().items(), key=lambda said: (markets[said[0]].mark_time, said))
         for instrument, wanted in longest_ago:
             market = markets[instrument]
+            if market.feed is not None:
+                continue  # its publishers say it
             mark = next_mark(market, wanted, now, self._config.mark_step_ppm)
             if mark != market.mark:
                 yield interim_mark(self._config.domain, self._key, slot, instrument, mark)

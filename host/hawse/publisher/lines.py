@@ -172,7 +172,7 @@ def _commands(done: SlotDone) -> Iterator[Line]:
 
 
 def _deposits(done: SlotDone, refused: dict[int, Refusal]) -> Iterator[Line]:
-    first = done.outcome.first_seq + len(done.slot.operations)
+    first = done.outcome.first_seq + len(done.slot.observations) + len(done.slot.operations)
     for seq, (deposit, credited) in enumerate(zip(done.slot.deposits, done.credited, strict=True), first):
         line: Line = {"seq": seq, "kind": "deposit", "deposit": deposit.index}
         line |= {"owner": "0x" + deposit.owner.hex(), "amount": deposit.amount}
@@ -184,7 +184,7 @@ def _deposits(done: SlotDone, refused: dict[int, Refusal]) -> Iterator[Line]:
 def _requests(done: SlotDone, refused: dict[int, Refusal]) -> Iterator[Line]:
     """Forced requests come behind deposits and authorisations."""
     slot = done.slot
-    first = done.outcome.first_seq + len(slot.operations) + len(slot.deposits)
+    first = done.outcome.first_seq + len(slot.observations) + len(slot.operations) + len(slot.deposits)
     first += len(split(slot.authorisations).starts)
     for seq, request in enumerate(slot.requests, first):
         line: Line = {"seq": seq, "kind": request.kind.name.lower(), "request": request.index}

@@ -408,6 +408,8 @@ class Admitter:
             held: lots of the order that count already and that this takes the place of.
         """
         account, number, side = order.account, order.instrument, order.side
+        if market.feed is not None and not market.valid:
+            return self._refuse(Reason.NO_MARK, market.feed.counted, market.feed.terms.quorum)
         position, opened = account.positions.get(number), account.open.get(number)
         lots = opened.lots[side] if opened else 0
         closable = abs(position.size) if position and (position.size > 0) == bool(side) else 0

@@ -5,7 +5,7 @@ Orders and control leaves change with every command, so they are packed here by 
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from hawse.commit import roots
 from hawse.commit.inputs import operation_body
@@ -15,12 +15,15 @@ from hawse.commit.leaves import (
     Position,
     QuarantinedIndex,
     RuleSetLeaf,
+    Source,
     TagLeaf,
+    UnderlyingLeaf,
 )
 from hawse.commit.roots import Section
 from hawse.commit.trees import NodeTag, Tree
 from hawse.wire import InstrumentState
 
+from .feeds import Feed
 from .hashing import hash_many, tree_root
 from .ledger import INSURANCE, Account, Ledger, Market, Order
 from .nonces import NonceWindow
@@ -49,6 +52,7 @@ class Commitments:
         self._accounts = _Indexed(NodeTag.ACCOUNTS)
         self._control = _Indexed(NodeTag.CONTROL)
         self._instruments: dict[int, bytes] = {}
+        self._underlyings: dict[int, bytes] = {}
         self._tags: dict[int, bytes] = {}
         self._waiting: dict[int, bytes] = {}
         self._rules: dict[int, bytes] = {}
@@ -66,18 +70,14 @@ class Commitments:
         out = self._accounts.changes([(i, account_leaf(accounts[i])) for i in sorted(ledger.changed)])
         out += self._control.changes([(i, control_leaf(accounts[i])) for i in sorted(ledger.signed)])
         out += _moved([ledger.moved[handle] for handle in sorted(ledger.moved)])
-        for number in sorted(ledger.priced):
-            leaf = instrument_leaf(ledger.markets[number])
-            if self._instruments.get(number) != leaf:
-                self._instruments[number] = leaf
-                out.append(leaf)
+        out += _renewed(self._instruments, ledger.priced, lambda n: instrument_leaf(ledger.markets[n]))
+        out += _renewed(self._underlyings, ledger.observed, lambda n: underlying_leaf(ledger.feeds[n]))
         out += self._tagged()
         out += self._waited()
         out += self._ruled()
         ledger.changed.clear()
         ledger.signed.clear()
         ledger.moved.clear()
-        ledger.priced.clear()
         return out
 
     def _tagged(self) -> list[bytes]:
@@ -131,10 +131,22 @@ class Commitments:
         return iter(sorted(self._ledger.orders.values(), key=Order.place))
 
     def sections(self) -> tuple[Section, ...]:
-        """Instruments, tags, indices that wait, and the rules in force; two have no leaves yet."""
-        none = Section()
-        instruments, tags = _section(self._instruments), _section(self._tags)
-        return instruments, none, tags, none, _section(self._waiting), _section(self._rules)
+        """Instruments, underlyings, tags, indices that wait, the rules in force; strategies have none yet."""
+        instruments, underlyings = _section(self._instruments), _section(self._underlyings)
+        waiting, rules = _section(self._waiting), _section(self._rules)
+        return instruments, underlyings, _section(self._tags), Section(), waiting, rules
+
+
+def _renewed(known: dict[int, bytes], numbers: set[int], leaf_of: Callable[[int], bytes]) -> list[bytes]:
+    """Hashes of leaves that are others than before, ascending; none of ``numbers`` is left."""
+    out = []
+    for number in sorted(numbers):
+        leaf = leaf_of(number)
+        if known.get(number) != leaf:
+            known[number] = leaf
+            out.append(leaf)
+    numbers.clear()
+    return out
 
 
 def _section(leaves: dict[int, bytes]) -> Section:
@@ -243,14 +255,30 @@ def instrument_leaf(market: Market) -> bytes:
     return InstrumentLeaf(
         number=terms.number,
         kind=0,
+        underlying=terms.underlying,
         state=InstrumentState.OPEN,
         first=terms.first,
         count=terms.count,
         base=terms.base,
         mark=market.mark,
         mark_time=market.mark_time,
+        last_trade=market.last_trade,
+        basis=market.basis,
+        integral_time=market.trade_time,
         open_interest=market.open_interest,
         dust=(market.dust,),
+    ).hash()
+
+
+def underlying_leaf(feed: Feed) -> bytes:
+    """Hash of an underlying's leaf."""
+    said = [one for one in feed.observed if one is not None]
+    return UnderlyingLeaf(
+        number=feed.terms.number,
+        index=feed.index,
+        time=feed.time,
+        quorum=feed.counted,
+        sources=tuple(Source(one.publisher, one.value, one.time, one.number) for one in said),
     ).hash()
 
 

@@ -8,7 +8,7 @@ from typing import Self
 from tiny_keccak import keccak256
 
 from hawse.commit.data import NOWHERE, ON_CHAIN
-from hawse.instruments import PPM, Instrument
+from hawse.instruments import NO_UNDERLYING, PPM, Instrument, Underlying
 from hawse.keys.eip712 import Domain
 from hawse.wire import Geometry
 
@@ -31,7 +31,7 @@ _LIMITS = (
     "data_provider",
 )
 #: All of an instrument but its number and name.
-_TERMS = struct.Struct(">IIIIIIIiiIQ")
+_TERMS = struct.Struct(">IIIIIIIiiIQHI")
 _TERM_NAMES = (
     "numerator",
     "denominator",
@@ -44,7 +44,12 @@ _TERM_NAMES = (
     "first_mark",
     "minimum_quantity",
     "minimum_notional",
+    "underlying",
+    "mark_bound_ppm",
 )
+#: All of an underlying but its number, name and publishers, whose number comes last.
+_UNDERLYING = struct.Struct(">BIIIB")
+_UNDERLYING_NAMES = ("quorum", "staleness", "ahead", "deviation_ppm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,7 @@ class VenueConfig:
     Attributes:
         instruments: each below ``geometry.instruments``, in ascending order of their number, with windows
             that share no level.
+        underlyings: what they are about, in ascending order of their number.
         geometry: of the engine.
         operator: address whose signature an operator's input has, 20 bytes.
         chain_id, contract, token: of the settlement contract and what it holds, the latter two 20 bytes.
@@ -88,6 +94,7 @@ class VenueConfig:
     reserved_tags: int = 0
     reserved_handles: int = 0
     data_provider: int = NOWHERE
+    underlyings: tuple[Underlying, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = [i.number for i in self.instruments]
@@ -96,6 +103,7 @@ class VenueConfig:
                 f"instruments: numbers {numbers} are not ascending below {self.geometry.instruments}"
             )
         self._check_windows()
+        self._check_underlyings()
         for field, low, high in (
             ("insurance_ppm", 0, PPM),
             ("minimum_deposit", 1, 2**63 - 1),
@@ -114,6 +122,16 @@ class VenueConfig:
             if len(getattr(self, field)) != 20:
                 raise ValueError(f"{field}: {len(getattr(self, field))} bytes, not 20")
         Domain(self.chain_id, self.contract)
+
+    def _check_underlyings(self) -> None:
+        numbers = [u.number for u in self.underlyings]
+        if numbers != sorted(set(numbers)):
+            raise ValueError(f"underlyings: numbers {numbers} are not ascending")
+        for i in self.instruments:
+            if i.underlying not in (*numbers, NO_UNDERLYING):
+                raise ValueError(
+                    f"underlying: {i.underlying} of instrument {i.number} is not among {numbers}"
+                )
 
     def _check_windows(self) -> None:
         end, before = 0, 0
@@ -143,6 +161,12 @@ class VenueConfig:
             name = i.name.encode()
             out.append(struct.pack(">HB", i.number, len(name)) + name)
             out.append(_TERMS.pack(*(getattr(i, term) for term in _TERM_NAMES)))
+        out.append(struct.pack(">H", len(self.underlyings)))
+        for u in self.underlyings:
+            name = u.name.encode()
+            out.append(struct.pack(">HB", u.number, len(name)) + name)
+            limits = (getattr(u, limit) for limit in _UNDERLYING_NAMES)
+            out.append(_UNDERLYING.pack(*limits, len(u.publishers)) + b"".join(u.publishers))
         return b"".join(out)
 
     @classmethod
@@ -173,8 +197,20 @@ class VenueConfig:
             terms = dict(zip(_TERM_NAMES, _TERMS.unpack_from(data, at), strict=True))
             found.append(Instrument(number=number, name=name, **terms))
             at += _TERMS.size
+        (count,), at = struct.unpack_from(">H", data, at), at + 2
+        underlyings = []
+        for _ in range(count):
+            number, length = struct.unpack_from(">HB", data, at)
+            name, at = data[at + 3 : at + 3 + length].decode(), at + 3 + length
+            *values, people = _UNDERLYING.unpack_from(data, at)
+            at += _UNDERLYING.size
+            publishers = tuple(data[n : n + 20] for n in range(at, at + 20 * people, 20))
+            at += 20 * people
+            named = dict(zip(_UNDERLYING_NAMES, values, strict=True))
+            underlyings.append(Underlying(number=number, name=name, publishers=publishers, **named))
         return cls(
             instruments=tuple(found),
+            underlyings=tuple(underlyings),
             geometry=Geometry(*sizes),
             operator=operator,
             chain_id=int.from_bytes(chain_id, "big"),

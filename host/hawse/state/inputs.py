@@ -10,8 +10,10 @@ from hawse.commit.codec import LeafError
 from hawse.commit.queues import QueuedRequest
 from hawse.instruments import PPM
 from hawse.keys.messages import AUTHORISATIONS, MESSAGE, split
+from hawse.wire import Reason
 
 from .config import VenueConfig
+from .feeds import Feed, Unfit, check_observations
 from .ledger import Account, Market
 from .outcomes import Signers
 from .rules import FLAGS, RuleSet, check_flags
@@ -25,7 +27,7 @@ TIME_LIMIT = 1 << 48
 MARK_INTERVAL = 250
 #: What a slot may not hold yet.
 _OPERATIONS = (OperationKind.RULES, OperationKind.FLAGS, OperationKind.INTERIM_MARK)
-_NOT_YET = ("observations", "omissions", "surfaces")
+_NOT_YET = ("surfaces",)
 
 
 class StateError(Exception):
@@ -40,6 +42,10 @@ class Standing(Protocol):
     @property
     def markets(self) -> Mapping[int, Market]:
         """By number."""
+
+    @property
+    def feeds(self) -> Mapping[int, Feed]:
+        """By number of the underlying."""
 
     @property
     def rules(self) -> RuleSet | None:
@@ -104,6 +110,7 @@ def check_inputs(slot: SlotInput, signers: Signers, at: Standing) -> None:
     for name in _NOT_YET:
         if len(getattr(slot, name)):
             raise StateError(f"{name}: {len(getattr(slot, name))}, but not before there are rules for them")
+    _check_prices(slot, signers.observations, at)
     _check_operations(slot, signers.operations, at)
     for deposit in slot.deposits:
         if len(deposit.owner) != 20 or not 0 < deposit.amount < 1 << 64:
@@ -111,6 +118,23 @@ def check_inputs(slot: SlotInput, signers: Signers, at: Standing) -> None:
     for request in slot.requests:
         _check_request(request)
     _check_messages(slot, signers)
+
+
+def _check_prices(slot: SlotInput, signers: Sequence[bytes | None], at: Standing) -> None:
+    if len(signers) != len(slot.observations):
+        raise StateError(f"observations: {len(slot.observations)}, with {len(signers)} signers")
+    try:
+        check_observations(at.feeds, slot.observations, signers, slot.time)
+    except Unfit as error:
+        raise StateError(f"observations: {error.reason.name}, {error}") from None
+    for left_out in slot.omissions:
+        if not is_of_prices(left_out.reason):
+            raise StateError(f"omissions: {left_out.reason.name} is no reason to leave a price out")
+
+
+def is_of_prices(reason: Reason) -> bool:
+    """Whether it may be why an observation or a surface was left out."""
+    return Reason.PUBLISHER <= reason < Reason.MARGIN_LOST
 
 
 def _check_operations(slot: SlotInput, signers: Sequence[bytes | None], at: Standing) -> None:
@@ -184,6 +208,9 @@ def _check_mark(body: bytes, markets: Mapping[int, Market], time: int, step_ppm:
         raise StateError(f"operations: a mark of instrument {number}, not of {[*markets]}")
     market = markets[number]
     what = f"operations: a mark of {mark} of instrument {market.terms.number}"
+    if market.feed is not None:
+        count = len(market.feed.terms.publishers)
+        raise StateError(f"{what}, whose underlying {market.terms.underlying} {count} publishers observe")
     if not -(2**31) <= mark < 2**31:
         raise StateError(f"{what} is not an i32")
     step = _step(market, step_ppm)

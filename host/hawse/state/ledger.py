@@ -14,6 +14,7 @@ from hawse.wire.dtypes import flags
 
 from .agents import Agents
 from .config import VenueConfig
+from .feeds import Feed
 from .nonces import NonceWindow
 from .rules import RuleSet
 
@@ -146,6 +147,9 @@ class Market:
         mark_time: of the slot that set it, 0 before the first.
         open_interest: lots held long.
         dust: remainders of realised profit, in units of 1/denominator quanta.
+        last_trade, trade_time: its price, and time of its slot, 0 before the first.
+        basis: smoothed difference to the index, with fractional bits (:mod:`hawse.state.marks`).
+        feed: what is observed of its underlying, None where nobody observes.
     """
 
     terms: Instrument
@@ -153,6 +157,15 @@ class Market:
     mark_time: int = 0
     open_interest: int = 0
     dust: int = 0
+    last_trade: int = 0
+    trade_time: int = 0
+    basis: int = 0
+    feed: Feed | None = None
+
+    @property
+    def valid(self) -> bool:
+        """Whether a quorum stands behind the mark; where nobody observes, the operator's word is enough."""
+        return self.feed is None or self.feed.valid
 
 
 @dataclass(slots=True)
@@ -169,6 +182,8 @@ class Ledger:
 
     Attributes:
         markets: by number of the instrument.
+        feeds: what is known of underlyings, by number.
+        time: of the slot in work.
         fees: balance in quanta.
         slot_fees: fees of the slot in work.
         fill_fees: fee of each fill of the last slot: of each trade, the taker's and then the maker's.
@@ -188,12 +203,17 @@ class Ledger:
         changed, signed: indices of accounts whose account leaf, whose control leaf may have changed.
         tagged: tags that were given out or came free.
         moved: orders whose leaf may have changed, by handle.
-        priced: numbers of instruments whose leaf may have changed.
+        priced, observed: numbers of instruments, of underlyings whose leaf may have changed.
         waited: indices that began to wait, or wait no more.
     """
 
     def __init__(self, config: VenueConfig) -> None:
-        self.markets = {i.number: Market(i, i.first_mark) for i in config.instruments}
+        self.feeds = {u.number: Feed(u) for u in config.underlyings}
+        heard = {number: feed for number, feed in self.feeds.items() if feed.terms.publishers}
+        self.markets = {
+            i.number: Market(i, i.first_mark, feed=heard.get(i.underlying)) for i in config.instruments
+        }
+        self.time = 0
         self.fees = 0
         self.slot_fees = 0
         self.fill_fees: list[int] = []
@@ -219,6 +239,7 @@ class Ledger:
         self.signed: set[int] = {INSURANCE}
         self.moved: dict[int, Order] = {}
         self.priced: set[int] = set(self.markets)
+        self.observed: set[int] = set(self.feeds)
 
     @property
     def insurance(self) -> int:
@@ -360,7 +381,12 @@ class Ledger:
         return held
 
     def withdrawable(self, account: Account, free: int) -> int:
-        """Of ``free`` collateral, what a withdrawal may take: profit that nobody has paid yet stays."""
+        """Of ``free`` collateral, what a withdrawal may take: profit that nobody has paid yet stays.
+
+        Nothing leaves an account while an instrument that it holds has no valid mark.
+        """
+        if not all(self.markets[number].valid for number in account.positions):
+            return 0
         unpaid = sum(max(0, margin.unrealised(*position)) for position in self.at_mark(account))
         return max(0, min(account.collateral, free - unpaid))
 
@@ -497,6 +523,7 @@ class Ledger:
         fee = -(-value // (terms.denominator * PPM))
         self.slot_fees += fee
         self.fill_fees.append(fee)
+        market.last_trade, market.trade_time = price, self.time
         collateral = account.collateral - fee + self._move(account, market, quantity, price)
         account.collateral = margin.money(collateral, f"collateral of account {account.index}")
         self.changed.add(account.index)

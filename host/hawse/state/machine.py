@@ -28,6 +28,7 @@ from .commitments import Commitments
 from .config import VenueConfig
 from .inputs import MARK, StateError, check_slot, queued
 from .ledger import INSURANCE, TRANSFER_BITS, Account, Ledger, Market, Order
+from .marks import take_in
 from .outcomes import Signers, input_leaves, outcome_leaves
 from .payments import Payments
 from .rules import FLAGS, RuleSet
@@ -68,6 +69,7 @@ class Machine:
         accounts: by index, 0 the venue's own; to be read.
         orders: between two slots, the resting orders by handle; to be read.
         markets: what changes of each instrument, by number; to be read.
+        feeds: what is known of each underlying, by number; to be read.
         next_slot: number of the next slot.
         time: of the last slot, milliseconds since 1970.
         last_seq: sequence number of the last input.
@@ -112,6 +114,7 @@ class Machine:
         self.accounts = ledger.accounts
         self.orders = ledger.orders
         self.markets = ledger.markets
+        self.feeds = ledger.feeds
         self._commitments = Commitments(ledger, digest)
 
     def account_of(self, owner: bytes, subaccount: int = 0) -> Account | None:
@@ -207,8 +210,9 @@ class Machine:
     def open_slot(self, slot: SlotInput, signers: Signers) -> Admission:
         """Apply a slot's inputs in order.
 
-        Time, operations, deposits, authorisations, forced requests; then the machine's own commands, which
-        take back what its account no longer carries, and users' commands. Each input takes a sequence number.
+        Time, observations, operations, deposits, authorisations, forced requests; then the machine's own
+        commands, which take back what its account no longer carries, and users' commands. Each input takes a
+        sequence number, what was left out none.
 
         Args:
             slot: the next one.
@@ -222,7 +226,7 @@ class Machine:
         self.next_slot = slot.number + 1
         self.time = slot.time
         first = self.last_seq + 1
-        moved = self._operate(slot.operations)
+        moved = self._observe(slot) + self._operate(slot.operations)
         accumulators, refusals = [], []
         for deposit in slot.deposits:
             self.last_seq += 1
@@ -267,6 +271,12 @@ class Machine:
         """
         self._expect(_Phase.BOUNDARY)
         check_slot(self, slot, signers)
+
+    def _observe(self, slot: SlotInput) -> list[int]:
+        """Take prices in; returns the numbers of the instruments whose mark moved."""
+        self._ledger.time = slot.time
+        self.last_seq += len(slot.observations)
+        return take_in(self._ledger, slot.observations, slot.time)
 
     def _operate(self, operations: Sequence[Operation]) -> list[int]:
         """Carry out the operator's inputs; returns the numbers of the instruments whose mark moved."""

@@ -9,6 +9,7 @@ import numpy as np
 from hawse.commit.inputs import command_body, operation_body
 from hawse.engine.native.bindings import keccak256_each
 from hawse.keys.messages import split
+from hawse.keys.structs import observation
 from hawse.wire import NULL_HANDLE
 from hawse.wire.dtypes import COMMAND, make
 
@@ -30,11 +31,13 @@ class Signers:
         operations: address that signed each operation for this slot, None where none did.
         commands: address that signed each message, authorisations first, None where none did.
         structs: EIP-712 hashStruct of each message, zeros where it is none.
+        observations: address that signed each observation, None where none did.
     """
 
     operations: Sequence[bytes | None]
     commands: Sequence[bytes | None]
     structs: Sequence[bytes]
+    observations: Sequence[bytes | None] = ()
 
 
 def input_leaves(
@@ -47,7 +50,8 @@ def input_leaves(
 ) -> list[bytes]:
     """Hash of each input's leaf, in sequence.
 
-    Operations and deposits, then authorisations and forced requests, then the machine's and users' commands.
+    Observations, operations and deposits, then authorisations and forced requests, then the machine's and
+    users' commands.
 
     Args:
         slot: whose inputs they are.
@@ -57,6 +61,9 @@ def input_leaves(
         admitter: that has judged the commands.
     """
     rows: list[tuple[int, bytes, int, bytes, bytes]] = []
+    for signer, one in zip(signers.observations, slot.observations, strict=True):
+        struct_hash = observation(one.feed, one.value, one.time, one.number)
+        rows.append((InputClass.OBSERVATION, signer or _NOBODY, one.number, struct_hash, one.signature))
     for signer, operation in zip(signers.operations, slot.operations, strict=True):
         body = operation_body(operation.kind, operation.body)
         rows.append((InputClass.OPERATOR, signer or _NOBODY, 0, body, operation.signature))

@@ -6,10 +6,12 @@ from typing import Any
 
 from tiny_keccak import keccak256
 
+from hawse.risk.prices import Observation
 from hawse.wire import TimeInForce
 
 from .agents import MOST_AGENTS, Agent
 from .config import VenueConfig
+from .feeds import Feed
 from .ledger import INSURANCE, TRANSFERS_MAX, Account, Ledger, Order, Position, Tag
 from .nonces import NonceWindow
 from .rules import RuleSet, check_flags
@@ -28,6 +30,9 @@ _ORDER = (
     "queue",
     "reduce_only",
 )
+
+#: Fields of a market behind its number.
+_MARKET = ("mark", "mark_time", "open_interest", "dust", "last_trade", "trade_time", "basis")
 
 
 class SnapshotError(Exception):
@@ -62,7 +67,8 @@ def ledger_body(ledger: Ledger) -> list[Any]:
     """All of a ledger between two slots."""
     return [
         ledger.fees,
-        [[n, m.mark, m.mark_time, m.open_interest, m.dust] for n, m in ledger.markets.items()],
+        [[n, *(getattr(m, name) for name in _MARKET)] for n, m in ledger.markets.items()],
+        [[n, f.index, f.time, f.counted, _said(f)] for n, f in ledger.feeds.items()],
         sorted([tag.number, tag.owner.hex()] for tag in ledger.tags.values()),
         sorted([index, until] for index, until in ledger.waiting.items()),
         [ledger.rules_from, ledger.rules.encode().hex() if ledger.rules else ""],
@@ -98,14 +104,14 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     Raises:
         ValueError, TypeError, LookupError, AttributeError: not such a body.
     """
-    ledger.fees, markets, tags, waiting, (ledger.rules_from, rules), accounts = body
+    ledger.fees, markets, feeds, tags, waiting, (ledger.rules_from, rules), accounts = body
     ledger.rules = RuleSet.decode(bytes.fromhex(rules)) if rules else None
     if [n for n, *_ in markets] != list(ledger.markets):
         raise ValueError(f"instruments: {[n for n, *_ in markets]}, not {list(ledger.markets)}")
-    for number, mark, mark_time, open_interest, dust in markets:
-        market = ledger.markets[number]
-        market.mark, market.mark_time = mark, mark_time
-        market.open_interest, market.dust = open_interest, dust
+    for number, *values in markets:
+        for name, value in zip(_MARKET, values, strict=True):
+            setattr(ledger.markets[number], name, value)
+    _read_feeds(ledger, feeds)
     for number, owner in tags:
         ledger.free_tags.remove(number)
         ledger.tags[bytes.fromhex(owner)] = Tag(number, bytes.fromhex(owner))
@@ -120,6 +126,23 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     _check_owners(ledger)
     _read_waiting(ledger, waiting)
     ledger.handles = [h for h in range(len(ledger.client_ids)) if h not in ledger.orders]
+
+
+def _said(feed: Feed) -> list[list[int]]:
+    return [[one.publisher, one.value, one.time, one.number] for one in feed.observed if one is not None]
+
+
+def _read_feeds(ledger: Ledger, feeds: Any) -> None:
+    if [n for n, *_ in feeds] != list(ledger.feeds):
+        raise ValueError(f"underlyings: {[n for n, *_ in feeds]}, not {list(ledger.feeds)}")
+    for number, index, time, counted, said in feeds:
+        feed = ledger.feeds[number]
+        feed.index, feed.time, feed.counted = index, time, counted
+        people = [publisher for publisher, *_ in said]
+        if people != sorted({*people} & {*range(len(feed.observed))}):
+            raise ValueError(f"underlyings: publishers {people} of {number}, of {len(feed.observed)}")
+        for one in said:
+            feed.observed[one[0]] = Observation(*one)
 
 
 def _read_account(

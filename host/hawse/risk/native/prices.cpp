@@ -6,24 +6,6 @@ namespace {
 constexpr i64 kMostVariancePerStep = 16 * kFine - 1;
 constexpr i64 kMostPremium = 64 * kOne;
 
-inline i64 clamp(i128 value, i64 least, i64 most) {
-    return value < least ? least : value > most ? most : i64(value);
-}
-
-inline i64 distance(i64 a, i64 b) { return a < b ? b - a : a - b; }
-
-// Of ascending values.
-i64 middle(const i64* values, u64 count) {
-    const u64 half = count / 2;
-    return count % 2 ? values[half] : (values[half - 1] + values[half]) >> 1;
-}
-
-// Puts value among count ascending ones.
-void insert(i64* values, u64 count, i64 value) {
-    for (; count && values[count - 1] > value; --count) values[count] = values[count - 1];
-    values[count] = value;
-}
-
 inline bool bad_price(i64 value) { return outside(value, 1, kMostPrice); }
 
 // base to the exponent, with 58 fractional bits.
@@ -50,35 +32,6 @@ Code observe(const Feed& feed, Last* observed, const Observation& said, i64 now)
     if (i128{said.time} < i128{now} - feed.staleness) return Code::STALE;
     last = {said.value, said.time, said.number, 1};
     return Code::OK;
-}
-
-Index index(const Feed& feed, const Last* observed, i64 now, LeftOut* left_out) {
-    i64 fresh[kMostPublishers], near[kMostPublishers];
-    u64 count = 0, counted = 0;
-    for (i64 n = 0; n < feed.publishers; ++n) {
-        const Last& last = observed[n];
-        left_out[n] = {Drop::NONE, 0, 0};
-        if (!last.is) {
-            left_out[n].why = Drop::MISSING;
-        } else if (now - last.time > feed.staleness) {
-            left_out[n] = {Drop::STALE, now - last.time, feed.staleness};
-        } else {
-            insert(fresh, count++, last.value);
-        }
-    }
-    if (i64(count) < feed.quorum) return {{0, 0}, i64(count)};
-    const i64 centre = middle(fresh, count), reach = centre * feed.deviation / kPpm;
-    for (i64 n = 0; n < feed.publishers; ++n) {
-        const i64 value = observed[n].value;
-        if (left_out[n].why != Drop::NONE) continue;
-        if (distance(value, centre) <= reach) {
-            insert(near, counted++, value);
-        } else {
-            left_out[n] = {Drop::OUTLYING, value, clamp(value, centre - reach, centre + reach)};
-        }
-    }
-    if (i64(counted) < feed.quorum) return {{0, 0}, i64(counted)};
-    return {{middle(near, counted), 1}, i64(counted)};
 }
 
 Code Average::until(i64 now) {

@@ -4,6 +4,7 @@
 // States change in place, and only where the code is OK. A value that may be missing has a flag beside it.
 #pragma once
 
+#include "index.hpp"
 #include "requirements.hpp"
 #include "surface.hpp"
 
@@ -11,42 +12,14 @@ namespace hawse::risk {
 
 constexpr int kBasisBits = 16;
 constexpr int kFundingBits = 20;
-constexpr u64 kMostPublishers = 255;
 constexpr i64 kMinute = 60'000'000'000;
-
-struct Maybe {
-    i64 value, is;
-};
-
-struct Feed {
-    i64 publishers, quorum, staleness, ahead, deviation;
-};
 
 struct Observation {
     i64 publisher, value, time, number;
 };
 
-// The last observation of a publisher.
-struct Last {
-    i64 value, time, number, is;
-};
-
-enum class Drop : i64 { NONE = 0, MISSING = 1, STALE = 2, OUTLYING = 3 };
-
-// Of a publisher; why is NONE where it counts.
-struct LeftOut {
-    Drop why;
-    i64 value, bound;
-};
-
-struct Index {
-    Maybe value;
-    i64 counted;
-};
-
 // observed has a row for each publisher.
 Code observe(const Feed& feed, Last* observed, const Observation& said, i64 now);
-Index index(const Feed& feed, const Last* observed, i64 now, LeftOut* left_out);
 
 struct Average {
     i64 time, elapsed;

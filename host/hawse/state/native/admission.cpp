@@ -382,6 +382,10 @@ bool Admission::carries(const Order &order, u32 handle, i32 price, u32 quantity)
     Ledger &ledger = *ledger_;
     Overflow &overflow = ledger.overflow;
     Account &account = ledger.accounts[order.account];
+    if (!ledger.is_valid(order.market)) {
+        const u32 feed = ledger.config->terms[order.market].feed;
+        return refuse(HAWSE_REASON_NO_MARK, ledger.feeds[feed].counted, ledger.config->underlyings[feed].quorum);
+    }
     const Holding *has = ledger.holding(account, order.market);
     const i64 size = has ? has->size : 0, open = has ? has->lots[order.side] : 0;
     const i64 closable = size && (size > 0) == bool(order.side) ? magnitude(size) : 0;

@@ -47,6 +47,21 @@ MACHINE = np.dtype(
         "itemsize": 24,
     }
 )
+OBSERVATION = np.dtype(
+    [
+        ("time", "<u8"),
+        ("number", "<u8"),
+        ("value", "<i8"),
+        ("feed", "<u2"),
+        ("publisher", "u1"),
+        ("is_signed", "u1"),
+        ("zero", "u1", (4,)),
+        ("signer", "u1", (20,)),
+        ("signature", "u1", (64,)),
+        ("struct_hash", "u1", (32,)),
+        ("zeros", "u1", (4,)),
+    ]
+)
 OPERATION = np.dtype(
     [
         ("kind", "u1"),
@@ -200,9 +215,22 @@ MARKET = np.dtype(
         ("dust", *I128),
         ("mark_time", "<u8"),
         ("open_interest", "<u8"),
+        ("trade_time", "<u8"),
         ("mark", "<i8"),
+        ("last_trade", "<i8"),
+        ("basis", "<i8"),
         ("number", "<u4"),
-        ("zero", "<u4"),
+        ("zero", "<u4", (3,)),
+    ]
+)
+_OBSERVED = np.dtype([("value", "<i8"), ("time", "<u8"), ("number", "<u8"), ("is", "<u8")])
+FEED = np.dtype(
+    [
+        ("index", "<i8"),
+        ("time", "<u8"),
+        ("number", "<u4"),
+        ("counted", "<u4"),
+        ("observed", _OBSERVED, (16,)),
     ]
 )
 
@@ -233,8 +261,16 @@ class Capacity:
         return replace(self, **{name: 2 * value for name, value in vars(self).items()})
 
 
-_COUNTS = ("operation_count", "deposit_count", "request_count", "row_count", "message_count", "authorised")
-_ARRAYS = ("operations", "deposits", "requests", "rows", "is_signed", "signers", "structs")
+_COUNTS = (
+    "observation_count",
+    "operation_count",
+    "deposit_count",
+    "request_count",
+    "row_count",
+    "message_count",
+    "authorised",
+)
+_ARRAYS = ("observations", "operations", "deposits", "requests", "rows", "is_signed", "signers", "structs")
 
 
 class SlotStruct(ctypes.Structure):
@@ -299,6 +335,7 @@ def _library(*flags: str) -> ctypes.CDLL:
         "sole_signers": (c_int, (c_void_p, c_void_p, c_size_t, c_void_p)),
         "read_owners": (None, (c_void_p, c_void_p, c_size_t)),
         "read_markets": (None, (c_void_p, c_void_p)),
+        "read_feeds": (None, (c_void_p, c_void_p)),
         "read_exits": (c_size_t, (c_void_p, c_void_p, c_void_p)),
         "shortfall": (c_int, (c_void_p, c_void_p)),
         "resting": (c_size_t, (c_void_p, c_void_p, c_size_t)),
@@ -461,6 +498,12 @@ class State:
         """MARKET rows of all instruments."""
         out = np.zeros(count, MARKET)
         self._call("read_markets")(self._it, out.ctypes.data)
+        return out
+
+    def feeds(self, count: int) -> Array:
+        """FEED rows of all underlyings."""
+        out = np.zeros(count, FEED)
+        self._call("read_feeds")(self._it, out.ctypes.data)
         return out
 
     def shortfall(self) -> int | None:

@@ -14,6 +14,7 @@ _SOURCES = (
     "config",
     "lanes",
     "ledger",
+    "marks",
     "sweep",
     "admission",
     "clearing",

@@ -200,7 +200,20 @@ void hawse_state_read_markets(hawse_state *state, hawse_state_market *out) {
     const Machine &m = state->machine;
     for (u32 n = 0; n < m.config.instruments; ++n) {
         const Market &market = m.ledger.markets[n];
-        out[n] = {i128(market.dust), market.mark_time, market.open_interest, market.mark, m.config.terms[n].number, 0};
+        out[n] = {i128(market.dust), market.mark_time, market.open_interest, market.trade_time, market.mark,
+                  market.last_trade, market.basis, m.config.terms[n].number, {}};
+    }
+}
+
+void hawse_state_read_feeds(hawse_state *state, hawse_state_feed *out) {
+    const Machine &m = state->machine;
+    for (u32 n = 0; n < m.config.underlying_count; ++n) {
+        const Feed &feed = m.ledger.feeds[n];
+        out[n] = {feed.index, feed.time, m.config.underlyings[n].number, feed.counted, {}};
+        for (u32 p = 0; p < MOST_PUBLISHERS; ++p) {
+            const hawse::risk::Last &last = feed.observed[p];
+            out[n].observed[p] = {last.value, u64(last.time), u64(last.number), u64(last.is)};
+        }
     }
 }
 

@@ -6,6 +6,7 @@ namespace {
 constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 19, SIGNER_BYTES = 47, NONCE_BYTES = 6;
 constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46;
 constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343;
+constexpr size_t UNDERLYING_BYTES = 98, SOURCE_BYTES = 57;
 constexpr size_t DIGEST_BYTES = 1 + 32 + 8;
 
 void put_tag(Writer out, u16 tag, const Address &owner) {
@@ -40,6 +41,8 @@ void Commitments::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
     new_instruments_ = arena.make<Hash>(config.instruments);
     new_tags_ = arena.make<Hash>(config.tags());
     instruments_ = arena.make<Hash>(config.instruments);
+    new_underlyings_ = arena.make<Hash>(config.underlying_count);
+    underlyings_ = arena.make<Hash>(config.underlying_count);
     tags_ = arena.make<Hash>(config.tags());
     known_tags_.make(arena, config.tags());
     new_waiting_ = arena.make<Hash>(people);
@@ -47,9 +50,10 @@ void Commitments::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
     known_waiting_.make(arena, people);
     body_ = arena.make<u8>(2 + Rules::LONGEST);
     known_rules_ = 0;
-    const size_t all = 1 + 3 * people + config.orders + config.instruments + config.tags();
+    const size_t all = 1 + 3 * people + config.orders + config.instruments + config.underlying_count + config.tags();
     message_ = arena.make<u8>(DIGEST_BYTES + sizeof(Hash) * all + KECCAK_RATE);
-    const size_t most_fixed = most<size_t>(config.orders, most<size_t>(config.instruments, config.tags()));
+    const size_t most_listed = most<size_t>(config.instruments, config.underlying_count);
+    const size_t most_fixed = most<size_t>(config.orders, most<size_t>(most_listed, config.tags()));
     leaves_ = arena.make<Hash>(most(people, most_fixed));
     places_ = arena.make<Place>(config.orders);
 }
@@ -120,12 +124,31 @@ void Commitments::begin_instruments() {
         const Terms &t = ledger.config->terms[n];
         const Market &m = ledger.markets[n];
         Writer leaf = lanes_->begin(INSTRUMENT_BYTES, new_instruments_ + n);
-        leaf.put(u8(0x62)).put(VERSION).put(t.number).put(u8(0)).zeros(2 + 2); // kind, underlying, template
+        leaf.put(u8(0x62)).put(VERSION).put(t.number).put(u8(0)).put(t.underlying).zeros(2); // kind, template
         leaf.put(u8(HAWSE_INSTRUMENT_STATE_OPEN)).zeros(8 + 8);                // expiry, strike
         leaf.put(t.first).put(t.count).put(t.base).put(i64(m.mark)).put(m.mark_time);
-        leaf.zeros(8 + 16 + 16 + 16 + 8);       // last trade, basis, impact, premium, integral time
+        leaf.put(i64(m.last_trade)).put(i128(m.basis)).zeros(16 + 16).put(m.trade_time); // impact, premium
         leaf.zeros(16 + 16 + 8 + BUCKETS * 20); // funding, settlement and its time, buckets
         leaf.put(m.open_interest).put(u8(1)).put(m.dust);
+    });
+}
+
+void Commitments::begin_underlyings() {
+    const Ledger &ledger = *ledger_;
+    ledger.observed.each([&](u32 n) {
+        const Underlying &about = ledger.config->underlyings[n];
+        const Feed &feed = ledger.feeds[n];
+        u32 said = 0;
+        for (u32 p = 0; p < about.publisher_count; ++p)
+            said += feed.observed[p].is != 0;
+        Writer leaf = lanes_->begin(UNDERLYING_BYTES + SOURCE_BYTES * said, new_underlyings_ + n);
+        leaf.put(u8(0x63)).put(VERSION).put(about.number).put(feed.index).put(feed.time).put(u8(feed.counted));
+        leaf.zeros(16 + 8 + 4 + 8 + 32 + 8).put(u8(said)); // variance, fraction and surface, with their times
+        for (u32 p = 0; p < about.publisher_count; ++p) {
+            const risk::Last &last = feed.observed[p];
+            if (last.is)
+                leaf.put(u8(p)).put(last.value).put(u64(last.time)).put(u64(last.number)).zeros(32);
+        }
     });
 }
 
@@ -164,6 +187,7 @@ Hash *Commitments::changes(Hash *out) {
     begin_control();
     begin_accounts();
     begin_instruments();
+    begin_underlyings();
     begin_tags();
     begin_orders();
     begin_waiting();
@@ -182,11 +206,15 @@ Hash *Commitments::changes(Hash *out) {
     indexed(accounts, ledger_->changed, new_accounts_);
     indexed(control, ledger_->signed_, new_control_);
     out = moved(out);
-    ledger_->priced.each([&](u32 n) {
-        if (instruments_[n] != new_instruments_[n])
-            *out++ = instruments_[n] = new_instruments_[n];
-    });
-    ledger_->priced.clear();
+    const auto renewed = [&](Numbers &numbers, Hash *known, const Hash *now) {
+        numbers.each([&](u32 n) {
+            if (known[n] != now[n])
+                *out++ = known[n] = now[n];
+        });
+        numbers.clear();
+    };
+    renewed(ledger_->priced, instruments_, new_instruments_);
+    renewed(ledger_->observed, underlyings_, new_underlyings_);
     return ruled(waited(tagged(out)));
 }
 
@@ -283,13 +311,14 @@ Hash Commitments::orders_root() {
     return root_over(*lanes_, leaves_, count, ORDERS);
 }
 
-// Instruments, underlyings, tags, strategies, waiting, rule sets; two have no leaves yet.
+// Instruments, underlyings, tags, strategies, waiting, rule sets; strategies have no leaves yet.
 void Commitments::put_sections(Writer &out) {
     const Config &config = *ledger_->config;
     const Hash none = empty_root();
     memcpy(leaves_, instruments_, sizeof(Hash) * config.instruments);
     out.put(config.instruments).put(root_over(*lanes_, leaves_, config.instruments, SECTION));
-    out.put(u32(0)).put(none);
+    memcpy(leaves_, underlyings_, sizeof(Hash) * config.underlying_count);
+    out.put(config.underlying_count).put(root_over(*lanes_, leaves_, config.underlying_count, SECTION));
     u32 tags = 0;
     known_tags_.each([&](u32 tag) { leaves_[tags++] = tags_[tag]; });
     out.put(tags).put(root_over(*lanes_, leaves_, tags, SECTION));

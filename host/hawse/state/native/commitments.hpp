@@ -30,6 +30,7 @@ class Commitments {
     void begin_control();
     void begin_orders();
     void begin_instruments();
+    void begin_underlyings();
     void begin_tags();
     void begin_waiting();
     void begin_rules();
@@ -43,6 +44,7 @@ class Commitments {
     Ledger *ledger_;
     Lanes *lanes_;
     Hash *new_accounts_, *new_control_, *new_orders_, *new_instruments_, *new_tags_, *new_waiting_; // as they were begun
+    Hash *new_underlyings_, *underlyings_;
     Hash *instruments_, *tags_, *waiting_, *leaves_, rules_, new_rules_;
     Numbers known_tags_, known_waiting_;
     u32 known_rules_; // number of the rules whose leaf is `rules_`

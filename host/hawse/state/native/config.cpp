@@ -27,23 +27,40 @@ bool read_terms(Terms &t, Reader &from) {
     t.first = from.get<u32>(), t.count = from.get<u32>();
     t.base = i32(from.get<u32>()), t.first_mark = i32(from.get<u32>());
     t.minimum_quantity = from.get<u32>(), t.minimum_notional = from.get<u64>();
+    t.underlying = from.get<u16>(), t.mark_bound_ppm = from.get<u32>();
     return t.numerator && t.denominator && t.initial_margin_ppm <= PPM && t.maker_fee_ppm <= PPM &&
-           t.taker_fee_ppm <= PPM && t.minimum_notional <= u64(MONEY_MAX);
+           t.taker_fee_ppm <= PPM && t.minimum_notional <= u64(MONEY_MAX) && t.mark_bound_ppm < PPM / 2;
 }
 
-} // namespace
+bool read_underlying(Underlying &u, Reader &from) {
+    u.number = from.get<u16>();
+    from.take(from.get<u8>());
+    u.quorum = from.get<u8>(), u.staleness = from.get<u32>(), u.ahead = from.get<u32>();
+    u.deviation_ppm = from.get<u32>(), u.publisher_count = from.get<u8>();
+    if (u.publisher_count > MOST_PUBLISHERS || u.quorum > u.publisher_count || bool(u.quorum) != bool(u.publisher_count))
+        return false;
+    for (u32 n = 0; n < u.publisher_count; ++n)
+        u.publishers[n] = from.address();
+    return u.staleness && u.deviation_ppm <= PPM;
+}
 
-u32 Config::find(u32 number) const {
-    u32 low = 0, high = instruments;
+template <class T> u32 find_in(const T *items, u32 count, u32 number) {
+    u32 low = 0, high = count;
     while (low < high) {
         const u32 middle = (low + high) / 2;
-        if (terms[middle].number < number)
+        if (items[middle].number < number)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < instruments && terms[low].number == number ? low : NONE;
+    return low < count && items[low].number == number ? low : NONE;
 }
+
+} // namespace
+
+u32 Config::find(u32 number) const { return find_in(terms, instruments, number); }
+
+u32 Config::find_underlying(u32 number) const { return find_in(underlyings, underlying_count, number); }
 
 bool read_config(Config &config, Arena &arena, const u8 *bytes, size_t size) {
     Reader from(bytes, size);
@@ -71,9 +88,24 @@ bool read_config(Config &config, Arena &arena, const u8 *bytes, size_t size) {
         if (!read_terms(terms, from) || (n && !arena.counts() && terms.number <= config.terms[n - 1].number))
             return false;
     }
+    config.underlying_count = from.get<u16>();
+    config.underlyings = arena.make<Underlying>(config.underlying_count);
+    Underlying nothing;
+    for (u32 n = 0; n < config.underlying_count; ++n) {
+        Underlying &about = arena.counts() ? nothing : config.underlyings[n];
+        if (!read_underlying(about, from) || (n && !arena.counts() && about.number <= config.underlyings[n - 1].number))
+            return false;
+    }
     if (!from.done())
         return false;
     if (!arena.counts() && arena.enough()) {
+        for (u32 n = 0; n < config.instruments; ++n) {
+            Terms &terms = config.terms[n];
+            const u32 at = config.find_underlying(terms.underlying);
+            if (at == NONE && terms.underlying != NO_UNDERLYING)
+                return false;
+            terms.feed = at != NONE && config.underlyings[at].publisher_count ? at : NONE;
+        }
         config.rules = rules_hash(room, bytes, size);
         config.assets = assets_hash(config);
     }

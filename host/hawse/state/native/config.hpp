@@ -1,6 +1,7 @@
 // What a venue is (hawse.state.config), read from its canonical bytes.
 #pragma once
 
+#include "../../risk/native/index.hpp"
 #include "arena.hpp"
 
 namespace hawse::state {
@@ -12,6 +13,18 @@ struct Terms {
     i32 base, first_mark;
     u32 minimum_quantity;
     u64 minimum_notional;
+    u16 underlying; // its number
+    u32 mark_bound_ppm;
+    u32 feed; // index of the underlying if somebody observes it, else NONE
+};
+
+constexpr u32 MOST_PUBLISHERS = 16;
+
+struct Underlying {
+    u16 number;
+    u8 quorum, publisher_count;
+    u32 staleness, ahead, deviation_ppm;
+    Address publishers[MOST_PUBLISHERS];
 };
 
 struct Config {
@@ -29,11 +42,15 @@ struct Config {
     u32 reserved_tags, reserved_handles;
     u32 instruments;
     Terms *terms; // ascending by number
+    u32 underlying_count;
+    Underlying *underlyings; // ascending by number
     Hash rules, assets;
 
     u32 tags() const { return 1u << tag_bits; }
     // Index of an instrument among them, or NONE.
     u32 find(u32 number) const;
+    // The same of an underlying.
+    u32 find_underlying(u32 number) const;
     u16 highest() const { return terms[instruments - 1].number; }
 };
 

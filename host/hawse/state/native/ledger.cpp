@@ -78,6 +78,7 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     seed_ = seed;
     const size_t most_accounts = capacity.accounts, most_sent = capacity.messages + 4 * size_t(of.orders);
     markets = arena.make<Market>(of.instruments);
+    feeds = arena.make<Feed>(of.underlying_count);
     accounts = arena.make<Account>(most_accounts);
     owners = arena.make<Owner>(most_accounts);
     agents_ = arena.make<Agent>(Agent::MOST * most_accounts);
@@ -101,6 +102,7 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
         set->make(arena, most_accounts);
     moved.make(arena, of.orders);
     priced.make(arena, of.instruments);
+    observed.make(arena, of.underlying_count);
     tagged.make(arena, of.tags());
     if (arena.counts() || !arena.enough())
         return;
@@ -441,8 +443,12 @@ i128 Ledger::solvency(const Account &account, i128 free) {
 }
 
 i128 Ledger::withdrawable(const Account &account, i128 free) {
-    each_holding(account, [&](const Holding &h) { free -= most<i64>(0, unrealised_of(h)); });
-    return most<i128>(0, least<i128>(account.collateral, free));
+    bool valid = true;
+    each_holding(account, [&](const Holding &h) {
+        free -= most<i64>(0, unrealised_of(h));
+        valid &= !h.size || is_valid(h.market);
+    });
+    return !valid ? 0 : most<i128>(0, least<i128>(account.collateral, free));
 }
 
 i128 Ledger::shortfall() {
@@ -641,6 +647,7 @@ i64 Ledger::fill(u32 index, u32 market, i64 quantity, i32 price, u32 rate) {
     slot_fees += fee;
     fill_fees[fill_count++] = i64(fee);
     account.collateral = overflow.money(account.collateral - fee + move(account, market, quantity, price));
+    markets[market].last_trade = price, markets[market].trade_time = time;
     changed.insert(index);
     priced.insert(market);
     return i64(fee);

@@ -106,6 +106,17 @@ struct Market {
     u64 mark_time;
     u64 open_interest;
     u128 dust;
+    i32 last_trade;
+    u64 trade_time; // of its slot, 0 before the first
+    i64 basis;      // smoothed difference to the index, with fractional bits
+};
+
+// What is known of an underlying: hawse.state.feeds.
+struct Feed {
+    i64 index;
+    u64 time;
+    u32 counted;
+    risk::Last observed[MOST_PUBLISHERS];
 };
 
 // A version of the operator's rules: hawse.state.rules. It points into the body of the operation that brought it.
@@ -133,6 +144,8 @@ class Ledger {
     const Config *config;
     Overflow overflow;
     Market *markets;
+    Feed *feeds;
+    u64 time; // of the slot in work
     Account *accounts;
     Owner *owners;
     Order *orders;   // by handle
@@ -149,7 +162,7 @@ class Ledger {
     Numbers handles, tags;           // free ones
     Numbers trading, reducing, timed; // accounts with orders, with reduce-only ones, with a timer
     Numbers waiting;                  // indices of empty accounts
-    Numbers changed, signed_, moved, priced, tagged, waited; // leaves that may be others than they were
+    Numbers changed, signed_, moved, priced, observed, tagged, waited; // leaves that may be others than they were
 
     const Address &owner_of(const Account &a) const { return owners[a.owner].address; }
     u32 owner_at(const Address &address) const;
@@ -191,6 +204,11 @@ class Ledger {
     i128 solvency(const Account &account, i128 free);
     i128 withdrawable(const Account &account, i128 free);
     i128 shortfall();
+    // Whether a quorum stands behind an instrument's mark, or nobody observes its underlying.
+    bool is_valid(u32 market) const {
+        const u32 feed = config->terms[market].feed;
+        return feed == NONE || feeds[feed].counted >= config->underlyings[feed].quorum;
+    }
     i64 room_to_close(const Account &account, u32 market, u32 side) const;
 
     void set_timer(u32 account, u64 time);

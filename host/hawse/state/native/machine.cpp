@@ -1,13 +1,14 @@
 #include "machine.hpp"
 
+#include "marks.hpp"
+
 namespace hawse::state {
 namespace {
 
 enum OperationKind : u8 { RULES = 5, FLAGS = 6, INTERIM_MARK = 8 };
 constexpr u32 MARK_BYTES = 10, FLAGS_BYTES = 24;
-constexpr u64 MARK_INTERVAL = 250;
 constexpr size_t INPUT_BYTES = 135, OUTCOME_BYTES = 76;
-enum InputClass : u8 { USER = 0, MACHINE = 1, OPERATOR = 4, DEPOSIT = 5, REQUEST = 6, AUTHORISATION = 9 };
+enum InputClass : u8 { USER = 0, MACHINE = 1, OPERATOR = 4, DEPOSIT = 5, REQUEST = 6, OBSERVATION = 7, AUTHORISATION = 9 };
 
 struct Mark {
     u16 number;
@@ -76,6 +77,9 @@ int Machine::open(const hawse_state_slot &slot) {
     slot_ = slot.number, closing_ = slot.closing, closes_ = slot.closes;
     next_slot = slot.number + 1, time = slot.time, slot_first = last_seq + 1;
     admission.begin(slot.number, slot.time, last_seq, batch);
+    ledger.time = time;
+    admission.seq += slot.observation_count;
+    take_in(ledger, slot.observations, slot.observation_count, time, moved_);
     operate(slot);
     for (u64 n = 0; n < slot.deposit_count; ++n)
         deposit(slot.deposits[n], accumulators_[n]);
@@ -105,6 +109,8 @@ int Machine::open(const hawse_state_slot &slot) {
 int Machine::check(const hawse_state_slot &slot) const {
     if (phase != BOUNDARY || slot.number != next_slot || slot.time < time || slot.time >= TIME_LIMIT ||
         (slot.closing && slot.closes != batch) || slot.unfit || slot.authorised > slot.row_count)
+        return HAWSE_STATE_UNFIT;
+    if (!good_observations(ledger, slot.observations, slot.observation_count, slot.time))
         return HAWSE_STATE_UNFIT;
     for (u64 n = 0; n < slot.operation_count; ++n)
         if (!good_operation(slot, u32(n)))
@@ -163,7 +169,7 @@ bool Machine::good_operation(const hawse_state_slot &slot, u32 n) const {
 bool Machine::good_mark(const hawse_state_slot &slot, const hawse_state_operation &operation) const {
     const Mark mark = read_mark(operation);
     const u32 at = config.find(mark.number);
-    if (at == NONE || mark.price != i32(mark.price))
+    if (at == NONE || config.terms[at].feed != NONE || mark.price != i32(mark.price))
         return false;
     const Market &market = ledger.markets[at];
     const u64 step = most<u64>(1, u64(magnitude(i64(market.mark))) * config.mark_step_ppm / PPM);
@@ -172,7 +178,8 @@ bool Machine::good_mark(const hawse_state_slot &slot, const hawse_state_operatio
 }
 
 bool Machine::enough_room(const hawse_state_slot &slot, u64 messages, u64 transfers) const {
-    const u64 all = messages + slot.deposit_count + slot.request_count + slot.operation_count;
+    const u64 all =
+        messages + slot.deposit_count + slot.request_count + slot.operation_count + slot.observation_count;
     const u64 own = 4 * u64(config.orders);
     return all <= capacity_.messages &&
            ledger.account_count + slot.deposit_count + transfers <= capacity_.accounts &&
@@ -259,6 +266,11 @@ Hash Machine::operation_body(u8 kind, const u8 *body, u32 size) {
 void Machine::input_leaves(const hawse_state_slot &slot) {
     Hash *leaves = inputs.append(last_seq + 1 - slot_first);
     u64 seq = slot_first;
+    for (u64 n = 0; n < slot.observation_count; ++n, ++seq) {
+        const hawse_state_observation &one = slot.observations[n];
+        input_leaf(lanes(), leaves + (seq - slot_first), seq, OBSERVATION)
+            .raw(one.signer, 20).put(one.number).raw(one.struct_hash, 32).raw(one.signature, 64);
+    }
     for (u64 n = 0; n < slot.operation_count; ++n, ++seq) {
         const hawse_state_operation &operation = slot.operations[n];
         const Hash body = operation_body(operation.kind, operation.body, operation.size);

@@ -71,6 +71,7 @@ class Machine {
     Hash venue_hash();
     u64 sum_of_fractions(u32 count);
     void write_ledger(class Text &out);
+    void write_feeds(class Text &out);
     void write_account(class Text &out, u32 index);
 
     Lanes &lanes() { return commitments.lanes(); }

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from hawse.commit.data import ExitState
 from hawse.commit.exits import ExitMark
 from hawse.commit.trees import NoSuchLeaf
+from hawse.instruments import Instrument, Underlying
 from hawse.risk.margin import MoneyOverflow
+from hawse.risk.prices import Observation
 from hawse.state.agents import Agent
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
+from hawse.state.feeds import Feed
 from hawse.state.inputs import StateError, check_slot
 from hawse.state.ledger import INSURANCE, Account, Exposure, Market, Order, Position
 from hawse.state.nonces import NonceWindow
@@ -103,6 +106,7 @@ class NativeMachine:
     def _look(self) -> None:
         self.counters = self._state.counters()
         self._markets: dict[int, Market] | None = None
+        self._feeds: dict[int, Feed] | None = None
 
     # What there is
 
@@ -131,14 +135,23 @@ class NativeMachine:
     def markets(self) -> Mapping[int, Market]:
         """What changes of each instrument, by number."""
         if self._markets is None:
-            rows = self._state.markets(len(self.config.instruments))
+            rows, heard = self._state.markets(len(self.config.instruments)), self.feeds
             self._markets = {
-                terms.number: Market(
-                    terms, int(m["mark"]), int(m["mark_time"]), int(m["open_interest"]), wide(m["dust"])
-                )
-                for terms, m in zip(self.config.instruments, rows, strict=True)
+                terms.number: _market(terms, row, heard.get(terms.underlying))
+                for terms, row in zip(self.config.instruments, rows, strict=True)
             }
         return self._markets
+
+    @property
+    def feeds(self) -> Mapping[int, Feed]:
+        """What is known of each underlying, by number."""
+        if self._feeds is None:
+            rows = self._state.feeds(len(self.config.underlyings))
+            self._feeds = {
+                terms.number: _feed(terms, row)
+                for terms, row in zip(self.config.underlyings, rows, strict=True)
+            }
+        return self._feeds
 
     @property
     def next_slot(self) -> int:
@@ -515,6 +528,21 @@ def _restored(config: bytes, data: bytes, capacity: Capacity, compiler: tuple[st
         if found != bindings.TOO_MUCH:
             raise SnapshotError("no snapshot of this venue, or a damaged one")
         capacity = capacity.doubled()
+
+
+def _market(terms: Instrument, row: np.void, feed: Feed | None) -> Market:
+    names = ("mark", "mark_time", "open_interest", "last_trade", "trade_time", "basis")
+    numbers = {name: int(row[name]) for name in names}
+    heard = feed if feed and feed.terms.publishers else None
+    return Market(terms, dust=wide(row["dust"]), feed=heard, **numbers)
+
+
+def _feed(terms: Underlying, row: np.void) -> Feed:
+    observed = [
+        Observation(publisher, int(one["value"]), int(one["time"]), int(one["number"])) if one["is"] else None
+        for publisher, one in enumerate(row["observed"][: len(terms.publishers)])
+    ]
+    return Feed(terms, int(row["index"]), int(row["time"]), int(row["counted"]), observed)
 
 
 def _window(row: np.void) -> NonceWindow:

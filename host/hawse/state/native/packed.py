@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hawse.keys import structs
 from hawse.keys.messages import MESSAGE
-from hawse.state.inputs import queued
+from hawse.state.inputs import is_of_prices, queued
 from hawse.state.outcomes import Signers
-from hawse.state.slot import Event, Refusals, SlotInput
+from hawse.state.slot import Event, Observation, Refusals, SlotInput
 from hawse.wire import Reason
 from hawse.wire.dtypes import ORDER
 
@@ -28,12 +29,14 @@ class PackedSigners:
         is_signed: (m,) uint8, 1 where somebody signed.
         addresses: (m, 20) uint8.
         structs: (m, 32) uint8, zeros where a message is none.
+        observations: address that signed each observation, None where none did.
     """
 
     operations: Sequence[bytes | None]
     is_signed: NDArray[np.uint8]
     addresses: NDArray[np.uint8]
     structs: NDArray[np.uint8]
+    observations: Sequence[bytes | None] = ()
 
     @classmethod
     def of(cls, signers: Signers) -> "PackedSigners":
@@ -45,6 +48,7 @@ class PackedSigners:
             np.array([who is not None for who in people], np.uint8),
             np.frombuffer(addresses, np.uint8).reshape(-1, 20),
             np.frombuffer(b"".join(signers.structs), np.uint8).reshape(-1, 32),
+            signers.observations,
         )
 
 
@@ -113,6 +117,7 @@ def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[An
     count = len(signers.is_signed)
     if signers.addresses.shape != (count, 20) or signers.structs.shape != (count, 32):
         raise ValueError(f"commands: {count} messages, with other signers and struct hashes")
+    observations = _observations(slot.observations, signers.observations)
     bodies = np.frombuffer(b"".join(operation.body for operation in slot.operations) + b"\0", np.uint8)
     operations, place = np.zeros(len(slot.operations), bindings.OPERATION), bodies.ctypes.data
     for at, (operation, signer) in enumerate(zip(slot.operations, signers.operations, strict=True)):
@@ -133,15 +138,16 @@ def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[An
         queued(r).encode()  # what the contract's types cannot hold raises
         people = (np.frombuffer(address, np.uint8) for address in (r.owner, r.agent))
         requests[at] = r.index, r.generation, r.amount, r.expiry, r.time, r.account, r.kind, *people, 0
-    names = ("observations", "omissions", "surfaces")
-    arrays = [operations, deposits, requests, rows]
+    left_out = sum(not is_of_prices(one.reason) for one in slot.omissions)
+    arrays = [observations, operations, deposits, requests, rows]
     arrays += [np.ascontiguousarray(a) for a in (signers.is_signed, signers.addresses, signers.structs)]
     struct = SlotStruct(
         slot.number,
         slot.time,
         slot.closes or 0,
         slot.closes is not None,
-        sum(len(getattr(slot, name)) for name in names),
+        left_out + len(slot.surfaces),
+        len(observations),
         len(operations),
         len(deposits),
         len(requests),
@@ -151,3 +157,26 @@ def packed(slot: SlotInput, signers: PackedSigners) -> tuple[SlotStruct, list[An
         *(array.ctypes.data for array in arrays),
     )
     return struct, [*arrays, bodies]
+
+
+def _observations(said: Sequence[Observation], signers: Sequence[bytes | None]) -> NDArray[Any]:
+    """Rows of OBSERVATION.
+
+    Raises:
+        ValueError: a field that its type cannot hold.
+    """
+    rows = np.zeros(len(said), bindings.OBSERVATION)
+    for row, one, signer in zip(rows, said, signers, strict=True):
+        if not 0 <= one.publisher < 256:
+            raise ValueError(f"observations: publisher {one.publisher}")
+        found = structs.observation(one.feed, one.value, one.time, one.number)
+        for name in ("time", "number", "value", "feed", "publisher"):
+            row[name] = getattr(one, name)
+        row["is_signed"] = signer is not None
+        for name, data in (
+            ("signer", signer or bytes(20)),
+            ("signature", one.signature),
+            ("struct_hash", found),
+        ):
+            row[name] = np.frombuffer(data, np.uint8)
+    return rows

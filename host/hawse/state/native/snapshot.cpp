@@ -1,5 +1,6 @@
 // Snapshots: hawse.state.snapshot, byte for byte. What is read is taken in canonical form only.
 #include "machine.hpp"
+#include "marks.hpp"
 
 namespace hawse::state {
 
@@ -123,11 +124,12 @@ void Machine::write_ledger(Text &out) {
     out.put('['), out.number(ledger.fees), out.put(','), out.put('[');
     for (u32 n = 0; n < config.instruments; ++n) {
         const Market &m = ledger.markets[n];
-        const i128 values[] = {config.terms[n].number, m.mark, m.mark_time, m.open_interest, i128(m.dust)};
+        const i128 values[] = {config.terms[n].number, m.mark,       m.mark_time,  m.open_interest,
+                               i128(m.dust),           m.last_trade, m.trade_time, m.basis};
         out.separate(n);
-        out.numbers(5, [&](u32 at) { return values[at]; });
+        out.numbers(8, [&](u32 at) { return values[at]; });
     }
-    out.put(']'), out.put(','), out.put('[');
+    out.put(']'), out.put(','), write_feeds(out), out.put(','), out.put('[');
     bool first = true;
     for (u32 tag = 1; tag < config.tags(); ++tag) {
         if (ledger.tags.has(tag))
@@ -153,6 +155,28 @@ void Machine::write_ledger(Text &out) {
         write_account(out, n);
     }
     out.put(']'), out.put(']');
+}
+
+void Machine::write_feeds(Text &out) {
+    out.put('[');
+    for (u32 n = 0; n < config.underlying_count; ++n) {
+        const Feed &feed = ledger.feeds[n];
+        const i128 values[] = {config.underlyings[n].number, feed.index, feed.time, feed.counted};
+        out.separate(n), out.put('[');
+        for (const i128 value : values)
+            out.number(value), out.put(',');
+        out.put('[');
+        u32 said = 0;
+        for (u32 p = 0; p < config.underlyings[n].publisher_count; ++p) {
+            const risk::Last &last = feed.observed[p];
+            if (!last.is)
+                continue;
+            const i128 row[] = {p, last.value, last.time, last.number};
+            out.separate(said++), out.numbers(4, [&](u32 at) { return row[at]; });
+        }
+        out.put(']'), out.put(']');
+    }
+    out.put(']');
 }
 
 void Machine::write_account(Text &out, u32 index) {
@@ -225,6 +249,8 @@ class Restoring {
     void counters();
     void ledger();
     void markets();
+    void feeds();
+    void observed(const Underlying &about, Feed &feed);
     void tags();
     void accounts(bool with_orders);
     void account(u32 index, bool with_orders);
@@ -342,6 +368,7 @@ void Restoring::ledger() {
     expect('[');
     m_.ledger.fees = number(-WIDE, WIDE);
     expect(','), markets();
+    expect(','), feeds();
     expect(',');
     const u8 *const tags_at = at_;
     list([&](u64) {
@@ -433,10 +460,50 @@ void Restoring::markets() {
         expect(','), market.mark_time = number(TIME_LIMIT);
         expect(','), market.open_interest = u64(number(0, UINT64_MAX));
         expect(','), market.dust = u128(number(0, WIDE));
+        expect(','), market.last_trade = i32(number(INT32_MIN, INT32_MAX));
+        expect(','), market.trade_time = number(TIME_LIMIT);
+        expect(','), market.basis = i64(number(INT64_MIN, INT64_MAX));
         expect(']');
         m_.ledger.priced.insert(u32(n));
     });
     good_ = count == m_.config.instruments && good_;
+}
+
+void Restoring::feeds() {
+    const u64 count = list([&](u64 n) {
+        if (n >= m_.config.underlying_count) {
+            fails();
+            return;
+        }
+        const Underlying &about = m_.config.underlyings[n];
+        Feed &feed = m_.ledger.feeds[n];
+        expect('['), good_ = number(u64{1} << 16) == about.number && good_;
+        expect(','), feed.index = i64(number(0, MOST_INDEX));
+        expect(','), feed.time = number(TIME_LIMIT);
+        expect(','), feed.counted = u32(number(u64{about.publisher_count} + 1));
+        expect(','), observed(about, feed), expect(']');
+        m_.ledger.observed.insert(u32(n));
+    });
+    good_ = count == m_.config.underlying_count && good_;
+}
+
+// By publisher, ascending.
+void Restoring::observed(const Underlying &about, Feed &feed) {
+    u64 next = 0;
+    list([&](u64) {
+        expect('[');
+        const u64 publisher = number(u64{about.publisher_count} + 1);
+        if (!good_ || publisher < next || publisher >= about.publisher_count) {
+            fails();
+            return;
+        }
+        next = publisher + 1;
+        risk::Last &last = feed.observed[publisher];
+        expect(','), last.value = i64(number(1, MOST_INDEX));
+        expect(','), last.time = i64(number(TIME_LIMIT));
+        expect(','), last.number = i64(number(0, INT64_MAX));
+        expect(']'), last.is = 1;
+    });
 }
 
 void Restoring::tags() {

@@ -30,6 +30,14 @@ typedef struct {
 } hawse_state_capacity;
 
 typedef struct {
+    uint64_t time, number;
+    int64_t value;
+    uint16_t feed;
+    uint8_t publisher, is_signed, zero[4];
+    uint8_t signer[20], signature[64], struct_hash[32], zeros[4];
+} hawse_state_observation;
+
+typedef struct {
     uint8_t kind, is_signed, zero[2];
     uint32_t size; /* of the body */
     const uint8_t *body;
@@ -52,8 +60,9 @@ typedef struct {
     uint64_t closes;  /* number of the batch, if it closes one */
     uint32_t closing; /* 0 or 1 */
     uint32_t unfit;   /* inputs of kinds that have no rules yet */
-    uint64_t operation_count, deposit_count, request_count, row_count, message_count;
+    uint64_t observation_count, operation_count, deposit_count, request_count, row_count, message_count;
     uint64_t authorised; /* the first of the rows, which are authorisations */
+    const hawse_state_observation *observations;
     const hawse_state_operation *operations;
     const hawse_state_deposit *deposits;
     const hawse_state_request *requests;
@@ -148,10 +157,22 @@ typedef struct {
 
 typedef struct {
     hawse_i128 dust;
-    uint64_t mark_time, open_interest;
-    int64_t mark;
-    uint32_t number, zero;
+    uint64_t mark_time, open_interest, trade_time;
+    int64_t mark, last_trade, basis;
+    uint32_t number, zero[3];
 } hawse_state_market;
+
+typedef struct {
+    int64_t value;
+    uint64_t time, number, is; /* is: 1 if there is one */
+} hawse_state_observed;
+
+typedef struct {
+    int64_t index;
+    uint64_t time;
+    uint32_t number, counted;
+    hawse_state_observed observed[16]; /* by publisher */
+} hawse_state_feed;
 
 /* Bytes that a machine takes, 0 for what is no configuration. */
 HAWSE_API size_t hawse_state_size(const uint8_t *config, size_t size, const hawse_state_capacity *);
@@ -191,6 +212,8 @@ HAWSE_API void hawse_state_read_orders(hawse_state *, uint32_t index, hawse_stat
 /* Client id of what has each handle, or had it last; 0 where nothing ever had. */
 HAWSE_API void hawse_state_client_ids(hawse_state *, const uint64_t *handles, size_t count, uint64_t *out);
 HAWSE_API void hawse_state_read_markets(hawse_state *, hawse_state_market *);
+/* Of all underlyings. */
+HAWSE_API void hawse_state_read_feeds(hawse_state *, hawse_state_feed *);
 /* What accounts below zero owe. */
 HAWSE_API int hawse_state_shortfall(hawse_state *, hawse_i128 *);
 /* Resting orders in the order of their tree; how many. */
