@@ -154,8 +154,8 @@ DOZEN = bytes(12)
         ({"operations": (mark_of(0, 2**31),)}, "not an i32"),
         ({"operations": (Operation(OperationKind.INTERIM_MARK, DOZEN, SIGNATURE),)}, "12 bytes"),
         ({"operations": (Operation(OperationKind.LIST, DOZEN, SIGNATURE),)}, "LIST, but not before"),
-        ({"observations": (Observation(0, 0, 1, 1, 1, SIGNATURE),)}, "observations: .* not before"),
-        ({"omissions": (Omission(0, 0, 1, Reason.STALE),)}, "omissions: .* not before"),
+        ({"observations": (Observation(0, 0, 1, 1, 1, SIGNATURE),)}, "observations: 1, with 0 signers"),
+        ({"omissions": (Omission(0, 0, 1, Reason.MARGIN),)}, "omissions: MARGIN is no reason"),
         ({"surfaces": (Surface(0, 0, 0, 1, 1, (1,), SIGNATURE),)}, "surfaces: .* not before"),
         (
             {"requests": (Request(1, 5, owner(1), 1, G1, 0, bytes(20), 0, 0),)},

@@ -61,6 +61,13 @@ def mark_of(instrument, mark):
     return Operation(OperationKind.INTERIM_MARK, MARK.pack(instrument, mark), bytes(64))
 
 
+def publishers_of(config, slot):
+    """Whose word each observation is, by its own account."""
+    known = {u.number: u.publishers for u in config.underlyings}
+    said = ((known.get(o.feed, ()), o.publisher) for o in slot.observations)
+    return [people[at] if at < len(people) else None for people, at in said]
+
+
 class Desk:
     """A machine, an engine, and the nonces of its users. ``refusals`` are those of the last slot."""
 
@@ -114,8 +121,9 @@ class Desk:
 
     def input(self, rows=(), *, marks=(), operations=(), closes=None, **queues):
         """The next slot."""
-        deposits, requests, authorisations = (
-            queues.pop(name, ()) for name in ("deposits", "requests", "authorisations")
+        deposits, requests, authorisations, observations, omissions = (
+            queues.pop(name, ())
+            for name in ("deposits", "requests", "authorisations", "observations", "omissions")
         )
         assert not queues
         first = self.machine.deposit_index + 1
@@ -123,6 +131,8 @@ class Desk:
             self.machine.next_slot,
             self.time,
             closes=closes,
+            observations=tuple(observations),
+            omissions=tuple(omissions),
             operations=(*operations, *(mark_of(*mark) for mark in marks)),
             deposits=tuple(Deposit(first + i, *d) for i, d in enumerate(deposits)),
             requests=tuple(requests),
@@ -136,7 +146,8 @@ class Desk:
         commands = signed
         if commands is None:
             commands = self.who(slot, lambda a: accounts[a].owner if a < len(accounts) else owner(a))
-        return Signers([OPERATOR] * len(slot.operations), commands, self.structs(slot))
+        people = publishers_of(self.machine.config, slot)
+        return Signers([OPERATOR] * len(slot.operations), commands, self.structs(slot), people)
 
     def structs(self, slot):
         return struct_hashes(slot.messages)

@@ -1,19 +1,23 @@
 """Flow that means harm, at both forms of the state: every kind of message, well formed and not, in bulk."""
 
+from dataclasses import replace
+
 import numpy as np
 from hawse.engine import Band, Engine, SoftBackend
-from hawse.instruments import Instrument
+from hawse.instruments import Instrument, Underlying
 from hawse.keys.eip712 import struct_hashes
 from hawse.keys.messages import BODIES, MESSAGE, NO_INSTRUMENT, WIDE, MessageKind, split
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.config import VenueConfig
+from hawse.state.feeds import sort_out
+from hawse.state.inputs import StateError
 from hawse.state.ledger import ISOLATED
 from hawse.state.outcomes import Signers
 from hawse.state.rules import FLAGS, NO_LIMIT, RuleSet
-from hawse.state.slot import Deposit, Operation, OperationKind, Request, RequestKind, SlotInput
+from hawse.state.slot import Deposit, Observation, Operation, OperationKind, Request, RequestKind, SlotInput
 from hawse.wire import Geometry
 
-from .desk import OPERATOR, mark_of
+from .desk import OPERATOR, mark_of, publishers_of
 from .twin import Twin
 
 
@@ -31,7 +35,9 @@ def venue(*instruments, orders=128, tag_bits=4, **limits):
     return VenueConfig(instruments=instruments, geometry=geometry, **rules | limits)
 
 
-#: Everything is scarce; money is large and units are small, so that amounts leave int64; nothing is scarce.
+PUBLISHERS = tuple(bytes([0xB0 + n]) * 20 for n in range(6))
+#: Everything is scarce; money is large and units are small, so that amounts leave int64; marks are
+#: observed; nothing is scarce.
 VENUES = {
     "scarce": venue(
         instrument(0, 0, denominator=7, minimum_quantity=3, minimum_notional=400),
@@ -52,6 +58,17 @@ VENUES = {
         ),
         position_quota=3,
         reserved_handles=100,
+    ),
+    "observed": venue(
+        instrument(0, 0, underlying=3, mark_bound_ppm=12_000, denominator=3),
+        instrument(1, 256, underlying=3, initial_margin_ppm=400_000, mark_bound_ppm=99_999),
+        instrument(2, 512, underlying=4),
+        instrument(4, 768, underlying=9, mark_bound_ppm=5_000),
+        underlyings=(
+            Underlying(number=3, name="three", publishers=PUBLISHERS[:5], quorum=3, staleness=900, ahead=40),
+            Underlying(number=4, name="four"),
+            Underlying(number=9, name="nine", publishers=PUBLISHERS[4:5], quorum=1, staleness=1500, ahead=0),
+        ),
     ),
     "plenty": venue(instrument(0, 0), instrument(1, 256, denominator=3), orders=1024, tag_bits=8),
 }
@@ -285,7 +302,8 @@ class Hostile:
             owners[at] = _AGENTS[self.rng.integers(len(_AGENTS))]
         for at in np.flatnonzero(self.rng.random(len(owners)) < 0.01):
             owners[at] = self.rng.choice([None, self.owner(1), self.owner(77)])
-        return Signers([OPERATOR] * len(slot.operations), owners, struct_hashes(rows))
+        people = publishers_of(self.config, slot)
+        return Signers([OPERATOR] * len(slot.operations), owners, struct_hashes(rows), people)
 
     def deposits(self):
         rng, first = self.rng, self.machine.deposit_index + 1
@@ -303,7 +321,10 @@ class Hostile:
         if rng.random() < 0.3:
             self.time += 250
             for i in self.config.instruments:
-                mark = self.machine.markets[i.number].mark
+                market = self.machine.markets[i.number]
+                mark = market.mark
+                if market.feed:
+                    continue
                 most = max(1, abs(mark) * self.config.mark_step_ppm // 10**6)
                 to = mark + int(rng.integers(-most, most + 1))
                 low, high = i.base + 20, i.base + i.count - 20
@@ -313,21 +334,59 @@ class Hostile:
                     )
         return tuple(m for m in found if -(2**31) <= int.from_bytes(m.body[2:], "big", signed=True) < 2**31)
 
+    def observations(self):
+        """A price that most agree upon, and what some make of it, each with who signed it."""
+        rng, out = self.rng, []
+        for number, feed in self.machine.feeds.items():
+            if rng.random() < 0.5:
+                continue
+            price = min(max(int(rng.integers(-6, 7)) + (feed.index or 1000), 920), 1130)
+            for publisher, who in enumerate(feed.terms.publishers):
+                if rng.random() < 0.3:
+                    continue
+                last = feed.observed[publisher]
+                step = [0, 1, 2, 2**63 - 1, -1][rng.choice(5, p=[0.02, 0.9, 0.06, 0.01, 0.01])]
+                said = max(0, last.number + step if last else step)
+                late = [0, 5, 300, 899, 900, 901, -40, -41, -(2**48)][rng.integers(9)]
+                far = [price, price + 1, price - 1, 1, 0, 2 * price, 2**30, 2**30 + 1, -5]
+                value = far[rng.choice(9, p=[0.5, 0.2, 0.2, 0.02, 0.01, 0.04, 0.01, 0.01, 0.01])]
+                signer = who if rng.random() < 0.98 else [None, OPERATOR][rng.integers(2)]
+                place = publisher + 9 * int(rng.random() < 0.01), number + int(rng.random() < 0.01)
+                out.append((Observation(*place, value, self.time - late, said, rng.bytes(64)), signer))
+        return out
+
+    def _try_wrong(self, slot, said):
+        """What is left out of a slot may not be put into it."""
+        one, signer = said
+        slot = replace(slot, observations=(one,), omissions=())
+        signers = replace(self.signers(slot), observations=[signer])
+        try:
+            self.machine.open_slot(slot, signers)
+        except StateError:
+            return
+        raise AssertionError(f"{one} is taken")
+
     def slot(self, messages):
         """One whole slot; a fatal overflow, in which both must agree, ends this machine."""
         machine, rng = self.machine, self.rng
         self.time += int(rng.integers(0, 3)) + 61_000 * int(rng.random() < 0.02)
         marks, closes = self.marks(), machine.batch if rng.random() < 0.06 else None
+        said = {(one.publisher, one.feed): (one, who) for one, who in self.observations()}
+        taken, left_out, _ = sort_out(machine.feeds, said.values(), self.time)
         slot = SlotInput(
             machine.next_slot,
             self.time,
             closes=closes,
+            observations=tuple(taken),
+            omissions=tuple(left_out),
             operations=(*self.operations(), *marks),
             deposits=self.deposits(),
             requests=self.requests(),
             authorisations=self.authorisations(),
             commands=self.rows(messages),
         )
+        for one in left_out[:1]:
+            self._try_wrong(slot, said[one.publisher, one.feed])
         try:
             admission = machine.open_slot(slot, self.signers(slot))
             burst = self.engine.run(admission.orders)

@@ -46,17 +46,8 @@ def leaves_of(machine):
         out[0x50, o.handle] = leaf + be(o.self_trade | o.reduce_only << 2, 1)
     for n, m in machine.markets.items():
         t = m.terms
-        leaf = (
-            b"\x62\x02"
-            + be(n, 2)
-            + b"\0"
-            + be(t.underlying, 2)
-            + bytes(2)
-            + b"\1"
-            + bytes(16)
-            + be(t.first, 4)
-            + be(t.count, 4)
-        )
+        leaf = b"\x62\x02" + be(n, 2) + b"\0" + be(t.underlying, 2) + bytes(2) + b"\1" + bytes(16)
+        leaf += be(t.first, 4) + be(t.count, 4)
         leaf += be(t.base, 4) + be(m.mark, 8) + be(m.mark_time, 8) + be(m.last_trade, 8)
         leaf += be(m.basis, 16) + 2 * bytes(16) + be(m.trade_time, 8)
         leaf += 2 * bytes(16) + bytes(8) + 8 * bytes(20) + be(m.open_interest, 8) + b"\1" + be(m.dust, 16)

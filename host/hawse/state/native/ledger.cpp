@@ -119,6 +119,8 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
         markets[n].mark = of.terms[n].first_mark;
         priced.insert(n);
     }
+    for (u32 n = 0; n < of.underlying_count; ++n)
+        observed.insert(n);
     open_account({}, 0, 0, 0); // the venue's own, which nobody finds by its owner
 }
 
