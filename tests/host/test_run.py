@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import dev_keys
 from hawse.cli import main
+from hawse.cli.run import _DEFAULT as DEFAULT_CONFIG
 from hawse.cli.run import _serve
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
@@ -35,6 +36,7 @@ from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK
 from hawse.state.slot import Cut, OperationKind
 from hawse.venue import Execution, replay
+from hawse.wire import Reason
 
 KEYS = dev_keys(10)
 
@@ -42,8 +44,8 @@ KEYS = dev_keys(10)
 class Venue:
     """A directory, and the hosts that run in it one after another."""
 
-    def __init__(self, directory):
-        self.directory = directory
+    def __init__(self, directory, *options):
+        self.directory, self.options = directory, options
         self.first, _ = self.run()
         state = json.loads((directory / "run.json").read_text())
         self.pid = state["pid"]
@@ -53,7 +55,7 @@ class Venue:
 
     def start(self, *options, **more):
         return subprocess.Popen(
-            [sys.executable, "-m", "hawse.cli", "run", str(self.directory), *options],
+            [sys.executable, "-m", "hawse.cli", "run", str(self.directory), *self.options, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -146,6 +148,51 @@ def test_marks_are_the_operator_s_word_and_no_trade_s(venue, tmp_path):
         marks = [MARK.unpack(o.body) for e in journal.slots() for o in e.slot.operations]
     # A hundredth a step, at most.
     assert marks[0] == (0, 78_780) and set(marks) <= {(0, 78_780), (0, 79_000)}
+
+
+def test_publishers_say_marks_through_the_operator_s_lines(tmp_path, monkeypatch):
+    """By hawse publish. What a stranger signs, what is stale, and the operator's own mark is told."""
+    monkeypatch.setenv("HAWSE_PASSWORD", "p")
+    keys, people = ["--keys", str(tmp_path / "keys")], []
+    for name in ("ann", "bob", "eve"):
+        made = CliRunner().invoke(main, ["keys", "new", name, *keys, "--json"])
+        people.append(json.loads(made.stdout)["address"])
+    told_by = 'name = "BTC"\nquorum = 2\nstaleness = 600_000\nahead = 600_000\n'
+    config = DEFAULT_CONFIG.read_text()
+    config = config.replace("minimum_quantity", "underlying = 3\nmark_bound_ppm = 10_000\nminimum_quantity")
+    config += f"[[underlyings]]\nnumber = 3\n{told_by}publishers = {json.dumps(people[:2])}\n"
+    (tmp_path / "venue.toml").write_text(config)
+    venue = Venue(tmp_path / "venue", "--config", str(tmp_path / "venue.toml"))
+    try:
+        said = []
+        prices = {"ann": {}, "bob": {}, "eve": {}, "ann ": {}, " ann": {"time": 1}}
+        for value, (who, more) in enumerate(prices.items(), 79_000):
+            name = who.strip()
+            asked = ["publish", name, "-", "--numbers", str(tmp_path / name), *keys]
+            asked += ["--venue", str(venue.directory)]
+            done = CliRunner().invoke(main, asked, input=json.dumps({"feed": 3, "value": value, **more}))
+            assert not done.exit_code, done.output
+            said.append(json.loads(done.stdout))
+        assert said[3]["number"] > said[0]["number"]
+        said += [said[0], {"instrument": 0, "mark": 80_000}]
+        (tmp_path / "said").write_text("".join(json.dumps(line) + "\n" for line in said))
+        order = venue.signed(
+            1, kind="order", client_id=1, side="buy", price=78_000, quantity=9000, nonce=venue.now
+        )
+        done, _ = venue.run(order, options=["--operations", str(tmp_path / "said")])
+        errors = [row["error"] for row in done if row["event"] == "unreadable"]
+        assert any(f"signed by {people[2].lower()}, no publisher of feed 3" in error for error in errors)
+        assert any("instrument 0 is not listed, or has publishers" in error for error in errors)
+        with Journal(venue.directory / "journal", readonly=True) as journal:
+            slots = [entry.slot for entry in journal.slots()]
+        values = [one.value for slot in slots for one in slot.observations]
+        assert sorted(values) == [79_000, 79_001, 79_003]
+        assert [left_out.reason for slot in slots for left_out in slot.omissions] == [Reason.STALE]
+        assert any("STALE, feed 3: time: 1 " in error for error in errors)
+        mirrored = venue.expected(tmp_path)
+        assert [row["event"] for row in mirrored if row.get("kind") == "order"]
+    finally:
+        venue.close()
 
 
 def operations(venue):

@@ -23,6 +23,7 @@ _COMMANDS = {
     "bitstream": ("hawse.cli.bitstream", "bitstream"),
     "program": ("hawse.cli.bitstream", "program"),
     "keys": ("hawse.cli.keys", "group"),
+    "publish": ("hawse.cli.publish", "publish"),
     "info": ("hawse.cli.trader", "info"),
     "account": ("hawse.cli.trader", "account"),
     "deposit": ("hawse.cli.trader", "deposit"),

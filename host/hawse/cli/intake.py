@@ -14,6 +14,7 @@ from typing import IO, Annotated, Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from hawse.journal.codec import OBSERVATIONS_MOST
 from hawse.keys import lines
 from hawse.keys.eip712 import Domain
 from hawse.keys.messages import AUTHORISATIONS, MESSAGE
@@ -71,13 +72,26 @@ class Flags(msgspec.Struct, forbid_unknown_fields=True):
         return known | self.jurisdiction << JURISDICTION_BIT
 
 
-def said(line: bytes) -> Mark | Rules | Flags:
+class Observed(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of a publisher, as ``hawse publish`` writes it."""
+
+    feed: _U16
+    value: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    time: Annotated[int, msgspec.Meta(ge=0, lt=1 << 48)]
+    number: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    signature: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{128}$")]
+
+
+Said = Mark | Rules | Flags | Observed
+
+
+def said(line: bytes) -> Said:
     """What the operator says in a line.
 
     Raises:
         msgspec.MsgspecError: nothing that he may say. No line is deep enough to be anything worse.
     """
-    kind: type[Mark | Rules | Flags] = Mark
+    kind: type[Said] = Observed if b'"feed"' in line else Mark
     if b'"rules"' in line or b'"flags"' in line:
         kind = Rules if b'"rules"' in line else Flags
     try:
@@ -91,7 +105,8 @@ class Operator:
 
     Args:
         stream: a binary file of lines like ``{"instrument": 0, "mark": 78000}``,
-            ``{"rules": {"listed": true}}`` and ``{"owner": "0x…", "flags": ["allowed"]}``.
+            ``{"rules": {"listed": true}}`` and ``{"owner": "0x…", "flags": ["allowed"]}``, and of those of
+            publishers.
         instruments: numbers of those that are listed.
     """
 
@@ -100,6 +115,7 @@ class Operator:
         self._bad: queue.SimpleQueue[Bad] = queue.SimpleQueue()
         self._waiting: queue.Queue[tuple[int, Rules | Flags]] = queue.Queue(_PIECES)
         self._next: tuple[int, Rules | Flags] | None = None
+        self._observed: queue.Queue[tuple[int, Observed]] = queue.Queue(OBSERVATIONS_MOST)
         self._stream, self._instruments = stream, instruments
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -113,18 +129,25 @@ class Operator:
         except OSError as error:
             self._bad.put(Bad(0, f"the operator's lines cannot be read: {error.strerror}"))
 
-    def _take(self, number: int, one: Mark | Rules | Flags) -> None:
-        if not isinstance(one, Mark):
+    def _take(self, number: int, one: Said) -> None:
+        if isinstance(one, Observed):
+            self._observed.put((number, one))  # likewise
+        elif not isinstance(one, Mark):
             self._waiting.put((number, one))  # behind a few, the operator waits
         elif one.instrument in self._instruments:
             self._newest[one.instrument] = one.mark
         else:
             known = ", ".join(map(str, self._instruments))
-            self._bad.put(Bad(number, f"mark: instrument {one.instrument} is not listed; {known}"))
+            why = f"instrument {one.instrument} is not listed, or has publishers; {known}"
+            self._bad.put(Bad(number, f"mark: {why}"))
 
     def newest(self) -> dict[int, int]:
         """The mark last said of each instrument."""
         return dict(self._newest)
+
+    def observed(self) -> list[tuple[int, Observed]]:
+        """Observations since the last call, with each line's number: at most what a slot has room for."""
+        return [self._observed.get() for _ in range(self._observed.qsize())]
 
     def rules_and_flags(self) -> Iterator[tuple[int, Rules | Flags]]:
         """What one slot may take, with each line's number: rules once, and flags of an owner once."""

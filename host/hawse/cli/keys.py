@@ -186,6 +186,19 @@ def sign(
         click.echo(json.dumps(lines.unparse(row)))
 
 
+def domain_of(venue: Path | None, chain_id: int | None, contract: str | None) -> Domain:
+    """Of the venue of a directory, or of one that is not on this machine.
+
+    Raises:
+        click.UsageError: neither is named.
+    """
+    if venue is None:
+        return _domain(chain_id, contract)
+    from .trader import Place  # noqa: PLC0415 - it takes this module's options
+
+    return Place.of(venue).config.domain
+
+
 def _domain(chain_id: int | None, contract: str | None) -> Domain:
     """Of a venue that is not on this machine."""
     if chain_id is None or contract is None:

@@ -21,14 +21,17 @@ from hawse.commit.data import NOWHERE, ON_CHAIN
 from hawse.instruments import Instrument, Underlying
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
+from hawse.keys import structs
+from hawse.keys.signing import recover_digest
 from hawse.keys.store import KeyStore, address_of, derive
 from hawse.publisher.store import Outcomes
 from hawse.publisher.teller import TellerProcess
 from hawse.state.config import VenueConfig
+from hawse.state.feeds import sort_out
 from hawse.state.inputs import next_mark
 from hawse.state.machines import DEFAULT, FORMS
 from hawse.state.rules import FLAGS, RuleSet
-from hawse.state.slot import Cut, Operation, OperationKind, SlotInput
+from hawse.state.slot import Cut, Observation, Omission, Operation, OperationKind, SlotInput
 from hawse.venue import Venue, check_reach, interim_mark, operation
 from hawse.wire import Geometry
 
@@ -204,7 +207,8 @@ class _Host:
         now = max(machine.time, time.time_ns() // 1_000_000)
         deposits, requests = self._settling.queued(machine, closes)
         operations = self._operations(now)
-        filled = bool(len(commands) or deposits or requests or operations)
+        observations, omissions = self._observations(now)
+        filled = bool(len(commands) or deposits or requests or operations or observations or omissions)
         closes = closes and (filled or self._venue.batch_is_open or self._is_silent())
         if not (filled or closes):
             self.anchor()
@@ -214,6 +218,8 @@ class _Host:
             now,
             cut,
             machine.batch if closes else None,
+            observations=observations,
+            omissions=omissions,
             operations=operations,
             deposits=deposits,
             requests=requests,
@@ -230,6 +236,28 @@ class _Host:
             return ()
         self.refuse(self._operator.bad())
         return (*self._ruled(self._operator), *self._moved(self._operator, now))[:OPERATIONS_MOST]
+
+    def _observations(self, now: int) -> tuple[tuple[Observation, ...], tuple[Omission, ...]]:
+        """What publishers have signed, and what the next slot leaves out of it; that is told, too."""
+        places: dict[tuple[Observation, bytes | None], int] = {}
+        feeds = self._venue.machine.feeds
+        for line, one in self._operator.observed() if self._operator else ():
+            signature = bytes.fromhex(one.signature[2:])
+            struct_hash = structs.observation(one.feed, one.value, one.time, one.number)
+            signer = recover_digest(self._config.domain.digest(struct_hash), signature)
+            people = feeds[one.feed].terms.publishers if one.feed in feeds else ()
+            if signer not in people:
+                who = "0x" + signer.hex() if signer else "nobody"
+                self.refuse([Bad(line, f"observed: signed by {who}, no publisher of feed {one.feed}")])
+                continue
+            said = Observation(people.index(signer), one.feed, one.value, one.time, one.number, signature)
+            places.setdefault((said, signer), line)
+        taken, omitted, why = sort_out(feeds, places, now)
+        lines = {(o.publisher, o.feed, o.number): line for (o, _), line in places.items()}
+        for left_out, error in zip(omitted, why, strict=True):
+            line = lines[left_out.publisher, left_out.feed, left_out.number]
+            self.refuse([Bad(line, f"observed: {left_out.reason.name}, {error}")])
+        return tuple(taken), tuple(omitted)
 
     def _ruled(self, operator: Operator) -> Iterator[Operation]:
         """Rules and flags."""
@@ -256,8 +284,6 @@ class _Host:
         longest_ago = sorted(operator.newest().items(), key=lambda said: (markets[said[0]].mark_time, said))
         for instrument, wanted in longest_ago:
             market = markets[instrument]
-            if market.feed is not None:
-                continue  # its publishers say it
             mark = next_mark(market, wanted, now, self._config.mark_step_ppm)
             if mark != market.mark:
                 yield interim_mark(self._config.domain, self._key, slot, instrument, mark)
@@ -329,7 +355,7 @@ class _Host:
 @click.option(
     "--operations",
     type=click.File("rb"),
-    help="File or pipe of the operator's lines: marks, rules, flags. Without it, the first marks stay.",
+    help="File or pipe of the operator's and publishers' lines: marks, rules, flags, prices.",
 )
 @click.option(
     "--engine", default="soft", show_default=True, help="soft, golden, rtl, or the URL or device of a board."
@@ -419,7 +445,9 @@ def run(
     client = SettlementClient(state.rpc, state.contract, key, confirmations=depth)
     chain = {"chain_id": client.chain_id, "contract": client.address, "token": client.token}
     venue = load_config(config, address_of(key), **chain)
-    said = Operator(operations, [i.number for i in venue.instruments]) if operations else None
+    heard = {u.number for u in venue.underlyings if u.publishers}  # whose marks are not the operator's
+    marked = [i.number for i in venue.instruments if i.underlying not in heard]
+    said = Operator(operations, marked) if operations else None
     settling = _settling(client, venue, state, signatures, signers)
     with closing(_Host(directory, engine, form, client, venue, key, stopped, said, settling)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
