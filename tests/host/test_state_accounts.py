@@ -283,7 +283,7 @@ def changed(snapshot, change):
 
 #: Where a snapshot has the ledger, the ledger what waits, rules and accounts, and an account its parts.
 LEDGER = 4
-WAITING, RULES_IN_FORCE, ACCOUNTS = 3, 4, 5
+WAITING, RULES_IN_FORCE, ACCOUNTS = 4, 5, 6
 SUBACCOUNT, TRANSFERS, FLAGS, NONCES, AGENTS = 2, 4, 5, 6, 7
 AGENT = ["0a" * 20, 2**40, 3, 60_000, [0, []]]
 

@@ -1,5 +1,6 @@
 """Signed observations make indices, and those the marks of perpetuals; in both forms, which must agree."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -15,12 +16,14 @@ from hawse.state.inputs import StateError
 from hawse.state.marks import fair_mark
 from hawse.state.native.machine import NativeMachine
 from hawse.state.slot import InputClass, Observation, Omission, SlotInput
+from hawse.state.snapshot import MAGIC, SnapshotError
 from hawse.venue import signers
 from hawse.wire import Reason
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.desk import CONFIG, ODD, PERP, Desk
 from support.twin import Twin
+from tiny_keccak import keccak256
 
 KEYS = [bytes([n]) * 32 for n in range(1, 6)]
 PEOPLE = tuple(address_of(key) for key in KEYS)
@@ -315,6 +318,35 @@ def test_equal_roots_are_equal_machines(desk):
         machine._commitments.end_slot(0)
         seen.add(super(Twin, machine).state_root())
     assert len(seen) == 1 + 4 + 3 + 3
+
+
+MARKETS, FEEDS = 1, 2
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda ledger: ledger[FEEDS][0].__setitem__(1, 1501), "state root"),
+        (lambda ledger: ledger[FEEDS][0].__setitem__(3, 4), "state root"),
+        (lambda ledger: ledger[FEEDS][0].__setitem__(0, 8), "underlyings"),
+        (lambda ledger: ledger[FEEDS].clear(), "underlyings"),
+        (lambda ledger: ledger[FEEDS][0][4].append([4, 1, 1, 1]), "publishers"),
+        (lambda ledger: ledger[FEEDS][0][4].append([5, 1, 1, 1]), "publishers"),
+        (lambda ledger: ledger[FEEDS][0][4].reverse(), "publishers"),
+        (lambda ledger: ledger[FEEDS][0][4][0].__setitem__(1, 9), "state root"),
+        (lambda ledger: ledger[MARKETS][0].__setitem__(7, 1), "state root"),
+        (lambda ledger: ledger[MARKETS][0].pop(), "body"),
+    ],
+)
+def test_a_snapshot_of_prices_that_cannot_be_is_refused(desk, change, what):
+    desk.hear(all_say(1500))
+    data, at = desk.machine.snapshot(), len(MAGIC)
+    body = json.loads(data[at + 96 :])
+    change(body[4])
+    text = json.dumps(body, separators=(",", ":")).encode()
+    data = data[:at] + keccak256(text) + data[at + 32 : at + 96] + text
+    with pytest.raises(SnapshotError, match=what):
+        Twin.restore(OBSERVED, data)
 
 
 # Configuration
