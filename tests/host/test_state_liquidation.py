@@ -76,6 +76,17 @@ def test_an_account_below_maintenance_is_closed_step_by_step_from_the_mark_to_ba
     assert desk.account(1).collateral >= 0
 
 
+def test_orders_that_nobody_carries_any_more_go_before_a_liquidation_could_take_them():
+    desk = desk_of(800, 10**6, 10**6, 1_000)
+    long_short(desk, 1_000, long=2, short=1)
+    desk.slot([desk.new(4, 1, SELL, 1_501, 1_200)])
+    assert [*seen(desk, (0, 1_545))] and {*desk.machine.machine_commands.values()} == {
+        Reason.MARGIN_LOST,
+        Reason.LIQUIDATE,
+    }
+    assert not desk.account(4).positions and not desk.account(4).orders
+
+
 # Searched for
 
 

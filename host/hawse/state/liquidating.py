@@ -109,6 +109,8 @@ class Liquidation:
         self._ledger = ledger
         self._admitter = admitter
         self._moves = MOST_MOVES
+        #: Accounts that go on in the market.
+        self._in_market: list[Account] = []
         #: Accounts without position that owe, and those that have lost something by another's end.
         self._owing: list[Account] = []
         self._touched: set[int] = set()
@@ -116,7 +118,7 @@ class Liquidation:
         self._profit: dict[tuple[int, int], int] = {}
 
     def run(self, moved: list[int]) -> set[int]:
-        """Go on with the accounts that are worst off, share their losses, unwind what insurance holds.
+        """Cancel the orders of the accounts that are worst off, end those that are to end, share losses.
 
         Returns:
             Indices of accounts that another's end has cost a position or money.
@@ -126,7 +128,6 @@ class Liquidation:
             if not health(self._ledger, account).good:  # another's end may have saved it
                 self._go_on(account)
         self._share_losses()
-        self._unwind(moved)
         return self._touched
 
     def _queue(self) -> list[Account]:
@@ -148,9 +149,17 @@ class Liquidation:
         if has.equity <= 0 or account.step >= self._terms.steps or account.index == INSURANCE:
             self._close_out(account)
         else:
-            self._step(account, has)
+            self._in_market.append(account)
 
     # In the market
+
+    def trade(self, moved: list[int]) -> None:
+        """Send the machine's orders, behind its cancels: they shall not take what no account carries."""
+        for account in self._in_market:
+            has = health(self._ledger, account)
+            if not has.good:
+                self._step(account, has)
+        self._unwind(moved)
 
     def _step(self, account: Account, has: Health) -> None:
         """A part of the heaviest position, by an order of the machine; a step is gone even if none can go."""

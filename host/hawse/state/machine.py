@@ -241,6 +241,7 @@ class Machine:
         admitter.take_back(sweep.without_margin(self._ledger, moved, touched))
         admitter.take_back(sweep.timed_out(self._ledger, slot.time))
         admitter.cancel_forced()
+        liquidation.trade(moved)
         for index, cause in admitter.exits.items():
             liquidation.leave(self.accounts[index], cause)
         admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])

@@ -44,6 +44,7 @@ void Liquidation::make(Arena &arena, Ledger &ledger, Admission &admission, const
     queue_.make(arena, capacity.accounts);
     opposite_.make(arena, capacity.accounts);
     bearers_.make(arena, capacity.accounts);
+    in_market_.make(arena, capacity.accounts);
     owing_.make(arena, capacity.accounts);
 }
 
@@ -55,7 +56,7 @@ void Liquidation::run(u64 slot, const Numbers &moved) {
     Ledger &ledger = *ledger_;
     slot_ = slot, moves_ = MOST_MOVES;
     touched.clear(), left_.clear();
-    owing_.count = 0;
+    owing_.count = in_market_.count = 0;
     check_changed();
     if (!moved.empty())
         for (u32 n = 0; n < ledger.account_count; ++n)
@@ -68,7 +69,6 @@ void Liquidation::run(u64 slot, const Numbers &moved) {
                 go_on(queue_.items[n].account);
         share_losses();
     }
-    unwind(moved);
 }
 
 // Who is worst off comes first: equity / maintenance ascending, who needs none before all others; then by index.
@@ -106,10 +106,19 @@ void Liquidation::go_on(u32 index) {
     if (has.equity <= 0 || account.step >= config_->liquidation.steps || index == INSURANCE)
         close_out(index);
     else
-        step(index, has);
+        in_market_.add() = index;
 }
 
 // In the market
+
+void Liquidation::trade(const Numbers &moved) {
+    for (u32 n = 0; n < in_market_.count; ++n) {
+        const Health has = ledger_->health(in_market_.items[n]);
+        if (!has.good())
+            step(in_market_.items[n], has);
+    }
+    unwind(moved);
+}
 
 // A part of the heaviest position, by an order of the machine; where none can be sent, a step is gone.
 void Liquidation::step(u32 index, const Health &has) {

@@ -11,8 +11,10 @@ class Liquidation {
     void make(Arena &arena, Ledger &ledger, Admission &admission, const Capacity &capacity);
     // Looks again at the accounts that have changed.
     void check_changed();
-    // Goes on with the accounts that are worst off, shares their losses, unwinds what insurance holds.
+    // Cancels the orders of the accounts that are worst off, ends those that are to end, shares losses.
     void run(u64 slot, const Numbers &moved);
+    // Sends the machine's orders: behind all that it cancels, or they would take what no account carries.
+    void trade(const Numbers &moved);
     // Closes all positions of an account that a forced request wants closed.
     void leave(u32 account, u64 cause);
 
@@ -68,6 +70,7 @@ class Liquidation {
     List<Unhealthy> queue_;
     List<Opposite> opposite_;
     List<Bearer> bearers_;
+    List<u32> in_market_; // accounts that go on there
     List<u32> owing_; // accounts without position that owe
     Numbers left_;    // accounts that a request of this slot has closed
 };

@@ -88,6 +88,7 @@ int Machine::open(const hawse_state_slot &slot) {
     admission.look_again();
     admission.sweep(moved_, liquidation.touched);
     admission.cancel_forced();
+    liquidation.trade(moved_);
     for (u32 n = 0; n < admission.leaving.count; ++n)
         if (admission.leaving.items[n].exits)
             liquidation.leave(admission.leaving.items[n].account, admission.leaving.items[n].seq);
