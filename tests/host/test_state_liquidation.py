@@ -13,7 +13,7 @@ from hawse.risk.liquidation import LiquidationTerms
 from hawse.state.ledger import INSURANCE
 from hawse.state.slot import Request, RequestKind
 from hawse.wire import Reason, SequenceClass, Side
-from support.desk import CONFIG, Desk, owner
+from support.desk import CONFIG, Desk, no_mark_counts, owner
 from support.twin import Twin
 
 BUY, SELL = Side
@@ -85,6 +85,142 @@ def test_orders_that_nobody_carries_any_more_go_before_a_liquidation_could_take_
         Reason.LIQUIDATE,
     }
     assert not desk.account(4).positions and not desk.account(4).orders
+
+
+def test_a_fill_pays_the_fee_to_insurance_and_what_is_healthy_again_begins_anew():
+    desk = desk_of(1_000, 10**6, 10**6)
+    long_short(desk, 1_000)
+    desk.slot([desk.new(3, 1, BUY, 1_424, 2_000)])
+    before = desk.machine.insurance
+    seen(desk, (0, 1_430))
+    account = desk.account(1)
+    # 500 lots at 1,424, 7,120 quanta: 0.5 % are 36; what is left needs half of the maintenance.
+    assert account.positions[0].size == 500 and desk.machine.fill_fees == [36, 2]
+    assert desk.machine.insurance == before + 36 and desk.machine.equity(account) == 292 - 30 - 36
+    assert account.step == 0 and 1 not in desk.machine._ledger.unhealthy
+    assert seen(desk) == []
+
+
+def test_the_fee_is_never_beyond_what_equity_is_left():
+    desk = desk_of(1_000, 10**6, 10**6, config=replace(RULES, liquidation=replace(TERMS, fee_ppm=10**6)))
+    long_short(desk, 1_000)
+    desk.slot([desk.new(3, 1, BUY, 1_424, 2_000)])
+    seen(desk, (0, 1_430))
+    assert desk.machine.fill_fees == [262, 2] and desk.machine.equity(desk.account(1)) == 0
+
+
+def test_neither_handles_nor_tags_nor_own_orders_keep_an_account_from_being_closed():
+    config = replace(RULES, reserved_handles=2, reserved_tags=2)
+    desk = desk_of(1_000, *[10**6] * 13, config=config)
+    long_short(desk, 1_000)
+    desk.slot([desk.new(3, 1, BUY, 1_424, 2_000)])
+    # Everybody takes what there is of tags and handles; the owner's other account stands in the way.
+    for account in range(4, 15):
+        desk.slot([desk.new(account, n, BUY, 1_100, 10) for n in range(1, 30)])
+    assert desk.slot([desk.new(14, 99, BUY, 1_100, 10)]) in ([Reason.STORE_FULL], [Reason.TAGS_FULL])
+    seen(desk, (0, 1_430))
+    assert desk.account(1).positions[0].size == 500
+
+
+def test_an_order_of_the_same_owner_is_taken_out_of_the_way():
+    desk = desk_of(1_000, 10**6, 10**6)
+    long_short(desk, 1_000)
+    desk.slot(deposits=[(owner(1), 50_000)])
+    desk.slot([desk.transfer(1, 1, 50_000)])
+    sub = desk.machine.account_of(owner(1), 1)
+    best = desk.new(sub.index, 1, BUY, 1_430, 10, generation=sub.generation)
+    assert desk.slot([best, desk.new(3, 1, BUY, 1_424, 2_000)]) == []
+    seen(desk, (0, 1_430))
+    assert not sub.orders and not sub.positions and desk.account(1).positions[0].size == 500
+
+
+def test_insurance_takes_what_its_margin_carries_and_unwinds_it_at_new_marks():
+    desk = desk_of(1_000, 10**6, 10**6)
+    insure(desk, 300)
+    long_short(desk, 1_000)
+    # Equity is 992 − 1,000: the price of bankruptcy is 1,400 + 0.8.
+    events = seen(desk, (0, 1_400))
+    taken = next(first for reason, _, first, _ in events if reason == Reason.TAKEOVER)
+    assert 0 < taken < 1_000
+    venue = desk.account(INSURANCE)
+    assert 0 <= desk.machine.free_collateral(venue) < 2 and venue.positions[0].size == taken
+    assert (Reason.DELEVERAGE, 2, 1_000 - taken, 1_401) in events
+    assert not desk.account(1).positions and desk.account(1).collateral >= 0
+    desk.slot([desk.new(3, 1, BUY, 1_400, 5_000)])
+    assert venue.positions[0].size == taken
+    seen(desk, (0, 1_401))
+    assert venue.positions.get(0) is None or venue.positions[0].size < taken
+
+
+def test_what_nobody_s_profit_bears_is_shared_to_the_quantum():
+    desk = desk_of(1_000, 1_000, 50_000, 70_001)
+    # 2 has taken its gain from 1's loss, and 3, who sold to it at the mark, has none.
+    long_short(desk, 1_000)
+    with no_mark_counts():
+        desk.slot(marks=[(0, 1_300)])
+        desk.slot([desk.new(3, 1, SELL, 1_300, 1_000), desk.new(2, 2, BUY, 1_300, 1_000)])
+    assert desk.account(3).positions[0].size == -1_000
+    before = {a.index: desk.machine.equity(a) for a in desk.machine.accounts}
+    owed = -before[1]
+    events = seen(desk, (0, 1_300))
+    ((_, account, loss, insured),) = [e for e in events if e[0] == Reason.SOCIALISE]
+    # Insurance takes a lot, and a quantum of the loss with it.
+    assert (Reason.TAKEOVER, 1, 1, 1_401) in events and (account, loss) == (1, owed - 1)
+    assert (Reason.DELEVERAGE, 3, 999, 1_300) in events
+    after = {a.index: desk.machine.equity(a) for a in desk.machine.accounts}
+    lost = {n: before[n] - after[n] for n in (2, 3, 4)}
+    assert after[1] == 0 and sum(lost.values()) == loss - insured and min(after.values()) >= 0
+    assert lost[4] > lost[3] > lost[2] > 0
+
+
+def test_deleveraging_leaves_the_other_side_its_maintenance():
+    desk = desk_of(1_000, 2_100, 10**6, 10**6)
+    long_short(desk, 1_000)
+    desk.slot([desk.new(3, 1, SELL, 40, 500, instrument=1), desk.new(2, 1, BUY, 40, 500, instrument=1)])
+    # Account 2 gains 3,000 of account 1, which has 992, and loses 4,500 elsewhere.
+    events = seen(desk, (0, 1_200), (1, 19))
+    machine, two = desk.machine, desk.account(2)
+    taken = [
+        (first, price) for reason, who, first, price in events if (reason, who) == (Reason.DELEVERAGE, 2)
+    ]
+    (worse, bankruptcy), (rest, mark) = taken
+    assert bankruptcy > mark == 1_200 and 0 < worse < rest
+    assert exact(machine, two)[0] >= 300 + 204 > exact(machine, two)[1]
+    assert (
+        Reason.SOCIALISE in {e[0] for e in events} and min(machine.equity(a) for a in machine.accounts) >= 0
+    )
+
+
+def test_nothing_happens_while_no_mark_counts():
+    desk = desk_of(1_000, 10**6)
+    long_short(desk, 1_000)
+    with no_mark_counts():
+        events = seen(desk, (0, 1_300))
+    assert events == []
+    assert seen(desk)[-1][0] in (Reason.DELEVERAGE, Reason.SOCIALISE)
+
+
+# Forced exits
+
+
+def leaves(desk, index=1, account=1):
+    return Request(index, RequestKind.EXIT, owner(account), account, account << 24, 0, bytes(20), 0, 7)
+
+
+def test_an_exit_closes_positions_within_c_of_the_mark_and_the_next_pays():
+    desk = desk_of(10_000, 10**6, 10**6)
+    long_short(desk, 1_000)
+    desk.slot([desk.new(3, 1, BUY, 1_484, 5_000), desk.new(3, 2, BUY, 1_485, 400)])
+    assert desk.slot(requests=[leaves(desk)]) == []
+    assert {*desk.machine.machine_commands.values()} == {Reason.FORCED}
+    # c is 1 %: what is bid at 1,485 is taken, what is bid at 1,484 is not; the rest stays.
+    assert desk.account(1).positions[0].size == 600
+    desk.slot([desk.new(3, 3, BUY, 1_490, 5_000)])
+    desk.slot(requests=[leaves(desk, 2)])
+    assert not desk.account(1).positions and desk.account(1).collateral > 0
+    desk.slot(requests=[leaves(desk, 3)])
+    assert desk.account(1).collateral == 0
+    assert desk.machine.sum_of_balances() == desk.machine.deposited - desk.machine.withdrawn
 
 
 # Searched for
@@ -169,16 +305,11 @@ class Watched(Desk):
                 assert equity - taken >= needs
 
     def _behind_events(self, events):
-        """Insurance has its margin for all that it took, unless it lacked it before."""
+        """Insurance has its margin for all that it holds, if it took anything."""
         machine = self.machine
-        took = [e for e in events if e.reason == Reason.TAKEOVER and e.account != INSURANCE]
-        if took:
-            assert machine.free_collateral(machine.accounts[INSURANCE]) >= -len(took) or self.unwinding(
-                events
-            )
-
-    def unwinding(self, events):
-        return any(e.reason == Reason.TAKEOVER and e.account == INSURANCE for e in events)
+        if any(e.reason == Reason.TAKEOVER and e.account != INSURANCE for e in events):
+            venue = machine.accounts[INSURANCE]
+            assert margin_left(machine, venue) >= 0
 
     def _money(self):
         machine = self.machine
@@ -206,6 +337,19 @@ class Watched(Desk):
         for row in admission.orders[:-1]:
             if row["flags"] >> 5 == SequenceClass.MACHINE:
                 assert int(row["seq"]) in self.machine.machine_commands
+
+
+def margin_left(machine, account):
+    """Equity beyond the initial margin of the positions, each rounded down to a quantum."""
+    left = account.collateral
+    for number, position in account.positions.items():
+        market = machine.markets[number]
+        t = market.terms
+        left += (position.size * market.mark - position.entry) * t.numerator // t.denominator
+        left -= -(
+            -abs(position.size * market.mark) * t.numerator * t.initial_margin_ppm // (t.denominator * 10**6)
+        )
+    return left
 
 
 def whole(machine, account):
