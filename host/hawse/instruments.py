@@ -24,6 +24,7 @@ class Instrument:
         first_mark: mark price in ticks until the first slot brings one.
         minimum_quantity: lots that an order has at least.
         minimum_notional: quanta that an order's lots are worth at the mark, at least.
+        maintenance_ppm: of initial margin, below which an account is liquidated, 1 to 1,000,000.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -42,6 +43,7 @@ class Instrument:
     first_mark: int
     minimum_quantity: int = 1
     minimum_notional: int = 0
+    maintenance_ppm: int = PPM // 2
 
     def __post_init__(self) -> None:
         if self.count < LEAST_WINDOW or self.count & (self.count - 1):
@@ -58,6 +60,7 @@ class Instrument:
             ("first_mark", -(2**31), 2**31 - 1),
             ("minimum_quantity", 1, 2**32 - 1),
             ("minimum_notional", 0, 2**63 - 1),
+            ("maintenance_ppm", 1, PPM),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

@@ -20,7 +20,7 @@ from hawse.risk import margin
 from hawse.wire import Opcode, Reason
 from hawse.wire.dtypes import EVENT, ORDER, Array
 
-from . import sweep
+from . import liquidating, sweep
 from .admission import Admission, Admitter, Sent
 from .batch import BatchState
 from .clearing import clear
@@ -112,6 +112,7 @@ class Machine:
         self.accounts = ledger.accounts
         self.orders = ledger.orders
         self.markets = ledger.markets
+        liquidating.check(ledger, [account.index for account in ledger.accounts])
         self._commitments = Commitments(ledger, digest)
 
     def account_of(self, owner: bytes, subaccount: int = 0) -> Account | None:
@@ -234,10 +235,16 @@ class Machine:
         count = len(split(slot.authorisations).starts)
         admitter.admit(slot.authorisations, signers.commands[:count], signers.structs[:count])
         requests = [self._request(request, admitter) for request in slot.requests]
+        liquidation = liquidating.Liquidation(self.config, self._ledger, admitter)
+        touched = liquidation.run(moved)
+        payments.look_again()
         admitter.take_back(sweep.trimmed(self._ledger))
-        admitter.take_back(sweep.without_margin(self._ledger, moved))
+        admitter.take_back(sweep.without_margin(self._ledger, moved, touched))
         admitter.take_back(sweep.timed_out(self._ledger, slot.time))
         admitter.cancel_forced()
+        liquidation.trade(moved)
+        for index, cause in admitter.exits.items():
+            liquidation.leave(self.accounts[index], cause)
         admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])
         self.last_seq = admitter.seq
         self.transfers = payments.received
@@ -346,6 +353,7 @@ class Machine:
             admission.first_seq, admission.inputs, admission.refusals, self._sent
         )
         self._split_fees()
+        liquidating.check_slot(ledger)
         digest = self._commitments.end_slot(slot.number)
         self._slot, self._admission, self._sent = None, None, []
         if slot.closes is not None:

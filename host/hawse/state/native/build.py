@@ -17,6 +17,7 @@ _SOURCES = (
     "sweep",
     "admission",
     "clearing",
+    "liquidating",
     "commitments",
     "machine",
     "batch",

@@ -12,6 +12,14 @@ struct Terms {
     i32 base, first_mark;
     u32 minimum_quantity;
     u64 minimum_notional;
+    u32 maintenance_ppm;
+};
+
+// How accounts are closed that do not carry their positions: hawse.risk.liquidation.
+struct LiquidationTerms {
+    u32 share_ppm;
+    u64 whole, most;
+    u32 begin_ppm, steps, fee_ppm, cap;
 };
 
 struct Config {
@@ -28,6 +36,7 @@ struct Config {
     u32 reuse_batches;
     u32 reserved_tags, reserved_handles;
     u32 instruments;
+    LiquidationTerms liquidation;
     Terms *terms; // ascending by number
     Hash rules, assets;
 
