@@ -126,7 +126,7 @@ void Admission::send(u8 opcode, u32 handle, i32 price, u32 quantity, u8 flags) {
 
 void Admission::take(u32 handle, u32 left, u8 reason, u64 cause) {
     ++seq;
-    machine.add() = {seq, cause, rows.count, reason, {}};
+    machine.add() = {seq, cause, rows.count, ledger_->orders[handle].account, reason, {}};
     send(left ? HAWSE_OPCODE_REDUCE : HAWSE_OPCODE_CANCEL, handle, 0, left, HAWSE_SEQUENCE_CLASS_MACHINE << 5);
 }
 
@@ -142,7 +142,7 @@ void Admission::close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128
     const u32 handle = ledger.handles.first();
     ledger.orders[handle] = order;
     ledger.add(handle);
-    machine.add() = {seq, cause, rows.count, why, {}};
+    machine.add() = {seq, cause, rows.count, ledger_->orders[handle].account, why, {}};
     send(HAWSE_OPCODE_NEW, handle, price, order.remaining,
          u8(order.side | order.time_in_force << 1 | order.self_trade << 3 | HAWSE_SEQUENCE_CLASS_MACHINE << 5));
     tell(why, account, ledger.config->terms[market].number, first, second);
