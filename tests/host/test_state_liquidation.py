@@ -200,6 +200,42 @@ def test_nothing_happens_while_no_mark_counts():
     assert seen(desk)[-1][0] in (Reason.DELEVERAGE, Reason.SOCIALISE)
 
 
+def test_an_order_that_closed_what_is_deleveraged_goes_before_it_could_open():
+    desk = desk_of(1_000, 2_100, 10**6, 10**6)
+    long_short(desk, 1_000)
+    desk.slot([desk.new(3, 1, SELL, 40, 500, instrument=1), desk.new(2, 1, BUY, 40, 500, instrument=1)])
+    assert desk.slot([desk.new(2, 7, BUY, 1_199, 1_000)]) == []
+    events = seen(desk, (0, 1_200), (1, 19))
+    assert events[-1][:2] == (Reason.MARGIN_LOST, 2) and not desk.account(2).orders
+    desk.slot([desk.new(4, 1, SELL, 1_199, 1_000)])
+    assert 0 not in desk.account(2).positions and desk.machine.free_collateral(desk.account(2)) >= 0
+
+
+def test_no_order_goes_beyond_bankruptcy_because_the_band_ends_before_it():
+    desk = desk_of(5_000, 10**6, 10**6, 10**6)
+    desk.slot(marks=[(0, 1_990)])
+    desk.slot([desk.new(2, 900, SELL, 1_990, 1_000), desk.new(1, 901, BUY, 1_990, 1_000)])
+    desk.slot([desk.new(3, 1, SELL, 40, 500, instrument=1), desk.new(1, 1, BUY, 40, 500, instrument=1)])
+    desk.slot([desk.new(4, 1, BUY, 2_023, 2_000)])  # the highest price that there is
+    equity = 0
+    for n in range(5):
+        seen(desk, *([(0, 2_100), (1, 12)] if not n else []))
+        equity = equity or desk.machine.equity(desk.account(1))
+        assert desk.machine.equity(desk.account(1)) >= 0
+    assert equity == 87 and not desk.account(1).positions
+
+
+def test_an_engine_without_a_free_handle_is_no_shelter():
+    desk = desk_of(1_000, *[10**6] * 13)
+    long_short(desk, 1_000)
+    for account in range(4, 15):
+        desk.slot([desk.new(account, n, BUY, 1_100, 10) for n in range(1, 30)])
+    assert not desk.machine._ledger.handles
+    for n in range(4):
+        seen(desk, *([(0, 1_430)] if not n else []))
+        assert bool(desk.account(1).positions) == (n < 3)
+
+
 # Forced exits
 
 
