@@ -6,11 +6,14 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+import support.desk
+import support.money
 from hawse.keys.messages import MessageKind
 from hawse.risk.liquidation import LiquidationTerms
 from hawse.state.ledger import INSURANCE
 from hawse.wire import Reason, Side, TimeInForce
 from support.money import ODD, USD, MoneyDesk, bitcoin, venue
+from support.twin import Twin
 
 TERMS = LiquidationTerms(
     share_ppm=500_000, whole=0, most=2**32 - 1, begin_ppm=5_000, steps=4, fee_ppm=5_000, cap=32
@@ -330,14 +333,21 @@ def check(trial, events, healthy, held, queue):
         assert queue[index] <= most, f"account {index} is left alone for {queue[index]} slots"
 
 
+@pytest.fixture
+def twins(monkeypatch):
+    """Desks of which every machine is a golden one with a native one beside it."""
+    for module in (support.desk, support.money):
+        monkeypatch.setattr(module, "Machine", Twin)
+
+
 @pytest.mark.parametrize("seed", range(25))
-def test_whatever_marks_and_hands_do(seed):
+def test_whatever_marks_and_hands_do(seed, twins):
     crash(seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1000, 1600))
-def test_whatever_marks_and_hands_do_for_long(seed):
+def test_whatever_marks_and_hands_do_for_long(seed, twins):
     crash(seed, slots=150)
 
 

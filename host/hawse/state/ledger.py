@@ -172,6 +172,7 @@ class Ledger:
     Attributes:
         markets: by number of the instrument.
         liquidation: terms of it, None where there is none.
+        position_quota: instruments of an account.
         fees: balance in quanta.
         slot_fees: fees of the slot in work.
         fill_fees: fee of each fill of the last slot: of each trade, the taker's and then the maker's.
@@ -198,7 +199,7 @@ class Ledger:
 
     def __init__(self, config: VenueConfig) -> None:
         self.markets = {i.number: Market(i, i.first_mark) for i in config.instruments}
-        self.liquidation = config.liquidation
+        self.liquidation, self.position_quota = config.liquidation, config.position_quota
         self.fees = 0
         self.slot_fees = 0
         self.fill_fees: list[int] = []

@@ -194,6 +194,9 @@ class Liquidation:
     def _take_over(self, account: Account, market: Market, price: int) -> None:
         """As many lots as insurance's own margin allows."""
         size, venue = account.positions[market.terms.number].size, self._ledger.accounts[INSURANCE]
+        held = venue.positions.keys() | venue.open.keys()
+        if market.terms.number not in held and len(held) >= self._ledger.position_quota:
+            return
         sign, low, high = 1 if size > 0 else -1, 0, abs(size)
         if self._free_after(venue, market, 0, price) < 1:
             return
