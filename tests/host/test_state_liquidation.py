@@ -277,7 +277,7 @@ def crash(seed, slots=60, kind=Trial):
             number = rng.randrange(2)
             market = trial.machine.markets[number]
             low, high = market.terms.base, market.terms.base + market.terms.count - 1
-            move = rng.choice([0.4, 0.05, 0.01])
+            move = rng.choice([0.4, 0.06, 0.02, 0.02])
             marks = [(number, max(low, min(high, int(market.mark * (1 + rng.uniform(-move, move))))))]
         healthy = {a.index for a in trial.machine.accounts[1:] if a.index not in unhealthy(trial, marks)}
         held = {a.index: {n: p.size for n, p in a.positions.items()} for a in trial.machine.accounts}
