@@ -319,7 +319,7 @@ def check(trial, events, healthy, held, queue):
             # Somebody whose last position went beyond his equity in this very slot; the next one sees to it.
             assert held[account.index], f"{account.index} is below zero without a recorded loss"
     for event in events:
-        if event.reason == Reason.DELEVERAGE:
+        if event.reason == Reason.DELEVERAGE and event.account != INSURANCE:
             assert abs(event.first) <= abs(held[event.account].get(event.instrument, 0))
     # Whoever is below maintenance at unmoved marks is gone on with in turn.
     terms = machine.config.liquidation

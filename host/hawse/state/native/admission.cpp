@@ -132,7 +132,7 @@ void Admission::send(u8 opcode, u32 handle, i32 price, u32 quantity, u8 flags) {
 
 void Admission::take(u32 handle, u32 left, u8 reason, u64 cause) {
     ++seq;
-    machine.add() = {seq, cause, rows.count, reason, {}};
+    machine.add() = {seq, cause, rows.count, ledger_->orders[handle].account, reason, {}};
     send(left ? HAWSE_OPCODE_REDUCE : HAWSE_OPCODE_CANCEL, handle, 0, left, HAWSE_SEQUENCE_CLASS_MACHINE << 5);
 }
 

@@ -76,11 +76,11 @@ struct Sent {
     i128 have, need, value, fee;
 };
 
-// A command of the machine itself: of which row, what caused it (0 the slot), and why.
+// A command of the machine itself: of which row, whose order it is about, what caused it (0 the slot), and why.
 struct MachineInput {
     u64 seq, cause;
-    u32 row;
-    u8 reason, zero[3];
+    u32 row, account;
+    u8 reason, zero[7];
 };
 
 // Lists of one slot.

@@ -199,7 +199,7 @@ bool Admission::close(u32 index, u32 market, i64 size, i128 price, u8 reason) {
     order.queue = ++seq;
     ledger.orders[handle] = order;
     ledger.add(handle);
-    machine.add() = {seq, 0, rows.count, reason, {}};
+    machine.add() = {seq, 0, rows.count, index, reason, {}};
     send(HAWSE_OPCODE_NEW, handle, order.price, order.remaining,
          u8(order.side | order.time_in_force << 1 | order.self_trade << 3 | HAWSE_SEQUENCE_CLASS_MACHINE << 5));
     sent.items[sent.count - 1].own = true;
