@@ -87,6 +87,7 @@ class Machine:
         self._sent: list[Sent] = []
         self._command_seqs: tuple[int, ...] = ()
         self._machine_commands: dict[int, Reason] = {}
+        self._machine_accounts: dict[int, int] = {}
         self.next_slot = 0
         self.time = 0
         self.last_seq = 0
@@ -131,6 +132,11 @@ class Machine:
     def machine_commands(self) -> dict[int, Reason]:
         """Why the machine gave each of its own commands of the last slot, by sequence number."""
         return self._machine_commands
+
+    @property
+    def machine_accounts(self) -> dict[int, int]:
+        """Whose order each of its own commands of the last slot was about, by sequence number."""
+        return self._machine_accounts
 
     @property
     def fill_fees(self) -> list[int]:
@@ -238,6 +244,8 @@ class Machine:
         admitter.take_back(sweep.without_margin(self._ledger, moved))
         admitter.take_back(sweep.timed_out(self._ledger, slot.time))
         admitter.cancel_forced()
+        if self.config.liquidation:
+            admitter.liquidate(self.config.liquidation, moved)
         admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])
         self.last_seq = admitter.seq
         self.transfers = payments.received
@@ -256,6 +264,7 @@ class Machine:
         )
         self._command_seqs = self._admission.command_seqs
         self._machine_commands = {command.seq: command.reason for command in admitter.machine}
+        self._machine_accounts = {s.seq: s.order.account.index for s in admitter.sent if s.machine}
         self._phase = _Phase.OPEN
         return self._admission
 
