@@ -62,9 +62,11 @@ bool has_more_left(const Bearer &a, const Bearer &b) {
 void Admission::liquidate(const Numbers &moved) {
     Ledger &ledger = *ledger_;
     handovers_ = unhealthy_.count = 0;
-    for (u32 index = INSURANCE + 1; index < ledger.account_count; ++index) {
+    if (moved.empty())
+        ledger.suspects.each([&](u32 index) { examine(index); });
+    for (u32 index = INSURANCE + 1; index < ledger.account_count && !moved.empty(); ++index) {
         bool looks = ledger.suspects.has(index);
-        if (!looks && !moved.empty())
+        if (!looks)
             ledger.each_holding(ledger.accounts[index], [&](const Holding &h) { looks |= h.size && moved.has(h.market); });
         if (looks)
             examine(index);
@@ -84,6 +86,8 @@ void Admission::liquidate(const Numbers &moved) {
 
 void Admission::examine(u32 index) {
     Ledger &ledger = *ledger_;
+    if (index == INSURANCE || ledger.overflow.happened)
+        return;
     Account &account = ledger.accounts[index];
     const i64 equity = ledger.equity(account);
     if (ledger.overflow.happened)
