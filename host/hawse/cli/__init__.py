@@ -25,6 +25,7 @@ _COMMANDS = {
     "keys": ("hawse.cli.keys", "group"),
     "info": ("hawse.cli.trader", "info"),
     "account": ("hawse.cli.trader", "account"),
+    "risk": ("hawse.cli.risk", "group"),
     "deposit": ("hawse.cli.trader", "deposit"),
     "claim": ("hawse.cli.trader", "claim"),
     "validator": ("hawse.cli.validator", "validator"),

@@ -347,6 +347,13 @@ class Ledger:
         held = sum(self.requirement(account, number) for number in touched)
         return margin.money(equity - held, "free collateral")
 
+    def maintenance(self, account: Account) -> int:
+        """A part of the initial margin of its positions, in quanta, rounded up for each."""
+        total = 0
+        for terms, size, _, mark in self.at_mark(account):
+            total += -(-margin.initial_margin(terms, mark, size) * terms.maintenance_ppm // PPM)
+        return total
+
     def free_left(self, account: Account, slot: int) -> int:
         """Free collateral at the slot's start, less what the slot has taken of it."""
         if account.free_slot != slot:

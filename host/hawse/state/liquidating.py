@@ -73,22 +73,13 @@ class Liquidation:
         for account in ledger.accounts[INSURANCE + 1 :]:
             if account.index not in ledger.suspects and not moved & account.positions.keys():
                 continue
-            equity, needed = ledger.equity(account), self._maintenance(account)
+            equity, needed = ledger.equity(account), ledger.maintenance(account)
             if equity < needed:
                 found.append(Unhealthy(account.index, equity, needed))
             elif account.steps:
                 account.steps = 0
                 ledger.signed.add(account.index)
         return found
-
-    def _maintenance(self, account: Account) -> int:
-        """A part of the initial margin of its positions, in quanta, rounded up for each."""
-        total = 0
-        for number, position in sorted(account.positions.items()):
-            market = self._ledger.markets[number]
-            held = margin.initial_margin(market.terms, market.mark, position.size)
-            total += -(-held * market.terms.maintenance_ppm // PPM)
-        return total
 
     def _go_on(self, account: Account) -> None:
         self._take_back(list(self._orders_of(account)))
@@ -277,7 +268,7 @@ class Liquidation:
             return abs(position.size)
         try:
             profit = margin.unrealised(market.terms, position.size, position.entry, market.mark)
-            spare = min(profit, self._ledger.equity(other) - self._maintenance(other))
+            spare = min(profit, self._ledger.equity(other) - self._ledger.maintenance(other))
         except MoneyOverflow:
             return 0
         return max(0, spare) * market.terms.denominator // (gap * market.terms.numerator)

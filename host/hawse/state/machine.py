@@ -172,6 +172,14 @@ class Machine:
         """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
         return self._ledger.equity(account)
 
+    def maintenance(self, account: Account) -> int:
+        """What equity has to be, or the account is liquidated; in quanta."""
+        return self._ledger.maintenance(account)
+
+    def requirement(self, account: Account, instrument: int) -> int:
+        """What an instrument holds of an account's free collateral, in quanta."""
+        return self._ledger.requirement(account, instrument)
+
     def free_collateral(self, account: Account) -> int:
         """Equity without what positions and open orders hold; may be negative."""
         return self._ledger.free_collateral(account)
