@@ -9,8 +9,10 @@ import pytest
 import support.desk
 import support.money
 from hawse.keys.messages import MessageKind
+from hawse.risk import margin
 from hawse.risk.liquidation import LiquidationTerms
 from hawse.state.ledger import INSURANCE
+from hawse.state.liquidating import Liquidation
 from hawse.wire import Reason, Side, TimeInForce
 from support.money import ODD, USD, MoneyDesk, bitcoin, venue
 from support.twin import Twin
@@ -340,14 +342,38 @@ def twins(monkeypatch):
         monkeypatch.setattr(module, "Machine", Twin)
 
 
+@pytest.fixture
+def watched(monkeypatch):
+    """Each hand-over is looked at as it happens: what it takes of whom."""
+    hand_over = Liquidation._hand_over
+
+    def looks(self, account, other, market, lots, price, reason):
+        ledger, number = self._ledger, market.terms.number
+        before, position = ledger.equity(other), other.positions.get(number)
+        profit = (
+            margin.unrealised(market.terms, position.size, position.entry, market.mark) if position else 0
+        )
+        hand_over(self, account, other, market, lots, price, reason)
+        given = before - ledger.equity(other)
+        if reason == Reason.TAKEOVER:
+            assert other.index == INSURANCE and ledger.free_collateral(other) >= 0
+        elif (1 if lots > 0 else -1) * (price - market.mark) > 0:
+            assert given <= max(0, profit) + 1, f"{given} of {other.index}, whose profit is {profit}"
+            assert ledger.equity(other) >= ledger.maintenance(other) - 1
+        else:
+            assert given <= 1  # a position that is split is rounded down twice
+
+    monkeypatch.setattr(Liquidation, "_hand_over", looks)
+
+
 @pytest.mark.parametrize("seed", range(25))
-def test_whatever_marks_and_hands_do(seed, twins):
+def test_whatever_marks_and_hands_do(seed, twins, watched):
     crash(seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1000, 1600))
-def test_whatever_marks_and_hands_do_for_long(seed, twins):
+def test_whatever_marks_and_hands_do_for_long(seed, twins, watched):
     crash(seed, slots=150)
 
 
