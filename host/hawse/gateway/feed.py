@@ -108,7 +108,7 @@ class Feed:
         slot, time, markets, venue: behind the last slot.
         waits: why no slot is carried out; empty if they are.
         commands: how many were answered since the start.
-        changes: how often :meth:`wake` was called.
+        listeners: set whenever there is something new.
     """
 
     def __init__(
@@ -130,8 +130,7 @@ class Feed:
         self._traded = dict.fromkeys(self._books, slot)
         self._last: dict[int, Trade] = {}
         self._seconds: deque[float] = deque(maxlen=_TIMED)
-        self._wake = asyncio.Event()
-        self.changes = 0
+        self.listeners: set[asyncio.Event] = set()
         for order in orders:
             self._put(order)
 
@@ -204,14 +203,8 @@ class Feed:
 
     def wake(self) -> None:
         """Have all who wait look again."""
-        self.changes += 1
-        self._wake.set()
-        self._wake = asyncio.Event()
-
-    async def change(self, seen: int) -> None:
-        """Until there is something new to who has seen so many changes."""
-        if seen == self.changes:
-            await self._wake.wait()
+        for listener in self.listeners:
+            listener.set()
 
     # What is asked
 

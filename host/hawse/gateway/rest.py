@@ -20,7 +20,6 @@ from .limits import Limits
 from .sessions import Open, Sessions
 from .shapes import (
     U16,
-    U64,
     About,
     AccountOf,
     Batch,
@@ -50,6 +49,10 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Address = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$")]
 #: What a slot's number may be in the file of outcomes.
 Slot = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+
+#: No order has a higher one; typed bounds end at 2**63.
+CLIENT_ID_MOST = 2**64 - 1
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,7 +94,7 @@ class OfOwner(msgspec.Struct, forbid_unknown_fields=True):
 class OfOrders(msgspec.Struct, forbid_unknown_fields=True):
     """By the account's own number."""
 
-    client_id: U64
+    client_id: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class OfLines(msgspec.Struct, forbid_unknown_fields=True):
@@ -383,6 +386,8 @@ class Rest:
 
     async def _orders(self, call: Call) -> tuple[int, Any]:
         session, client_id = call.reader, call.given.client_id
+        if client_id > CLIENT_ID_MOST:
+            raise Refused("request", "client_id: is no u64", have=client_id, need=CLIENT_ID_MOST)
         orders = await self._archive.ask(lambda kept: kept.orders(session.account, client_id))
         lines = await self._archive.ask(lambda kept: kept.told_of(session.account, client_id))
         mine = [order for order in orders if order.generation == session.generation]

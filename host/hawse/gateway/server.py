@@ -232,7 +232,7 @@ class Gateway:
         )
         self._rates, self._connections = Rates(self._limits.requests), Connections()
         self._open: WeakSet[Connection] = WeakSet()
-        self._begun: WeakSet[RequestHandler] = WeakSet()
+        self._silent: set[RequestHandler] = set()
         self._status = self._status_now()
         rest = Rest(
             self._config,
@@ -273,9 +273,11 @@ class Gateway:
         """A connection that does not ask in time is ended, however it dribbles."""
 
         def look() -> None:
-            if handler not in self._begun and handler.transport is not None:
+            if handler in self._silent and handler.transport is not None:
                 handler.transport.abort()
+            self._silent.discard(handler)
 
+        self._silent.add(handler)
         self._loop.call_later(self._limits.read_seconds, look)
         return handler
 
@@ -331,7 +333,7 @@ class Gateway:
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Limits, and errors as JSON."""
-        self._begun.add(request.protocol)
+        self._silent.discard(request.protocol)
         host = host_of(request.remote or "")
         left, full, extra = 0, 1.0, {}
         try:
@@ -444,6 +446,7 @@ _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Server": "hawse",
 }
 
 

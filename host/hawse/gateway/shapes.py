@@ -11,7 +11,7 @@ from .levels import Level
 
 U16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 U32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
-U64 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF_FFFF_FFFF)]
+U63 = Annotated[int, msgspec.Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF)]
 Signature = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{128}$")]
 
 
@@ -149,9 +149,9 @@ class SessionRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A signed ``Session``: read an account until ``expiry``."""
 
     account: U32
-    generation: U64
-    time: U64
-    expiry: U64
+    generation: U63
+    time: U63
+    expiry: U63
     signature: Signature
 
 

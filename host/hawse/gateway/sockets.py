@@ -18,7 +18,7 @@ from .feed import Feed, encode
 from .intake import Intake, Ticket
 from .limits import Limits
 from .sessions import Open
-from .shapes import U16, U64, Batch, Status
+from .shapes import U16, U63, Batch, Status
 from .streams import AccountStream, BookStream, LatestStream, Stream, TradesStream, known_slot
 
 #: Streams, and commands under way, of one connection.
@@ -39,12 +39,12 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     op: Literal["login", "subscribe", "unsubscribe", "command", "on_disconnect", "ping"]
-    id: U64 | str | None = None
+    id: U63 | str | None = None
     token: str | None = None
     stream: Literal["book", "trades", "account", "status", "batches"] | None = None
     instrument: U16 = 0
-    from_: U64 | None = msgspec.field(default=None, name="from")
-    command: msgspec.Raw | None = None
+    from_: U63 | None = msgspec.field(default=None, name="from")
+    command: msgspec.Raw = msgspec.Raw()
 
 
 class Desk(msgspec.Struct):
@@ -96,10 +96,12 @@ class Connection:
         """Until either side ends it."""
         await self._socket.prepare(request)
         await self._say({"op": "hello", "sequence": self._desk.feed.slot, "time": self._desk.clock()})
+        self._desk.feed.listeners.add(self._news)
         sides = [asyncio.create_task(side()) for side in (self._read, self._write, self._beat)]
         try:
             await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._desk.feed.listeners.discard(self._news)
             for task in (*sides, *self._under_way):
                 task.cancel()
             results = await asyncio.gather(*sides, return_exceptions=True)
@@ -202,7 +204,7 @@ class Connection:
 
     async def _on_disconnect(self, asked: Ask) -> None:
         rows = None
-        if asked.command is not None:
+        if bytes(asked.command):
             rows = parsed(asked.command)
             if rows["kind"][0] not in _LAST_WORDS:
                 names = ", ".join(kind.name.lower() for kind in _LAST_WORDS)
@@ -213,9 +215,7 @@ class Connection:
     # What it says
 
     async def _write(self) -> None:
-        feed = self._desk.feed
         while True:
-            seen = feed.changes
             self._news.clear()
             for stream in [*self._streams.values()]:
                 try:
@@ -226,11 +226,7 @@ class Connection:
                 except Refused as error:
                     await self.end(ENDED, f"{stream.name}: {error}")
                     return
-            changed = asyncio.ensure_future(feed.change(seen))
-            news = asyncio.ensure_future(self._news.wait())
-            await asyncio.wait((changed, news), return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
-            news.cancel()
+            await self._news.wait()
 
     async def _beat(self) -> None:
         while True:
@@ -266,14 +262,12 @@ class Connection:
             raise ConnectionResetError("slow reader") from None
 
 
-def parsed(command: msgspec.Raw | bytes | None) -> Array:
+def parsed(command: msgspec.Raw | bytes) -> Array:
     """Rows of a signed line.
 
     Raises:
         Refused: line.
     """
-    if command is None:
-        raise Refused("line", "command: is missing")
     try:
         return lines.parse(bytes(command))
     except lines.LineError as error:
