@@ -23,7 +23,11 @@ async def take(client: Client, number: int, side: str) -> bool:
         return False
     try:
         done = await client.order(number, side, best[0], LOTS, time_in_force="ioc")
-    except Refused:
+    except Refused as error:
+        print(f"{side}: {error} (has {error.have}, needs {error.need})")
+        return False
+    fills = [line for line in done["lines"] if line["event"] == "trade"]
+    for fill in fills:
         cost = f"trade {fill['trade']}, fee {fill['fee']} quanta"
         print(f"{side} {fill['quantity']} lots at {fill['price']}, {cost}")
     return bool(fills)

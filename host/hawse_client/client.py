@@ -11,11 +11,10 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 from hawse.keys.eip712 import Domain
-from hawse.keys.store import address_of
 
 from .book import Book
 from .errors import ClientError, Refused, Unreachable
-from .signing import Signer
+from .signing import Signer, address_of
 
 Told = dict[str, Any]
 #: Milliseconds for which a command holds, and a session.
@@ -128,7 +127,7 @@ class Client:
         domain = Domain(self.venue["chain_id"], bytes.fromhex(self.venue["contract"][2:]))
         account, generation = self._which
         if account is None or generation is None:
-            owner = self._owner or "0x" + address_of(self._key).hex()
+            owner = self._owner or address_of(self._key)
             known = await self.get(f"/v1/owners/{owner}")
             account, generation = known["account"], known["generation"]
         self._signer = Signer(self._key, domain, account, generation)

@@ -3,9 +3,21 @@
 import json
 from typing import Any
 
+from coincurve import PrivateKey
 from hawse.keys import lines, structs
 from hawse.keys.eip712 import Domain
-from hawse.keys.signing import sign, sign_digest
+from hawse.keys.signing import address, sign, sign_digest
+
+
+def address_of(key: bytes) -> str:
+    """Address of a private key of 32 bytes, 0x and 40 digits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(key) != 32:
+        raise ValueError(f"key: {len(key)} bytes, not 32")
+    return "0x" + address(PrivateKey(key).public_key).hex()
 
 
 class Signer:

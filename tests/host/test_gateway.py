@@ -135,7 +135,7 @@ def test_an_agent_trades_and_reads_until_he_is_revoked(venue):
         ({"expiry": 1}, "expired", 1, None),
         ({"client_id": 0}, "request", 0, 1),
         ({"quantity": 99}, "min_quantity", 99, 100),
-        ({"quantity": 2**32 - 1, "price": 90_000}, "margin", None, None),
+        ({"quantity": 100}, "min_notional", 78_000, 1_000_000),
         ({"price": 94_768}, "price", None, None),
         ({"instrument": 7}, "no_instrument", 7, 0),
     ],
