@@ -9,6 +9,7 @@ _FILES = (
     ("/style.css", "style.css", "text/css"),
     ("/dashboard.js", "dashboard.js", "text/javascript"),
     ("/sign.js", "sign.js", "text/javascript"),
+    ("/icon.svg", "icon.svg", "image/svg+xml"),
 )
 
 
