@@ -1,10 +1,12 @@
 """Signed commands from the gateway's clients to the next slot, and what became of them back."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,12 +15,14 @@ from hawse.publisher.lines import Line
 from hawse.venue import Signed
 from hawse.wire.dtypes import Array
 
+from .accounts import Known
 from .directory import Directory
 from .errors import Refused
 from .limits import Limits
 from .sessions import check_signer
 from .shapes import Done
 
+_log = logging.getLogger(__name__)
 #: Commands whose signatures are checked in one go, and seconds between two attempts to hand them over.
 _TOGETHER, _AGAIN = 256, 0.002
 #: Takes rows of commands, who signed them, and tickets, for the next slot; False if too many wait.
@@ -42,6 +46,14 @@ class Ticket:
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()  # whoever has gone does not look any more
+
+
+class _Signed(NamedTuple):
+    """A command, who signed it, and its struct hash."""
+
+    ticket: Ticket
+    signer: bytes | None
+    struct: bytes
 
 
 class Intake:
@@ -70,6 +82,9 @@ class Intake:
         self._new: deque[Ticket] = deque()
         self._some = asyncio.Event()
         self._waiting: set[Ticket] = set()
+        self._looking: dict[int, list[_Signed]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._giving = asyncio.Lock()
         self._stopping = False
 
     def __len__(self) -> int:
@@ -100,40 +115,69 @@ class Intake:
             batch = [self._new.popleft() for _ in range(min(len(self._new), _TOGETHER))]
             if not self._new:
                 self._some.clear()
-            rows = np.concatenate([ticket.rows for ticket in batch])
-            loop = asyncio.get_running_loop()
-            signed = await loop.run_in_executor(self._workers, Signed.of, rows, self._domain, 1)
-            await self._hand_over(batch, signed)
-
-    async def _hand_over(self, batch: list[Ticket], signed: Signed) -> None:
-        good = []
-        for n, ticket in enumerate(batch):
             try:
-                await self._check(ticket, signed.signers[n], signed.structs[n])
-                good.append(n)
-            except Refused as error:
-                ticket.refuse(error)
-        tickets = [batch[n] for n in good]
-        theirs = Signed([signed.signers[n] for n in good], [signed.structs[n] for n in good])
-        while good and not self._stopping:
-            if self._offer([ticket.rows for ticket in tickets], theirs, tickets):
-                return
-            await asyncio.sleep(_AGAIN)
+                rows = np.concatenate([ticket.rows for ticket in batch])
+                loop = asyncio.get_running_loop()
+                signed = await loop.run_in_executor(self._workers, Signed.of, rows, self._domain, 1)
+                await self._sort([*map(_Signed, batch, signed.signers, signed.structs)])
+            except Exception as error:
+                _log.exception("commands could not be handed over")
+                for ticket in batch:
+                    ticket.refuse(Refused("internal", type(error).__name__))
 
-    async def _check(self, ticket: Ticket, signer: bytes | None, struct: bytes) -> None:
-        """Whether a command may enter a slot, which is for ever.
+    async def _sort(self, batch: Sequence[_Signed]) -> None:
+        """Hand over those of accounts that are known; who waits for the host's word holds up nobody else.
 
-        Raises:
-            Refused: line, account, signature, gone or signer.
+        Commands of one account keep their order.
         """
-        if struct == NO_STRUCT:
-            raise Refused(
-                "line", "the message is not canonical: unused legs last and empty, floor up to nonce"
-            )
-        await self._directory.check(
-            ticket.account,
-            lambda known: check_signer(signer, known, int(ticket.rows["generation"][0]), self._clock()),
-        )
+        good = []
+        for one in batch:
+            account = one.ticket.account
+            if account in self._looking:
+                self._looking[account].append(one)
+            elif (known := self._directory.at_hand(account)) is None:
+                self._looking[account] = [one]
+                task = asyncio.create_task(self._look(account))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif self._may(one, known):
+                good.append(one)
+        await self._give(good)
+
+    async def _look(self, account: int) -> None:
+        try:
+            known = await self._directory.find(account)
+        except Exception as error:
+            if not isinstance(error, Refused):
+                _log.exception("an account could not be looked up")
+            why = error if isinstance(error, Refused) else Refused("internal", type(error).__name__)
+            for one in self._looking.pop(account):
+                one.ticket.refuse(why)
+            return
+        await self._give([one for one in self._looking.pop(account) if self._may(one, known)])
+
+    def _may(self, one: _Signed, known: Known) -> bool:
+        """Whether a command may enter a slot, which is for ever; else it is refused."""
+        try:
+            if one.struct == NO_STRUCT:
+                raise Refused(
+                    "line", "not canonical: unused legs last and empty, a nonce floor up to the nonce"
+                )
+            check_signer(one.signer, known, int(one.ticket.rows["generation"][0]), self._clock())
+        except Refused as error:
+            one.ticket.refuse(error)
+            return False
+        return True
+
+    async def _give(self, good: Sequence[_Signed]) -> None:
+        """To the host, in order, as soon as it takes them."""
+        tickets = [one.ticket for one in good]
+        theirs = Signed([one.signer for one in good], [one.struct for one in good])
+        async with self._giving:
+            while good and not self._stopping:
+                if self._offer([ticket.rows for ticket in tickets], theirs, tickets):
+                    return
+                await asyncio.sleep(_AGAIN)
 
     def settle(
         self, tickets: Sequence[object], seqs: Sequence[int], lines: Sequence[Line], slot_time: int

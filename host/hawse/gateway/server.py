@@ -42,6 +42,8 @@ from .sockets import Connection, Desk
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: Seconds between two tellings of the status, and for connections to end with the host.
 _STATUS_SECONDS, _END_SECONDS = 1.0, 2.0
+#: Bytes on their way to one reader.
+_SEND_BYTES = 1 << 17
 #: Why aiohttp refuses, as ours.
 _CODES = {404: "not_found", 405: "method", 413: "too_large"}
 
@@ -58,7 +60,10 @@ def listen(address: str) -> socket.socket:
         raise ValueError(f"{address!r} is not HOST:PORT, as in 127.0.0.1:8080")
     host = host.strip("[]") or "127.0.0.1"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, int(port)), family=family, backlog=1024)
+    server = socket.create_server((host, int(port)), family=family, backlog=1024)
+    # Its connections inherit it: what a slow reader does not take is not kept by the system, either.
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+    return server
 
 
 def url_of(server: socket.socket) -> str:
@@ -258,15 +263,16 @@ class Gateway:
         assert runner.server is not None
         made = runner.server
         server = await self._loop.create_server(lambda: self._guarded(made()), sock=self._socket)
-        tasks = [self._loop.create_task(work) for work in (self._intake.run(), self._tell_status())]
+        self._works = [self._loop.create_task(work) for work in (self._intake.run(), self._tell_status())]
         self._started.set()
         await self._stopped.wait()
         server.close()
         await asyncio.gather(*(one.end(1001, "the host ends") for one in [*self._open]))
         await runner.cleanup()
-        for task in tasks:
+        rest_of_all = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest_of_all:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*rest_of_all, return_exceptions=True)
         workers.shutdown(wait=False)
 
     def _guarded(self, handler: RequestHandler) -> RequestHandler:
