@@ -2,14 +2,20 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
+import urllib.parse
 from itertools import pairwise
 
 import aiohttp
 import pytest
 from hawse.chain.devchain import dev_keys
+from hawse.gateway.errors import CODES
 from hawse.gateway.levels import Levels
 from hawse.keys.store import address_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.live import KEYS, LiveVenue
 
 BTC = {"kind": "order", "instrument": 0, "quantity": 10_000}
@@ -255,6 +261,79 @@ def test_every_path_of_openapi_is_there_and_no_other(venue):
             filled = path.replace("{number}", "0").replace("{address}", "0x" + address_of(KEYS[0]).hex())
             status, told, _ = venue.call(method.upper(), filled, b"{}" if method == "post" else None)
             assert str(status) in operation["responses"], (method, path, told)
+
+
+_WILD = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(data=st.data())
+@settings(max_examples=150)
+def test_whatever_is_asked_has_a_documented_answer(venue, data):
+    """Requests made of the gateway's own description, with values in and out of it."""
+    spec = venue.get("/openapi.json")[1]
+    path = data.draw(st.sampled_from(sorted(spec["paths"])))
+    method, operation = data.draw(st.sampled_from(sorted(spec["paths"][path].items())))
+    query = {}
+    for parameter in operation.get("parameters", ()):
+        value = data.draw(st.integers(-1, 2**64) | st.text(max_size=20) | st.just("0x" + "ab" * 20))
+        if parameter["in"] == "path":
+            filled = urllib.parse.quote(str(value), safe="")
+            path = path.replace("{" + parameter["name"] + "}", filled or "0")
+        elif data.draw(st.booleans()):
+            query[parameter["name"]] = value
+    if data.draw(st.integers(0, 9)) == 0:
+        query[data.draw(st.text(min_size=1, max_size=9))] = 1
+    body = None
+    if "requestBody" in operation:
+        names = [
+            "kind",
+            "account",
+            "generation",
+            "nonce",
+            "expiry",
+            "time",
+            "signature",
+            "client_id",
+            "price",
+            "legs",
+        ]
+        members = st.dictionaries(
+            st.sampled_from(names), _WILD | st.sampled_from(["order", "cancel", "multi_leg"])
+        )
+        body = data.draw(members.map(json.dumps).map(str.encode) | st.binary(max_size=200))
+    token = data.draw(st.sampled_from([None, "x", "\u00e9"])) if "security" in operation else None
+    head = {} if token is None else {"Authorization": f"Bearer {token}".encode("latin-1").decode("latin-1")}
+    full = path + ("?" + urllib.parse.urlencode(query) if query else "")
+    status, told, _ = venue.call(method.upper(), full, body, headers=head)
+    assert str(status) in operation["responses"] and status < 500, (method, full, body, told)
+    if status >= 400:
+        assert (
+            told["error"]["code"] in CODES
+            and told["error"]["message"]
+            and told["time"]
+            and "slot_time" in told
+        )
+
+
+def test_a_load_is_answered_and_its_latency_counted_from_when_it_was_due(venue):
+    pytest.importorskip("hdrh", reason="hawse load needs the extra bench")
+    done = subprocess.run(
+        [sys.executable, "-m", "hawse.cli", "load", venue.url, "--rate", "300", "--seconds", "1"]
+        + ["--accounts", "2", "--readers", "3", "--json"],
+        capture_output=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert (told["orders"], told["errors"], told["failed"]) == (300, 0, {})
+    late = told["latency_ms"]
+    assert 0 < late["p50"] <= late["p99"] <= late["p999"] <= late["max"] and told["sync_ms"] > 0
+    nobody = [sys.executable, "-m", "hawse.cli", "load", "http://127.0.0.1:1"]
+    done = subprocess.run(nobody, capture_output=True, check=False)
+    assert done.returncode == 1 and b"http://127.0.0.1:1" in done.stderr and b"Traceback" not in done.stderr
 
 
 # ---- WebSocket

@@ -182,7 +182,7 @@ class Commands:
 
 def rows_of(commands: Sequence[Command]) -> Array:
     """Their rows."""
-    return np.concatenate([np.zeros(0, MESSAGE), *(one.row for one in commands)])
+    return np.frombuffer(bytearray().join([one.row.tobytes() for one in commands]), MESSAGE)
 
 
 class _Piece(NamedTuple):

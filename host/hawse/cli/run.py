@@ -18,6 +18,7 @@ import msgspec
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
 from hawse.chain.errors import ConnectionLostError
+from hawse.gateway.limits import Limits
 from hawse.gateway.server import Gateway, listen, url_of
 from hawse.instruments import Instrument
 from hawse.journal import Journal, JournalBehind, Snapshots
@@ -181,14 +182,14 @@ class _Host:
             touched = self._outcomes.touched
             self._gateway.tell(slot.number, slot.time, lines, touched, venue.machine, venue.unanchored)
 
-    def open_gateway(self, server: socket.socket, incoming: Incoming) -> None:
+    def open_gateway(self, server: socket.socket, incoming: Incoming, limits: Limits) -> None:
         """Serve traders on a listening socket, whose commands go where ``incoming``'s go.
 
         Raises:
             OSError: it cannot be served.
         """
         path = self._directory / OUTCOMES
-        self._gateway = Gateway(server, self._config, path, incoming.offer)
+        self._gateway = Gateway(server, self._config, path, incoming.offer, limits)
         self._stack.callback(self._stop_gateway)
         orders = self._outcomes.open_orders()
         self._gateway.start(self._outcomes.slot, orders, self._venue.machine, self._venue.unanchored)
@@ -406,6 +407,13 @@ class _Host:
     help="Serve traders there, by REST and WebSocket, and a dashboard; off without it. PORT alone is of this"
     " machine only. The end of COMMANDS is then not the end of the host.",
 )
+@click.option(
+    "--http-rate",
+    type=click.IntRange(1),
+    default=Limits.requests,
+    show_default=True,
+    help="Requests a second that one address may make.",
+)
 @json_errors
 @clear_errors
 def run(
@@ -428,6 +436,7 @@ def run(
     slot_ms: int,
     batch_seconds: float,
     http: str | None,
+    http_rate: int,
 ) -> None:
     """Run a venue: signed commands in, outcomes out.
 
@@ -458,7 +467,7 @@ def run(
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
         incoming = Incoming(commands, venue.domain, endless=server is not None)
         if server is not None:
-            host.open_gateway(server, incoming)
+            host.open_gateway(server, incoming, Limits(requests=http_rate))
             console.print(f"Gateway at {url_of(server)}/")
         _serve(host, incoming, stopped, most, slot_ms, batch_seconds)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hawse.keys.eip712 import NO_STRUCT, Domain
+from hawse.keys.messages import MESSAGE
 from hawse.publisher.lines import Line
 from hawse.venue import Signed
 from hawse.wire.dtypes import Array
@@ -116,7 +117,7 @@ class Intake:
             if not self._new:
                 self._some.clear()
             try:
-                rows = np.concatenate([ticket.rows for ticket in batch])
+                rows = np.frombuffer(b"".join([ticket.rows.tobytes() for ticket in batch]), MESSAGE)
                 loop = asyncio.get_running_loop()
                 signed = await loop.run_in_executor(self._workers, Signed.of, rows, self._domain, 1)
                 await self._sort([*map(_Signed, batch, signed.signers, signed.structs)])

@@ -7,7 +7,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -19,6 +20,7 @@ from .streams import BATCHES, SLOTS, Stored, connect, lines_from
 
 _VERSION = 3
 _COLUMNS = tuple(field.name for field in fields(Order))
+_CLIENT_ID, _values = _COLUMNS.index("client_id"), attrgetter(*_COLUMNS)
 _SCHEMA = f"""
 CREATE TABLE position (slot INTEGER, batch INTEGER, batch_slot INTEGER, trades INTEGER);
 INSERT INTO position VALUES (-1, 0, -1, 0);
@@ -285,4 +287,5 @@ def _text(client_id: int | None) -> str | None:
 
 
 def _packed(order: Order) -> tuple[object, ...]:
-    return tuple(str(v) if n == "client_id" else v for n, v in zip(_COLUMNS, astuple(order), strict=True))
+    values = _values(order)
+    return *values[:_CLIENT_ID], _text(order.client_id), *values[_CLIENT_ID + 1 :]
