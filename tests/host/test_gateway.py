@@ -321,12 +321,9 @@ def test_whatever_is_asked_has_a_documented_answer(venue, data):
 
 def test_a_load_is_answered_and_its_latency_counted_from_when_it_was_due(venue):
     pytest.importorskip("hdrh", reason="hawse load needs the extra bench")
-    done = subprocess.run(
-        [sys.executable, "-m", "hawse.cli", "load", venue.url, "--rate", "300", "--seconds", "1"]
-        + ["--accounts", "2", "--readers", "3", "--json"],
-        capture_output=True,
-        check=True,
-    )
+    command = [sys.executable, "-m", "hawse.cli", "load", venue.url, "--rate", "300", "--seconds", "1"]
+    command += ["--accounts", "2", "--readers", "3", "--json"]
+    done = subprocess.run(command, capture_output=True, check=True)
     told = json.loads(done.stdout)
     assert (told["orders"], told["errors"], told["failed"]) == (300, 0, {})
     late = told["latency_ms"]

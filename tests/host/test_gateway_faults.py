@@ -492,6 +492,33 @@ def test_a_host_that_does_not_answer_and_a_question_that_fails(host, monkeypatch
     assert host.thread.is_alive()
 
 
+def test_who_asks_the_same_again_and_again_asks_the_host_once(host):
+    asked = []
+
+    class Accounts(list):
+        def __getitem__(self, index):
+            asked.append(index)
+            return super().__getitem__(index)
+
+    async def work(session):
+        head = {"Authorization": "Bearer " + await host.open(session)}
+        host.answers = False
+        await asyncio.sleep(0.05)
+        host.machine.accounts = Accounts(host.machine.accounts)
+
+        async def ask():
+            async with session.get(f"{host.url}/v1/account", headers=head) as reply:
+                return (await reply.json())["account"]
+
+        waiting = [asyncio.create_task(ask()) for _ in range(50)]
+        await asyncio.sleep(0.3)
+        host.gateway._questions.answer(host.machine)
+        assert await asyncio.gather(*waiting) == [1] * 50
+        assert asked == [1]
+
+    run(work)
+
+
 def test_a_venue_that_waits_is_not_ready_and_says_why(host):
     host.answers = False
     time.sleep(0.05)
@@ -519,7 +546,7 @@ def test_who_may_sign_is_not_remembered_from_before_a_change():
     answers = [Known(b"a" * 20, 1, {}), Known(b"b" * 20, 2, {})]
 
     class Questions:
-        async def ask(self, _):
+        async def ask(self, *_):
             if len(answers) == 2:
                 known.look([{"kind": "deposit", "account": 1}])
             return answers.pop(0)

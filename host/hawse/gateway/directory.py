@@ -29,23 +29,33 @@ class Questions:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._asked: deque[tuple[Callable[[AnyMachine], Any], asyncio.Future[Any]]] = deque()
+        self._pending: dict[object, asyncio.Future[Any]] = {}
 
-    async def ask(self, question: Callable[[AnyMachine], T]) -> T:
+    async def ask(self, about: object, question: Callable[[AnyMachine], T]) -> T:
         """The answer, as of the last slot.
+
+        Whoever asks ``about`` the same meanwhile gets the same answer, so that nobody fills the queue by
+        asking the same again and again.
 
         Raises:
             Refused: busy: the host does not come to it.
         """
-        if len(self._asked) >= _MOST:
-            raise Refused(
-                "busy", "too many questions wait for the host", have=len(self._asked) + 1, need=_MOST
-            )
-        answer: asyncio.Future[T] = self._loop.create_future()
-        self._asked.append((question, answer))
+        answer: asyncio.Future[T] | None = self._pending.get(about)
+        if answer is None or answer.done():  # what is answered may be of an earlier slot
+            if len(self._asked) >= _MOST:
+                have = len(self._asked) + 1
+                raise Refused("busy", "too many questions wait for the host", have=have, need=_MOST)
+            answer = self._pending[about] = self._loop.create_future()
+            answer.add_done_callback(lambda done: self._forget(about, done))
+            self._asked.append((question, answer))
         try:
-            return await asyncio.wait_for(answer, _PATIENCE)
+            return await asyncio.wait_for(asyncio.shield(answer), _PATIENCE)
         except TimeoutError:
             raise Refused("busy", f"the host has not answered for {_PATIENCE:g} s") from None
+
+    def _forget(self, about: object, answered: asyncio.Future[Any]) -> None:
+        if self._pending.get(about) is answered:
+            del self._pending[about]
 
     def answer(self, machine: AnyMachine) -> None:
         """By the host's thread: as many as there is time for; one at least."""
@@ -100,7 +110,7 @@ class Directory:
         found = self._known.get(account)
         if found is None:
             before = self._changes
-            found = await self._questions.ask(lambda machine: known(machine, account))
+            found = await self._questions.ask(("known", account), lambda machine: known(machine, account))
             if found is None:
                 raise Refused("account", "there is no such account", have=account, need=None)
             if self._changes == before:  # else a later slot may know better

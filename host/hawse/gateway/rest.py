@@ -317,7 +317,7 @@ class Rest:
 
     async def _owner(self, call: Call) -> tuple[int, Any]:
         owner = bytes.fromhex(call.given.address[2:])
-        found = await self._questions.ask(lambda machine: machine.account_of(owner))
+        found = await self._questions.ask(("owner", owner), lambda machine: machine.account_of(owner))
         if found is None:
             raise Refused(
                 "account", "the address has no account; a deposit opens one", have=call.given.address
@@ -366,7 +366,7 @@ class Rest:
             one = account_at(machine, session.account)
             return None if one is None or one.generation != session.generation else described(machine, one)
 
-        found = await self._questions.ask(ask)
+        found = await self._questions.ask(("account", session.account, session.generation), ask)
         if found is None:
             raise Refused("gone", "the account has another generation", have=session.generation, need=None)
         return 200, found
@@ -380,7 +380,8 @@ class Rest:
             window = nonces_of(one, session.signer)
             return lowest(window), list(window.used), machine.time
 
-        least, used, slot_time = await self._questions.ask(ask)
+        which = "nonces", session.account, session.signer
+        least, used, slot_time = await self._questions.ask(which, ask)
         highest = used[-1] if used else 0
         return 200, Nonces("0x" + session.signer.hex(), least, highest, used, self._clock(), slot_time)
 
