@@ -26,7 +26,7 @@ from hawse.keys import lines, structs
 from hawse.keys.signing import sign, sign_digest
 from hawse.keys.store import address_of
 from hawse.publisher.lines import Order
-from hawse.publisher.store import Outcomes
+from hawse.publisher.store import Outcomes, _topic
 from hawse.state.ledger import Account
 
 KEYS = [bytes([n]) * 32 for n in (1, 2)]
@@ -83,8 +83,10 @@ class Host:
         if kept:
             with sqlite3.connect(self.path) as db:
                 db.execute("INSERT INTO slots VALUES (?, ?)", (self.slot, 1000 + self.slot))
-                rows = [(0, self.slot, x["line"], x.get("account"), None, json.dumps(x)) for x in mine]
-                db.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?)", rows)
+                rows = [
+                    (0, self.slot, x["line"], x.get("account"), None, json.dumps(x), _topic(x)) for x in mine
+                ]
+                db.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             db.close()
         self.gateway.tell(self.slot, 1000 + self.slot, mine, orders, self.machine, 0)
         return mine
@@ -298,6 +300,25 @@ def test_a_session_that_ends_ends_its_stream(host):
         assert code == 4001 and "session" in why
         code, why = await ended(session, 600, given_again)
         assert code == 4001 and "may not read the account any more" in why
+
+    run(work)
+
+
+@limited(sessions=2)
+def test_a_signer_has_so_many_sessions_and_the_oldest_ends(host):
+    async def work(session):
+        tokens = []
+        for _ in range(3):
+            tokens.append(await host.open(session))
+            await asyncio.sleep(0.002)  # each message has a time of its own
+        tokens.append(await host.open(session, account=2))
+        found = []
+        for token in tokens:
+            async with session.get(
+                f"{host.url}/v1/account/lines", headers={"Authorization": f"Bearer {token}"}
+            ) as reply:
+                found.append(reply.status)
+        assert found == [401, 200, 200, 200]
 
     run(work)
 

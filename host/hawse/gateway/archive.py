@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 
 from hawse.publisher.store import Outcomes, Timed
 
+from .errors import Refused
 from .feed import trade_of
 from .shapes import Trade
 
 T = TypeVar("T")
 #: Lines that are read at a time.
 PAGE = 1000
+#: Questions that may wait.
+_MOST = 1024
 
 
 class Archive:
@@ -28,10 +31,21 @@ class Archive:
         self._path = path
         self._thread = ThreadPoolExecutor(1, "archive")
         self._kept: Outcomes | None = None
+        self._waiting = 0
 
     async def ask(self, question: Callable[[Outcomes], T]) -> T:
-        """The answer of the file."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
+        """The answer of the file.
+
+        Raises:
+            Refused: busy: too many wait for it.
+        """
+        if self._waiting >= _MOST:
+            raise Refused("busy", "too many questions wait for the disk", have=self._waiting + 1, need=_MOST)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
+        finally:
+            self._waiting -= 1
 
     def _ask(self, question: Callable[[Outcomes], T]) -> T:
         if self._kept is None:

@@ -59,6 +59,7 @@ class Sessions:
     def __init__(self, domain: Domain, gateway: bytes, limits: Limits) -> None:
         self._domain, self._gateway, self._limits = domain, gateway, limits
         self._open: dict[str, Open] = {}
+        self._of: dict[tuple[int, bytes], list[str]] = {}
         self._used: dict[bytes, int] = {}
 
     def open(self, asked: SessionRequest, known: Known, now: int) -> Open:
@@ -84,21 +85,22 @@ class Sessions:
         signer = recover_digest(self._domain.digest(struct), bytes.fromhex(asked.signature[2:]))
         until = check_signer(signer, known, asked.generation, now)
         assert signer is not None
-        self._use(struct, asked.time, now - 2 * around)
+        self._use(struct, now, now - 2 * around)
         one = Open(secrets.token_hex(32), asked.account, asked.generation, signer, min(asked.expiry, until))
-        mine = [o for o in self._open.values() if (o.account, o.signer) == (one.account, signer)]
-        for old in mine[: max(0, len(mine) + 1 - self._limits.sessions)]:
-            self.end(old.token)
+        mine = self._of.setdefault((one.account, signer), [])
+        while len(mine) >= self._limits.sessions:
+            self._open.pop(mine.pop(0), None)
+        mine.append(one.token)
         self._open[one.token] = one
         return one
 
-    def _use(self, struct: bytes, time: int, forget: int) -> None:
-        """A message opens one session; those whose time is over are forgotten, for the clock refuses them."""
+    def _use(self, struct: bytes, now: int, forget: int) -> None:
+        """A message opens one session; the clock refuses those that are forgotten here."""
         if struct in self._used:
             raise Refused("session", "the message has opened a session before; sign one of another time")
-        for old in [old for old, when in self._used.items() if when < forget]:
-            del self._used[old]
-        self._used[struct] = time
+        while self._used and self._used[oldest := next(iter(self._used))] < forget:
+            del self._used[oldest]
+        self._used[struct] = now
 
     def find(self, token: str, now: int) -> Open:
         """The session of a token.
@@ -116,4 +118,10 @@ class Sessions:
 
     def end(self, token: str) -> bool:
         """End a session; whether there was one."""
-        return self._open.pop(token, None) is not None
+        one = self._open.pop(token, None)
+        if one is not None:
+            whose = one.account, one.signer
+            self._of[whose].remove(token)
+            if not self._of[whose]:
+                del self._of[whose]
+        return one is not None

@@ -25,7 +25,9 @@ _SCHEMA = f"""
 CREATE TABLE position (slot INTEGER, batch INTEGER, batch_slot INTEGER, trades INTEGER);
 INSERT INTO position VALUES (-1, 0, -1, 0);
 CREATE TABLE lines (stream INTEGER, number INTEGER, line INTEGER, account INTEGER, client_id TEXT, text TEXT,
+                    topic TEXT,
                     PRIMARY KEY (stream, number, line)) WITHOUT ROWID;
+CREATE INDEX lines_of_a_topic ON lines (topic, stream, number, line) WHERE topic IS NOT NULL;
 CREATE TABLE slots (number INTEGER PRIMARY KEY, time INTEGER);
 CREATE INDEX lines_of_an_id ON lines (account, client_id) WHERE client_id IS NOT NULL;
 CREATE INDEX lines_of_an_account ON lines (account, stream, number, line) WHERE account IS NOT NULL;
@@ -165,10 +167,11 @@ class Outcomes:
                 line.get("account"),
                 _text(line.get("client_id")),
                 json.dumps(line),
+                _topic(line),
             )
             for line in lines
         ]
-        self._db.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     # What is asked of it
 
@@ -199,17 +202,16 @@ class Outcomes:
 
     def trades(self, slot: int, most: int) -> list[Timed]:
         """Lines of trades, the takers', from a slot on; likewise."""
-        where = 'stream = ? AND text LIKE \'%"role": "taker"%\''
         with self._named():
-            return self._whole_slots(where, (SLOTS,), slot, most)
+            return self._whole_slots("topic = ? AND stream = ?", (_TRADE, SLOTS), slot, most)
 
     def anchored(self, batch: int, most: int) -> list[Line]:
         """The lines of anchored batches before number ``batch``, the newest first."""
         with self._named():
             found = self._db.execute(
-                "SELECT text FROM lines WHERE stream = ? AND number < ? AND text LIKE '%\"anchored\"%'"
+                "SELECT text FROM lines WHERE topic = ? AND stream = ? AND number < ?"
                 " ORDER BY number DESC LIMIT ?",
-                (BATCHES, batch, most),
+                (_ANCHORED, BATCHES, batch, most),
             ).fetchall()
         return [json.loads(text) for (text,) in found]
 
@@ -245,9 +247,8 @@ class Outcomes:
         """The lines of an owner's anchored withdrawals, oldest first; his address as 0x and 40 digits."""
         with self._named():
             found = self._db.execute(
-                "SELECT text FROM lines WHERE stream = ? AND json_extract(text, '$.event') = 'withdrawal'"
-                " AND json_extract(text, '$.owner') = ? ORDER BY number, line",
-                (BATCHES, owner.lower()),
+                "SELECT text FROM lines WHERE topic = ? AND stream = ? ORDER BY number, line",
+                (owner.lower(), BATCHES),
             ).fetchall()
         return [json.loads(text) for (text,) in found]
 
@@ -255,10 +256,9 @@ class Outcomes:
         """The line of the newest deposit that an owner's account was credited with."""
         with self._named():
             found = self._db.execute(
-                "SELECT text FROM lines WHERE stream = ? AND account IS NOT NULL AND client_id IS NULL"
-                " AND json_extract(text, '$.kind') = 'deposit' AND json_extract(text, '$.owner') = ?"
+                "SELECT text FROM lines WHERE topic = ? AND stream = ? AND account IS NOT NULL"
                 " ORDER BY number DESC, line DESC LIMIT 1",
-                (SLOTS, owner.lower()),
+                (owner.lower(), SLOTS),
             ).fetchone()
         return json.loads(found[0]) if found else None
 
@@ -278,12 +278,23 @@ class Outcomes:
         self.close()
 
 
+_TRADE, _ANCHORED = "trade", "anchored"
 _ANEW = "the next start makes it anew from the journal"
 
 
 def _text(client_id: int | None) -> str | None:
     """SQLite's integers are signed."""
     return None if client_id is None else str(client_id)
+
+
+def _topic(line: Line) -> str | None:
+    """By what a line is looked for, beside its account and place: trades, anchors, an owner's money."""
+    event = line["event"]
+    if event == _TRADE:
+        return _TRADE if line["role"] == "taker" else None
+    if event == "withdrawal" or line.get("kind") == "deposit":
+        return str(line["owner"])
+    return _ANCHORED if event == _ANCHORED else None
 
 
 def _packed(order: Order) -> tuple[object, ...]:
