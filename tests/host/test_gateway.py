@@ -13,6 +13,7 @@ import pytest
 from hawse.chain.devchain import dev_keys
 from hawse.gateway.errors import CODES
 from hawse.gateway.levels import Levels
+from hawse.keys import lines
 from hawse.keys.store import address_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -453,6 +454,33 @@ def test_commands_by_websocket_and_the_last_word(venue):
         time.sleep(0.05)
 
 
+def test_rows_in_a_binary_frame_are_commands_each_with_its_answer(venue):
+    def row(account, **fields):
+        return lines.parse(json.dumps(venue.line(account, **fields))).tobytes()
+
+    async def work(socket):
+        place = BTC | {"side": "buy", "price": 70_000}
+        good, forged = row(8, **place, client_id=number()), bytearray(row(8, **place, client_id=number()))
+        forged[16] ^= 1  # another quantity than was signed
+        agent = row(8, kind="appoint", agent="0x" + "77" * 20, agent_expiry=int(time.time() * 1000) + 60_000)
+        assert len(agent) == 256
+        unsound = bytearray(row(8, **place, client_id=number()))
+        unsound[6] = 1  # a gap that is zero
+        await socket.send_bytes(
+            good + forged + agent + unsound + row(8, kind="cancel_all", instrument=0xFFFF)
+        )
+        found = {}
+        while len(found) < 5:
+            told = await socket.receive_json(timeout=10)
+            if "nonce" in told:
+                found[told["nonce"]] = (
+                    told["outcome"]["event"] if "outcome" in told else told["error"]["code"]
+                )
+        return [found[nonce] for nonce in sorted(found)]
+
+    assert talk(venue, work) == ["ack", "signer", "accepted", "line", "accepted"]
+
+
 @pytest.mark.parametrize(
     ("frame", "says"),
     [
@@ -466,7 +494,10 @@ def test_commands_by_websocket_and_the_last_word(venue):
         ('{"op": "unsubscribe", "stream": "book"}', "is not subscribed to"),
         ('{"op": "command"}', "not the JSON object"),
         ("[" * 8000, "not what a client may ask"),
-        (b"\x00\x01\x02", "a frame is text"),
+        (b"", "a binary frame is rows"),
+        (b"\x00\x01\x02", "a binary frame is rows"),
+        (bytes([9]) + bytes(127), "whose second row is missing"),
+        (bytes(128), "no such account"),
     ],
 )
 def test_a_frame_that_asks_for_nothing_is_answered_and_the_next_one_served(venue, frame, says):

@@ -34,6 +34,8 @@ _LONGEST, _DIGITS = 600_000_000, 3
 _LATE, _HOLDS = 30.0, 3600
 #: Commands of one round of a pair: a quote, what takes it, and the quote's cancel.
 _ROUND = 3
+#: Rows in a frame, at most.
+_FRAME_ROWS = 64
 #: Refusals that the flow leads to by itself: the quote was filled before its cancel.
 _EXPECTED = frozenset({"client_id_unknown", "not_resting"})
 _SYNCS = 50
@@ -41,10 +43,14 @@ _SYNCS = 50
 
 @dataclass
 class Flow:
-    """Commands of one account, signed: what is sent, and when, in seconds from the start."""
+    """Commands of one account, signed: what is sent, and when, in seconds from the start.
 
-    frames: list[str]
+    Frames are JSON, or a row each; the first command has the nonce ``first``, each other one more.
+    """
+
+    frames: Sequence[str | bytes]
     times: list[float]
+    first: int
 
 
 @dataclass
@@ -76,6 +82,7 @@ class Found:
 @click.option(
     "--poisson/--even", default=True, show_default=True, help="Arrivals at random, or evenly spaced."
 )
+@click.option("--binary", is_flag=True, help="Rows in place of JSON: what is due goes in one frame.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the arrivals.")
 @json_option
 @clear_errors
@@ -86,6 +93,7 @@ def load(
     accounts: int,
     readers: int,
     poisson: bool,
+    binary: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -96,7 +104,9 @@ def load(
     one with an embedded chain, whose keys everybody knows; give its host --http-rate above the rate.
     """
     try:
-        found, took = asyncio.run(_run(url.rstrip("/"), rate, seconds, accounts, readers, poisson, seed))
+        found, took = asyncio.run(
+            _run(url.rstrip("/"), rate, seconds, accounts, readers, poisson, binary, seed)
+        )
     except OSError as error:
         raise click.ClickException(f"{url}: {error}") from error
     told = _told(found, took)
@@ -142,7 +152,7 @@ def sync_ms() -> float:
 
 
 async def _run(
-    url: str, rate: float, seconds: float, accounts: int, readers: int, poisson: bool, seed: int
+    url: str, rate: float, seconds: float, accounts: int, readers: int, poisson: bool, binary: bool, seed: int
 ) -> tuple[Found, float]:
     import aiohttp  # noqa: PLC0415 - takes a while, and other commands can do without
     from hdrh.histogram import HdrHistogram  # noqa: PLC0415 - an extra
@@ -156,7 +166,7 @@ async def _run(
         keys = dev_keys(EMBEDDED)[:accounts]
         whose = [await _account(http, url, key) for key in keys]
         times = _arrivals(rate, seconds, poisson, seed)
-        flows = [*_flows(venue, keys, whose, mark, times)]
+        flows = [*_flows(venue, keys, whose, mark, times, binary)]
         reading = [asyncio.create_task(_read(http, url)) for _ in range(readers)]
         sockets = [await http.ws_connect(url + "/v1/stream", max_msg_size=0) for _ in flows]
         await asyncio.sleep(0.5 if readers else 0)
@@ -200,6 +210,7 @@ def _flows(
     whose: Sequence[tuple[int, int]],
     mark: int,
     times: Sequence[float],
+    binary: bool,
 ) -> Iterator[Flow]:
     """Of every account, its commands: pairs quote, take and cancel in turn."""
     now = time.time_ns() // 1_000_000
@@ -226,8 +237,11 @@ def _flows(
     domain = Domain(venue["chain_id"], bytes.fromhex(venue["contract"][2:]))
     sign(rows, domain, [keys[index] for index in account])
     for mine in owned:
-        frames = [_frame(n, row) for n, row in enumerate(rows[mine])]
-        yield Flow(frames, [times[place] for place in mine.tolist()])
+        due = [times[place] for place in mine.tolist()]
+        if binary:
+            yield Flow([row.tobytes() for row in rows[mine]], due, now)
+        else:
+            yield Flow([_frame(n, row) for n, row in enumerate(rows[mine])], due, now)
 
 
 def _frame(number: int, row: np.void) -> str:
@@ -244,12 +258,20 @@ def _frame(number: int, row: np.void) -> str:
 
 
 async def _send(socket: Any, flow: Flow, start: float) -> None:
-    """Each at its time, or as soon as may be."""
-    for frame, due in zip(flow.frames, flow.times, strict=True):
+    """Each at its time, or as soon as may be; rows that are due together in one frame."""
+    waiting: list[bytes] = []
+    for n, (frame, due) in enumerate(zip(flow.frames, flow.times, strict=True)):
         wait = start + due - time.perf_counter()
         if wait > 0.0005:
             await asyncio.sleep(wait)
-        await socket.send_str(frame)
+        if isinstance(frame, str):
+            await socket.send_str(frame)
+            continue
+        waiting.append(frame)
+        follows = n + 1 < len(flow.times) and start + flow.times[n + 1] < time.perf_counter()
+        if not follows or len(waiting) == _FRAME_ROWS:
+            await socket.send_bytes(b"".join(waiting))
+            waiting = []
 
 
 async def _hear(socket: Any, flow: Flow, start: float, found: Found) -> None:
@@ -257,12 +279,13 @@ async def _hear(socket: Any, flow: Flow, start: float, found: Found) -> None:
     left = len(flow.frames)
     async for message in socket:
         told = msgspec.json.decode(message.data)
-        if "id" not in told:
+        number = told.get("id", told.get("nonce", 0) - flow.first)
+        if told.get("op") not in ("command", "error"):
             continue
         if told["op"] == "error":
             found.errors[told["error"]["code"]] += 1
         else:
-            late = time.perf_counter() - start - flow.times[told["id"]]
+            late = time.perf_counter() - start - flow.times[number]
             found.histogram.record_value(max(1, round(late * 1e6)))
             found.answered += 1
             if (line := told["outcome"]["lines"][0])["event"] in ("refused", "rejected"):

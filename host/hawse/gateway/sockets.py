@@ -1,24 +1,26 @@
 """One WebSocket: what its client asks for, and the streams that it reads."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from aiohttp import WSMsgType, web
 
 from hawse.keys import lines
-from hawse.keys.messages import MessageKind
+from hawse.keys.messages import MESSAGE, ROW_BYTES, MessageKind, split
 from hawse.wire.dtypes import Array
 
 from .archive import Archive
 from .errors import Refused
 from .feed import Feed, encode
-from .intake import Intake, Ticket
+from .intake import Intake
 from .limits import Limits
 from .sessions import Open
-from .shapes import U16, U63, Batch, Status
+from .shapes import U16, U63, Batch, Done, Status
 from .streams import AccountStream, BookStream, LatestStream, Stream, TradesStream, known_slot
 
 #: Streams, and commands under way, of one connection.
@@ -35,7 +37,7 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True):
     ``op`` is login (``token``), subscribe or unsubscribe (``stream``: book and trades with ``instrument``,
     account, status, batches; ``from``: the first slot that is not known yet), command (``command``: a signed
     line), on_disconnect (``command``: a signed cancel, cancel_all or cancel_all_after that is sent when the
-    connection ends; none takes it back), or ping.
+    connection ends; none takes it back), or ping. A binary frame is the rows of signed commands.
     """
 
     op: Literal["login", "subscribe", "unsubscribe", "command", "on_disconnect", "ping"]
@@ -89,7 +91,8 @@ class Connection:
         self._streams: dict[str, Stream] = {}
         self._session: Open | None = None
         self._last_words: Array | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        self._answers: deque[dict[str, Any]] = deque()
         self._news = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
@@ -102,7 +105,7 @@ class Connection:
             await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._desk.feed.listeners.discard(self._news)
-            for task in (*sides, *self._under_way):
+            for task in sides:
                 task.cancel()
             results = await asyncio.gather(*sides, return_exceptions=True)
             self._speak_last_words()
@@ -131,10 +134,11 @@ class Connection:
             given: Ask | None = None
             try:
                 self._desk.take(self._host)
-                if message.type is not WSMsgType.TEXT:
-                    raise Refused("line", "a frame is text, one JSON object")
-                given = _asked(message.data)
-                await getattr(self, f"_{given.op}")(given)
+                if message.type is WSMsgType.BINARY:
+                    self._rows(message.data)
+                else:
+                    given = _asked(message.data)
+                    await getattr(self, f"_{given.op}")(given)
             except Refused as error:
                 await self._answer(given, {"op": "error"} | self._desk.told(error))
 
@@ -188,19 +192,38 @@ class Connection:
         await self._answer(asked, {"op": "unsubscribe", "stream": _name(asked)})
 
     async def _command(self, asked: Ask) -> None:
-        if len(self._under_way) >= _UNDER_WAY:
-            raise Refused("busy", "commands under way", have=len(self._under_way) + 1, need=_UNDER_WAY)
-        ticket = self._desk.intake.submit(parsed(asked.command))
-        task = asyncio.create_task(self._outcome(asked, ticket))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._submit(parsed(asked.command), {} if asked.id is None else {"id": asked.id})
 
-    async def _outcome(self, asked: Ask, ticket: Ticket) -> None:
-        try:
-            done = await ticket.done
-            await self._answer(asked, {"op": "command", "outcome": done})
-        except Refused as error:
-            await self._answer(asked, {"op": "error"} | self._desk.told(error))
+    def _rows(self, data: bytes) -> None:
+        """Commands as their rows: each is answered by its account and nonce, and counts as a request."""
+        for n, rows in enumerate(parsed_rows(data)):
+            who = {"account": int(rows["account"][0]), "nonce": int(rows["nonce"][0])}
+            try:
+                if n:  # the frame itself was counted
+                    self._desk.take(self._host)
+                self._submit(rows, who)
+            except Refused as error:
+                self._finished({"op": "error"} | self._desk.told(error) | who)
+
+    def _submit(self, rows: Array, tag: dict[str, Any]) -> None:
+        """A command whose answer bears a tag."""
+        if self._under_way >= _UNDER_WAY:
+            raise Refused("busy", "commands under way", have=self._under_way + 1, need=_UNDER_WAY)
+        ticket = self._desk.intake.submit(rows)
+        self._under_way += 1
+        ticket.done.add_done_callback(lambda done: self._answered(done, tag))
+
+    def _answered(self, done: asyncio.Future[Done], tag: dict[str, Any]) -> None:
+        self._under_way -= 1
+        error = done.exception()
+        if isinstance(error, Refused):
+            self._finished({"op": "error"} | self._desk.told(error) | tag)
+        else:
+            self._finished({"op": "command", "outcome": done.result()} | tag)
+
+    def _finished(self, answer: dict[str, Any]) -> None:
+        self._answers.append(answer)
+        self._news.set()
 
     async def _on_disconnect(self, asked: Ask) -> None:
         rows = None
@@ -217,6 +240,8 @@ class Connection:
     async def _write(self) -> None:
         while True:
             self._news.clear()
+            while self._answers:
+                await self._say(self._answers.popleft())
             for stream in [*self._streams.values()]:
                 try:
                     async for message in stream.messages():
@@ -272,6 +297,22 @@ def parsed(command: msgspec.Raw | bytes) -> Array:
         return lines.parse(bytes(command))
     except lines.LineError as error:
         raise Refused("line", str(error)) from None
+
+
+def parsed_rows(data: bytes) -> list[Array]:
+    """The rows of each command, of the bytes of some.
+
+    Raises:
+        Refused: line: not whole rows, or half of the last command is missing.
+    """
+    if not data or len(data) % ROW_BYTES:
+        raise Refused("line", "a binary frame is rows of commands", have=len(data), need=ROW_BYTES)
+    rows: Array = np.frombuffer(data, MESSAGE)
+    try:
+        starts = split(rows).starts
+    except ValueError as error:
+        raise Refused("line", str(error)) from None
+    return np.split(rows, starts[1:])
 
 
 def _asked(text: str) -> Ask:
