@@ -430,17 +430,29 @@ def test_who_waits_when_the_host_ends_is_told_whether_it_was_taken(tmp_path):
             one = await session.ws_connect(f"{host.url}/v1/stream")
             await read(one, lambda told: told.get("op") == "hello")
             waiting = [asyncio.create_task(send(n)) for n in (1, 2)]
-            while len(host.taken) < 2:
+            await one.send_json({"op": "command", "id": 3, "command": json.loads(host.line(client_id=3))})
+            while len(host.taken) < 3:
                 await asyncio.sleep(0.01)
             await asyncio.to_thread(host.close, orderly)
             for status, told in await asyncio.gather(*waiting):
-                assert (status, told["error"]["code"]) == (503, "stopping") and says in told["error"][
-                    "message"
-                ]
+                error = told["error"]
+                assert (status, error["code"]) == (503, "stopping") and says in error["message"]
+            error = (await read(one, lambda told: told.get("id") == 3))["error"]
+            assert error["code"] == "stopping" and says in error["message"]
             frame = await one.receive(timeout=5)
             assert (frame.data, frame.extra) == (1001, "the host ends")
 
         run(work)
+
+
+def test_a_gateway_that_ends_by_a_fault_says_so_and_the_venue_goes_on(tmp_path, monkeypatch, caplog):
+    host = Host(tmp_path)
+    monkeypatch.setattr(Gateway, "_status_now", lambda self: 1 / 0)
+    host.gateway._thread.join(10)
+    assert not host.gateway._thread.is_alive()
+    assert "the venue goes on without it" in caplog.text and "ZeroDivisionError" in caplog.text
+    host.tell(fill(1))  # and nobody is in the host's way
+    host.close()
 
 
 def test_an_answer_goes_to_who_asked_and_tells_of_nobody_else(host):

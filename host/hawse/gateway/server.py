@@ -4,6 +4,7 @@ The host's thread hands over what each slot did, and answers questions between t
 """
 
 import asyncio
+import logging
 import secrets
 import socket
 import threading
@@ -39,9 +40,12 @@ from .sessions import Open, Sessions
 from .shapes import Batch, Status
 from .sockets import Connection, Desk
 
+_log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: Seconds between two tellings of the status, and for connections to end with the host.
 _STATUS_SECONDS, _END_SECONDS = 1.0, 2.0
+#: For answers that are on their way when the host ends.
+_LAST_SECONDS = 0.05
 #: Bytes on their way to one reader.
 _SEND_BYTES = 1 << 17
 #: Why aiohttp refuses, as ours.
@@ -221,6 +225,8 @@ class Gateway:
             self._loop.run_until_complete(self._serve())
         except BaseException as error:
             self._failed = error
+            if self._started.is_set():
+                _log.exception("the gateway has ended; the venue goes on without it")
         finally:
             self._started.set()
             self._socket.close()
@@ -263,10 +269,12 @@ class Gateway:
         assert runner.server is not None
         made = runner.server
         server = await self._loop.create_server(lambda: self._guarded(made()), sock=self._socket)
-        self._works = [self._loop.create_task(work) for work in (self._intake.run(), self._tell_status())]
+        works = [self._loop.create_task(work) for work in (self._intake.run(), self._tell_status())]
+        stopped = self._loop.create_task(self._stopped.wait())
         self._started.set()
-        await self._stopped.wait()
+        ended, _ = await asyncio.wait((stopped, *works), return_when=asyncio.FIRST_COMPLETED)
         server.close()
+        await asyncio.sleep(_LAST_SECONDS)
         await asyncio.gather(*(one.end(1001, "the host ends") for one in [*self._open]))
         await runner.cleanup()
         rest_of_all = asyncio.all_tasks() - {asyncio.current_task()}
@@ -274,6 +282,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*rest_of_all, return_exceptions=True)
         workers.shutdown(wait=False)
+        for task in ended:
+            task.result()
 
     def _guarded(self, handler: RequestHandler) -> RequestHandler:
         """A connection that does not ask in time is ended, however it dribbles."""
