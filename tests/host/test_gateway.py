@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import aiohttp
 import pytest
-from hawse.chain.devchain import dev_keys
 from hawse.gateway.errors import CODES
 from hawse.gateway.levels import Levels
 from hawse.keys import lines
@@ -531,7 +530,3 @@ def test_the_state_in_the_readable_form_is_served_alike(tmp_path):
         venue.close()
     assert "Traceback" not in venue.errors()
     assert json.loads((tmp_path / "told").read_text().splitlines()[-1])["event"] == "anchored"
-
-
-def test_keys_of_the_embedded_chain_are_ten():
-    assert dev_keys(10) == KEYS

@@ -1,7 +1,6 @@
 """What a trader installs, against a live venue: it signs, comes back and goes on; and the two examples."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -193,10 +192,5 @@ def test_the_examples_trade_with_each_other(venue, tmp_path):
     assert out.count(b", trade ") >= 4
     maker.send_signal(signal.SIGINT)
     out, errors = maker.communicate(timeout=30)
-    _, account = venue.get("/v1/account", venue.session(5))
-    for _ in range(50):
-        if not account["orders"]:
-            break
-        _, account = venue.get("/v1/account", venue.session(5))
-    assert account["orders"] == []
-    assert json.loads(json.dumps(account))["account"] == 5
+    assert maker.returncode != 0 and b"KeyboardInterrupt" in errors  # it was interrupted, and yet:
+    assert venue.get("/v1/account", venue.session(5))[1]["orders"] == []

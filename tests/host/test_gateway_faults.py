@@ -275,6 +275,21 @@ def test_who_has_an_index_now_reads_nothing_of_who_had_it_before(host):
     run(work)
 
 
+def test_a_live_stream_tells_of_one_life_of_its_account_alone(host):
+    async def work(session):
+        token = await host.open(session)
+        async with session.ws_connect(f"{host.url}/v1/stream") as one:
+            await one.send_json({"op": "login", "token": token})
+            await one.send_json({"op": "subscribe", "stream": "account"})
+            await read(one, lambda told: told.get("op") == "subscribe")
+            await asyncio.to_thread(host.tell, fill(1, generation=1 << 24))
+            await asyncio.to_thread(host.tell, fill(2))
+            told = await read(one, lambda told: "lines" in told)
+            assert [line["trade"] for line in told["lines"]] == [2]
+
+    run(work)
+
+
 @limited(heartbeat_seconds=0.1)
 def test_a_session_that_ends_ends_its_stream(host):
     async def ended(session, seconds, work):

@@ -104,6 +104,10 @@ def load(
     one with an embedded chain, whose keys everybody knows; give its host --http-rate above the rate.
     """
     try:
+        import hdrh  # noqa: F401, PLC0415 - an extra
+    except ImportError as error:
+        raise click.ClickException(f"hawse load needs the extra bench: {error}") from error
+    try:
         found, took = asyncio.run(
             _run(url.rstrip("/"), rate, seconds, accounts, readers, poisson, binary, seed)
         )
