@@ -30,6 +30,12 @@
 
 from ethereum.ercs import IERC20
 
+import headers
+
+
+interface IBatchData:
+    def posted(hash: bytes32) -> bool: view
+
 
 interface IERC20Detailed:
     def decimals() -> uint8: view
@@ -40,45 +46,6 @@ interface IERC20Permit:
     def permit(
         owner: address, spender: address, amount: uint256, deadline: uint256, v: uint8, r: bytes32, s: bytes32
     ): nonpayable
-
-
-struct BatchHeader:
-    version: uint16
-    number: uint64
-    previous_state_root: bytes32
-    state_root: bytes32
-    accounts: uint32
-    inputs_root: bytes32
-    outcomes_root: bytes32
-    inputs_first: uint64
-    inputs_count: uint32
-    log_root: bytes32
-    log_leaves: uint64
-    log_records: uint64
-    exit_root: bytes32
-    exit_positive: uint128
-    exit_shortfall: uint128
-    exit_marks_root: bytes32
-    exit_marks: uint16
-    insurance: int128
-    fees: uint128
-    dust: uint128
-    withdrawals_root: bytes32
-    withdrawals_first: uint64
-    withdrawals_count: uint32
-    withdrawals_sum: uint128
-    deposit_index: uint64
-    deposit_accumulator: bytes32
-    forced_index: uint64
-    forced_accumulator: bytes32
-    data_hash: bytes32
-    data_provider: uint16
-    rules_hash: bytes32
-    assets_hash: bytes32
-    journal_first: uint64
-    journal_last: uint64
-    journal_hash: bytes32
-    time: uint64
 
 
 #: What is kept of a batch.
@@ -198,13 +165,9 @@ MAX_VALIDATORS: constant(uint256) = 16
 HALF_ORDER: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
 #: Requests that a batch has to take, if so many wait.
 LEAST_REQUESTS: constant(uint64) = 16
-#: Longest paths: of 2**20 withdrawals, 2**32 accounts, 2**34 leaves of a log.
+#: Longest paths: of 2**20 withdrawals, 2**32 accounts.
 WITHDRAWAL_PATH: constant(uint256) = 20
 EXIT_PATH: constant(uint256) = 32
-LOG_PATH: constant(uint256) = 34
-#: Bytes of a record of the report log, and of a full chunk of them.
-RECORD: constant(uint256) = 24
-CHUNK: constant(uint256) = 64 * RECORD
 #: Root of a tree without leaves.
 EMPTY_TREE: constant(bytes32) = keccak256(b"")
 
@@ -232,6 +195,9 @@ window: public(immutable(uint256))
 grace: public(immutable(uint256))
 #: Wei that a request costs.
 request_fee: public(immutable(uint256))
+
+#: Where the data of each batch is posted; zero where nobody provides it.
+data: public(immutable(address))
 
 #: Who may sign batches, and how many of them have to.
 is_validator: public(HashMap[address, bool])
@@ -298,6 +264,7 @@ def __init__(
     request_fee_: uint256,
     validators: DynArray[address, MAX_VALIDATORS],
     threshold_: uint256,
+    data_: address,
 ):
     """
     @param token_ The quote token, 6 decimals
@@ -311,6 +278,7 @@ def __init__(
     @param request_fee_ Wei that a request costs
     @param validators Who may sign batches, ascending
     @param threshold_ How many of them have to; with 0 the operator alone is trusted
+    @param data_ Contract where the data of each batch is posted; zero where nobody provides it
     """
     assert token_.is_contract, "token: no contract"
     assert staticcall IERC20Detailed(token_).decimals() == DECIMALS, "token: decimals"
@@ -326,6 +294,7 @@ def __init__(
         self.is_validator[validator] = True
         last = validator
     threshold = threshold_
+    data = data_
     token = token_
     operator = operator_
     rules_hash = rules_hash_
@@ -470,10 +439,10 @@ def collect_fees():
 
 @external
 @nonreentrant
-def anchor(header: BatchHeader, signatures: DynArray[Signature, MAX_VALIDATORS]):
+def anchor(header: headers.BatchHeader, signatures: DynArray[Signature, MAX_VALIDATORS]):
     """
     @notice Anchor the next batch; the operator only
-    @dev Nobody provides data yet.
+    @dev What the data says is not looked at here: validators sign its hash.
     @param header The batch, fields as in hawse.commit.header
     @param signatures Of its digest by validators, in the order of their addresses
     """
@@ -481,6 +450,11 @@ def anchor(header: BatchHeader, signatures: DynArray[Signature, MAX_VALIDATORS])
     assert not self.frozen, "anchor: frozen"
     self._check_continues(header)
     self._check_bounds(header)
+    if data == empty(address):
+        assert header.data_provider == 0 and header.data_hash == empty(bytes32), "anchor: data provider"
+    else:
+        assert header.data_provider == 1, "anchor: data provider"
+        assert staticcall IBatchData(data).posted(header.data_hash), "anchor: data not posted"
     assert self._owed(header) <= staticcall IERC20(token).balanceOf(self), "anchor: insolvent"
 
     digest: bytes32 = self._digest(header)
@@ -524,7 +498,7 @@ def _check_signed(digest: bytes32, signatures: DynArray[Signature, MAX_VALIDATOR
 
 @internal
 @view
-def _check_continues(header: BatchHeader):
+def _check_continues(header: headers.BatchHeader):
     assert header.version == VERSION, "anchor: version"
     assert header.number == self.batch_count + 1, "anchor: number"
     assert header.previous_state_root == self.state_root, "anchor: previous state root"
@@ -553,7 +527,7 @@ def _check_continues(header: BatchHeader):
 
 @internal
 @pure
-def _check_bounds(header: BatchHeader):
+def _check_bounds(header: headers.BatchHeader):
     assert header.inputs_count <= MAX_INPUTS, "anchor: inputs count"
     # In this order no product overflows.
     assert header.log_leaves <= MAX_RECORDS // 64, "anchor: log leaves"
@@ -568,14 +542,13 @@ def _check_bounds(header: BatchHeader):
     assert header.withdrawals_count <= MAX_WITHDRAWALS, "anchor: withdrawals count"
     if header.withdrawals_count == 0:
         assert header.withdrawals_root == EMPTY_TREE and header.withdrawals_sum == 0, "anchor: withdrawals of none"
-    assert header.data_provider == 0 and header.data_hash == empty(bytes32), "anchor: data provider"
     assert header.journal_last >= header.journal_first, "anchor: journal range"
     assert header.journal_last - header.journal_first < MAX_SLOTS, "anchor: journal range"
 
 
 @internal
 @view
-def _owed(header: BatchHeader) -> uint256:
+def _owed(header: headers.BatchHeader) -> uint256:
     # All that is owed once this batch is anchored. No sum overflows: each part has its bound.
     positive: int256 = convert(header.exit_positive, int256)
     spare: int256 = convert(header.insurance, int256) - convert(header.exit_shortfall, int256)
@@ -645,7 +618,7 @@ def freeze():
 @external
 @nonreentrant
 def exit(
-    header: BatchHeader,
+    header: headers.BatchHeader,
     index: uint32,
     owner: address,
     generation: uint64,
@@ -838,7 +811,7 @@ def claimed(id: uint64) -> bool:
 
 @external
 @view
-def exit_factor(header: BatchHeader) -> (uint256, uint256):
+def exit_factor(header: headers.BatchHeader) -> (uint256, uint256):
     """
     @notice What all exits of an anchored batch together would be paid, and the sum of positive equity: the
             numerator and the denominator of each payout
@@ -851,7 +824,7 @@ def exit_factor(header: BatchHeader) -> (uint256, uint256):
 @external
 @view
 def exit_payout(
-    header: BatchHeader,
+    header: headers.BatchHeader,
     index: uint32,
     owner: address,
     generation: uint64,
@@ -874,7 +847,7 @@ def exit_payout(
 @internal
 @view
 def _payout(
-    header: BatchHeader,
+    header: headers.BatchHeader,
     index: uint32,
     owner: address,
     generation: uint64,
@@ -905,7 +878,7 @@ def _payout(
 
 @internal
 @pure
-def _exit_factor(header: BatchHeader) -> (uint256, uint256):
+def _exit_factor(header: headers.BatchHeader) -> (uint256, uint256):
     positive: int256 = convert(header.exit_positive, int256)
     uncovered: int256 = max(0, convert(header.exit_shortfall, int256) - convert(header.insurance, int256))
     return convert(max(0, positive - uncovered), uint256), convert(positive, uint256)
@@ -914,7 +887,7 @@ def _exit_factor(header: BatchHeader) -> (uint256, uint256):
 @internal
 @pure
 def _exit_included(
-    header: BatchHeader, place: uint32, leaf: bytes32, equity: int128, proof: DynArray[ExitNode, EXIT_PATH]
+    header: headers.BatchHeader, place: uint32, leaf: bytes32, equity: int128, proof: DynArray[ExitNode, EXIT_PATH]
 ) -> bool:
     signed: int256 = convert(equity, int256)
     hash: bytes32 = leaf
@@ -951,55 +924,8 @@ def _exit_included(
 
 
 @external
-@view
-def record_included(
-    header: BatchHeader,
-    record: bytes24,
-    leaf: uint64,
-    position: uint256,
-    chunk: Bytes[CHUNK],
-    proof: DynArray[bytes32, LOG_PATH],
-) -> bool:
-    """
-    @notice Whether a record stands in the report log of a batch
-    @dev The path follows from the leaf's index and the number of leaves that was anchored, so both are proven.
-    @param header Of the batch; one that is not anchored includes nothing
-    @param record The committed bytes of the record
-    @param leaf Index of its leaf in the log, from 0
-    @param position Of the record among those of the leaf, from 0
-    @param chunk All records of the leaf
-    @param proof Siblings from the leaf up
-    """
-    # No overflow: a position that is no index of a chunk is refused before it is multiplied.
-    if leaf >= header.log_leaves or position >= len(chunk) // RECORD or len(chunk) % RECORD != 0:
-        return False
-    if slice(chunk, position * RECORD, RECORD) != slice(convert(record, bytes32), 0, RECORD):
-        return False
-    if not self._anchored(header):
-        return False
-    node: bytes32 = keccak256(concat(0x00, chunk))
-    index: uint256 = convert(leaf, uint256)
-    last: uint256 = convert(header.log_leaves, uint256) - 1
-    taken: uint256 = 0
-    for _height: uint256 in range(LOG_PATH):
-        if last == 0:
-            break
-        if (index ^ 1) <= last:  # else the last node of a level, alone: it is carried up
-            if taken == len(proof):
-                return False
-            if index & 1 == 1:
-                node = keccak256(concat(0x01, proof[taken], node))
-            else:
-                node = keccak256(concat(0x01, node, proof[taken]))
-            taken += 1
-        index >>= 1
-        last >>= 1
-    return taken == len(proof) and node == header.log_root
-
-
-@external
 @pure
-def struct_hash(header: BatchHeader) -> bytes32:
+def struct_hash(header: headers.BatchHeader) -> bytes32:
     """
     @notice EIP-712 hashStruct of a header
     """
@@ -1008,7 +934,7 @@ def struct_hash(header: BatchHeader) -> bytes32:
 
 @external
 @view
-def digest(header: BatchHeader) -> bytes32:
+def digest(header: headers.BatchHeader) -> bytes32:
     """
     @notice EIP-712 digest of a header: what validators sign and what a batch stores
     """
@@ -1023,13 +949,13 @@ def _unconsumed(index: uint64) -> uint256:
 
 @internal
 @view
-def _anchored(header: BatchHeader) -> bool:
+def _anchored(header: headers.BatchHeader) -> bool:
     return header.number <= self.batch_count and self.batches[header.number].digest == self._digest(header)
 
 
 @internal
 @pure
-def _withdrawals(header: BatchHeader) -> Withdrawals:
+def _withdrawals(header: headers.BatchHeader) -> Withdrawals:
     return Withdrawals(
         root=header.withdrawals_root,
         first=header.withdrawals_first,
@@ -1054,13 +980,13 @@ def _range_hash(withdrawals: Withdrawals) -> bytes32:
 
 @internal
 @pure
-def _struct_hash(header: BatchHeader) -> bytes32:
+def _struct_hash(header: headers.BatchHeader) -> bytes32:
     return keccak256(abi_encode(_HEADER_TYPE, header))
 
 
 @internal
 @view
-def _digest(header: BatchHeader) -> bytes32:
+def _digest(header: headers.BatchHeader) -> bytes32:
     # The separator is computed anew, so that a fork of the chain gets its own.
     separator: bytes32 = keccak256(
         abi_encode(_DOMAIN_TYPE, keccak256("Hawse"), keccak256("2"), chain.id, self)

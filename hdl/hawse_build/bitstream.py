@@ -41,6 +41,7 @@ class Options:
     baudrate: int = 1_000_000
     seed: int = 1
     placer: str | None = None
+    probe: bool = False
 
 
 def find_board(name: str) -> type[ECP5Board]:
@@ -73,7 +74,13 @@ def build(options: Options, folder: Path, output: Path, progress: Callable[[str]
     """
     kind = find_board(options.board)
     hertz = round(options.clock_mhz * 1e6) if options.clock_mhz else None
-    board = kind(options.geometry, hash_cores=options.hash_cores, clock_hz=hertz, baudrate=options.baudrate)
+    board = kind(
+        options.geometry,
+        hash_cores=options.hash_cores,
+        clock_hz=hertz,
+        baudrate=options.baudrate,
+        probe=options.probe,
+    )
     packer = tool("ecppack")
     progress(f"Elaborating {board.title}")
     text, constraints = board.prepare()
@@ -108,6 +115,7 @@ def build(options: Options, folder: Path, output: Path, progress: Callable[[str]
         "build": build_id,
         "geometry": asdict(board.geometry),
         "hash_cores": options.hash_cores,
+        "probe": options.probe,
         "clock_mhz": board.clock_hz / 1e6,
         "reached_mhz": reached,
         "baudrate": board.baudrate,

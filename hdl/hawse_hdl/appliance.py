@@ -27,7 +27,7 @@ class Appliance(wiring.Component):
         timeout: clock cycles without progress after which unacknowledged frames are sent again.
         build: what it is made of, and the frequency of its clock, as :class:`Book` has them.
         clock_khz: likewise.
-        probe: with a :class:`.link.Probe` between line and link. Never routed.
+        probe: with a :class:`.link.Probe` between line and link. Synthesized, never routed.
 
     Latency: the link's plus the core's.  Initiation interval: the link's.
     Ordering: answers leave in the order of their commands.

@@ -18,6 +18,7 @@ class Instrument:
         numerator, denominator: quanta that one tick·lot is worth. For a tick of 1 USD, a lot of 1e-8 BTC and
             quanta of 1e-6 USD: 1/100.
         initial_margin_ppm: of the notional, 1 to 1,000,000.
+        maintenance_ppm: of the initial margin, below which an account is liquidated, 1 to 1,000,000.
         maker_fee_ppm, taker_fee_ppm: of the notional, 0 to 1,000,000.
         first, count: window of the engine's levels; count a power of two from 64 on, first a multiple of it.
         base: lowest price of the band, in ticks; the band has ``count`` ticks.
@@ -42,6 +43,7 @@ class Instrument:
     first_mark: int
     minimum_quantity: int = 1
     minimum_notional: int = 0
+    maintenance_ppm: int = 500_000
 
     def __post_init__(self) -> None:
         if self.count < LEAST_WINDOW or self.count & (self.count - 1):
@@ -58,6 +60,7 @@ class Instrument:
             ("first_mark", -(2**31), 2**31 - 1),
             ("minimum_quantity", 1, 2**32 - 1),
             ("minimum_notional", 0, 2**63 - 1),
+            ("maintenance_ppm", 1, PPM),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

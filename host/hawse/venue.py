@@ -12,13 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile, zip_longest
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hawse.commit.data import ON_CHAIN, ExitState, data_hash, parts_of
 from hawse.commit.header import (
     ACCOUNTS_MOST,
     INPUTS_MOST,
@@ -158,6 +159,7 @@ class Sealed:
         engine_root: report-log root as the engine gave it; the host's own, in the header, is the same.
         busy_cycles: clock cycles in which the book worked on the batch; 0 in software.
         snapshot: of the machine behind it; empty where nobody keeps one.
+        data: that the header names; empty where it is nowhere.
     """
 
     header: BatchHeader
@@ -165,6 +167,7 @@ class Sealed:
     engine_root: bytes
     busy_cycles: int
     snapshot: bytes
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,7 @@ class SlotDone:
         machine: why the machine gave each of its own commands, by sequence number.
         credited: account and generation of each deposit, None where it opened none and was paid back.
         fees: of each trade, the taker's and the maker's, in quanta.
+        machine_accounts: account and generation that each of the machine's own commands was about.
     """
 
     slot: SlotInput
@@ -196,6 +200,7 @@ class SlotDone:
     credited: tuple[tuple[int, int] | None, ...]
     fees: tuple[tuple[int, int], ...]
     sealing: Future[Sealed] | None
+    machine_accounts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def sealed(self) -> Sealed | None:
@@ -243,6 +248,7 @@ class Execution:
         self._first_slot = self.next_slot
         self._first_accounts = len(self.machine.accounts)
         self._previous_root = self.machine.state_root()
+        self._exits = self.machine.exit_state(()) if config.data_provider else ExitState()
         # A venue's bands are among its published rules, and nobody may move one by an order far away.
         engine.set_recentring(False)
         engine.reset(epoch)
@@ -363,6 +369,10 @@ class Execution:
             command_seqs=machine.command_seqs,
             transfers=machine.transfers,
             machine=machine.machine_commands,
+            machine_accounts={
+                seq: (index, machine.accounts[index].generation)
+                for seq, index in machine.machine_accounts.items()
+            },
             credited=tuple(
                 None if a is None or seq in refused else (a.index, a.generation)
                 for seq, a in enumerate(accounts, outcome.first_seq + len(slot.operations))
@@ -412,6 +422,7 @@ class Execution:
 
         def make(machine: AnyMachine) -> Sealed:
             state = machine.seal_batch()
+            data = self._data(machine, state)
             header = BatchHeader(
                 previous_state_root=self._previous_root,
                 log_root=root,
@@ -420,6 +431,8 @@ class Execution:
                 journal_first=first,
                 journal_last=slot.number,
                 journal_hash=chain,
+                data_hash=data_hash(parts_of(data)),
+                data_provider=self.config.data_provider,
                 **state.header_fields(),
             )
             try:
@@ -427,7 +440,7 @@ class Execution:
             except HeaderError as error:
                 raise Halted(slot.number, f"no contract takes its batch: {error}") from error
             self._previous_root = header.state_root
-            return Sealed(header, state, engine_root, cycles, machine.snapshot() if keep else b"")
+            return Sealed(header, state, engine_root, cycles, machine.snapshot() if keep else b"", data)
 
         if self._mirror:
             assert isinstance(self.machine, NativeMachine)
@@ -436,6 +449,13 @@ class Execution:
         made: Future[Sealed] = Future()
         made.set_result(make(self.machine))
         return made
+
+    def _data(self, machine: AnyMachine, state: AnyBatch) -> bytes:
+        """What is put on the chain of a batch, where anything is."""
+        if self.config.data_provider != ON_CHAIN:
+            return b""
+        before, self._exits = self._exits, machine.exit_state(state.marks)
+        return self._exits.pack(before, state.number)
 
 
 def _readable(outcome: SlotOutcome) -> dict[int, str]:

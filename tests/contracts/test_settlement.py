@@ -628,7 +628,13 @@ def test_constructor_refuses_nonsense(venue, web3):
         ("grace: out of bounds", {"grace": 2 * 3600, "drift": 3600}),
     ):
         with pytest.raises(TransactionFailed, match=reason):
-            terms = good | {"drift": DRIFT, "window": 0, "grace": GRACE, "fee": FEE} | SIGNERS | changes
+            terms = (
+                good
+                | {"drift": DRIFT, "window": 0, "grace": GRACE, "fee": FEE}
+                | SIGNERS
+                | {"data": nobody}
+                | changes
+            )
             factory.constructor(*terms.values()).estimate_gas({"from": venue.operator})
 
 
@@ -718,7 +724,8 @@ def test_exit_with_anything_changed_is_refused(venue):
 def included(venue, proof, **changes):
     p = replace(proof, **changes)
     terms = (p.record, p.leaf, p.position, p.chunk, list(p.siblings))
-    return venue.call.record_included(astuple(p.header), *terms).call()
+    contract = venue.log_proofs.functions
+    return contract.record_included(venue.contract.address, astuple(p.header), *terms).call()
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 3, 5, 7, 8, 9, 31, 33])

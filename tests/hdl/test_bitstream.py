@@ -16,6 +16,7 @@ from hawse.cli import main
 from hawse_build import bitstream, tools
 from hawse_build.bitstream import Options, stamp
 from hawse_build.netlist import load
+from hawse_hdl.appliance import Board
 from hawse_hdl.boards import BOARDS, ecp5
 from hawse_hdl.link import UART, margin
 
@@ -30,7 +31,7 @@ class Echo(wiring.Component):
     rxd: In(1, init=1)
     txd: Out(1, init=1)
 
-    def __init__(self, geometry, *, hash_cores, clock_hz, baudrate, build):
+    def __init__(self, geometry, *, hash_cores, clock_hz, baudrate, build, probe):
         self.divisor = round(clock_hz / baudrate)
         self.margin = margin(self.divisor)
         self.build = build
@@ -120,6 +121,16 @@ def test_a_bitstream_comes_with_timing_resources_and_manifest(flow, tmp_path):
     assert manifest["tools"] == ["Yosys 9.9", "nextpnr 9.9", "ecppack 9.9"]
     assert len(bytes.fromhex(manifest["build"])) == 16
     assert {p.name for p in folder.iterdir()} == {"board.bit", "manifest.json", "timing.json", "nextpnr.log"}
+
+
+def test_a_probe_is_in_the_netlist_and_in_the_manifest_when_it_is_asked_for(flow, tmp_path, monkeypatch):
+    monkeypatch.setattr(ecp5, "Board", Board)
+    for more, has in (([], False), (["--probe"], True)):
+        done = flow("bitstream", "ulx3s", *SMALL, *more, "--placer", "static", "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["probe"] is has
+        newest = max((tmp_path / "build/route").glob("*.il"), key=lambda p: p.stat().st_mtime_ns)
+        assert ("appliance.probe" in newest.read_text()) is has
 
 
 def test_nextpnr_strives_for_more_than_the_clock(flow, tmp_path):

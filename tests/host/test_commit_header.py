@@ -44,7 +44,7 @@ def test_a_first_and_a_next_header():
         ({"withdrawals_count": 2**20 + 1}, "withdrawals_count", "is not at most 1048576"),
         ({"withdrawals_sum": 1}, "withdrawals_sum", "1 is not 0"),
         ({"withdrawals_root": bytes(32)}, "withdrawals_root", "is not c5d2"),
-        ({"data_provider": 1}, "data_provider", "1 is not 0"),
+        ({"data_provider": 2}, "data_provider", "2 is not 0 or 1"),
         ({"data_hash": b"\1" * 32}, "data_hash", "is not zero"),
         ({"journal_first": 11}, "journal_first", "11 is not 10, the next"),
         ({"journal_last": 9}, "journal_last", "9 is not 10 to 4294967305"),

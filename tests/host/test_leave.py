@@ -103,13 +103,13 @@ def test_an_operator_vanishes_and_everybody_leaves(trial):
     claimed = json.loads(call("claim", trial.directory, "bob", *keys, "--json").stdout)
     assert [one["amount"] for one in claimed["claimed"]] == [1_500_000]
 
-    # The file of an exit, as its owner keeps it; before a freeze it pays nothing.
-    def prove(name):
+    # The file of an exit, as its owner may keep it; before a freeze it pays nothing.
+    def prove(name, *where):
         file = trial.folder / f"{name}.json"
-        call("exit", "prove", trial.directory, name, "--out", file, *keys[:2])
+        call("exit", "prove", name, *where, "--out", file, *keys[:2])
         return file
 
-    early = prove("alice")
+    early = prove("alice", *venue)
     rpc = trial.chain[:2]
     assert "is not frozen" in call("exit", "claim", early, "bob", *rpc, *keys, code=1).output
     assert "the venue answers" in call("freeze", "bob", *trial.chain, *keys, code=1).output
@@ -118,7 +118,7 @@ def test_an_operator_vanishes_and_everybody_leaves(trial):
     # A signal that nobody can handle, in the middle of whatever it did.
     trial.host.send_signal(signal.SIGSTOP)
     time.sleep(1.5)
-    files = {name: prove(name) for name in PEOPLE}
+    kept = prove("bob", *venue).read_bytes()
     trial.host.kill()
     trial.host.wait()
     late = json.loads(call("deposit", trial.directory, "bob", "7.25", *keys, "--json").stdout)
@@ -128,6 +128,15 @@ def test_an_operator_vanishes_and_everybody_leaves(trial):
     assert "last final batch" in call("freeze", "user9", *trial.chain, *keys).output
     assert "frozen already" in call("freeze", "bob", *trial.chain, *keys, code=1).output
     final = client.last_final()
+    # Nobody has kept anything: the chain is enough.
+    files = {name: prove(name, *trial.chain) for name in PEOPLE}
+    assert files["bob"].read_bytes() == kept
+    lines = trial.folder / "rebuilt.jsonl"
+    said = json.loads(call("rebuild", *trial.chain, "--out", lines, "--json").stdout)
+    assert (said["batch"], said["accounts"], said["positions"]) == (final, 11, 3)
+    rebuilt = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert sum(max(0, row["equity"]) for row in rebuilt) == said["equity"]
+    assert sum(one["lots"] for row in rebuilt for one in row["positions"]) == 0
     held, paid = client.collateral_locked(), 0
     for name, file in files.items():
         kept = ExitFile.read(file)

@@ -90,23 +90,23 @@ def test_no_answer_of_the_node_ends_the_host_and_it_is_asked_less_and_less_often
     client.anchor.side_effect = error
     pauses = []
     for _ in range(9):
-        assert settling.anchor("header") is None
+        assert settling.anchor("header", b"data") is None
         asked, started = client.anchor.call_count, clock.now
         while client.anchor.call_count == asked:
             clock.now += 1
-            settling.anchor("header")
+            settling.anchor("header", b"data")
         pauses.append(clock.now - started)
     assert pauses[0] == 1 and max(pauses) == 60 and pauses == sorted(pauses)
     client.anchor.side_effect = None
     settling.hurry()
-    assert settling.anchor("header") is client.anchor.return_value
+    assert settling.anchor("header", b"data") is client.anchor.return_value
 
 
 @pytest.mark.parametrize("error", [AnchorConflictError("another"), RevertedError("anchor", "anchor: frozen")])
 def test_what_no_time_mends_ends_it(settling, client, error):
     client.anchor.side_effect = error
     with pytest.raises(type(error)):
-        settling.anchor("header")
+        settling.anchor("header", b"data")
 
 
 def test_nothing_is_sent_before_enough_have_signed(client, clock):
@@ -114,12 +114,12 @@ def test_nothing_is_sent_before_enough_have_signed(client, clock):
     signatures = MagicMock()
     settling = Settling(client, signatures, [b"c", b"a", b"b"])
     signatures.of.return_value = {b"a": b"1"}
-    assert settling.anchor("header") is None and settling.anchor("header") is None
+    assert settling.anchor("header", b"data") is None and settling.anchor("header", b"data") is None
     assert signatures.of.call_count == 1  # once a second
     clock.now += 1
     signatures.of.return_value = {b"c": b"3", b"a": b"1", b"b": b"2"}
-    assert settling.anchor("header") is client.anchor.return_value
-    client.anchor.assert_called_once_with("header", {b"a": b"1", b"b": b"2"})
+    assert settling.anchor("header", b"data") is client.anchor.return_value
+    client.anchor.assert_called_once_with("header", {b"a": b"1", b"b": b"2"}, b"data")
 
 
 def test_no_command_is_taken_while_no_slot_may_be_carried_out(monkeypatch):

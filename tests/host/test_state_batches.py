@@ -27,6 +27,7 @@ def desk():
 
 def header_of(batch, last=0):
     rest = {"log_root": bytes(32), "log_leaves": 0, "log_records": 0, "journal_hash": bytes(32)}
+    rest |= {"data_hash": bytes(32), "data_provider": 0}
     span = {"previous_state_root": bytes(32), "journal_first": 0, "journal_last": last}
     header = BatchHeader(**rest, **span, **batch.header_fields())
     header.check()

@@ -73,6 +73,7 @@ def test_an_instrument_names_the_field_out_of_range(field, bad):
         ("first", (PERP, replace(PERP, number=1, first=8_192, count=64))),
         ("count", (replace(PERP, first=32_768),)),
         ("insurance_ppm", 1_000_001),
+        ("data_provider", 2),
     ],
 )
 def test_a_venue_names_the_field_out_of_range(field, bad):
@@ -96,6 +97,7 @@ def test_rules_are_hashed_without_the_contract_that_names_them():
     seen = {CONFIG.rules_hash()}
     for change in (
         {"insurance_ppm": 8},
+        {"data_provider": 1},
         {"geometry": Geometry(pool=65_536)},
         {"operator": bytes(20)},
         {"instruments": (replace(PERP, base=59_999), CONFIG.instruments[1])},
@@ -103,7 +105,7 @@ def test_rules_are_hashed_without_the_contract_that_names_them():
         {"instruments": (replace(PERP, taker_fee_ppm=501), CONFIG.instruments[1])},
     ):
         seen.add(replace(CONFIG, **change).rules_hash())
-    assert len(seen) == 7
+    assert len(seen) == 8
 
 
 def test_the_domain_is_that_of_the_contract():

@@ -1,15 +1,17 @@
 """A venue that is cut off, loses power, loses its engine or is lied to, against one that is left alone."""
 
+import errno
 import random
 import re
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hawse import venue as venue_module
 from hawse.engine import Engine, EngineError, EngineLost, LinkLost, SoftBackend
-from hawse.journal import Journal, JournalBehind, Snapshots
+from hawse.journal import Journal, JournalBehind, JournalError, Snapshots
 from hawse.journal.segments import segment_path
 from hawse.keys.messages import MESSAGE
 from hawse.keys.store import address_of
@@ -17,7 +19,7 @@ from hawse.state.inputs import StateError
 from hawse.venue import Halted, RecoveryFailed, Venue
 from hawse.wire import BEAT_BYTES, Kind
 from support import desk as rules
-from support.faults import LostBackend, LyingBackend, PowerLoss, UnsyncedFile, Witness, first_beats
+from support.faults import FullDisk, LostBackend, LyingBackend, PowerLoss, UnsyncedFile, Witness, first_beats
 from support.signed import KEYS, OPERATOR, mark, signed_slots
 
 CONFIG = replace(rules.CONFIG, operator=address_of(OPERATOR))
@@ -201,6 +203,52 @@ def test_power_losses_one_after_another(tmp_path, seed, round_):
     expected = undisturbed(tmp_path / "whole", slots).result()
     rng = random.Random(seed)
     lose_power(tmp_path / "run", slots, expected, [(rng.randrange(1, 30), rng.random()) for _ in range(10)])
+
+
+# A disk that is full
+
+
+def fill_up(directory, slots, expected, room):
+    """Run until the disk is full, try to go on, make room, and run to the end."""
+    known, engine, disk = Witness(), Epochs(CONFIG.geometry), FullDisk(room)
+    while True:
+        ended = None
+        try:
+            desk = Desk(directory, slots, engine, disk.open, known)
+            ended = desk.venue
+            desk.run()
+            break
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            if ended is not None and ended.next_slot < len(slots):
+                with pytest.raises((Halted, JournalError), match=r"failed|closed"):
+                    ended.run_slot(slots[ended.next_slot])
+            with Journal(directory, readonly=True) as journal:
+                assert sum(1 for _ in journal.slots()) >= len(known.slots)
+            disk.room = 1 << 30
+    assert desk.result() == expected, f"room for {room} bytes"
+
+
+def test_a_disk_that_is_full_at_any_append_loses_nothing(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 8, size=6, batch=3)
+    expected = undisturbed(tmp_path / "whole", slots).result()
+    with Journal(tmp_path / "whole", readonly=True) as journal:
+        start = journal._last.start
+        ends = [record.end - start for _, record in journal._records(0)]
+    rng, before = random.Random(seed), [0, *ends]
+    for first, last in pairwise(before):
+        for room in {first, first + 1, rng.randrange(first, last), last - 1}:
+            fill_up(tmp_path / str(room), slots, expected, room)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_any_byte_loses_nothing(tmp_path, seed):
+    slots = signed_slots(CONFIG, seed, 6, size=3, batch=2)
+    expected = undisturbed(tmp_path / "whole", slots).result()
+    with Journal(tmp_path / "whole", readonly=True) as journal:
+        size = journal._end - journal._last.start
+    for room in range(size):
+        fill_up(tmp_path / str(room), slots, expected, room)
 
 
 # An engine that is lost

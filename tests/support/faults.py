@@ -1,5 +1,7 @@
-"""Faults on purpose: engines that are lost or lie, and a disk that forgets what was not synced."""
+"""Faults on purpose: engines that are lost or lie, and disks that are full or forget what was not synced."""
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -126,6 +128,30 @@ class LyingBackend:
     def close(self) -> None:
         """See :class:`~hawse.engine.Backend`."""
         self._backend.close()
+
+
+class FullDisk:
+    """Files on a disk with room for so many bytes more: what does not fit is written in part, then refused.
+
+    Args:
+        room: bytes that all files together may still append; to be raised when somebody makes room.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def open(self, path: Path, readonly: bool) -> OsFile:
+        """A journal's file on it."""
+        disk = self
+
+        class Limited(OsFile):
+            def append(self, data: bytes) -> None:
+                super().append(data[: disk.room])
+                left, disk.room = disk.room, max(0, disk.room - len(data))
+                if left < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return Limited(path, readonly)
 
 
 class PowerLoss(Exception):

@@ -5,6 +5,7 @@ from hawse.engine import Band, Engine, SoftBackend
 from hawse.instruments import Instrument
 from hawse.keys.eip712 import struct_hashes
 from hawse.keys.messages import BODIES, MESSAGE, NO_INSTRUMENT, WIDE, MessageKind, split
+from hawse.risk.liquidation import LiquidationTerms
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.config import VenueConfig
 from hawse.state.ledger import ISOLATED
@@ -43,6 +44,7 @@ VENUES = {
         reuse_batches=2,
         reserved_tags=1,
         reserved_handles=8,
+        liquidation=LiquidationTerms(300_000, 5, 100, 20_000, 3, 7_000, 2),
     ),
     "large": venue(
         instrument(1, 0, numerator=2**32 - 1, initial_margin_ppm=1),
@@ -52,8 +54,15 @@ VENUES = {
         ),
         position_quota=3,
         reserved_handles=100,
+        liquidation=LiquidationTerms(1_000_000, 0, 2**32 - 1, 0, 1, 0, 2**16 - 1),
     ),
-    "plenty": venue(instrument(0, 0), instrument(1, 256, denominator=3), orders=1024, tag_bits=8),
+    "plenty": venue(
+        instrument(0, 0, maintenance_ppm=900_000),
+        instrument(1, 256, denominator=3, maintenance_ppm=1_000_000),
+        orders=1024,
+        tag_bits=8,
+        liquidation=LiquidationTerms(500_000, 0, 2**32 - 1, 5_000, 4, 5_000, 32),
+    ),
 }
 _KINDS = np.array(
     [1] * 220

@@ -29,7 +29,7 @@ def raw(address):
 class Venue:
     """A settlement contract on an EVM in this process, and the headers that would continue it."""
 
-    def __init__(self, web3, token="QuoteToken", window=0, validators=(), threshold=0):
+    def __init__(self, web3, token="QuoteToken", window=0, validators=(), threshold=0, data=False):
         self.web3, self.threshold = web3, threshold
         #: Keys of validators, ascending by address.
         self.validators = sorted(validators, key=address_of)
@@ -39,6 +39,7 @@ class Venue:
         self.keys = {Account.from_key(key).address: key for key in keys}
         source = contracts.folder() if token == "QuoteToken" else TOKENS
         self.token = self.create(contracts.compile_file(source / f"{token}.vy"))
+        self.data = self.create(contracts.load("BatchData")) if data else None
         self.contract = self.create(
             contracts.load("Settlement"),
             self.token.address,
@@ -48,12 +49,14 @@ class Venue:
             *(DRIFT, window, GRACE, FEE),
             [Web3.to_checksum_address(address_of(key)) for key in self.validators],
             threshold,
+            self.data.address if data else "0x" + "00" * 20,
         )
         for owner in self.owners:
             self.do(self.token.functions.mint(owner, FUNDS))
             if token == "QuoteToken":
                 self.do(self.token.functions.approve(self.contract.address, FUNDS), owner)
         self.call = self.contract.functions
+        self.log_proofs = self.create(contracts.load("LogProofs"))
         self.assets_hash = self.call.assets_hash().call()
         self.anchored = {}  # by number; those beyond the contract's count were anchored in another test
 

@@ -1,5 +1,6 @@
 """The golden machine with a native one beside it: what one says, the other must say, after every call."""
 
+from hawse.commit.data import ExitState
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.clearing import ClearingError
 from hawse.state.inputs import StateError
@@ -83,6 +84,7 @@ class Twin(Machine):
             same(name, getattr(ours, name), getattr(theirs, name))
         same("transfers", self.transfers, self.native.transfers)
         same("machine's commands", self.machine_commands, self.native.machine_commands)
+        same("whose they are", self.machine_accounts, self.native.machine_accounts)
         return ours
 
     def clear_slot(self, events):
@@ -126,7 +128,18 @@ class Twin(Machine):
         ours, theirs = both("batch", super().seal_batch, self.native.seal_batch)
         same("header", ours.header_fields(), theirs.header_fields())
         same("lists of the batch", ours, theirs.whole)
+        self._exits_from_data(ours, theirs)
         return ours
+
+    def _exits_from_data(self, ours, theirs):
+        """What is put on the chain of each batch leads to its exit leaves."""
+        before, state = getattr(self, "before", ExitState()), super().exit_state(ours.marks)
+        same("exit state", state, self.native.exit_state(theirs.marks))
+        found = ExitState.unpack(state.pack(before, ours.number), before, ours.number)
+        same("exit state from the data", state, found)
+        owners = {account.generation >> 24: account.owner for account in self.accounts}
+        same("exit leaves from the data", ours.exits, found.exit_leaves(owners.__getitem__))
+        self.before = state
 
     @classmethod
     def restore(cls, config, data):

@@ -24,6 +24,7 @@ class ECP5Board(Elaboratable):
         hash_cores: of the log.
         clock_hz: of the appliance; what the board's routed results allow if left out.
         baudrate: bits a second at the UART.
+        probe: with loopback, bit test and capture buffer, as :class:`.Appliance` has them.
 
     Raises:
         ValueError: the board's PLL cannot make that clock, or the clock not that rate.
@@ -54,6 +55,7 @@ class ECP5Board(Elaboratable):
         hash_cores: int = CORES,
         clock_hz: int | None = None,
         baudrate: int = 1_000_000,
+        probe: bool = False,
     ) -> None:
         self.geometry = geometry or Geometry()
         self.clock_hz = clock_hz or self.default_clock_hz
@@ -66,6 +68,7 @@ class ECP5Board(Elaboratable):
             clock_hz=self.clock_hz,
             baudrate=baudrate,
             build=self.build.value,
+            probe=probe,
         )
 
     @classmethod

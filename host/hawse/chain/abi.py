@@ -47,12 +47,4 @@ READING: list[dict[str, Any]] = [
         ],
         _nameless("uint256"),
     ),
-    _view(
-        "record_included",
-        [
-            _HEADER,
-            *_fields(record="bytes24", leaf="uint64", position="uint256", chunk="bytes", proof="bytes32[]"),
-        ],
-        _nameless("bool"),
-    ),
 ]

@@ -10,7 +10,7 @@ from typing import Any, Self
 import requests
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_typing import Hash32
+from eth_typing import ChecksumAddress, Hash32
 from tiny_keccak import keccak256
 from web3 import Web3
 from web3.contract.contract import ContractFunction
@@ -35,9 +35,9 @@ from hawse.chain.errors import (
     NotMinedError,
     RevertedError,
 )
+from hawse.commit.data import ON_CHAIN, data_hash, parts_of
 from hawse.commit.exits import ExitLeaf
 from hawse.commit.header import BatchHeader
-from hawse.commit.inclusion import RecordProof
 from hawse.commit.queues import deposit_accumulator, request_accumulator
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
@@ -52,6 +52,7 @@ LOG_RANGE = 5_000
 PERMIT_SECONDS = 3_600
 #: Transactions of a bulk on their way at a time.
 BULK = 64
+_NOBODY = "0x" + "00" * 20
 #: Owners in one ``mint_each``.
 MINT = 256
 
@@ -141,8 +142,8 @@ class SettlementReader:
             abi: of the contract, or of as much of it as is called.
         """
         self._web3 = _connect(rpc_url, retries, timeout)
-        self.address = _to_bytes(address)
-        with _translated("settlement"):
+        self.url, self.address = rpc_url, _to_bytes(address)
+        with translated("settlement"):
             self.chain_id = self._web3.eth.chain_id
             self._contract = self._web3.eth.contract(Web3.to_checksum_address(self.address), abi=abi)
             if not self._web3.eth.get_code(self._contract.address):
@@ -163,11 +164,6 @@ class SettlementReader:
         """EIP-712 digest of a header for this contract, 32 bytes."""
         return header_digest(header, self.chain_id, self.address)
 
-    def record_included(self, proof: RecordProof) -> bool:
-        """Whether the contract itself finds the record of ``proof`` in the log of its batch."""
-        terms = (proof.record, proof.leaf, proof.position, proof.chunk, list(proof.siblings))
-        return bool(self._read(self._contract.functions.record_included(astuple(proof.header), *terms)))
-
     def exit_factor(self, header: BatchHeader) -> tuple[int, int]:
         """Numerator and denominator of every exit's payout, were the batch of ``header`` the last."""
         numerator, denominator = self._read(self._contract.functions.exit_factor(astuple(header)))
@@ -183,7 +179,7 @@ class SettlementReader:
         return int(self._read(self._contract.functions.exit_payout(astuple(header), *terms, nodes)))
 
     def _read(self, call: ContractFunction, block: BlockIdentifier = "latest") -> Any:
-        with _translated(call.fn_name):
+        with translated(call.fn_name):
             return call.call(block_identifier=block)
 
 
@@ -225,7 +221,7 @@ class SettlementClient(SettlementReader):
         self._attempt: tuple[int, dict[str, int]] | None = None  # nonce and fees of the last anchor
         self._seen = (0, first_block)  # a deposit's index, and a block not after it
         self._seen_request = (0, first_block)
-        with _translated("settlement"):
+        with translated("settlement"):
             # The ABI of the test token: its ERC-20 and permit functions are those of every such token.
             self._token = self._web3.eth.contract(
                 self._contract.functions.token().call(), abi=contracts.load("QuoteToken").abi
@@ -247,6 +243,7 @@ class SettlementClient(SettlementReader):
         request_fee: int = 10**14,
         validators: Sequence[bytes] = (),
         threshold: int = 0,
+        data: bool = False,
         confirmations: int = 0,
         retries: int = 5,
         timeout: float = 120,
@@ -265,6 +262,7 @@ class SettlementClient(SettlementReader):
             request_fee: wei that a forced request costs.
             validators: addresses of 20 bytes that may sign batches.
             threshold: how many of them have to; with 0 the operator alone is trusted.
+            data: deploy a contract for the data of batches, too, which every batch then has to have there.
             confirmations: as of the constructor; so are ``retries`` and ``timeout``.
             retries: as there.
             timeout: as there.
@@ -275,10 +273,11 @@ class SettlementClient(SettlementReader):
         def create(name: str, *args: object) -> TxReceipt:
             contract = contracts.load(name)
             constructor = web3.eth.contract(abi=contract.abi, bytecode=contract.bytecode).constructor(*args)
-            with _translated(name):
+            with translated(name):
                 return _send(web3, operator, {"data": constructor.data_in_transaction}, name, timeout)
 
         quote = _to_bytes(token or create("QuoteToken")["contractAddress"])
+        provider = create("BatchData")["contractAddress"] if data else _NOBODY
         receipt = create(
             "Settlement",
             Web3.to_checksum_address(quote),
@@ -291,6 +290,7 @@ class SettlementClient(SettlementReader):
             request_fee,
             [Web3.to_checksum_address(validator) for validator in sorted(validators)],
             threshold,
+            provider,
         )
         return cls(
             rpc_url,
@@ -330,7 +330,7 @@ class SettlementClient(SettlementReader):
         and some behind it are made all the same: ask :meth:`deposits_since`.
         """
         made: list[Deposit] = []
-        with _translated("deposit"):
+        with translated("deposit"):
             separator = bytes(self._token.functions.DOMAIN_SEPARATOR().call())
             nonces: dict[str, int] = {}
 
@@ -381,7 +381,7 @@ class SettlementClient(SettlementReader):
             DepositMismatchError: if the events do not chain to the contract's accumulator, or the chain has
                 fewer than ``index`` deposits: a node that hides events, or a reorganisation.
         """
-        with _translated("deposits"):
+        with translated("deposits"):
             head = self._web3.eth.block_number - self._confirmations
             if head < self._first_block:
                 return []
@@ -397,7 +397,7 @@ class SettlementClient(SettlementReader):
             final = bytes(accumulators(count).call(block_identifier=head))
             deposits: list[Deposit] = []
             block = self._seen[1] if index >= self._seen[0] else self._first_block
-            for log_range in _ranges(block, head):
+            for log_range in block_ranges(block, head):
                 for deposit, accumulator, at in self._deposit_events(self._logs("Deposit", log_range)):
                     if deposit.index <= index:
                         continue
@@ -416,12 +416,17 @@ class SettlementClient(SettlementReader):
     def _logs(self, event: str, blocks: tuple[int, int], topics: Sequence[str] = ()) -> list[Any]:
         """Events within blocks, the last included; a node that finds them too many is asked for half."""
         signature = self._contract.events[event]().topic
+        return self._logs_of(self._contract.address, signature, blocks, topics)
+
+    def _logs_of(
+        self, address: ChecksumAddress, signature: str, blocks: tuple[int, int], topics: Sequence[str] = ()
+    ) -> list[Any]:
         first, last = blocks
         try:
             return list(
                 self._web3.eth.get_logs(
                     {
-                        "address": self._contract.address,
+                        "address": address,
                         "fromBlock": first,
                         "toBlock": last,
                         "topics": [signature, *topics],
@@ -433,7 +438,7 @@ class SettlementClient(SettlementReader):
                 raise
             middle = (first + last) // 2
             halves = (first, middle), (middle + 1, last)
-            return [log for half in halves for log in self._logs(event, half, topics)]
+            return [log for half in halves for log in self._logs_of(address, signature, half, topics)]
 
     # ---- Requests
 
@@ -481,7 +486,7 @@ class SettlementClient(SettlementReader):
         Raises:
             DepositMismatchError: as :meth:`deposits_since`.
         """
-        with _translated("requests"):
+        with translated("requests"):
             head = self._web3.eth.block_number - self._confirmations
             if head < self._first_block:
                 return []
@@ -494,7 +499,7 @@ class SettlementClient(SettlementReader):
                 raise DepositMismatchError(f"request {index} is another than the one that was seen")
             found: list[Request] = []
             block = self._seen_request[1] if index >= self._seen_request[0] else self._first_block
-            for log_range in _ranges(block, head) if count > index else ():
+            for log_range in block_ranges(block, head) if count > index else ():
                 for request, accumulator, at in self._request_events(self._logs("Requested", log_range)):
                     if request.index <= index:
                         continue
@@ -553,11 +558,32 @@ class SettlementClient(SettlementReader):
 
     def exit(self, key: bytes, header: BatchHeader, leaf: ExitLeaf, proof: Sequence[Node]) -> Transaction:
         """Have an account of the last final batch of a frozen venue paid; ``key`` pays the gas."""
-        terms = (leaf.index, Web3.to_checksum_address(leaf.owner), leaf.generation, leaf.equity)
-        call = self._contract.functions.exit(
-            astuple(header), *terms, [(node.hash, *node.sums) for node in proof]
-        )
+        call = self._exit(header, leaf, proof)
         return _transaction(self._transact(Account.from_key(key), call, f"exit of account {leaf.index}"))
+
+    def exit_all(
+        self,
+        key: bytes,
+        header: BatchHeader,
+        wanted: Sequence[tuple[ExitLeaf, Sequence[Node]]],
+        progress: Progress | None = None,
+    ) -> None:
+        """Have many accounts paid, each by its leaf and siblings, some at a time and in this order.
+
+        ``progress`` is called with (accounts paid, all). When one fails, those before it and some behind it
+        are paid all the same.
+        """
+        sender = Account.from_key(key)
+        calls = ((sender, self._exit(header, leaf, proof)) for leaf, proof in wanted)
+        with translated("exit"):
+            for n, _ in enumerate(self._bulk("exit", calls), 1):
+                if progress:
+                    progress(n, len(wanted))
+
+    def _exit(self, header: BatchHeader, leaf: ExitLeaf, proof: Sequence[Node]) -> ContractFunction:
+        terms = (leaf.index, Web3.to_checksum_address(leaf.owner), leaf.generation, leaf.equity)
+        nodes = [(node.hash, *node.sums) for node in proof]
+        return self._contract.functions.exit(astuple(header), *terms, nodes)
 
     def deposits_consumed(self) -> int:
         """Index of the last deposit that a batch has booked."""
@@ -576,10 +602,45 @@ class SettlementClient(SettlementReader):
 
     # ---- Batches
 
-    def anchor(self, header: BatchHeader, signatures: Mapping[bytes, bytes] | None = None) -> Transaction:
+    def post(self, data: bytes) -> int:
+        """Post the data of a batch, as much of it as is not there; returns the gas that it took.
+
+        Raises:
+            ChainError: the contract wants no data, or the client has no operator key.
+        """
+        contract = self._data_contract()
+        if contract is None or self._operator is None:
+            raise ChainError(
+                "data is posted by the operator, for a contract that was deployed with a place for it"
+            )
+        gas, behind = 0, bytes(32)
+        for part in parts_of(data):
+            before, behind = behind, data_hash([part], behind)
+            if not self._read(contract.functions.posted(behind)):
+                call = contract.functions.post(before, part)
+                gas += self._transact(self._operator, call, "post a batch's data")["gasUsed"]
+        return gas
+
+    def takes_data(self) -> bool:
+        """Whether every batch has to have its data on the chain."""
+        return bool(int(self._read(self._contract.functions.data()), 16))
+
+    def _data_contract(self) -> Any:
+        """Where data is posted, None where it is not."""
+        if not self.takes_data():
+            return None
+        address = self._read(self._contract.functions.data())
+        return self._web3.eth.contract(address, abi=contracts.load("BatchData").abi)
+
+    def anchor(
+        self, header: BatchHeader, signatures: Mapping[bytes, bytes] | None = None, data: bytes = b""
+    ) -> Transaction:
         """Anchor a batch; if this very header is anchored already, return the transaction that did.
 
-        ``signatures`` of its digest, 64 bytes each, by validator (20 bytes).
+        Args:
+            header: of the batch.
+            signatures: of its digest, 64 bytes each, by validator (20 bytes).
+            data: that its header names; posted first, where it is not yet.
 
         Raises:
             AnchorConflictError: if another header has its number.
@@ -592,6 +653,8 @@ class SettlementClient(SettlementReader):
         if done:
             return done
         signed = [(s[:32], s[32:]) for _, s in sorted((signatures or {}).items())]
+        if header.data_provider == ON_CHAIN:
+            self.post(data)
         call = self._contract.functions.anchor(astuple(header), signed)
         try:
             receipt = self._send_anchor(self._operator, call, what)
@@ -604,7 +667,7 @@ class SettlementClient(SettlementReader):
         return _transaction(receipt)
 
     def _send_anchor(self, operator: LocalAccount, call: ContractFunction, what: str) -> TxReceipt:
-        with _translated(what):
+        with translated(what):
             # The first nonce that is in no block: an attempt that is stuck is replaced, not queued behind.
             nonce = self._web3.eth.get_transaction_count(operator.address, "latest")
             fees, _ = _fees(self._web3)
@@ -623,9 +686,9 @@ class SettlementClient(SettlementReader):
         if there != ours:
             raise AnchorConflictError(f"batch {header.number} is anchored as {there.hex()}, not {ours.hex()}")
         topic = "0x" + header.number.to_bytes(32, "big").hex()
-        with _translated("anchor"):
+        with translated("anchor"):
             # Newest first: an anchor that is asked for again is a recent one.
-            for blocks in reversed(list(_ranges(self._first_block, self._web3.eth.block_number))):
+            for blocks in reversed(list(block_ranges(self._first_block, self._web3.eth.block_number))):
                 for log in self._logs("Anchored", blocks, [topic]):
                     return _transaction(self._web3.eth.get_transaction_receipt(log["transactionHash"]))
         raise ChainError(f"batch {header.number} is anchored, but the node has no event of it")
@@ -658,7 +721,7 @@ class SettlementClient(SettlementReader):
 
     def chain_time(self) -> int:
         """Seconds since 1970 of the newest block."""
-        with _translated("chain time"):
+        with translated("chain time"):
             return int(self._web3.eth.get_block("latest")["timestamp"])
 
     def move_clock(self, to: int) -> None:
@@ -674,7 +737,7 @@ class SettlementClient(SettlementReader):
         if self.chain_time() >= to:
             return
         for method, parameters in (("evm_setNextBlockTimestamp", [to]), ("evm_mine", [])):
-            with _translated(method):
+            with translated(method):
                 answer = self._web3.provider.make_request(RPCEndpoint(method), parameters)
             if "error" in answer:
                 raise ChainError(f"{method}: {answer['error']}")
@@ -695,7 +758,7 @@ class SettlementClient(SettlementReader):
         paid all the same: ask :meth:`claimed`.
         """
         paid: list[Transaction] = []
-        with _translated("claim"):
+        with translated("claim"):
             calls = ((Account.from_key(key), self._claim(claim)) for key, claim in wanted)
             for receipt in self._bulk("claim", calls):
                 paid.append(_transaction(receipt))
@@ -717,7 +780,7 @@ class SettlementClient(SettlementReader):
     # ---- Calls and transactions
 
     def _transact(self, account: LocalAccount, call: ContractFunction, what: str, **fields: int) -> TxReceipt:
-        with _translated(what):
+        with translated(what):
             data = {"to": call.address, "data": call._encode_transaction_data(), **fields}
             receipt = _send(self._web3, account, data, what, self._timeout)
             if not receipt["status"]:
@@ -777,7 +840,7 @@ def _connect(rpc_url: str, retries: int, timeout: float) -> Web3:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
     """Turn the errors of web3 and of the connection into those of this package."""
     try:
         yield
@@ -857,7 +920,8 @@ def _transaction(receipt: TxReceipt) -> Transaction:
     return Transaction(bytes(receipt["transactionHash"]), receipt["blockNumber"], receipt["gasUsed"])
 
 
-def _ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
+def block_ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Blocks from the first to the last, in pieces that a public node gives events of."""
     for start in range(first, last + 1, LOG_RANGE):
         yield start, min(start + LOG_RANGE - 1, last)
 

@@ -67,8 +67,9 @@ def compile_file(source: Path) -> Contract:
         raise CompileError(f"{error.name} is not installed: pip install 'hawse[chain]'") from error
     except OSError as error:
         raise CompileError(f"{source}: {error.strerror}") from error
-    # The contracts import nothing but snekmate and builtins, so source and versions are the whole input.
-    key = hashlib.sha256(tools.encode() + text).hexdigest()[:16]
+    # They import snekmate, builtins and each other, so sources and versions are the whole input.
+    beside = b"".join(path.read_bytes() for path in sorted({*source.parent.glob("*.vy")} - {source}))
+    key = hashlib.sha256(tools.encode() + text + beside).hexdigest()[:16]
     cached = folder().parent / "build" / "contracts" / f"{source.stem}-{key}.json"
     if cached.is_file():
         return Contract(source.stem, **json.loads(cached.read_text()))
@@ -86,7 +87,7 @@ def _compile(source: Path) -> dict[str, Any]:
     from vyper.compiler.input_bundle import FilesystemInputBundle  # noqa: PLC0415
     from vyper.exceptions import VyperException  # noqa: PLC0415
 
-    bundle = FilesystemInputBundle([Path(p) for p in reversed(sys.path) if p] + [source.parent])
+    bundle = FilesystemInputBundle([Path(p) for p in reversed(sys.path) if p] + [folder(), source.parent])
     try:
         out = compile_from_file_input(
             bundle.load_file(source.name), input_bundle=bundle, output_formats=["abi", "bytecode"]

@@ -12,6 +12,7 @@ from web3 import Web3
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
 from hawse.commit import exits, withdrawals
+from hawse.commit.data import ON_CHAIN, data_hash
 from hawse.commit.exits import ExitLeaf
 from hawse.commit.header import TYPES, VERSION, BatchHeader
 from hawse.commit.trees import EMPTY
@@ -49,6 +50,7 @@ def rows() -> Iterator[tuple[str, int]]:
         yield "anchor, later", spent(lambda: client.anchor(last))
         yield "of it: the header in calldata", _calldata(last.encode())
         yield "anchor, later, signed by 5 validators", _signed_anchor(chain.url, spent)
+        yield "anchor, later, with its data on the chain", _anchor_of_data(chain.url, spent)
         for count in (1, 1024):
             last = _header(client, last, count)
             what = f"withdrawal{'s' if count > 1 else ''}"
@@ -93,6 +95,19 @@ def _signed_anchor(url: str, spent: Callable[[Callable[[], Any]], int]) -> int:
         batch = last = replace(_header(client, last, 0), exit_positive=0)
         signatures = {who: sign_digest(client.digest(batch), key) for who, key in signers.items()}
         gas = spent(lambda it=batch, by=signatures: client.anchor(it, by))  # type: ignore[misc]
+    return gas
+
+
+def _anchor_of_data(url: str, spent: Callable[[Callable[[], Any]], int]) -> int:
+    """What it costs to look whether data was posted; ``hawse bench data`` has what posting costs."""
+    client = SettlementClient.deploy(url, _OPERATOR, bytes(32), _RULES, data=True)
+    last: BatchHeader | None = None
+    gas = 0
+    for data in (b"one", b"two"):
+        client.post(data)
+        terms: dict[str, Any] = {"data_provider": ON_CHAIN, "data_hash": data_hash([data])}
+        last = replace(_header(client, last, 0), exit_positive=0, **terms)
+        gas = spent(lambda it=last, of=data: client.anchor(it, data=of))  # type: ignore[misc]
     return gas
 
 

@@ -26,6 +26,7 @@ _COMMANDS = {
     "keys": ("hawse.cli.keys", "group"),
     "info": ("hawse.cli.trader", "info"),
     "account": ("hawse.cli.trader", "account"),
+    "risk": ("hawse.cli.risk", "group"),
     "deposit": ("hawse.cli.trader", "deposit"),
     "claim": ("hawse.cli.trader", "claim"),
     "validator": ("hawse.cli.validator", "validator"),
@@ -33,6 +34,7 @@ _COMMANDS = {
     "freeze": ("hawse.cli.leave", "freeze"),
     "exit": ("hawse.cli.leave", "group"),
     "refund": ("hawse.cli.leave", "refund"),
+    "rebuild": ("hawse.cli.rebuild", "command"),
 }
 
 

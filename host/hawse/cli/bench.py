@@ -2,6 +2,7 @@
 
 import click
 
+from .bench_data import data
 from .bench_engine import engine
 from .bench_hash import hash_
 from .bench_risk import risk
@@ -14,6 +15,7 @@ def bench() -> None:
     """Measure, and compare with software on this machine."""
 
 
+bench.add_command(data)
 bench.add_command(engine)
 bench.add_command(hash_)
 bench.add_command(risk)

@@ -13,6 +13,7 @@ from hawse.engine import Band, Engine, SoftBackend
 from hawse.instruments import Instrument
 from hawse.keys.messages import MESSAGE, MessageKind
 from hawse.results import record
+from hawse.risk.liquidation import LiquidationTerms
 from hawse.state.config import VenueConfig
 from hawse.state.ledger import TRANSFER_BITS
 from hawse.state.native.bindings import BATCH_MADE, OK, Capacity, MadeStruct, SlotStruct, State
@@ -50,7 +51,11 @@ def _config() -> VenueConfig:
         minimum_notional=500_000,
     )
     geometry = Geometry(1, 32_768, 65_536, 16)
-    return VenueConfig(instruments=(perpetual,), geometry=geometry, operator=bytes(20), insurance_ppm=250_000)
+    closing = LiquidationTerms(
+        share_ppm=500_000, whole=0, most=2**32 - 1, begin_ppm=5_000, steps=4, fee_ppm=5_000, cap=32
+    )
+    rules: dict[str, Any] = {"insurance_ppm": 250_000, "liquidation": closing}
+    return VenueConfig(instruments=(perpetual,), geometry=geometry, operator=bytes(20), **rules)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ _boards_folder = click.option(
 @click.option("--hash-cores", default=5, show_default=True, help="Keccak cores of the report log.")
 @click.option("--clock-mhz", type=float, help="Of the appliance.  [default: what the board's results allow]")
 @click.option("--baudrate", default=1_000_000, show_default=True, help="Of the UART.")
+@click.option("--probe", is_flag=True, help="With loopback, bit test and capture buffer, for first silicon.")
 @click.option("--seed", default=1, show_default=True, help="Of nextpnr.")
 @click.option("--placer", type=click.Choice(["floorplan", "static"]), help="[default: floorplan]")
 @_boards_folder
@@ -45,6 +46,7 @@ def bitstream(
     hash_cores: int,
     clock_mhz: float | None,
     baudrate: int,
+    probe: bool,
     seed: int,
     placer: str | None,
     output: Path | None,
@@ -69,6 +71,7 @@ def bitstream(
             hash_cores=hash_cores,
             clock_mhz=clock_mhz,
             baudrate=baudrate,
+            probe=probe,
             seed=seed,
             placer=placer,
         )

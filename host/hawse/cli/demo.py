@@ -20,6 +20,9 @@ from rich.table import Table
 
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import DevChain
+from hawse.chain.history import ChainHistory
+from hawse.chain.rebuild import rebuild
+from hawse.commit.data import ON_CHAIN
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
 from hawse.instruments import Instrument
@@ -184,7 +187,7 @@ class Run:
     def anchor(self, venue: Venue) -> None:
         """Anchor what is sealed."""
         for number, sealed in sorted(venue.pending.items()):
-            sent = self.client.anchor(sealed.header)
+            sent = self.client.anchor(sealed.header, data=sealed.data)
             row = _batch_row(sealed) | {"gas": sent.gas_used, "transaction": sent.hash.hex()}
             row["digest"] = self.client.digest(sealed.header).hex()
             self.batches[number] = row
@@ -263,6 +266,7 @@ class Run:
             "batches_anchored": self.client.batch_count(),
             "records": sum(b["records"] for b in batches),
             "gas_anchors": sum(b["gas"] for b in batches),
+            "data_bytes": sum(b["data_bytes"] for b in batches),
             "accounts": len(venue.machine.accounts) - 1,
             "deposits": self.client.deposit_count(),
             "deposited": venue.machine.deposited,
@@ -271,6 +275,26 @@ class Run:
             "collateral_locked": self.client.collateral_locked(),
             "sum_of_balances": int(venue.machine.sum_of_balances()),
             "fees": venue.machine.fees,
+        }
+
+    def leave(self) -> dict[str, int]:
+        """The operator is gone for good: everybody is paid by what the chain alone says, and who is left."""
+        client, key = self.client, self.keys[0]
+        client.move_clock(client.chain_time() + client.terms()["grace"] + 60)
+        client.freeze(key)
+        with bar("Rebuilding from the chain alone") as progress:
+            found = rebuild(ChainHistory(self.rpc, self.contract), client.last_final(), progress)
+        paid = zip(found.leaves, found.payouts, strict=True)
+        wanted = [(leaf, found.proof(leaf.index)) for leaf, payout in paid if payout]
+        held = client.collateral_locked()
+        with bar("Exits without the operator", len(wanted)) as progress:
+            client.exit_all(key, found.header, wanted, progress)
+        after = client.collateral_locked()
+        return {
+            "accounts": len(wanted),
+            "claimed": held - after,
+            "contract_balance_after": after,
+            "dust": found.left,
         }
 
     def _vouched(self, number: int) -> str | None:
@@ -299,6 +323,7 @@ def _batch_row(sealed: Sealed) -> dict[str, Any]:
         "state_root": header.state_root.hex(),
         "records": header.log_records,
         "cycles": sealed.busy_cycles,
+        "data_bytes": len(sealed.data),
         "withdrawals_root": header.withdrawals_root.hex(),
         "withdrawals_range": [header.withdrawals_first, header.withdrawals_count, header.withdrawals_sum],
         "withdrawals": [
@@ -338,6 +363,7 @@ def rules(flow: Flow, geometry: Geometry) -> VenueConfig:
         geometry=geometry,
         operator=address_of(_OPERATOR),
         order_quota=geometry.orders,  # a few accounts trade all of the tape
+        data_provider=ON_CHAIN,
     )
 
 
@@ -374,7 +400,7 @@ def _begin(out: Path, rpc: str | None, flow: Flow, accounts: int, geometry: Geom
         rpc = chain.url
     try:
         client = SettlementClient.deploy(
-            rpc, _OPERATOR, FORMS[DEFAULT](config).state_root(), config.rules_hash()
+            rpc, _OPERATOR, FORMS[DEFAULT](config).state_root(), config.rules_hash(), data=True
         )
         client.mint(_OPERATOR, [address_of(key) for key in keys], DEPOSIT)
     except BaseException:
@@ -425,6 +451,12 @@ def _table(summary: dict[str, Any]) -> Table:
     table.add_row("Withdrawals claimed with proofs", claimed)
     table.add_row("Collateral locked in the contract", money)
     table.add_row("Sum of all balances off the chain", f"{s['sum_of_balances'] / 1e6:,.2f}")
+    if "exit" in s:
+        gone = f"{s['exit']['accounts']} accounts, {s['exit']['claimed'] / 1e6:,.2f}, by the chain alone"
+        table.add_row("Operator killed; exits claimed", gone)
+        after, named = s["exit"]["contract_balance_after"], s["exit"]["dust"]
+        what = "insurance, fees and dust alone" if after == named else f"NOT {named / 1e6:,.6f}"
+        table.add_row("Left in the contract", f"{after / 1e6:,.6f}: {what}")
     table.add_row("Last state root", s["state_roots"][-1])
     table.add_row("Seconds", f"{s['wall_seconds']:.1f}")
     return table
@@ -490,8 +522,9 @@ def demo(
     """Real order flow through the whole appliance, into money on a chain, and out again.
 
     Every account deposits on the chain; every order is signed, checked, margined, matched by the engine and
-    cleared; batches are anchored on the way; at the end everybody withdraws against a proof. The venue's own
-    tape of trades is opened only then, and compared. The result is in summary.json of the directory.
+    cleared; batches are anchored on the way; at the end everybody withdraws against a proof. Then the
+    operator is gone, and what is left is paid by what the chain alone says. The venue's own tape of trades is
+    opened only at the end, and compared. The result is in summary.json of the directory.
     """
     started = time.monotonic()
     flow, about, until = _load_flow(full, rows, generated)
@@ -525,6 +558,9 @@ def demo(
         summary |= compare_with_tape(ours, until)
     summary["wall_seconds"] = round(time.monotonic() - started, 1)
     run.keep_anchors()
+    if state.pid and not keep_chain:
+        summary["exit"] = run.leave()
+        summary["wall_seconds"] = round(time.monotonic() - started, 1)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     if record_file:
         record(record_file, "hawse " + " ".join(sys.argv[1:]), summary)

@@ -1,11 +1,9 @@
 """What a user does without the operator: ``hawse force``, ``freeze``, ``exit`` and ``refund``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -20,38 +18,13 @@ from hawse.journal import Journal
 from hawse.keys.store import KeyStore, address_of
 from hawse.state.slot import RequestKind
 
-from .check import config_of, from_snapshot
-from .common import RunFile, address, clear_errors, console, json_option, say, state_option
+from .check import from_snapshot
+from .common import address, clear_errors, console, json_option, say, state_option
 from .keys import directory_option, password_option
-from .trader import Place, account_of, quanta_of
+from .rebuild import first_block_option, from_chain, on_chain
+from .trader import account_of, quanta_of
 
 _FORMAT = "hawse exit 1"
-
-
-def on_chain(command: Callable[..., None]) -> Callable[..., None]:
-    """``--venue``, or ``--rpc`` and ``--contract``: the command is given ``client``, and ``venue``."""
-
-    @click.option("--rpc", help="Node of the chain, where there is no --venue.")
-    @click.option("--contract", help="Settlement contract, where there is no --venue.")
-    @click.option(
-        "--venue",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Directory of hawse run; its host need not run.",
-    )
-    @wraps(command)
-    def connected(venue: Path | None, rpc: str | None, contract: str | None, **more: Any) -> None:
-        command(client=_client(venue, rpc, contract), venue=venue, **more)
-
-    return connected
-
-
-def _client(venue: Path | None, rpc: str | None, contract: str | None) -> SettlementClient:
-    if venue is not None and not (rpc or contract):
-        known = RunFile.read(venue / "run.json")
-        return SettlementClient(known.rpc, known.contract)
-    if venue is None and rpc and contract:
-        return SettlementClient(rpc, contract)
-    raise click.UsageError("--venue alone, or --rpc and --contract")
 
 
 @click.command()
@@ -196,45 +169,49 @@ def group() -> None:
 
 
 @group.command()
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("name")
-@click.option("--batch", type=click.IntRange(1), help="An anchored one; else the newest.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    help="An anchored one; else the newest or, of a chain alone, the last final.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file.")
+@first_block_option
 @directory_option
 @state_option
 @json_option
 @clear_errors
+@on_chain
 def prove(
-    directory: Path, name: str, batch: int | None, out: Path, keys: Path, form: str, as_json: bool
+    name: str,
+    batch: int | None,
+    out: Path,
+    first_block: int,
+    client: SettlementClient,
+    venue: Path | None,
+    keys: Path,
+    form: str,
+    as_json: bool,
 ) -> None:
     """Keep the proof of what the key called NAME has in an anchored batch.
 
-    DIRECTORY is that of hawse run, or a copy of it: the batch is executed again from its journal. Who keeps
-    the file of each final batch needs nobody's data to leave.
+    With --venue, the directory of hawse run or a copy of it, the batch is executed again from its journal.
+    With --rpc and --contract it is rebuilt from the chain alone, where the venue's data is there.
     """
     owner = bytes.fromhex(KeyStore(keys).show(name).address[2:])
-    place = Place.of(directory)
-    with Journal(directory / "journal", readonly=True) as journal:
-        headers = {anchor.header.number: anchor.header for anchor in journal.anchors()}
-        if not headers or (batch is not None and batch not in headers):
-            known = f"batches 1 to {max(headers)}" if headers else "none"
-            raise ProofError(f"batch {batch or 1} is not anchored; the journal knows of {known}")
-        header = headers[batch or max(headers)]
-        first, last, sealed = header.journal_first, header.journal_last, None
-        with from_snapshot(journal, directory / "journal", first, last, form) as (_, slots):
-            for done in slots:
-                if done.slot.number == last:
-                    sealed = done.sealed
-                    break
-        assert sealed and config_of(journal) == place.config
-    found = [leaf for leaf in sealed.state.exits if leaf.owner == owner]
+    if venue is not None:
+        header, leaves, proof = _from_journal(venue, batch, form)
+    else:
+        rebuilt = from_chain(client, batch, first_block)
+        header, leaves, proof = rebuilt.header, rebuilt.leaves, rebuilt.proof
+    found = [leaf for leaf in leaves if leaf.owner == owner]
     if not found:
         raise ProofError(f"{name} has no account in batch {header.number}")
     files = []
     for leaf in found:
         path = out if len(found) == 1 else out.with_stem(f"{out.stem}-{leaf.index}")
-        _, proof = sealed.state.exit_proof(leaf.index)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(_file(place, header, leaf, proof))))
+        made = _file(client, header, leaf, proof(leaf.index))
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(made)))
         files.append(
             {"file": str(path), "batch": header.number, "account": leaf.index, "equity": leaf.equity}
         )
@@ -247,12 +224,33 @@ def prove(
         )
 
 
-def _file(place: Place, header: BatchHeader, leaf: ExitLeaf, proof: tuple[Node, ...]) -> ExitFile:
+def _from_journal(
+    venue: Path, batch: int | None, form: str
+) -> tuple[BatchHeader, Sequence[ExitLeaf], Callable[[int], tuple[Node, ...]]]:
+    """Header, leaves and what gives their paths, of a batch that is executed again."""
+    with Journal(venue / "journal", readonly=True) as journal:
+        headers = {anchor.header.number: anchor.header for anchor in journal.anchors()}
+        if not headers or (batch is not None and batch not in headers):
+            known = f"batches 1 to {max(headers)}" if headers else "none"
+            raise ProofError(f"batch {batch or 1} is not anchored; the journal knows of {known}")
+        header = headers[batch or max(headers)]
+        first, last, sealed = header.journal_first, header.journal_last, None
+        with from_snapshot(journal, venue / "journal", first, last, form) as (_, slots):
+            for done in slots:
+                if done.slot.number == last:
+                    sealed = done.sealed
+                    break
+    assert sealed
+    state = sealed.state
+    return header, state.exits, lambda index: state.exit_proof(index)[1]
+
+
+def _file(client: SettlementClient, header: BatchHeader, leaf: ExitLeaf, proof: tuple[Node, ...]) -> ExitFile:
     values = {f.name: getattr(header, f.name) for f in fields(header)}
     return ExitFile(
         _FORMAT,
-        place.config.chain_id,
-        place.config.contract.hex(),
+        client.chain_id,
+        client.address.hex(),
         {name: v.hex() if isinstance(v, bytes) else v for name, v in values.items()},
         leaf.index,
         leaf.owner.hex(),

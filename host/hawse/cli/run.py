@@ -18,6 +18,7 @@ import msgspec
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
 from hawse.chain.errors import ConnectionLostError
+from hawse.commit.data import NOWHERE, ON_CHAIN
 from hawse.gateway.limits import Limits
 from hawse.gateway.server import Gateway, listen, url_of
 from hawse.instruments import Instrument
@@ -115,7 +116,10 @@ def _embedded(config: Path, committee: dict[str, Any]) -> RunFile:
     chain = DevChain([_OPERATOR, *dev_keys(EMBEDDED)], keep=True).start()
     try:
         rules = machine.config.rules_hash()
-        client = SettlementClient.deploy(chain.url, _OPERATOR, machine.state_root(), rules, **committee)
+        data = machine.config.data_provider == ON_CHAIN
+        client = SettlementClient.deploy(
+            chain.url, _OPERATOR, machine.state_root(), rules, data=data, **committee
+        )
         client.mint(_OPERATOR, [address_of(key) for key in dev_keys(EMBEDDED)], 2 * DEPOSIT)
         client.deposit_all([(key, DEPOSIT) for key in dev_keys(EMBEDDED)])
     except BaseException:
@@ -292,7 +296,7 @@ class _Host:
     def anchor(self, wait: bool = False) -> None:
         """Anchor the next batch that is sealed, so that slots wait for one block at most; ``wait``: all."""
         for number, sealed in (self._venue.pending if wait else self._venue.ready).items():
-            sent = self._settling.anchor(sealed.header)
+            sent = self._settling.anchor(sealed.header, sealed.data)
             if sent is None:
                 return
             lines = self._outcomes.keep_batch(sealed, sent.hash)
@@ -495,6 +499,9 @@ def _settling(
 ) -> Settling:
     """The chain's side, with the validators of the contract where it has some."""
     threshold = client.terms()["threshold"]
+    theirs, ours = ON_CHAIN if client.takes_data() else NOWHERE, config.data_provider
+    if theirs != ours:
+        raise click.UsageError(f"--config: data_provider is {ours}, and the contract's is {theirs}")
     known = sorted({*validators, *map(bytes.fromhex, state.validators)})
     if threshold and signatures is None:
         raise click.UsageError(f"--signatures: a batch needs {threshold} of validators")
@@ -527,7 +534,10 @@ def _begin(
         if contract is None:
             machine = FORMS[DEFAULT](load_config(config, address_of(key)))
             rules = machine.config.rules_hash()
-            client = SettlementClient.deploy(rpc, key, machine.state_root(), rules, token, **committee)
+            data = machine.config.data_provider == ON_CHAIN
+            client = SettlementClient.deploy(
+                rpc, key, machine.state_root(), rules, token, data=data, **committee
+            )
             contract = client.address.hex()
         state = RunFile(rpc, contract, validators=_hex(committee))
     state.write(known)

@@ -73,10 +73,12 @@ class Settling:
         """Whether nothing was anchored for so long that an empty batch has to show that there is somebody."""
         return bool(self._reach(self._client.is_silent))
 
-    def anchor(self, header: BatchHeader) -> Transaction | None:
-        """Anchor a batch. None where validators are missing, or the node does not take it now."""
+    def anchor(self, header: BatchHeader, data: bytes) -> Transaction | None:
+        """Anchor a batch with its data. None where validators are missing, or the node takes none now."""
         signatures = self._signed(header)
-        return None if signatures is None else self._reach(partial(self._client.anchor, header, signatures))
+        if signatures is None:
+            return None
+        return self._reach(partial(self._client.anchor, header, signatures, data))
 
     def _signed(self, header: BatchHeader) -> dict[bytes, bytes] | None:
         """As many signatures as there have to be, None while there are fewer."""

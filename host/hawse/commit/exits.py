@@ -7,6 +7,7 @@ down. The contract computes the same at the claim.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, ClassVar
 
 from . import trees
@@ -65,6 +66,15 @@ class ExitMark(Leaf):
         """Nothing is divided by zero."""
         if not self.denominator:
             raise self.refuse("denominator", "anything but zero")
+
+    def value(self, lots: int, entry: int) -> tuple[int, Fraction]:
+        """What a position (``entry`` in tick·lots) adds to its account's equity, in quanta, rounded down.
+
+        And by how much it was rounded.
+        """
+        price = self.long if lots > 0 else self.short
+        whole, rest = divmod((lots * price - entry) * self.numerator, self.denominator)
+        return whole, Fraction(rest, self.denominator)
 
 
 def tree(leaves: Sequence[ExitLeaf]) -> SumTree:

@@ -213,8 +213,9 @@ class BatchHeader:
         if not self.withdrawals_count:
             _expect(not self.withdrawals_sum, "withdrawals_sum", self.withdrawals_sum, "0, that of none")
             _expect(self.withdrawals_root == EMPTY, "withdrawals_root", self.withdrawals_root, EMPTY.hex())
-        _expect(not self.data_provider, "data_provider", self.data_provider, "0")
-        _expect(not any(self.data_hash), "data_hash", self.data_hash, "zero, as provider 0 has")
+        _expect(self.data_provider <= 1, "data_provider", self.data_provider, "0 or 1")
+        if not self.data_provider:
+            _expect(not any(self.data_hash), "data_hash", self.data_hash, "zero, as provider 0 has")
         last = self.journal_first + SLOTS_LIMIT - 1
         fits = self.journal_first <= self.journal_last <= last
         _expect(fits, "journal_last", self.journal_last, f"{self.journal_first} to {last}")

@@ -113,6 +113,7 @@ class ControlLeaf(Leaf):
         index: of the account, and of the leaf.
         transfers: made so far; the number of the next is one more.
         timer: when all its orders are cancelled, 0 never.
+        steps: of its liquidation so far.
         signers: the owner, then agents as they were appointed.
     """
 
@@ -121,6 +122,7 @@ class ControlLeaf(Leaf):
     index: U32
     transfers: Annotated[int, unsigned(4, below=1 << 24)]
     timer: Time
+    steps: U16
     signers: Annotated[tuple[Signer, ...], Counted(5)]
 
 

@@ -18,6 +18,7 @@ from hawse.keys.messages import (
     split,
 )
 from hawse.risk import margin
+from hawse.risk.liquidation import LiquidationTerms
 from hawse.risk.margin import MONEY_MAX, MoneyOverflow
 from hawse.wire import Opcode, Reason, SequenceClass
 from hawse.wire.dtypes import Array
@@ -26,6 +27,7 @@ from .agents import LIFE_MAX, MOST_AGENTS, USUAL_LIFE, appoint
 from .config import VenueConfig
 from .forms import COLUMNS, Wrong, carried_out, offset, what_is_wrong
 from .ledger import INSURANCE, Account, Ledger, Market, Order
+from .liquidating import Liquidation
 from .nonces import LIMIT, NonceWindow, most_at
 from .payments import Payments
 from .slot import Event, Refusal, Request, RequestKind
@@ -148,6 +150,19 @@ class Admitter:
         for order, left, event in taken:
             self._take(order, left, event.reason, cause)
             self.events.append(event)
+
+    def liquidate(self, terms: LiquidationTerms, moved: Iterable[int]) -> None:
+        """Accounts below maintenance; ``moved`` are instruments with a new mark."""
+        Liquidation(terms, self._ledger, self.events, self.take_back, self._send_own).run(moved)
+
+    def _send_own(self, order: Order, reason: Reason) -> None:
+        """An order of the machine itself."""
+        self.seq += 1
+        order.queue = self.seq
+        self._ledger.add(order)
+        flags = order.side | order.time_in_force << 1 | order.self_trade << 3
+        self._send(_NEW, order, order.price, order.remaining, flags, machine=True)
+        self.machine.append(MachineInput(self.seq, 0, reason, self.rows[-1]))
 
     def _take(self, order: Order, left: int, reason: Reason, cause: int) -> None:
         self.seq += 1

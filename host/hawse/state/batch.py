@@ -53,10 +53,7 @@ class BatchState:
     withdrawals: tuple[Withdrawal, ...]
 
     def header_fields(self) -> dict[str, Any]:
-        """Values of :class:`hawse.commit.header.BatchHeader`, but previous root, log and journal.
-
-        Data availability does not exist yet: its fields are zero.
-        """
+        """Values of :class:`hawse.commit.header.BatchHeader`, but previous root, log, journal and data."""
         exit_root, (positive, shortfall) = exits.tree(self.exits).root
         paid = withdrawals.range_of(self.withdrawals, self.withdrawals_first)
         return {
@@ -84,8 +81,6 @@ class BatchState:
             "deposit_accumulator": self.deposit_accumulator,
             "forced_index": self.request_index,
             "forced_accumulator": self.request_accumulator,
-            "data_hash": bytes(32),
-            "data_provider": 0,
             "rules_hash": self.rules_hash,
             "assets_hash": self.assets_hash,
             "time": self.time,

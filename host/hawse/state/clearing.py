@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from hawse.risk import margin
 from hawse.wire import Kind, Opcode, Reason, SelfTrade, Side, TimeInForce
 from hawse.wire.dtypes import Array
 
 from .admission import Sent
-from .ledger import Ledger, Order
+from .ledger import INSURANCE, Account, Ledger, Market, Order
+from .liquidating import fee
 
 #: Fields of an event that are looked at.
 _COLUMNS = (
@@ -171,8 +173,11 @@ def _trade(ledger: Ledger, sent: Sent, row: _Row) -> None:
         raise ClearingError(f"{row} is no trade of orders {taker.handle} and {maker_id}")
     market = ledger.markets[number]
     bought = quantity if taker.side == Side.BUY else -quantity
-    sent.fee += ledger.fill(taker.account, market, bought, price, market.terms.taker_fee_ppm)
+    rate = 0 if sent.machine else market.terms.taker_fee_ppm
+    sent.fee += ledger.fill(taker.account, market, bought, price, rate)
     ledger.fill(maker.account, market, -bought, price, market.terms.maker_fee_ppm)
+    if sent.machine:
+        sent.fee += _liquidation_fee(ledger, taker.account, market, price, quantity)
     sent.filled += quantity
     sent.value += bought * price
     ledger.shrink(taker, taker.remaining - quantity)
@@ -180,6 +185,18 @@ def _trade(ledger: Ledger, sent: Sent, row: _Row) -> None:
         ledger.end(maker)
     else:
         ledger.shrink(maker, maker.remaining - quantity)
+
+
+def _liquidation_fee(ledger: Ledger, account: Account, market: Market, price: int, quantity: int) -> int:
+    """What a liquidated account pays to insurance for a fill, in place of the taker's fee."""
+    if ledger.liquidation is None or account.index == INSURANCE:
+        return 0
+    value = margin.notional(market.terms, price, quantity)
+    due = fee(ledger.liquidation, value, ledger.equity(account))
+    ledger.pay(account, -due)
+    ledger.pay(ledger.accounts[INSURANCE], due)
+    ledger.fill_fees[-2] = due
+    return due
 
 
 def _cancelled(sent: Sent, row: _Row, alone: bool) -> None:

@@ -1,14 +1,16 @@
 """Parameters of a venue: fixed for its life, committed as the rules hash."""
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from typing import Self
 
 from tiny_keccak import keccak256
 
+from hawse.commit.data import NOWHERE, ON_CHAIN
 from hawse.instruments import PPM, Instrument
 from hawse.keys.eip712 import Domain
+from hawse.risk.liquidation import LiquidationTerms
 from hawse.wire import Geometry
 
 VERSION = 2
@@ -16,7 +18,7 @@ RULES_TAG = b"\x61"
 #: Version and geometry.
 _HEAD = struct.Struct(">BHIIB")
 #: Chain id, contract, token, operator, insurance_ppm, the limits, number of instruments.
-_VENUE = struct.Struct(">32s20s20s20sIQIBIHIHIH")
+_VENUE = struct.Struct(">32s20s20s20sIQIBIHIHIBH")
 _LIMITS = (
     "insurance_ppm",
     "minimum_deposit",
@@ -27,9 +29,12 @@ _LIMITS = (
     "reuse_batches",
     "reserved_tags",
     "reserved_handles",
+    "data_provider",
 )
 #: All of an instrument but its number and name.
-_TERMS = struct.Struct(">IIIIIIIiiIQ")
+_TERMS = struct.Struct(">IIIIIIIiiIQI")
+#: Of liquidation; all zero where there is none.
+_LIQUIDATION = struct.Struct(">IQIIHIH")
 _TERM_NAMES = (
     "numerator",
     "denominator",
@@ -42,6 +47,7 @@ _TERM_NAMES = (
     "first_mark",
     "minimum_quantity",
     "minimum_notional",
+    "maintenance_ppm",
 )
 
 
@@ -64,6 +70,8 @@ class VenueConfig:
         reuse_batches: so many batches behind the one in which it was emptied an account's index may be given
             again.
         reserved_tags, reserved_handles: of the engine's, which are kept free for the machine's own orders.
+        liquidation: how accounts below maintenance are closed; None where they are not.
+        data_provider: where the data of batches is: 0 nowhere, 1 on the chain (:mod:`hawse.commit.data`).
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -84,6 +92,8 @@ class VenueConfig:
     reuse_batches: int = 1024
     reserved_tags: int = 0
     reserved_handles: int = 0
+    data_provider: int = NOWHERE
+    liquidation: LiquidationTerms | None = None
 
     def __post_init__(self) -> None:
         numbers = [i.number for i in self.instruments]
@@ -102,9 +112,12 @@ class VenueConfig:
             ("reuse_batches", 1, 2**32 - 1),
             ("reserved_tags", 0, (1 << self.geometry.tag_bits) - 2),
             ("reserved_handles", 0, self.geometry.orders - 1),
+            ("data_provider", NOWHERE, ON_CHAIN),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
+        if self.liquidation and self.liquidation.most >= 1 << 32:
+            raise ValueError(f"liquidation.most: {self.liquidation.most} is not within 1..{2**32 - 1}")
         for field in ("operator", "token"):
             if len(getattr(self, field)) != 20:
                 raise ValueError(f"{field}: {len(getattr(self, field))} bytes, not 20")
@@ -134,6 +147,7 @@ class VenueConfig:
             _HEAD.pack(VERSION, g.instruments, g.pool, g.orders, g.tag_bits),
             _VENUE.pack(*ours, *(getattr(self, name) for name in _LIMITS), len(self.instruments)),
         ]
+        out.append(_LIQUIDATION.pack(*(astuple(self.liquidation) if self.liquidation else (0,) * 7)))
         for i in self.instruments:
             name = i.name.encode()
             out.append(struct.pack(">HB", i.number, len(name)) + name)
@@ -162,6 +176,8 @@ class VenueConfig:
             raise ValueError(f"version: {version}, not {VERSION}")
         chain_id, contract, token, operator, *limits, count = _VENUE.unpack_from(data, _HEAD.size)
         at, found = _HEAD.size + _VENUE.size, []
+        closing = _LIQUIDATION.unpack_from(data, at)
+        at += _LIQUIDATION.size
         for _ in range(count):
             number, length = struct.unpack_from(">HB", data, at)
             name, at = data[at + 3 : at + 3 + length].decode(), at + 3 + length
@@ -175,6 +191,7 @@ class VenueConfig:
             chain_id=int.from_bytes(chain_id, "big"),
             contract=contract,
             token=token,
+            liquidation=LiquidationTerms(*closing) if any(closing) else None,
             **dict(zip(_LIMITS, limits, strict=True)),
         )
 

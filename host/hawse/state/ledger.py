@@ -74,6 +74,8 @@ class Account:
     flags: int = 0
     #: When the machine cancels all its orders, 0 never.
     timer: int = 0
+    #: Steps of its liquidation so far.
+    steps: int = 0
     positions: dict[int, Position] = field(default_factory=dict)
     orders: dict[int, "Order"] = field(default_factory=dict)
     open: dict[int, Exposure] = field(default_factory=dict)
@@ -169,6 +171,8 @@ class Ledger:
 
     Attributes:
         markets: by number of the instrument.
+        liquidation: terms of it, None where there is none.
+        position_quota: instruments of an account.
         fees: balance in quanta.
         slot_fees: fees of the slot in work.
         fill_fees: fee of each fill of the last slot: of each trade, the taker's and then the maker's.
@@ -185,6 +189,7 @@ class Ledger:
         tags: an owner's number at the engine and how many orders he has, while he has any.
         free_tags: as a heap; the lowest goes first.
         timed: accounts with a timer, by index.
+        suspects: indices of accounts that may be below maintenance, whatever marks do; a cache, not state.
         changed, signed: indices of accounts whose account leaf, whose control leaf may have changed.
         tagged: tags that were given out or came free.
         moved: orders whose leaf may have changed, by handle.
@@ -194,6 +199,7 @@ class Ledger:
 
     def __init__(self, config: VenueConfig) -> None:
         self.markets = {i.number: Market(i, i.first_mark) for i in config.instruments}
+        self.liquidation, self.position_quota = config.liquidation, config.position_quota
         self.fees = 0
         self.slot_fees = 0
         self.fill_fees: list[int] = []
@@ -215,6 +221,7 @@ class Ledger:
         self.free_tags = list(range(1, 1 << config.geometry.tag_bits))
         self.tagged: set[int] = set()
         self.timed: dict[int, Account] = {}
+        self.suspects: set[int] = set()
         self.changed: set[int] = {INSURANCE}
         self.signed: set[int] = {INSURANCE}
         self.moved: dict[int, Order] = {}
@@ -339,6 +346,13 @@ class Ledger:
         equity, touched = self.equity(account), sorted(account.positions.keys() | account.open)
         held = sum(self.requirement(account, number) for number in touched)
         return margin.money(equity - held, "free collateral")
+
+    def maintenance(self, account: Account) -> int:
+        """A part of the initial margin of its positions, in quanta, rounded up for each."""
+        total = 0
+        for terms, size, _, mark in self.at_mark(account):
+            total += -(-margin.initial_margin(terms, mark, size) * terms.maintenance_ppm // PPM)
+        return total
 
     def free_left(self, account: Account, slot: int) -> int:
         """Free collateral at the slot's start, less what the slot has taken of it."""
@@ -472,6 +486,7 @@ class Ledger:
         So do the indices of accounts that are empty, a number of batches behind ``batch``.
         """
         self._ripe = None
+        self.suspects |= self.changed
         self._let_wait(batch)
         for handle in self.freed:
             heappush(self.handles, handle)
@@ -502,6 +517,27 @@ class Ledger:
         self.changed.add(account.index)
         self.priced.add(terms.number)
         return fee
+
+    def move(self, account: Account, market: Market, quantity: int, price: int) -> None:
+        """As :meth:`fill`, without a fee, and without a trade.
+
+        Raises:
+            MoneyOverflow: as there.
+        """
+        collateral = account.collateral + self._move(account, market, quantity, price)
+        self.pay(account, collateral - account.collateral)
+        self.priced.add(market.terms.number)
+
+    def pay(self, account: Account, quanta: int) -> None:
+        """Add quanta to an account (negative: take them), whatever it has left for the slot.
+
+        Raises:
+            MoneyOverflow: the collateral leaves int64.
+        """
+        what = f"collateral of account {account.index}"
+        account.collateral = margin.money(account.collateral + quanta, what)
+        account.free_slot = -1
+        self.changed.add(account.index)
 
     def _move(self, account: Account, market: Market, quantity: int, price: int) -> int:
         """The part of :meth:`fill` that concerns the position; returns the profit that is realised."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.commit import roots
+from hawse.commit.data import ACCOUNT, POSITION, ExitState, halves
 from hawse.commit.exits import ExitLeaf, ExitMark
 from hawse.commit.queues import START, deposit_accumulator, request_accumulator
 from hawse.commit.roots import VenueLeaf
@@ -86,6 +87,7 @@ class Machine:
         self._sent: list[Sent] = []
         self._command_seqs: tuple[int, ...] = ()
         self._machine_commands: dict[int, Reason] = {}
+        self._machine_accounts: dict[int, int] = {}
         self.next_slot = 0
         self.time = 0
         self.last_seq = 0
@@ -132,6 +134,11 @@ class Machine:
         return self._machine_commands
 
     @property
+    def machine_accounts(self) -> dict[int, int]:
+        """Whose order each of its own commands of the last slot was about, by sequence number."""
+        return self._machine_accounts
+
+    @property
     def fill_fees(self) -> list[int]:
         """Fee of each fill of the last slot, in quanta: of each trade, the taker's and then the maker's."""
         return self._ledger.fill_fees
@@ -164,6 +171,14 @@ class Machine:
     def equity(self, account: Account) -> int:
         """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
         return self._ledger.equity(account)
+
+    def maintenance(self, account: Account) -> int:
+        """What equity has to be, or the account is liquidated; in quanta."""
+        return self._ledger.maintenance(account)
+
+    def requirement(self, account: Account, instrument: int) -> int:
+        """What an instrument holds of an account's free collateral, in quanta."""
+        return self._ledger.requirement(account, instrument)
 
     def free_collateral(self, account: Account) -> int:
         """Equity without what positions and open orders hold; may be negative."""
@@ -237,6 +252,8 @@ class Machine:
         admitter.take_back(sweep.without_margin(self._ledger, moved))
         admitter.take_back(sweep.timed_out(self._ledger, slot.time))
         admitter.cancel_forced()
+        if self.config.liquidation:
+            admitter.liquidate(self.config.liquidation, moved)
         admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])
         self.last_seq = admitter.seq
         self.transfers = payments.received
@@ -255,6 +272,7 @@ class Machine:
         )
         self._command_seqs = self._admission.command_seqs
         self._machine_commands = {command.seq: command.reason for command in admitter.machine}
+        self._machine_accounts = {s.seq: s.order.account.index for s in admitter.sent if s.machine}
         self._phase = _Phase.OPEN
         return self._admission
 
@@ -436,6 +454,13 @@ class Machine:
         self._withdrawals_first, self._inputs_first = self._next_withdrawal, self.last_seq + 1
         self._phase = _Phase.BOUNDARY
         return state
+
+    def exit_state(self, marks: tuple[ExitMark, ...]) -> ExitState:
+        """What exits need of the state between two slots, at the marks of a batch."""
+        held = [(a.index, n, p) for a in self.accounts for n, p in sorted(a.positions.items())]
+        accounts = [(a.generation, a.collateral, a.flags, a.subaccount, 0, 0) for a in self.accounts]
+        positions = [(halves(p.entry), (0, 0), p.size, index, n, 0) for index, n, p in held]
+        return ExitState(np.array(accounts, ACCOUNT), np.array(positions, POSITION), marks)
 
     def _exit(self, account: Account) -> ExitLeaf:
         """The venue's own account has nothing in the tree: its equity stands in the header."""

@@ -82,6 +82,7 @@ def _account_body(account: Account) -> list[Any]:
         [account.nonces.floor, account.nonces.used],
         [_agent_body(agent) for agent in account.agents.values()],
         account.timer,
+        account.steps,
         [[n, p.size, p.entry] for n, p in sorted(account.positions.items())],
         [[getattr(order, name) for name in _ORDER] for order in orders],
     ]
@@ -119,6 +120,7 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
         _read_account(ledger, account, *rest)
     _check_owners(ledger)
     _read_waiting(ledger, waiting)
+    ledger.suspects = set(range(INSURANCE + 1, len(ledger.accounts)))
     ledger.handles = [h for h in range(len(ledger.client_ids)) if h not in ledger.orders]
 
 
@@ -131,6 +133,7 @@ def _read_account(
     nonces: Any,
     agents: Any,
     timer: int,
+    steps: int,
     positions: Any,
     orders: Any,
 ) -> None:
@@ -139,6 +142,7 @@ def _read_account(
     account.flags = flags
     _read_agents(account, agents)
     ledger.set_timer(account, timer)
+    account.steps = steps
     account.positions = {n: Position(size, entry) for n, size, entry in positions}
     for values in orders:
         fields = dict(zip(_ORDER, values, strict=True))

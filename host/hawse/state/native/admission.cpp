@@ -83,7 +83,13 @@ void Admission::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
     rows.make(arena, messages + own + 1);
     sent.make(arena, messages + own);
     refusals.make(arena, messages);
-    events.make(arena, own);
+    const LiquidationTerms &closing = ledger.config->liquidation;
+    events.make(arena, own + (closing.cap ? HANDOVERS_MOST + 2 * size_t(closing.cap) + ledger.config->instruments : 0));
+    const size_t people = closing.cap ? capacity.accounts : 0;
+    unhealthy_.make(arena, people);
+    opposite_.make(arena, people);
+    bearers_.make(arena, people);
+    positions_.make(arena, ledger.config->position_quota);
     machine.make(arena, own);
     message_seqs.make(arena, messages);
     appointments.make(arena, messages);
@@ -121,12 +127,12 @@ void Admission::send(u8 opcode, u32 handle, i32 price, u32 quantity, u8 flags) {
     row.opcode = opcode, row.flags = flags, row.instrument = ledger_->config->terms[order.market].number;
     row.handle = 0, row.tag = ledger_->tag_of(order), row.price = price, row.quantity = quantity;
     row.token = 0, row.seq = seq, row.order_id = handle;
-    sent.add() = {seq, handle, opcode, 0, price, quantity, 0, 0, 0, 0, 0};
+    sent.add() = {seq, handle, opcode, 0, false, price, quantity, 0, 0, 0, 0, 0};
 }
 
 void Admission::take(u32 handle, u32 left, u8 reason, u64 cause) {
     ++seq;
-    machine.add() = {seq, cause, rows.count, reason, {}};
+    machine.add() = {seq, cause, rows.count, ledger_->orders[handle].account, reason, {}};
     send(left ? HAWSE_OPCODE_REDUCE : HAWSE_OPCODE_CANCEL, handle, 0, left, HAWSE_SEQUENCE_CLASS_MACHINE << 5);
 }
 

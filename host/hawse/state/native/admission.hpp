@@ -70,16 +70,17 @@ struct Sent {
     u64 seq;
     u32 handle;
     u8 opcode, reason;
+    bool own; // a NEW of the machine itself
     i32 price;
     u32 quantity, filled;
     i128 have, need, value, fee;
 };
 
-// A command of the machine itself: of which row, what caused it (0 the slot), and why.
+// A command of the machine itself: of which row, whose order it is about, what caused it (0 the slot), and why.
 struct MachineInput {
     u64 seq, cause;
-    u32 row;
-    u8 reason, zero[3];
+    u32 row, account;
+    u8 reason, zero[7];
 };
 
 // Lists of one slot.
@@ -102,6 +103,33 @@ struct Withdrawal {
     u64 amount;
 };
 
+// An account below maintenance.
+struct Unhealthy {
+    i64 equity, maintenance;
+    u32 account;
+};
+
+// Who is on the other side of a position.
+struct Opposite {
+    i64 profit, notional, equity;
+    u32 account;
+    bool scores;
+};
+
+// Who bears a part of a loss, and what its share was rounded by.
+struct Bearer {
+    i64 equity;
+    u128 quanta, rest;
+    u32 account;
+};
+
+// A position of an account that is closed, and its bankruptcy price.
+struct Weighed {
+    i64 weight;
+    i128 price;
+    u32 market;
+};
+
 // Judges the commands of one slot, one after another, and holds what they may cost.
 class Admission {
   public:
@@ -115,6 +143,8 @@ class Admission {
     // A request of the contract's queue.
     void forced(const hawse_state_request &request);
     void cancel_forced();
+    // Accounts below maintenance; `moved` are instruments with a new mark.
+    void liquidate(const Numbers &moved);
     void pay(const Address &owner, u64 amount);
     // A refusal of the input that has this number.
     void note(u64 seq, u8 reason, i128 have, i128 need, u8 detail = 0);
@@ -139,6 +169,25 @@ class Admission {
     void carry(u32 index);
     void time_out();
     bool only_closes(const Order &order);
+
+    void examine(u32 index);
+    i64 maintenance(const Account &account, Overflow &overflow) const;
+    i64 equity_of(const Account &account, Overflow &overflow) const;
+    void go_on(u32 index);
+    i128 bankruptcy(const Holding &h, i64 equity, i128 own, i128 total) const;
+    i128 step_price(i64 mark, i128 bankrupt, i64 size, u32 step) const;
+    i64 step_lots(i128 left) const;
+    bool close(u32 index, u32 market, i64 size, i128 price, u8 reason);
+    void resolve(u32 index);
+    void take_over(u32 index, u32 market, i128 price);
+    i128 free_after(u32 market, i128 lots, i128 price) const;
+    void deleverage(u32 index, u32 market, i128 price);
+    void rank(u32 index, u32 market, bool is_long);
+    i128 bearable(u32 index, u32 market, i128 gap) const;
+    void hand_over(u32 index, u32 other, u32 market, i64 lots, i128 price, u8 reason);
+    void bear(u32 index);
+    void unwind();
+
     void give_up(u32 handle, u8 reason, i128 first, i128 second, u32 left = 0);
 
     // Each of these says whether it went well; if not, it is refused, or an amount has left int64.
@@ -182,6 +231,12 @@ class Admission {
         u32 account;
     };
     List<Leaving> leaving_;
+    static constexpr u32 HANDOVERS_MOST = 1024;
+    u32 handovers_; // of the slot
+    List<Unhealthy> unhealthy_;
+    List<Opposite> opposite_;
+    List<Bearer> bearers_;
+    List<Weighed> positions_; // of the account in work
 
     static constexpr u64 AS_HE_SAYS = ~u64{0};
     Ledger *ledger_;

@@ -57,7 +57,7 @@ class PackedBatch:
         self._withdrawals = copied(int(row["withdrawals"]), paid, bindings.WITHDRAWAL)
         self._exits = copied(int(row["exits"]), int(row["accounts"]), np.dtype("<i8"))
         self._owners = machine.owners()
-        self._marks = tuple(
+        self.marks = tuple(
             ExitMark(m.terms.number, m.mark, m.mark, 0, m.terms.numerator, m.terms.denominator, 0)
             for m in machine.markets.values()
         )
@@ -73,11 +73,7 @@ class PackedBatch:
         fields: dict[str, Any] = {name: row[of].tobytes() for name, of in _HASHES.items()}
         fields |= {name: int(row[of]) for name, of in _NUMBERS.items()}
         fields |= {name: wide(row[name]) for name in _WIDE}
-        return fields | {
-            "version": VERSION,
-            "data_hash": bytes(32),
-            "data_provider": 0,
-        }
+        return fields | {"version": VERSION}
 
     @cached_property
     def whole(self) -> BatchState:
@@ -106,7 +102,7 @@ class PackedBatch:
             inputs=tuple(leaf.tobytes() for leaf in self._inputs),
             outcomes=tuple(leaf.tobytes() for leaf in self._outcomes),
             exits=self.exits,
-            marks=self._marks,
+            marks=self.marks,
             withdrawals=self.withdrawals,
         )
 

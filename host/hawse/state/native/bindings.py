@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hawse.commit import data
 from hawse.wire.dtypes import Array
 
 from .build import state_library
@@ -40,10 +41,10 @@ EVENT_MADE = np.dtype(
 )
 MACHINE = np.dtype(
     {
-        "names": ["seq", "cause", "row", "reason"],
-        "formats": ["<u8", "<u8", "<u4", "u1"],
-        "offsets": [0, 8, 16, 20],
-        "itemsize": 24,
+        "names": ["seq", "cause", "row", "account", "reason"],
+        "formats": ["<u8", "<u8", "<u4", "<u4", "u1"],
+        "offsets": [0, 8, 16, 20, 24],
+        "itemsize": 32,
     }
 )
 OPERATION = np.dtype(
@@ -298,6 +299,7 @@ def _library(*flags: str) -> ctypes.CDLL:
         "sole_signers": (c_int, (c_void_p, c_void_p, c_size_t, c_void_p)),
         "read_owners": (None, (c_void_p, c_void_p, c_size_t)),
         "read_markets": (None, (c_void_p, c_void_p)),
+        "read_exits": (c_size_t, (c_void_p, c_void_p, c_void_p)),
         "shortfall": (c_int, (c_void_p, c_void_p)),
         "resting": (c_size_t, (c_void_p, c_void_p, c_size_t)),
         "proof": (c_size_t, (c_void_p, c_uint32, c_void_p)),
@@ -422,6 +424,13 @@ class State:
         out = np.zeros(count, OWNER)
         self._call("read_owners")(self._it, out.ctypes.data, count)
         return out
+
+    def exits(self, count: int) -> tuple[Array, Array]:
+        """Accounts and positions as of ``hawse.commit.data``; ``count`` is the number of accounts."""
+        accounts = np.empty(count, data.ACCOUNT)
+        positions = np.empty(self._call("read_exits")(self._it, None, None), data.POSITION)
+        self._call("read_exits")(self._it, accounts.ctypes.data, positions.ctypes.data)
+        return accounts, positions
 
     def holdings(self, index: int, count: int) -> Array:
         """HOLDINGs of an account, by instrument."""

@@ -16,6 +16,7 @@ _SOURCES = (
     "ledger",
     "sweep",
     "admission",
+    "liquidating",
     "clearing",
     "commitments",
     "machine",

@@ -147,6 +147,23 @@ void hawse_state_read_owners(hawse_state *state, hawse_state_owner *out, size_t 
     }
 }
 
+size_t hawse_state_read_exits(hawse_state *state, hawse_state_exit_account *accounts,
+                              hawse_state_exit_position *positions) {
+    const Machine &m = state->machine;
+    size_t count = 0;
+    for (u32 n = 0; n < m.ledger.account_count; ++n) {
+        const Account &a = m.ledger.accounts[n];
+        if (accounts)
+            accounts[n] = {a.generation, a.collateral, a.flags, a.subaccount, 0, 0};
+        m.ledger.each_holding(a, [&](const Holding &h) {
+            if (h.size && positions)
+                positions[count] = {h.entry, 0, h.size, n, m.config.terms[h.market].number, 0};
+            count += h.size != 0;
+        });
+    }
+    return count;
+}
+
 int hawse_state_sole_signers(hawse_state *state, const uint32_t *indices, size_t count, uint8_t *out) {
     const Ledger &ledger = state->machine.ledger;
     for (size_t n = 0; n < count; ++n, out += 20) {

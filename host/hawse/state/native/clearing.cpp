@@ -185,8 +185,10 @@ bool Clearing::trade(Sent &sent, const hawse_event &event) {
         return false; // more than any engine's trades, of which each ends an order
     const Terms &terms = ledger_.config->terms[taker.market];
     const i64 bought = buys ? i64(quantity) : -i64(quantity);
-    sent.fee += ledger_.fill(taker.account, taker.market, bought, event.price, terms.taker_fee_ppm);
+    sent.fee += ledger_.fill(taker.account, taker.market, bought, event.price, sent.own ? 0 : terms.taker_fee_ppm);
     ledger_.fill(maker.account, taker.market, -bought, event.price, terms.maker_fee_ppm);
+    if (sent.own && ledger_.config->liquidation.cap && taker.account != INSURANCE)
+        sent.fee += liquidation_fee(taker, event.price, quantity);
     sent.filled += quantity;
     sent.value += i128(bought) * event.price;
     ledger_.shrink(sent.handle, taker.remaining - quantity);
@@ -195,6 +197,18 @@ bool Clearing::trade(Sent &sent, const hawse_event &event) {
     else
         ledger_.shrink(maker_handle, maker.remaining - quantity);
     return true;
+}
+
+// What a liquidated account pays to insurance for a fill, in place of the taker's fee.
+i64 Clearing::liquidation_fee(const Order &taker, i32 price, u32 quantity) {
+    const i64 value = notional(ledger_.config->terms[taker.market], price, quantity, ledger_.overflow);
+    const i64 equity = ledger_.equity(ledger_.accounts[taker.account]);
+    const i128 due = (i128(value) * ledger_.config->liquidation.fee_ppm + (PPM - 1)) / PPM;
+    const i64 paid = i64(least<i128>(due, most<i64>(0, equity)));
+    ledger_.pay(taker.account, -i128(paid));
+    ledger_.pay(INSURANCE, paid);
+    ledger_.fill_fees[ledger_.fill_count - 2] = paid;
+    return paid;
 }
 
 // What remains of an arriving order is cancelled; `alone`: it did nothing before.

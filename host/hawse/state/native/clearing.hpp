@@ -22,6 +22,7 @@ class Clearing {
     void numbers(Sent &sent) const;
     bool arrival(Sent &sent, const hawse_event *events, u64 count);
     bool trade(Sent &sent, const hawse_event &event);
+    i64 liquidation_fee(const Order &taker, i32 price, u32 quantity);
     bool cancelled(Sent &sent, const hawse_event &event, bool alone);
     bool maker_cancelled(const Order &taker, const hawse_event &event);
     void release(const Sent *sent, u32 count);

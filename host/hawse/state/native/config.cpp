@@ -27,8 +27,19 @@ bool read_terms(Terms &t, Reader &from) {
     t.first = from.get<u32>(), t.count = from.get<u32>();
     t.base = i32(from.get<u32>()), t.first_mark = i32(from.get<u32>());
     t.minimum_quantity = from.get<u32>(), t.minimum_notional = from.get<u64>();
+    t.maintenance_ppm = from.get<u32>();
     return t.numerator && t.denominator && t.initial_margin_ppm <= PPM && t.maker_fee_ppm <= PPM &&
-           t.taker_fee_ppm <= PPM && t.minimum_notional <= u64(MONEY_MAX);
+           t.taker_fee_ppm <= PPM && t.minimum_notional <= u64(MONEY_MAX) && t.maintenance_ppm &&
+           t.maintenance_ppm <= PPM;
+}
+
+bool read_liquidation(LiquidationTerms &t, Reader &from) {
+    t.share_ppm = from.get<u32>(), t.whole = i64(from.get<u64>()), t.most = from.get<u32>();
+    t.begin_ppm = from.get<u32>(), t.steps = from.get<u16>(), t.fee_ppm = from.get<u32>(), t.cap = from.get<u16>();
+    if (!t.cap)
+        return !(t.share_ppm || t.whole || t.most || t.begin_ppm || t.steps || t.fee_ppm);
+    return t.share_ppm && t.share_ppm <= PPM && t.whole >= 0 && t.most && t.begin_ppm <= PPM && t.steps &&
+           t.fee_ppm <= PPM;
 }
 
 } // namespace
@@ -58,8 +69,12 @@ bool read_config(Config &config, Arena &arena, const u8 *bytes, size_t size) {
     config.order_quota = from.get<u32>(), config.position_quota = from.get<u8>();
     config.mark_step_ppm = from.get<u32>(), config.account_quota = from.get<u16>();
     config.reuse_batches = from.get<u32>(), config.reserved_tags = from.get<u16>();
-    config.reserved_handles = from.get<u32>(), config.instruments = from.get<u16>();
-    if (!from.good() || !config.instruments || !config.orders || !config.tag_bits || config.tag_bits > 16)
+    config.reserved_handles = from.get<u32>();
+    const u8 data_provider = from.get<u8>();
+    config.instruments = from.get<u16>();
+    if (!from.good() || data_provider > 1 || !config.instruments || !config.orders || !config.tag_bits || config.tag_bits > 16)
+        return false;
+    if (!read_liquidation(config.liquidation, from))
         return false;
     config.terms = arena.make<Terms>(config.instruments);
     Terms none;

@@ -12,6 +12,14 @@ struct Terms {
     i32 base, first_mark;
     u32 minimum_quantity;
     u64 minimum_notional;
+    u32 maintenance_ppm;
+};
+
+// How accounts below maintenance are closed; `cap` is 0 where they are not.
+struct LiquidationTerms {
+    u32 share_ppm;
+    i64 whole;
+    u32 most, begin_ppm, steps, fee_ppm, cap;
 };
 
 struct Config {
@@ -27,6 +35,7 @@ struct Config {
     u16 account_quota;
     u32 reuse_batches;
     u32 reserved_tags, reserved_handles;
+    LiquidationTerms liquidation;
     u32 instruments;
     Terms *terms; // ascending by number
     Hash rules, assets;

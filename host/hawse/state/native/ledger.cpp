@@ -96,7 +96,8 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     by_client_.make(arena, of.orders);
     handles.make(arena, of.orders);
     tags.make(arena, of.tags());
-    Numbers *const of_accounts[] = {&trading, &reducing, &timed, &waiting, &changed, &signed_, &waited};
+    Numbers *const of_accounts[] = {&trading, &reducing, &timed, &waiting, &suspects,
+                                   &changed, &signed_,  &waited};
     for (Numbers *set : of_accounts)
         set->make(arena, most_accounts);
     moved.make(arena, of.orders);
@@ -612,6 +613,8 @@ void Ledger::shrink(u32 handle, u32 remaining) {
 
 void Ledger::end_slot(u64 batch) {
     ripe_ = 0;
+    if (config->liquidation.cap)
+        changed.each([&](u32 index) { suspects.insert(index); });
     let_wait(batch);
     free_handles += freed_count_;
     while (freed_count_)
@@ -647,7 +650,19 @@ i64 Ledger::fill(u32 index, u32 market, i64 quantity, i32 price, u32 rate) {
 }
 
 // Moves the position; gives the profit that is realised.
-i128 Ledger::move(Account &account, u32 number, i64 quantity, i32 price) {
+void Ledger::hand_over(u32 index, u32 market, i64 quantity, i128 price) {
+    pay(index, move(accounts[index], market, quantity, price));
+    priced.insert(market);
+}
+
+void Ledger::pay(u32 index, i128 quanta) {
+    Account &account = accounts[index];
+    account.collateral = overflow.money(account.collateral + quanta);
+    account.free_slot = 0;
+    changed.insert(index);
+}
+
+i128 Ledger::move(Account &account, u32 number, i64 quantity, i128 price) {
     Market &market = markets[number];
     const Terms &terms = config->terms[number];
     Holding &h = holding_for(account, number);

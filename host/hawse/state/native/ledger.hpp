@@ -76,6 +76,7 @@ struct alignas(64) Account {
     u32 next;              // of the same owner
     u16 subaccount;
     u8 agents;
+    u16 steps; // of its liquidation
     u32 transfers, flags;
     u64 generation;
     i64 collateral;
@@ -149,6 +150,7 @@ class Ledger {
     Numbers handles, tags;           // free ones
     Numbers trading, reducing, timed; // accounts with orders, with reduce-only ones, with a timer
     Numbers waiting;                  // indices of empty accounts
+    Numbers suspects; // accounts that may be below maintenance, whatever marks do: a cache
     Numbers changed, signed_, moved, priced, tagged, waited; // leaves that may be others than they were
 
     const Address &owner_of(const Account &a) const { return owners[a.owner].address; }
@@ -206,6 +208,10 @@ class Ledger {
     void shrink(u32 handle, u32 remaining);
     void end_slot(u64 batch);
     i64 fill(u32 account, u32 market, i64 quantity, i32 price, u32 rate);
+    // As fill, without a fee and without a trade, at any price.
+    void hand_over(u32 account, u32 market, i64 quantity, i128 price);
+    // Adds quanta to an account, whatever it has left for the slot.
+    void pay(u32 account, i128 quanta);
     void give_tag(u32 owner, u32 tag);
 
   private:
@@ -218,7 +224,7 @@ class Ledger {
     u64 hash_of_account(u32 owner, u16 subaccount) const { return hash_of(owner, u64{1} << 32 | subaccount); }
     Holding &holding_for(Account &account, u32 market);
     void drop_if_empty(Account &account, u32 market);
-    i128 move(Account &account, u32 market, i64 quantity, i32 price);
+    i128 move(Account &account, u32 market, i64 quantity, i128 price);
     void count(u32 handle, u32 held);
     void link(u32 handle);
     void unlink(u32 handle);

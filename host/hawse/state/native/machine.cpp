@@ -85,6 +85,8 @@ int Machine::open(const hawse_state_slot &slot) {
         request(slot.requests[n], accumulators_[slot.deposit_count + n]);
     admission.sweep(moved_);
     admission.cancel_forced();
+    if (config.liquidation.cap && !ledger.overflow.happened)
+        admission.liquidate(moved_);
     moved_.clear();
     if (ledger.overflow.happened)
         return HAWSE_STATE_OVERFLOW;

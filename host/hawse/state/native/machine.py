@@ -7,6 +7,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from hawse.commit.data import ExitState
+from hawse.commit.exits import ExitMark
 from hawse.commit.trees import NoSuchLeaf
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.agents import Agent
@@ -232,6 +234,12 @@ class NativeMachine:
         return {int(row["seq"]): Reason(row["reason"]) for row in rows}
 
     @property
+    def machine_accounts(self) -> dict[int, int]:
+        """As ``Machine.machine_accounts``."""
+        rows = self._admission.machine_rows if self._admission else ()
+        return {int(row["seq"]): int(row["account"]) for row in rows}
+
+    @property
     def fill_fees(self) -> list[int]:
         """Fee of each fill of the last slot, in quanta: of each trade, the taker's and then the maker's."""
         return [int(fee) for fee in self._fill_fees]
@@ -449,6 +457,10 @@ class NativeMachine:
             raise MoneyOverflow("equity", wide(self._state.counters()["overflow"]))
         self._look()
         return PackedBatch(out[0], self)
+
+    def exit_state(self, marks: tuple[ExitMark, ...]) -> ExitState:
+        """As ``Machine.exit_state``."""
+        return ExitState(*self._state.exits(self.count), marks)
 
     def turn_batch(self) -> None:
         """End the batch that the last slot closed, where another machine seals it.

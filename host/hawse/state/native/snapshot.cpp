@@ -172,7 +172,7 @@ void Machine::write_account(Text &out, u32 index) {
             out.put(','), out.number(value);
         out.put(','), write_nonces(out, agent.nonces), out.put(']');
     }
-    out.put(']'), out.put(','), out.number(a.timer);
+    out.put(']'), out.put(','), out.number(a.timer), out.put(','), out.number(a.steps);
     out.put(','), out.put('[');
     u32 written = 0;
     ledger.each_holding(a, [&](const Holding &h) {
@@ -487,6 +487,9 @@ void Restoring::account(u32 index, bool with_orders) {
     expect(','), nonces(a.nonces);
     expect(','), agents(index);
     expect(','), ledger.set_timer(index, number(TIME_LIMIT));
+    expect(','), a.steps = u16(number(u64{1} << 16));
+    if (index != INSURANCE)
+        ledger.suspects.insert(index);
     expect(',');
     list([&](u64) {
         expect('[');

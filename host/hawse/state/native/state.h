@@ -69,7 +69,7 @@ typedef struct {
     uint64_t order_count, refusal_count, event_count, machine_count, message_count, fill_count, transfer_count;
     const hawse_order *orders;
     const void *refusals, *events; /* 48 bytes each */
-    const void *machine;           /* 24 bytes each */
+    const void *machine;           /* 32 bytes each */
     const uint64_t *message_seqs;
     const int64_t *fill_fees;
     const void *transfers; /* 24 bytes each */
@@ -118,6 +118,21 @@ typedef struct {
     uint8_t owner[20], zero[4];
 } hawse_state_owner;
 
+typedef struct { /* hawse.commit.data.ACCOUNT */
+    uint64_t generation;
+    int64_t collateral;
+    uint32_t flags;
+    uint16_t subaccount;
+    uint8_t mode, zero;
+} hawse_state_exit_account;
+
+typedef struct { /* hawse.commit.data.POSITION */
+    hawse_i128 entry, funding;
+    int64_t lots;
+    uint32_t account;
+    uint16_t instrument, zero;
+} hawse_state_exit_position;
+
 typedef struct {
     hawse_i128 entry, loss, basis;
     int64_t size, buy, sell;
@@ -163,6 +178,9 @@ HAWSE_API void hawse_state_read_rules(hawse_state *, uint8_t *out);
 HAWSE_API int hawse_state_read_account(hawse_state *, uint32_t index, hawse_state_account *);
 /* Of the first accounts. */
 HAWSE_API void hawse_state_read_owners(hawse_state *, hawse_state_owner *, size_t count);
+/* What exits need: every account, and every position by account and instrument. Returns how many positions there
+   are; writes nothing into what is NULL. */
+HAWSE_API size_t hawse_state_read_exits(hawse_state *, hawse_state_exit_account *, hawse_state_exit_position *);
 /* Of accounts for which nobody but the owner signs: 20 bytes each. 0 if one has agents, nothing, or is none. */
 HAWSE_API int hawse_state_sole_signers(hawse_state *, const uint32_t *indices, size_t count, uint8_t *out);
 /* As they were appointed. */
