@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from hawse.cli.run import load_config
 from hawse.gateway import directory, feed
-from hawse.gateway.accounts import Known
+from hawse.gateway.accounts import Known, Watch, described
 from hawse.gateway.directory import Directory
 from hawse.gateway.errors import Refused
 from hawse.gateway.limits import Limits, Rates, host_of
@@ -28,6 +28,7 @@ from hawse.keys.store import address_of
 from hawse.publisher.lines import Order
 from hawse.publisher.store import Outcomes, _topic
 from hawse.state.ledger import Account
+from support.desk import Desk
 
 KEYS = [bytes([n]) * 32 for n in (1, 2)]
 CONFIG = load_config(files("hawse.cli") / "venue.toml", bytes(20), chain_id=31337, contract=bytes(range(20)))
@@ -610,6 +611,22 @@ def test_who_may_sign_is_not_remembered_from_before_a_change():
         answers.append(None)
         known.look([{"kind": "exit", "account": 1}])
         asyncio.run(known.find(1))
+
+
+def test_an_account_is_told_as_the_state_has_it_and_the_nearest_to_liquidation_first():
+    desk = Desk(3)
+    price, lots = desk.machine.markets[0].mark, (30_000_000, 12_000_000, 18_000_000)
+    orders = [desk.new(n + 1, 1, int(n > 0), price, lots[n]) for n in range(3)]
+    assert desk.slot(orders) == []
+    desk.move((0, price - 5))
+    machine, watch, left = desk.machine, Watch(), []
+    for account in list(machine.accounts)[1:4]:
+        told = described(machine, account)
+        assert told.positions and told.maintenance == machine.maintenance(account) > 0
+        assert told.margin == told.equity - machine.free_collateral(account)
+        left.append((told.equity - told.maintenance) * 1_000_000 // told.equity)
+    watch.look(machine)
+    assert watch.nearest() == sorted(left) and len(set(left)) == 3
 
 
 @pytest.mark.parametrize("address", ["", "8080x", "127.0.0.1:", "127.0.0.1:70000", ":x"])

@@ -3,7 +3,8 @@
 from contextlib import suppress
 from typing import NamedTuple
 
-from hawse.risk.margin import MoneyOverflow
+from hawse.instruments import PPM
+from hawse.risk.margin import MoneyOverflow, initial_margin
 from hawse.state.ledger import Account
 from hawse.state.machines import AnyMachine
 from hawse.state.nonces import WINDOW, NonceWindow
@@ -38,6 +39,16 @@ def known(machine: AnyMachine, index: int) -> Known | None:
     return Known(found.owner, found.generation, {a.address: a.expiry for a in found.agents.values()})
 
 
+def maintenance(machine: AnyMachine, one: Account) -> int:
+    """What equity has to be, or the account is liquidated; as the golden state reckons it."""
+    total = 0
+    for number, position in one.positions.items():
+        market = machine.markets[number]
+        initial = initial_margin(market.terms, market.mark, position.size)
+        total += -(-initial * market.terms.maintenance_ppm // PPM)
+    return total
+
+
 def described(machine: AnyMachine, one: Account) -> AccountOf:
     """All that its owner may know of an account."""
     equity, free = machine.equity(one), machine.free_collateral(one)
@@ -56,6 +67,7 @@ def described(machine: AnyMachine, one: Account) -> AccountOf:
         collateral=one.collateral,
         equity=equity,
         margin=equity - free,
+        maintenance=maintenance(machine, one),
         free_collateral=free,
         withdrawable=machine.withdrawable(one),
         positions=held,
@@ -88,7 +100,7 @@ def lowest(window: NonceWindow) -> int:
 
 
 class Watch:
-    """Which accounts have least left of their equity: a few are looked at between slots, in turn.
+    """Which accounts are nearest to their liquidation: a few are looked at between slots, in turn.
 
     Args:
         each: accounts that are looked at in one go.
@@ -97,7 +109,7 @@ class Watch:
 
     def __init__(self, each: int = 4, most: int = 10) -> None:
         self._each, self._most, self._next = each, most, 1
-        self._free: dict[int, int] = {}
+        self._left: dict[int, int] = {}
 
     def look(self, machine: AnyMachine) -> None:
         """At the next few."""
@@ -105,13 +117,14 @@ class Watch:
         for _ in range(min(self._each, count - 1)):
             self._next = self._next if self._next < count else 1
             one = machine.accounts[self._next]
-            self._free.pop(self._next, None)
+            self._left.pop(self._next, None)
             with suppress(MoneyOverflow):  # the venue's own affair, at its next slot
-                if one.positions or one.orders:
-                    equity, free = machine.equity(one), machine.free_collateral(one)
-                    self._free[self._next] = free * 1_000_000 // max(equity, 1)
+                if one.positions:
+                    equity = machine.equity(one)
+                    left = equity - maintenance(machine, one)
+                    self._left[self._next] = left * PPM // max(equity, 1)
             self._next += 1
 
-    def lowest(self) -> list[int]:
-        """Free collateral in millionths of equity, of those that have least of it."""
-        return sorted(self._free.values())[: self._most]
+    def nearest(self) -> list[int]:
+        """What they have above maintenance, in millionths of equity, of those that have least of it."""
+        return sorted(self._left.values())[: self._most]

@@ -57,7 +57,7 @@ class Told(NamedTuple):
         lines: its outcomes.
         orders: those that it made or changed.
         markets: by instrument, behind it.
-        venue: what else there is to know: insurance, fees, accounts, batch, unanchored, lowest_free_ppm.
+        venue: what else there is to know: insurance, fees, accounts, batch, unanchored, nearest_ppm.
     """
 
     number: int

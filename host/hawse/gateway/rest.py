@@ -440,6 +440,7 @@ def terms_of(i: Any) -> Terms:
         minimum_quantity=i.minimum_quantity,
         minimum_notional=i.minimum_notional,
         initial_margin_ppm=i.initial_margin_ppm,
+        maintenance_ppm=i.maintenance_ppm,
         maker_fee_ppm=i.maker_fee_ppm,
         taker_fee_ppm=i.taker_fee_ppm,
     )

@@ -191,7 +191,7 @@ class Gateway:
             "accounts": len(machine.accounts) - 1,
             "insurance": machine.insurance,
             "fees": int(machine.fees),
-            "lowest_free_ppm": self._watch.lowest(),
+            "nearest_ppm": self._watch.nearest(),
         }
 
     # The loop's side
@@ -320,7 +320,7 @@ class Gateway:
             waiting_commands=len(self._intake),
             connections=len(self._connections),
             latency=feed.latency(),
-            lowest_free_ppm=venue["lowest_free_ppm"],
+            nearest_ppm=venue["nearest_ppm"],
         )
 
     # Requests

@@ -35,6 +35,7 @@ class Terms(msgspec.Struct):
     minimum_quantity: int
     minimum_notional: int
     initial_margin_ppm: int
+    maintenance_ppm: int
     maker_fee_ppm: int
     taker_fee_ppm: int
 
@@ -123,9 +124,9 @@ class Latency(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """How the venue does; ``lowest_free_ppm`` are the accounts that have least left before their margin.
+    """How the venue does; ``nearest_ppm`` are the accounts that are nearest to their liquidation.
 
-    Each is free collateral in millionths of equity, without a name: below 0 an account cannot open anything.
+    Each is what it has above maintenance, in millionths of its equity; below 0 it is liquidated. No names.
     """
 
     time: int
@@ -142,7 +143,7 @@ class Status(msgspec.Struct):
     waiting_commands: int
     connections: int
     latency: Latency
-    lowest_free_ppm: list[int]
+    nearest_ppm: list[int]
 
 
 class SessionRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -209,7 +210,11 @@ class AgentOf(msgspec.Struct):
 
 
 class AccountOf(msgspec.Struct):
-    """An account behind slot ``slot``; ``margin`` is what positions and open orders hold of its equity."""
+    """An account behind slot ``slot``.
+
+    ``margin`` is what positions and open orders hold of its equity, ``maintenance`` what equity has to be, or
+    the account is liquidated.
+    """
 
     account: int
     owner: str
@@ -219,6 +224,7 @@ class AccountOf(msgspec.Struct):
     collateral: int
     equity: int
     margin: int
+    maintenance: int
     free_collateral: int
     withdrawable: int
     positions: list[Held]

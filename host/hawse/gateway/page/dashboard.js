@@ -180,7 +180,7 @@ function drawStatus() {
   ]);
   $("alarm").hidden = !s.waits;
   $("alarm").textContent = s.waits && `No slot is carried out: ${s.waits}.`;
-  $("margin").replaceChildren(...s.lowest_free_ppm.map((ppm) => {
+  $("margin").replaceChildren(...s.nearest_ppm.map((ppm) => {
     const [bar, part, label] = ["div", "i", "span"].map((name) => document.createElement(name));
     bar.className = ppm < 250000 ? "bar low" : "bar";
     part.style.width = `${Math.max(0, Math.min(100, ppm / 1e4))}%`;
@@ -188,7 +188,7 @@ function drawStatus() {
     bar.append(part, label);
     return bar;
   }));
-  if (!s.lowest_free_ppm.length) $("margin").textContent = "no account has a position or an order";
+  if (!s.nearest_ppm.length) $("margin").textContent = "no account has a position";
   drawLatency();
 }
 
@@ -319,7 +319,7 @@ function order(event) {
 async function drawAccount() {
   const a = await ask("GET", "/v1/account");
   list("account", [
-    ["equity", show(a.equity)], ["margin", show(a.margin)], ["free", show(a.free_collateral)], ["withdrawable", show(a.withdrawable)],
+    ["equity", show(a.equity)], ["margin", show(a.margin)], ["maintenance", show(a.maintenance)], ["free", show(a.free_collateral)], ["withdrawable", show(a.withdrawable)],
     ...a.positions.map((p) => [`position in ${p.instrument}`, `${show(p.size)} lots, ${show(p.unrealised)} quanta at the mark`]),
   ]);
   fill("orders", a.orders.map((o) => {
