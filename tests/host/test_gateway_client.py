@@ -61,12 +61,12 @@ def test_orders_and_answers(venue):
             agent = "0x" + address_of(b"\x22" * 32).hex()
             await client.appoint(agent, client.now + 3_600_000)
             owner = "0x" + address_of(KEYS[0]).hex()
-        async with Client(venue.url, b"\x22" * 32, owner=owner) as helper:
-            assert (await helper.order(2, "buy", 70_000, 5000))["lines"][0]["account"] == 1
+        async with Client(venue.url, b"\x22" * 32, owner=owner) as agent_s:
+            assert (await agent_s.order(2, "buy", 70_000, 5000))["lines"][0]["account"] == 1
             with pytest.raises(Refused) as refused:
-                await helper.withdraw(1)
+                await agent_s.withdraw(1)
             assert refused.value.code == "signer"
-            await helper.cancel_all()
+            await agent_s.cancel_all()
 
     run(work())
 
