@@ -27,6 +27,7 @@ _COMMANDS = {
     "info": ("hawse.cli.trader", "info"),
     "account": ("hawse.cli.trader", "account"),
     "risk": ("hawse.cli.risk", "group"),
+    "stress": ("hawse.cli.stress", "stress"),
     "deposit": ("hawse.cli.trader", "deposit"),
     "claim": ("hawse.cli.trader", "claim"),
     "validator": ("hawse.cli.validator", "validator"),

@@ -70,7 +70,7 @@ class Liquidation:
     def _unhealthy(self, moved: frozenset[int]) -> list[Unhealthy]:
         """Accounts below maintenance; of no other it could be that has not changed since the last slot."""
         ledger, found = self._ledger, []
-        for account in ledger.accounts[INSURANCE + 1 :]:
+        for account in ledger.accounts:
             if account.index not in ledger.suspects and not moved & account.positions.keys():
                 continue
             equity, needed = ledger.equity(account), ledger.maintenance(account)
@@ -84,7 +84,8 @@ class Liquidation:
     def _go_on(self, account: Account) -> None:
         self._take_back(list(self._orders_of(account)))
         equity = self._ledger.equity(account)
-        if account.positions and equity > 0 and account.steps < self._terms.steps:
+        steps = account.positions and equity > 0 and account.steps < self._terms.steps
+        if steps and account.index != INSURANCE:  # which was closing its positions all the time
             self._step(account, equity)
         else:
             self._resolve(account, equity)
@@ -185,6 +186,8 @@ class Liquidation:
     def _take_over(self, account: Account, market: Market, price: int) -> None:
         """As many lots as insurance's own margin allows."""
         size, venue = account.positions[market.terms.number].size, self._ledger.accounts[INSURANCE]
+        if account is venue:
+            return
         held = venue.positions.keys() | venue.open.keys()
         if market.terms.number not in held and len(held) >= self._ledger.position_quota:
             return
@@ -287,7 +290,8 @@ class Liquidation:
         """A loss: insurance pays what it has free, and all positive equity the rest, in proportion."""
         ledger, loss = self._ledger, -account.collateral
         venue = ledger.accounts[INSURANCE]
-        paid = min(loss, max(0, min(venue.collateral, ledger.free_collateral(venue))))
+        free = 0 if account is venue else min(venue.collateral, ledger.free_collateral(venue))
+        paid = min(loss, max(0, free))
         ledger.pay(venue, -paid)
         bearers = [(a.index, ledger.equity(a)) for a in ledger.accounts[INSURANCE + 1 :] if a is not account]
         shares, rest = socialise(loss - paid, bearers)

@@ -120,7 +120,7 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
         _read_account(ledger, account, *rest)
     _check_owners(ledger)
     _read_waiting(ledger, waiting)
-    ledger.suspects = set(range(INSURANCE + 1, len(ledger.accounts)))
+    ledger.suspects = set(range(len(ledger.accounts)))
     ledger.handles = [h for h in range(len(ledger.client_ids)) if h not in ledger.orders]
 
 

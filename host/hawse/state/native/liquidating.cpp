@@ -64,7 +64,7 @@ void Admission::liquidate(const Numbers &moved) {
     handovers_ = unhealthy_.count = 0;
     if (moved.empty())
         ledger.suspects.each([&](u32 index) { examine(index); });
-    for (u32 index = INSURANCE + 1; index < ledger.account_count && !moved.empty(); ++index) {
+    for (u32 index = 0; index < ledger.account_count && !moved.empty(); ++index) {
         bool looks = ledger.suspects.has(index);
         if (!looks)
             ledger.each_holding(ledger.accounts[index], [&](const Holding &h) { looks |= h.size && moved.has(h.market); });
@@ -86,7 +86,7 @@ void Admission::liquidate(const Numbers &moved) {
 
 void Admission::examine(u32 index) {
     Ledger &ledger = *ledger_;
-    if (index == INSURANCE || ledger.overflow.happened)
+    if (ledger.overflow.happened)
         return;
     Account &account = ledger.accounts[index];
     const i64 equity = ledger.equity(account);
@@ -146,7 +146,8 @@ void Admission::go_on(u32 index) {
         return a.weight != b.weight ? a.weight > b.weight : a.market < b.market;
     });
     const LiquidationTerms &terms = ledger.config->liquidation;
-    if (positions_.count && equity > 0 && account.steps < terms.steps) {
+    // Insurance was closing its positions all the time.
+    if (positions_.count && equity > 0 && account.steps < terms.steps && index != INSURANCE) {
         const Weighed &first = positions_.items[0];
         const i64 size = ledger.holding(account, first.market)->size;
         const i128 price = step_price(ledger.markets[first.market].mark, first.price, size, account.steps);
@@ -245,6 +246,8 @@ void Admission::resolve(u32 index) {
 // As many lots as insurance's own margin allows.
 void Admission::take_over(u32 index, u32 market, i128 price) {
     Ledger &ledger = *ledger_;
+    if (index == INSURANCE)
+        return;
     const i64 size = ledger.holding(ledger.accounts[index], market)->size;
     const Account &venue = ledger.accounts[INSURANCE];
     if (!ledger.holding(venue, market) && venue.touched >= ledger.config->position_quota)
@@ -373,8 +376,8 @@ void Admission::bear(u32 index) {
     Ledger &ledger = *ledger_;
     Account &account = ledger.accounts[index], &venue = ledger.accounts[INSURANCE];
     const i128 loss = -i128(account.collateral);
-    const i128 free = ledger.free_collateral(venue);
-    const i128 paid = least(loss, most<i128>(0, least<i128>(venue.collateral, free)));
+    const i128 free = index == INSURANCE ? 0 : least<i128>(venue.collateral, ledger.free_collateral(venue));
+    const i128 paid = least(loss, most<i128>(0, free));
     ledger.pay(INSURANCE, -paid);
     bearers_.count = 0;
     u128 total = 0;

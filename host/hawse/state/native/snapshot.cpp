@@ -488,8 +488,7 @@ void Restoring::account(u32 index, bool with_orders) {
     expect(','), agents(index);
     expect(','), ledger.set_timer(index, number(TIME_LIMIT));
     expect(','), a.steps = u16(number(u64{1} << 16));
-    if (index != INSURANCE)
-        ledger.suspects.insert(index);
+    ledger.suspects.insert(index);
     expect(',');
     list([&](u64) {
         expect('[');
