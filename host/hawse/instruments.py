@@ -10,8 +10,6 @@ PPM = 1_000_000
 NO_UNDERLYING = 0xFFFF
 #: Of an underlying.
 MOST_PUBLISHERS = 16
-#: Maintenance as a part of initial margin.
-MAINTENANCE_PPM = 500_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +77,7 @@ class Instrument:
         underlying: number of what it is about, or :data:`NO_UNDERLYING`.
         mark_bound_ppm: of the index, by which mark and basis differ from it at most; below half the
             maintenance fraction.
+        maintenance_ppm: of initial margin, below which an account is liquidated, 1 to 1,000,000.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -99,6 +98,7 @@ class Instrument:
     minimum_notional: int = 0
     underlying: int = NO_UNDERLYING
     mark_bound_ppm: int = 0
+    maintenance_ppm: int = PPM // 2
 
     def __post_init__(self) -> None:
         if self.count < LEAST_WINDOW or self.count & (self.count - 1):
@@ -116,7 +116,8 @@ class Instrument:
             ("minimum_quantity", 1, 2**32 - 1),
             ("minimum_notional", 0, 2**63 - 1),
             ("underlying", 0, NO_UNDERLYING),
-            ("mark_bound_ppm", 0, max(0, (self.initial_margin_ppm * MAINTENANCE_PPM - 1) // (2 * PPM))),
+            ("mark_bound_ppm", 0, max(0, (self.initial_margin_ppm * self.maintenance_ppm - 1) // (2 * PPM))),
+            ("maintenance_ppm", 1, PPM),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

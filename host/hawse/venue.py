@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile, zip_longest
 from typing import TypeVar
 
@@ -191,6 +191,7 @@ class SlotDone:
         machine: why the machine gave each of its own commands, by sequence number.
         credited: account and generation of each deposit, None where it opened none and was paid back.
         fees: of each trade, the taker's and the maker's, in quanta.
+        machine_accounts: account and generation that each of the machine's own commands was about.
     """
 
     slot: SlotInput
@@ -204,6 +205,7 @@ class SlotDone:
     credited: tuple[tuple[int, int] | None, ...]
     fees: tuple[tuple[int, int], ...]
     sealing: Future[Sealed] | None
+    machine_accounts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def sealed(self) -> Sealed | None:
@@ -373,6 +375,10 @@ class Execution:
             command_seqs=machine.command_seqs,
             transfers=machine.transfers,
             machine=machine.machine_commands,
+            machine_accounts={
+                seq: (index, machine.accounts[index].generation)
+                for seq, index in machine.machine_accounts.items()
+            },
             credited=tuple(
                 None if a is None or seq in refused else (a.index, a.generation)
                 for seq, a in enumerate(accounts, first_deposit)

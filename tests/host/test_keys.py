@@ -201,7 +201,7 @@ def test_the_vectors_of_structs_that_are_no_rows():
         [bytes.fromhex(v[2:]) if isinstance(v, str) else v for v in vector["message"].values()]
         for vector in VECTORS["structs"]
     ]
-    redirect, observation, surface, receipts, operation = values
+    redirect, observation, surface, receipts, operation, session = values
     nodes, body = VECTORS["structs"][2]["nodes"], bytes.fromhex(VECTORS["structs"][4]["body"])
     assert structs.nodes_hash(nodes) == surface[-1]
     assert structs.operation_body(operation[1], body) == operation[-1]
@@ -211,8 +211,10 @@ def test_the_vectors_of_structs_that_are_no_rows():
         structs.surface(*surface[:-1], nodes),
         structs.receipts(*receipts),
         structs.operation(*operation[:-1], body),
+        structs.session(*session),
     ]
     types = [structs.REDIRECT, structs.OBSERVATION, structs.SURFACE, structs.RECEIPTS, structs.OPERATION]
+    types.append(structs.SESSION)
     key = bytes.fromhex(VECTORS["private_key"])
     for struct, type_, vector in zip(ours, types, VECTORS["structs"], strict=True):
         assert type_ == vector["type"]

@@ -7,7 +7,7 @@ import pytest
 from hawse.commit.exits import Haircut
 from hawse.state.ledger import TRANSFER_BITS
 from hawse.wire import Reason, SelfTrade, Side, TimeInForce
-from support.desk import owner
+from support.desk import no_mark_counts, owner
 from support.money import LEAST_LOTS, USD, MoneyDesk, bitcoin, venue
 from support.oracle import limits, standing
 
@@ -258,6 +258,7 @@ def test_a_stretched_account_does_not_open(side):
 
 @both_sides
 @pytest.mark.parametrize("away", [1000, 3000, 6000])
+@no_mark_counts()
 def test_a_close_at_a_loss_takes_nobody_below_zero(side, away):
     desk = MoneyDesk(dollars(100, 10_000))
     held(desk, side, 2_000_000)
@@ -297,6 +298,7 @@ def test_own_trade_as_mark(side, lots):
 @both_sides
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("at_once", [False, True])
+@no_mark_counts()
 def test_profit_nobody_has_paid(side, rates, restart, at_once):
     desk = MoneyDesk(dollars(600_000, 400_000, 1_000_000), venue(bitcoin(*rates)))
     lots, parts = 10**9, range(1, 10)

@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hawse.commit.header import BatchHeader
 from hawse.engine import Engine, SoftBackend
@@ -236,11 +235,12 @@ def test_what_the_machine_takes_back_is_told_in_its_turn_and_with_its_reason(tmp
             (),
             bytes(32),
         )
-        fees, none = desk.machine.fill_fees, np.zeros(0, np.uint64)
+        fees = desk.machine.fill_fees
+        orders, makers = (desk.machine.client_ids(burst.events[n]) for n in ("order_id", "maker_id"))
         pairs = tuple(zip(fees[::2], fees[1::2], strict=True))
         machine = desk.machine
         what = admission.command_seqs, machine.transfers, machine.machine_commands
-        return book.lines(SlotDone(slot, outcome, burst, none, none, *what, (), pairs, None))
+        return book.lines(SlotDone(slot, outcome, burst, orders, makers, *what, (), pairs, None))
 
     told = lines(
         [

@@ -47,7 +47,7 @@ def test_leaves_are_those_of_the_codecs(desk):
         control = control_leaf(a)
         assert control == expected[0x12, n]
         signers = (Signer(a.owner, 0, 0, 0, 0, tuple(a.nonces.used)),) if n else ()
-        assert ControlLeaf.decode(control) == ControlLeaf(n, 0, 0, signers)
+        assert ControlLeaf.decode(control) == ControlLeaf(n, 0, 0, 0, signers)
     assert len(machine.orders) == 4
     for o in machine.orders.values():
         data = order_leaf(o)

@@ -4,7 +4,7 @@ from hawse.keys.messages import REDUCE_ONLY
 from hawse.state.rules import FLAGS, RuleSet
 from hawse.state.slot import Operation, OperationKind
 from hawse.wire import Reason, Side, TimeInForce
-from support.desk import owner
+from support.desk import no_mark_counts, owner
 from support.money import USD, MoneyDesk, bitcoin
 from support.money import venue as venue_of
 
@@ -87,6 +87,7 @@ def test_withdrawable():
     assert venue.machine.withdrawable(account) == account.collateral - held
 
 
+@no_mark_counts()
 def test_subaccounts():
     venue = desk(1000, 10**6)
     venue.slot([venue.transfer(1, 1, 40 * USD)])

@@ -7,7 +7,7 @@ from hawse.keys.messages import REDUCE_ONLY, MessageKind
 from hawse.state.inputs import StateError
 from hawse.state.machine import Machine
 from hawse.wire import Opcode, Reason, SequenceClass, Side, TimeInForce
-from support.desk import CONFIG, PERP, RICH, Desk, owner
+from support.desk import CONFIG, PERP, RICH, Desk, no_mark_counts, owner
 from tiny_keccak import keccak256
 
 
@@ -236,6 +236,7 @@ def test_whoever_uses_all_his_margin_can_close():
     assert not desk.account(1).positions
 
 
+@no_mark_counts()
 def test_whoever_is_stretched_can_close_but_not_at_any_price():
     desk = Desk(amount=1000)
     long_of(desk, 1000)
@@ -508,6 +509,7 @@ def test_withdrawals_are_debited_at_once_and_limited_by_collateral():
     assert desk.machine.sum_of_balances() == 40_000 - 6_000 - more
 
 
+@no_mark_counts()
 def test_withdrawals_wait_while_accounts_owe_more_than_the_insurance_has():
     desk = Desk(amount=1000)
     long_of(desk, 1000)

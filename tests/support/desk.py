@@ -1,10 +1,14 @@
 """A machine and the golden engine, driven slot by slot, with users who keep count of their nonces."""
 
+from contextlib import contextmanager
+
 import numpy as np
+import pytest
 from hawse.engine import Engine, GoldenBackend
 from hawse.instruments import Instrument
 from hawse.keys.eip712 import struct_hashes
 from hawse.keys.messages import BODIES, MESSAGE, MessageKind, split
+from hawse.state import liquidating
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK
 from hawse.state.ledger import TRANSFER_BITS
@@ -50,6 +54,14 @@ CONFIG = VenueConfig(
     mark_step_ppm=4 * 10**6,
 )
 RICH = 10**9
+
+
+@contextmanager
+def no_mark_counts():
+    """While it lasts, no mark may liquidate anybody: who owes goes on owing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(liquidating, "has_valid_mark", lambda market: False)
+        yield
 
 
 def owner(account):

@@ -30,7 +30,7 @@ def leaves_of(machine):
         for n, p in sorted(a.positions.items()):
             leaf += be(n, 2) + be(p.size, 8) + be(p.entry, 16) + bytes(16)
         out[0x10, a.index] = leaf
-        leaf = b"\x12\x02" + be(a.index, 4) + be(a.transfers, 4) + be(a.timer, 8)
+        leaf = b"\x12\x02" + be(a.index, 4) + be(a.transfers, 4) + be(a.timer, 8) + be(a.step, 4)
         signers = [(a.owner + bytes(8 + 8 + 4), a.nonces)] if a.index else []
         for agent in a.agents.values():
             terms = be(agent.expiry, 8) + be(agent.appointed, 8) + be(agent.max_life, 4)

@@ -84,6 +84,7 @@ class Twin(Machine):
             same(name, getattr(ours, name), getattr(theirs, name))
         same("transfers", self.transfers, self.native.transfers)
         same("machine's commands", self.machine_commands, self.native.machine_commands)
+        same("whose they are", self.machine_accounts, self.native.machine_accounts)
         return ours
 
     def clear_slot(self, events):

@@ -105,8 +105,8 @@ def _anchor_of_data(url: str, spent: Callable[[Callable[[], Any]], int]) -> int:
     gas = 0
     for data in (b"one", b"two"):
         client.post(data)
-        terms: dict[str, Any] = {"data_provider": ON_CHAIN, "data_hash": data_hash([data]), "exit_positive": 0}
-        last = replace(_header(client, last, 0), **terms)
+        terms: dict[str, Any] = {"data_provider": ON_CHAIN, "data_hash": data_hash([data])}
+        last = replace(_header(client, last, 0), exit_positive=0, **terms)
         gas = spent(lambda it=last, of=data: client.anchor(it, data=of))  # type: ignore[misc]
     return gas
 

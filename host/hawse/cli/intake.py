@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import IO, Annotated, Literal, NamedTuple
@@ -168,11 +169,12 @@ class Operator:
 
 
 class Command(NamedTuple):
-    """A message, of one row or two, who signed it, and its struct hash."""
+    """A message, of one row or two, who signed it, its struct hash, and what its sender knows it by."""
 
     row: Array
     signer: bytes | None
     struct: bytes
+    ticket: object = None
 
 
 @dataclass
@@ -195,27 +197,42 @@ class Commands:
         both = (*self.authorisations, *self.others)
         return Signed([one.signer for one in both], [one.struct for one in both])
 
+    @property
+    def tickets(self) -> list[object]:
+        """Of all, likewise; None of those that nobody waits for."""
+        return [one.ticket for one in (*self.authorisations, *self.others)]
+
 
 def rows_of(commands: Sequence[Command]) -> Array:
     """Their rows."""
-    return np.concatenate([np.zeros(0, MESSAGE), *(one.row for one in commands)])
+    return np.frombuffer(bytearray().join([one.row.tobytes() for one in commands]), MESSAGE)
+
+
+class _Piece(NamedTuple):
+    """Messages that came together, and what is found of them."""
+
+    rows: Sequence[Array]
+    signed: Future[Signed]
+    tickets: Sequence[object]
 
 
 class Incoming:
     """Commands from a stream, read in a thread of its own that never holds more than it is to.
 
-    Who signed them is found while earlier ones are carried out.
+    Who signed them is found while earlier ones are carried out. Others may offer commands beside it.
 
     Args:
         stream: a binary file; its descriptor is read, so that nothing is left locked when the host ends.
         domain: of the venue.
+        endless: others offer commands, too, so that the end of the stream is not the end.
 
     Attributes:
         ended: the stream has ended, and everything in it was taken.
     """
 
-    def __init__(self, stream: IO[bytes], domain: Domain) -> None:
-        self._queue: queue.Queue[tuple[list[Array], Future[Signed]] | Bad | None] = queue.Queue(_PIECES)
+    def __init__(self, stream: IO[bytes], domain: Domain, endless: bool = False) -> None:
+        self._queue: queue.Queue[_Piece | Bad | None] = queue.Queue(_PIECES)
+        self._endless = endless
         self._fd, self._domain = stream.fileno(), domain
         self._stream = stream
         self._ready: deque[Command] = deque()
@@ -231,7 +248,7 @@ class Incoming:
                     number += len(piece)
                     if rows:
                         signed = pool.submit(Signed.of, np.concatenate(rows), self._domain, 1)
-                        self._queue.put((rows, signed))
+                        self._queue.put(_Piece(rows, signed, [None] * len(rows)))
             except OSError as error:
                 self._queue.put(Bad(0, f"the commands cannot be read: {error.strerror}"))
             except RuntimeError:  # no thread starts any more: the host ends
@@ -249,6 +266,21 @@ class Incoming:
                 except lines.LineError as error:
                     self._queue.put(Bad(number, str(error)))
 
+    def offer(self, rows: Sequence[Array], signed: Signed, tickets: Sequence[object]) -> bool:
+        """Commands beside the stream's, from any thread; False, and nothing taken, if too many wait.
+
+        Args:
+            rows: one or two of each command.
+            signed: what is known of them.
+            tickets: what comes back with each, once it is carried out.
+        """
+        known: Future[Signed] = Future()
+        known.set_result(signed)
+        with suppress(queue.Full):
+            self._queue.put_nowait(_Piece(rows, known, tickets))
+            return True
+        return False
+
     def burst(self, most: int, wait: float) -> tuple[Commands, list[Bad]]:
         """What arrives within ``wait`` seconds, at most ``most`` lines: commands, and what is none."""
         commands = Commands()
@@ -263,12 +295,12 @@ class Incoming:
             except queue.Empty:
                 break
             if one is None:
-                self.ended = True
+                self.ended = not self._endless
             elif isinstance(one, Bad):
                 bad.append(one)
             else:
-                rows, signed = one[0], one[1].result()
-                self._ready.extend(map(Command, rows, signed.signers, signed.structs))
+                signed = one.signed.result()
+                self._ready.extend(map(Command, one.rows, signed.signers, signed.structs, one.tickets))
         return commands, bad
 
 

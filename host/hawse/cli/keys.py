@@ -130,6 +130,19 @@ def show(name: str, keys: Path, as_json: bool) -> None:
 
 @group.command()
 @click.argument("name")
+@password_option
+@directory_option
+@clear_errors
+def export(name: str, password: str, keys: Path) -> None:
+    """Say the private key called NAME, for another program that signs; an agent's, as a rule.
+
+    Whoever reads it can sign in its place: write it to a file that nobody else may read.
+    """
+    click.echo("0x" + KeyStore(keys).load(name, password).hex())
+
+
+@group.command()
+@click.argument("name")
 @click.argument("commands", type=click.File(), default="-")
 @click.option(
     "--venue",

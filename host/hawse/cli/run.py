@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import threading
 import time
 import tomllib
@@ -18,12 +19,15 @@ from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain, dev_keys
 from hawse.chain.errors import ConnectionLostError
 from hawse.commit.data import NOWHERE, ON_CHAIN
+from hawse.gateway.limits import Limits
+from hawse.gateway.server import Gateway, listen, url_of
 from hawse.instruments import Instrument, Underlying
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
 from hawse.keys import structs
 from hawse.keys.signing import recover_digest
 from hawse.keys.store import KeyStore, address_of, derive
+from hawse.publisher.lines import Line
 from hawse.publisher.store import Outcomes
 from hawse.publisher.teller import TellerProcess
 from hawse.state.config import VenueConfig
@@ -32,7 +36,7 @@ from hawse.state.inputs import next_mark
 from hawse.state.machines import DEFAULT, FORMS
 from hawse.state.rules import FLAGS, RuleSet
 from hawse.state.slot import Cut, Observation, Omission, Operation, OperationKind, SlotInput
-from hawse.venue import Venue, check_reach, interim_mark, operation
+from hawse.venue import SlotDone, Venue, check_reach, interim_mark, operation
 from hawse.wire import Geometry
 
 from .common import (
@@ -163,7 +167,11 @@ class _Host:
         settling: Settling,
     ) -> None:
         self._client, self._config, self._key, self._operator = client, config, key, operator
+        self._directory = directory
         self._settling = settling
+        self._gateway: Gateway | None = None
+        self._lines: list[Line] = []
+        self._orderly = False
         with ExitStack() as stack:
             journal = stack.enter_context(Journal(directory / "journal", config.encode()))
             self._outcomes = stack.enter_context(Outcomes(directory / OUTCOMES))
@@ -175,8 +183,7 @@ class _Host:
             engine = stack.enter_context(closing(open_engine(engine_name, config.geometry)))
             with bar("Recovering") as progress:
                 last = self._outcomes.batch_slot
-                keep = self._outcomes.keep
-                self._venue = Venue(config, engine, journal, snapshots, keep, progress, last, form)
+                self._venue = Venue(config, engine, journal, snapshots, self._keep, progress, last, form)
             self._check_anchors(journal)
             self._teller = TellerProcess(directory / OUTCOMES, directory / "told", stopped)
             stack.callback(self._teller.close)
@@ -188,6 +195,35 @@ class _Host:
         if count > ours:
             ends = journal.next_slot - 1
             raise JournalBehind(ends, ends, f"batch {count} is anchored, and the journal's last is {ours}")
+
+    def _keep(self, done: SlotDone) -> None:
+        """What became of a slot's inputs, to the file and, once there is one, to the gateway."""
+        lines = self._outcomes.keep(done)
+        if self._gateway is not None and lines is not None:
+            self._lines, slot, venue = lines, done.slot, self._venue
+            touched = self._outcomes.touched
+            self._gateway.tell(slot.number, slot.time, lines, touched, venue.machine, venue.unanchored)
+
+    def open_gateway(self, server: socket.socket, incoming: Incoming, limits: Limits) -> None:
+        """Serve traders on a listening socket, whose commands go where ``incoming``'s go.
+
+        Raises:
+            OSError: it cannot be served.
+        """
+        path = self._directory / OUTCOMES
+        self._gateway = Gateway(server, self._config, path, incoming.offer, limits)
+        self._stack.callback(self._stop_gateway)
+        orders = self._outcomes.open_orders()
+        self._gateway.start(self._outcomes.slot, orders, self._venue.machine, self._venue.unanchored)
+
+    def _stop_gateway(self) -> None:
+        if self._gateway is not None:
+            self._gateway.stop(self._orderly)
+
+    def answer(self, waits: str = "") -> None:
+        """What the gateway's clients ask of the state; ``waits``: why no slot is carried out."""
+        if self._gateway is not None:
+            self._gateway.answer(self._venue.machine, waits)
 
     def resume(self) -> None:
         """Tell what the last host left untold, and close and anchor what it left open."""
@@ -226,7 +262,11 @@ class _Host:
             authorisations=rows_of(commands.authorisations),
             commands=rows_of(commands.others),
         )
-        self._venue.run_slot(slot, commands.signed)
+        start = time.monotonic()
+        done = self._venue.run_slot(slot, commands.signed)
+        if self._gateway is not None:
+            took = time.monotonic() - start
+            self._gateway.settle(commands.tickets, done.command_seqs, self._lines, now, took)
         self._teller.tell()
         self.anchor()
 
@@ -302,7 +342,9 @@ class _Host:
             sent = self._settling.anchor(sealed.header, sealed.data)
             if sent is None:
                 return
-            self._outcomes.keep_batch(sealed, sent.hash)
+            lines = self._outcomes.keep_batch(sealed, sent.hash)
+            if self._gateway is not None:
+                self._gateway.anchored(lines)
             self._venue.anchored(number, sent.hash)
             self._teller.tell()
             if not wait:
@@ -327,9 +369,14 @@ class _Host:
             ConnectionLostError: the chain did not take it.
             OutputLost: nobody can read it any more.
         """
+        if self._gateway is not None:
+            self._gateway.ends()
         self._settling.hurry()
-        if not (why := self.waits()):
+        why = self.waits()
+        if not why:
             self.slot(Commands(), Cut.STOP)
+        self._orderly = True
+        if not why:
             self._settling.hurry()
             end = time.monotonic() + (SIGNING_SECONDS if self._settling.threshold else 0)
             self.anchor(wait=True)
@@ -401,6 +448,19 @@ class _Host:
     show_default=True,
     help="Between two anchors.",
 )
+@click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="Serve traders there, by REST and WebSocket, and a dashboard; off without it. PORT alone is of this"
+    " machine only. The end of COMMANDS is then not the end of the host.",
+)
+@click.option(
+    "--http-rate",
+    type=click.IntRange(1),
+    default=Limits.requests,
+    show_default=True,
+    help="Requests a second that one address may make.",
+)
 @json_errors
 @clear_errors
 def run(
@@ -422,6 +482,8 @@ def run(
     most: int,
     slot_ms: int,
     batch_seconds: float,
+    http: str | None,
+    http_rate: int,
 ) -> None:
     """Run a venue: signed commands in, outcomes out.
 
@@ -432,6 +494,7 @@ def run(
     interrupt, closes the batch, anchors it and ends the host.
     """
     stopped = threading.Event()
+    server = None if http is None else _listen(http)
     if not (directory / "run.json").exists():
         # An engine that does not fit is refused before there is a chain.
         open_engine(engine, load_config(config, bytes(20)).geometry).close()
@@ -451,7 +514,21 @@ def run(
     settling = _settling(client, venue, state, signatures, signers)
     with closing(_Host(directory, engine, form, client, venue, key, stopped, said, settling)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
-        _serve(host, Incoming(commands, venue.domain), stopped, most, slot_ms, batch_seconds)
+        incoming = Incoming(commands, venue.domain, endless=server is not None)
+        if server is not None:
+            host.open_gateway(server, incoming, Limits(requests=http_rate))
+            console.print(f"Gateway at {url_of(server)}/")
+        _serve(host, incoming, stopped, most, slot_ms, batch_seconds)
+
+
+def _listen(address: str) -> socket.socket:
+    """A socket for the gateway, before there is anything that would have to be undone."""
+    try:
+        return listen(address if ":" in address else f"127.0.0.1:{address}")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--http") from error
+    except OSError as error:
+        raise click.BadParameter(f"{address}: {error.strerror}", param_hint="--http") from error
 
 
 def _hex(committee: dict[str, Any]) -> tuple[str, ...]:
@@ -524,9 +601,11 @@ def _serve(
             if why != told:
                 console.print(f"No slot is carried out while {why}.")
             told = why
+            host.answer(why)
             stopped.wait(WAIT_SECONDS)
             continue
         told = ""
+        host.answer()
         commands, bad = incoming.burst(most, slot_ms / 1000)
         host.refuse(bad)
         closes = time.monotonic() >= due or host.batch_is_full

@@ -155,7 +155,7 @@ def account(
     if (name is None) == (index is None):
         raise click.UsageError("NAME or --index, one of the two")
     owner = None if name is None else bytes.fromhex(KeyStore(keys).show(name).address[2:])
-    with _machine(directory, form) as machine:
+    with machine_of(directory, form) as machine:
         known = machine.accounts
         if index is not None and index >= len(known):
             raise click.BadParameter(f"{index}: there are accounts 0 to {len(known) - 1}")
@@ -213,7 +213,7 @@ def _show(one: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _machine(directory: Path, form: str) -> Iterator[AnyMachine]:
+def machine_of(directory: Path, form: str) -> Iterator[AnyMachine]:
     """The state behind the journal's last slot."""
     with Journal(directory / "journal", readonly=True) as journal:
         last = journal.next_slot - 1

@@ -113,6 +113,7 @@ class ControlLeaf(Leaf):
         index: of the account, and of the leaf.
         transfers: made so far; the number of the next is one more.
         timer: when all its orders are cancelled, 0 never.
+        step: steps that its liquidation has had, 0 while it is healthy.
         signers: the owner, then agents as they were appointed.
     """
 
@@ -121,6 +122,7 @@ class ControlLeaf(Leaf):
     index: U32
     transfers: Annotated[int, unsigned(4, below=1 << 24)]
     timer: Time
+    step: U32
     signers: Annotated[tuple[Signer, ...], Counted(5)]
 
 

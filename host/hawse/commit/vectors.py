@@ -63,7 +63,13 @@ LAYOUTS: dict[str, tuple[bytes, list[Any]]] = {
     ),
     "ControlLeaf": (
         b"\x12\x02",
-        [_u("index", 4), _u("transfers", 4, (1 << 24) - 1), _t("timer"), ("signers", 5, False, _SIGNER)],
+        [
+            _u("index", 4),
+            _u("transfers", 4, (1 << 24) - 1),
+            _t("timer"),
+            _u("step", 4),
+            ("signers", 5, False, _SIGNER),
+        ],
     ),
     "ExitLeaf": (
         b"\x20\x02",

@@ -8,6 +8,7 @@ what is zero may be left out. A MULTI_LEG has ``legs``, a list of up to four obj
 
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ MOST_BYTES = 4096
 _SHAPE = dict[str, int | float | bool | str | list[dict[str, int | float | bool | str | None]] | None]
 _DECODER = msgspec.json.Decoder(_SHAPE)
 _LEG_FIELDS = LEG.names or ()
+_FIELDS = {kind: {m.field: m for m in members if m.leg is None} for kind, members in MEMBERS.items()}
 
 
 class LineError(ValueError):
@@ -42,7 +44,7 @@ def parse(line: str | bytes) -> Array:
     rows = np.zeros(1 + (kind in BODIES), MESSAGE)
     rows["kind"][0] = kind
     places = {"body": rows[1:].view(BODIES[kind]) if kind in BODIES else rows, "head": rows[:1]}
-    members = {member.field: member for member in MEMBERS[kind] if member.leg is None}
+    members = _FIELDS[kind]
     names = ("kind", *members, *(("legs",) if kind is MessageKind.MULTI_LEG else ()), "signature")
     for name in given:
         if name not in names:
@@ -110,7 +112,7 @@ def _value(member: Member, given: object) -> Any:
         if not isinstance(given, bool):
             raise LineError(f"{name}: {given!r} is neither true nor false")
         return given << member.shift
-    return _integer(name, given, np.iinfo(member.solidity))
+    return _integer(name, given, _limits(member.solidity))
 
 
 def _legs(body: Array, given: object) -> None:
@@ -121,19 +123,31 @@ def _legs(body: Array, given: object) -> None:
         if sorted(leg) != sorted(_LEG_FIELDS):
             raise LineError(f"legs[{at}]: has {', '.join(leg) or 'nothing'}, not {', '.join(_LEG_FIELDS)}")
         for name in _LEG_FIELDS:
-            body["legs"][name][0, at] = _integer(f"legs[{at}].{name}", leg[name], np.iinfo(LEG[name]))
+            body["legs"][name][0, at] = _integer(f"legs[{at}].{name}", leg[name], _limits(LEG[name]))
 
 
 def _enum(name: str, value: object, kind: type[IntEnum]) -> int:
-    members: Mapping[str, IntEnum] = {member.name.lower(): member for member in kind}
+    members = _names(kind)
     if not isinstance(value, str) or value not in members:
         raise LineError(f"{name}: {value!r} is none of {', '.join(members)}")
     return members[value]
 
 
-def _integer(name: str, value: object, limits: np.iinfo[Any]) -> int:
-    if type(value) is not int or not limits.min <= value <= limits.max:
-        raise LineError(f"{name}: {value!r} is not an integer within {limits.min}..{limits.max}")
+@cache
+def _names(kind: type[IntEnum]) -> Mapping[str, int]:
+    return {member.name.lower(): int(member) for member in kind}
+
+
+@cache
+def _limits(integer: str | np.dtype[Any]) -> tuple[int, int]:
+    """Of an integer type, its least and its greatest value."""
+    limits = np.iinfo(integer)
+    return int(limits.min), int(limits.max)
+
+
+def _integer(name: str, value: object, limits: tuple[int, int]) -> int:
+    if type(value) is not int or not limits[0] <= value <= limits[1]:
+        raise LineError(f"{name}: {value!r} is not an integer within {limits[0]}..{limits[1]}")
     return value
 
 

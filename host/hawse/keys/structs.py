@@ -1,4 +1,4 @@
-"""Signed structs that are no rows: what publishers and the operator sign, and redirections.
+"""Signed structs that are no rows: what publishers and the operator sign, redirections, and sessions.
 
 Each function gives the EIP-712 hashStruct, 32 bytes; ``Domain.digest`` makes of it what is signed. A
 value that its Solidity type cannot hold raises a ValueError that names it.
@@ -16,6 +16,7 @@ RECEIPTS = (
     "bytes32 depositAccumulator,uint64 finalBatch,bytes32 finalDigest)"
 )
 OPERATION = "Operation(uint64 slot,uint8 kind,bytes32 body)"
+SESSION = "Session(uint32 account,uint64 generation,uint64 time,uint64 expiry,bytes32 gateway)"
 #: Nodes of the largest surface.
 MOST_NODES = 128
 
@@ -100,3 +101,8 @@ def operation_body(kind: int, body: bytes) -> bytes:
 def operation(slot: int, kind: int, body: bytes) -> bytes:
     """An input of the operator, good for one slot."""
     return _hash(OPERATION, slot, kind, operation_body(kind, body))
+
+
+def session(account: int, generation: int, time: int, expiry: int, gateway: bytes) -> bytes:
+    """A user asks a gateway, by the id of its present run, to read his account until ``expiry``."""
+    return _hash(SESSION, account, generation, time, expiry, gateway)

@@ -271,6 +271,10 @@ def _structs() -> list[dict[str, Any]]:
         | {"nodes": list(nodes)},
         _signed(receipts, (12, 3400, 25, root, 8, accumulator, 3, digest)),
         _signed("Operation(uint64 slot,uint8 kind,bytes32 body)", (12, 8, body_hash)) | {"body": body.hex()},
+        _signed(
+            "Session(uint32 account,uint64 generation,uint64 time,uint64 expiry,bytes32 gateway)",
+            (7, 5 << 24, 1_777_000_000_123, 1_777_000_900_000, digest),
+        ),
     ]
 
 

@@ -100,7 +100,8 @@ class Book:
         """The lines behind the engine's reports, by sequence number of the command that caused them."""
         told: dict[int, list[Line]] = {}
         first, fees = done.outcome.first_seq, iter(done.fees)
-        for kind, event in zip(kinds(done.burst.events).tolist(), done.burst.events, strict=True):
+        burst = zip(kinds(done.burst.events).tolist(), done.burst.events, done.orders.tolist(), strict=True)
+        for kind, event, client_id in burst:
             # A record carries the low half of its sequence number.
             seq = first + (int(event["seq"]) - first) % 2**32
             if kind == Kind.REJECTED and seq in done.machine:
@@ -113,6 +114,9 @@ class Book:
             if kind == Kind.TRADE:
                 lines += self._trade(what, event, *next(fees))
             else:
+                if seq in done.machine_accounts:
+                    account, generation = done.machine_accounts[seq]
+                    command = {"account": account, "generation": generation, "client_id": client_id}
                 lines.append(what | self._other(kind, event, seq, command, reason))
         return told
 

@@ -5,11 +5,12 @@ SQLite, beside the journal and made from it alone: when it is deleted, the next 
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from hawse.venue import Sealed, SlotDone
 
@@ -17,19 +18,33 @@ from .errors import PublisherError
 from .lines import Book, Line, Order, batch_lines
 from .streams import BATCHES, SLOTS, Stored, connect, lines_from
 
-_VERSION = 2
+_VERSION = 3
 _COLUMNS = tuple(field.name for field in fields(Order))
+_CLIENT_ID, _values = _COLUMNS.index("client_id"), attrgetter(*_COLUMNS)
 _SCHEMA = f"""
 CREATE TABLE position (slot INTEGER, batch INTEGER, batch_slot INTEGER, trades INTEGER);
 INSERT INTO position VALUES (-1, 0, -1, 0);
 CREATE TABLE lines (stream INTEGER, number INTEGER, line INTEGER, account INTEGER, client_id TEXT, text TEXT,
+                    topic TEXT,
                     PRIMARY KEY (stream, number, line)) WITHOUT ROWID;
+CREATE INDEX lines_of_a_topic ON lines (topic, stream, number, line) WHERE topic IS NOT NULL;
+CREATE TABLE slots (number INTEGER PRIMARY KEY, time INTEGER);
 CREATE INDEX lines_of_an_id ON lines (account, client_id) WHERE client_id IS NOT NULL;
+CREATE INDEX lines_of_an_account ON lines (account, stream, number, line) WHERE account IS NOT NULL;
 CREATE TABLE orders (seq INTEGER PRIMARY KEY, {", ".join(_COLUMNS[1:])});
 CREATE INDEX orders_of_an_id ON orders (account, client_id);
 CREATE INDEX open_orders ON orders (handle) WHERE state = 'open';
 PRAGMA user_version = {_VERSION};
 """
+
+
+class Timed(NamedTuple):
+    """One line of a slot: where it stands, the slot's time in milliseconds, and the line as JSON."""
+
+    number: int
+    line: int
+    time: int
+    text: str
 
 
 class Outcomes:
@@ -95,40 +110,53 @@ class Outcomes:
 
     # What a host keeps
 
-    def keep(self, done: SlotDone) -> None:
-        """Keep what became of a slot's inputs; one that is kept already, which a recovery repeats, is left.
+    def keep(self, done: SlotDone) -> list[Line] | None:
+        """Keep what became of a slot's inputs, and give it.
+
+        A slot that is kept already, which a recovery repeats, is left, and gives None.
 
         Raises:
             PublisherError: it is not the next slot, or the disk does not take it.
         """
         number = done.slot.number
         if number <= self.slot:
-            return
+            return None
         if number != self.slot + 1:
             raise PublisherError(f"{self._path}: slot {number} behind slot {self.slot}")
         lines = self._book.lines(done)
         touched = [_packed(order) for order in self._book.touched.values()]
         with self._named(), self._transaction():
             self._add(SLOTS, number, lines)
+            self._db.execute("INSERT INTO slots VALUES (?, ?)", (number, done.slot.time))
             places = ", ".join("?" * len(_COLUMNS))
             self._db.executemany(f"INSERT OR REPLACE INTO orders VALUES ({places})", touched)
             self._db.execute("UPDATE position SET slot = ?, trades = ?", (number, self._book.trades))
         self.slot = number
+        return lines
 
-    def keep_batch(self, sealed: Sealed, transaction: bytes) -> None:
-        """Keep what is to be told of a batch that is anchored by ``transaction``; a repeated one is left.
+    @property
+    def touched(self) -> Iterable[Order]:
+        """The orders that the last slot made or changed."""
+        return self._book.touched.values()
+
+    def keep_batch(self, sealed: Sealed, transaction: bytes) -> list[Line]:
+        """Keep what is to be told of a batch that is anchored by ``transaction``, and give it.
+
+        A batch that is kept already gives nothing.
 
         Raises:
             PublisherError: the disk does not take it.
         """
         header = sealed.header
         if header.number <= self.batch:
-            return
+            return []
+        lines = batch_lines(sealed, transaction)
         with self._named(), self._transaction():
-            self._add(BATCHES, header.number, batch_lines(sealed, transaction))
+            self._add(BATCHES, header.number, lines)
             place = (header.number, header.journal_last)
             self._db.execute("UPDATE position SET batch = ?, batch_slot = ?", place)
         self.batch, self.batch_slot = place
+        return lines
 
     def _add(self, stream: int, number: int, lines: Sequence[Line]) -> None:
         rows = [
@@ -139,10 +167,11 @@ class Outcomes:
                 line.get("account"),
                 _text(line.get("client_id")),
                 json.dumps(line),
+                _topic(line),
             )
             for line in lines
         ]
-        self._db.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     # What is asked of it
 
@@ -150,6 +179,53 @@ class Outcomes:
         """The lines of a stream from a place on, in order."""
         with self._named():
             yield from lines_from(self._db, stream, number, line)
+
+    def open_orders(self) -> list[Order]:
+        """The orders that rest in the book, as they were placed."""
+        with self._named():
+            return self._orders("state = 'open' ORDER BY seq")
+
+    def opened(self, account: int, generation: int) -> int | None:
+        """Number of the slot that told first of one life of an account; None if none has."""
+        with self._named():
+            found = self._db.execute(
+                "SELECT number FROM lines WHERE account = ? AND stream = ?"
+                " AND json_extract(text, '$.generation') = ? ORDER BY number LIMIT 1",
+                (account, SLOTS, generation),
+            ).fetchone()
+        return int(found[0]) if found else None
+
+    def lines_of(self, account: int, slot: int, most: int) -> list[Timed]:
+        """Lines of an account from a slot on, in order: at most ``most`` and the rest of their last slot."""
+        with self._named():
+            return self._whole_slots("account = ? AND stream = ?", (account, SLOTS), slot, most)
+
+    def trades(self, slot: int, most: int) -> list[Timed]:
+        """Lines of trades, the takers', from a slot on; likewise."""
+        with self._named():
+            return self._whole_slots("topic = ? AND stream = ?", (_TRADE, SLOTS), slot, most)
+
+    def anchored(self, batch: int, most: int) -> list[Line]:
+        """The lines of anchored batches before number ``batch``, the newest first."""
+        with self._named():
+            found = self._db.execute(
+                "SELECT text FROM lines WHERE topic = ? AND stream = ? AND number < ?"
+                " ORDER BY number DESC LIMIT ?",
+                (_ANCHORED, BATCHES, batch, most),
+            ).fetchall()
+        return [json.loads(text) for (text,) in found]
+
+    def _whole_slots(self, where: str, values: tuple[object, ...], slot: int, most: int) -> list[Timed]:
+        """Lines from a slot on; never a part of a slot."""
+        what = "SELECT lines.number, line, time, text FROM lines JOIN slots USING (number)"
+        order = "ORDER BY lines.number, line"
+        first = f"{what} WHERE {where} AND lines.number >= ? {order} LIMIT ?"
+        found = [Timed(*row) for row in self._db.execute(first, (*values, slot, most))]
+        if len(found) == most:
+            rest = f"{what} WHERE {where} AND lines.number = ? AND line > ? {order}"
+            place = found[-1].number, found[-1].line
+            found += [Timed(*row) for row in self._db.execute(rest, (*values, *place))]
+        return found
 
     def orders(self, account: int, client_id: int, most: int = 100) -> list[Order]:
         """The newest ``most`` orders that an account has had by a client id, oldest first."""
@@ -171,9 +247,8 @@ class Outcomes:
         """The lines of an owner's anchored withdrawals, oldest first; his address as 0x and 40 digits."""
         with self._named():
             found = self._db.execute(
-                "SELECT text FROM lines WHERE stream = ? AND json_extract(text, '$.event') = 'withdrawal'"
-                " AND json_extract(text, '$.owner') = ? ORDER BY number, line",
-                (BATCHES, owner.lower()),
+                "SELECT text FROM lines WHERE topic = ? AND stream = ? ORDER BY number, line",
+                (owner.lower(), BATCHES),
             ).fetchall()
         return [json.loads(text) for (text,) in found]
 
@@ -181,10 +256,9 @@ class Outcomes:
         """The line of the newest deposit that an owner's account was credited with."""
         with self._named():
             found = self._db.execute(
-                "SELECT text FROM lines WHERE stream = ? AND account IS NOT NULL AND client_id IS NULL"
-                " AND json_extract(text, '$.kind') = 'deposit' AND json_extract(text, '$.owner') = ?"
+                "SELECT text FROM lines WHERE topic = ? AND stream = ? AND account IS NOT NULL"
                 " ORDER BY number DESC, line DESC LIMIT 1",
-                (SLOTS, owner.lower()),
+                (owner.lower(), SLOTS),
             ).fetchone()
         return json.loads(found[0]) if found else None
 
@@ -204,6 +278,7 @@ class Outcomes:
         self.close()
 
 
+_TRADE, _ANCHORED = "trade", "anchored"
 _ANEW = "the next start makes it anew from the journal"
 
 
@@ -212,5 +287,16 @@ def _text(client_id: int | None) -> str | None:
     return None if client_id is None else str(client_id)
 
 
+def _topic(line: Line) -> str | None:
+    """By what a line is looked for, beside its account and place: trades, anchors, an owner's money."""
+    event = line["event"]
+    if event == _TRADE:
+        return _TRADE if line["role"] == "taker" else None
+    if event == "withdrawal" or line.get("kind") == "deposit":
+        return str(line["owner"])
+    return _ANCHORED if event == _ANCHORED else None
+
+
 def _packed(order: Order) -> tuple[object, ...]:
-    return tuple(str(v) if n == "client_id" else v for n, v in zip(_COLUMNS, astuple(order), strict=True))
+    values = _values(order)
+    return *values[:_CLIENT_ID], _text(order.client_id), *values[_CLIENT_ID + 1 :]

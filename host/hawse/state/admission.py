@@ -19,7 +19,7 @@ from hawse.keys.messages import (
 )
 from hawse.risk import margin
 from hawse.risk.margin import MONEY_MAX, MoneyOverflow
-from hawse.wire import Opcode, Reason, SequenceClass
+from hawse.wire import Opcode, Reason, SelfTrade, SequenceClass, Side, TimeInForce
 from hawse.wire.dtypes import Array
 
 from .agents import LIFE_MAX, MOST_AGENTS, USUAL_LIFE, appoint
@@ -135,8 +135,9 @@ class Admitter:
         self.appointments: list[int] = []
         #: Of each forced request.
         self.request_seqs: list[int] = []
-        #: Accounts all of whose orders go, each with the request that wants it.
+        #: Accounts all of whose orders go, each with the request that wants it; and whose positions too.
         self._leaving: list[tuple[Account, int]] = []
+        self.exits: dict[int, int] = {}
 
     def take_back(self, taken: Iterable[Taken], cause: int = 0) -> None:
         """The machine's own commands: orders that go, or are reduced.
@@ -153,6 +154,27 @@ class Admitter:
         self.seq += 1
         self._send(_REDUCE if left else _CANCEL, order, 0, left, machine=True)
         self.machine.append(MachineInput(self.seq, cause, reason, self.rows[-1]))
+
+    def close(
+        self, account: Account, instrument: int, lots: int, price: int, event: Event, cause: int = 0
+    ) -> None:
+        """An order of the machine that closes ``lots`` (negative: short), if engine and owner have a number.
+
+        It is immediate or cancel, and takes its owner's orders out of the way.
+        """
+        ledger = self._ledger
+        if not ledger.handles or (account.owner not in ledger.tags and not ledger.free_tags):
+            return
+        side, tif, mode = Side.SELL if lots > 0 else Side.BUY, TimeInForce.IOC, SelfTrade.CANCEL_OLDEST
+        self.seq += 1
+        handle, lots = heappop(ledger.handles), abs(lots)
+        order = Order(
+            0, account, handle, instrument, side, tif, mode, price, lots, self.seq, why=event.reason
+        )
+        ledger.add(order)
+        self._send(_NEW, order, price, lots, side | tif << 1 | mode << 3, machine=True)
+        self.machine.append(MachineInput(self.seq, cause, event.reason, self.rows[-1]))
+        self.events.append(event)
 
     def admit(self, rows: Array, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> None:
         """Judge messages (rows of MESSAGE); also called for authorisations, which come before commands.
@@ -280,6 +302,8 @@ class Admitter:
         wrong = self._payments.withdraw_all(account) if request.kind == RequestKind.EXIT else None
         if wrong is None:
             self._leaving.append((account, self.seq))
+            if request.kind == RequestKind.EXIT:
+                self.exits.setdefault(account.index, self.seq)
         return wrong
 
     def cancel_forced(self) -> None:

@@ -171,7 +171,10 @@ def _trade(ledger: Ledger, sent: Sent, row: _Row) -> None:
         raise ClearingError(f"{row} is no trade of orders {taker.handle} and {maker_id}")
     market = ledger.markets[number]
     bought = quantity if taker.side == Side.BUY else -quantity
-    sent.fee += ledger.fill(taker.account, market, bought, price, market.terms.taker_fee_ppm)
+    if taker.why:
+        sent.fee += ledger.close(taker.account, market, bought, price, taker.why)
+    else:
+        sent.fee += ledger.fill(taker.account, market, bought, price, market.terms.taker_fee_ppm)
     ledger.fill(maker.account, market, -bought, price, market.terms.maker_fee_ppm)
     sent.filled += quantity
     sent.value += bought * price

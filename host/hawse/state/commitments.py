@@ -32,8 +32,8 @@ from .slot import OperationKind
 
 #: Tag, version, instrument, side, price, queue, handle, account, client id, lots, flags.
 _ORDER = struct.Struct(">BBHBiQIIQIB")
-#: Tag, version, index, transfers, timer, number of signers.
-_CONTROL = struct.Struct(">BBIIQB")
+#: Tag, version, index, transfers, timer, steps of liquidation, number of signers.
+_CONTROL = struct.Struct(">BBIIQIB")
 #: Address, expiry, appointed, longest life.
 _SIGNER = struct.Struct(">20sQQI")
 
@@ -218,9 +218,11 @@ def account_leaf(account: Account) -> bytes:
 def control_leaf(account: Account) -> bytes:
     """Bytes of an account's control leaf: its owner and agents, and what they have signed."""
     if account.index == INSURANCE:
-        return _CONTROL.pack(0x12, 2, INSURANCE, 0, 0, 0)
+        return _CONTROL.pack(0x12, 2, INSURANCE, 0, 0, 0, 0)
     agents = account.agents.values()
-    out = _CONTROL.pack(0x12, 2, account.index, account.transfers, account.timer, 1 + len(agents))
+    out = _CONTROL.pack(
+        0x12, 2, account.index, account.transfers, account.timer, account.step, 1 + len(agents)
+    )
     out += _SIGNER.pack(account.owner, 0, 0, 0) + _nonces(account.nonces)
     for agent in agents:
         out += _SIGNER.pack(agent.address, agent.expiry, agent.appointed, agent.max_life)

@@ -10,14 +10,18 @@ from tiny_keccak import keccak256
 from hawse.commit.data import NOWHERE, ON_CHAIN
 from hawse.instruments import NO_UNDERLYING, PPM, Instrument, Underlying
 from hawse.keys.eip712 import Domain
+from hawse.risk.errors import RiskError
+from hawse.risk.liquidation import LiquidationTerms
 from hawse.wire import Geometry
 
 VERSION = 2
 RULES_TAG = b"\x61"
 #: Version and geometry.
 _HEAD = struct.Struct(">BHIIB")
-#: Chain id, contract, token, operator, insurance_ppm, the limits, number of instruments.
-_VENUE = struct.Struct(">32s20s20s20sIQIBIHIHIBH")
+#: Chain id, contract, token, operator, insurance_ppm, the limits.
+_VENUE = struct.Struct(">32s20s20s20sIQIBIHIHIB")
+#: Number of instruments.
+_COUNT = struct.Struct(">H")
 _LIMITS = (
     "insurance_ppm",
     "minimum_deposit",
@@ -31,7 +35,7 @@ _LIMITS = (
     "data_provider",
 )
 #: All of an instrument but its number and name.
-_TERMS = struct.Struct(">IIIIIIIiiIQHI")
+_TERMS = struct.Struct(">IIIIIIIiiIQHII")
 _TERM_NAMES = (
     "numerator",
     "denominator",
@@ -46,6 +50,14 @@ _TERM_NAMES = (
     "minimum_notional",
     "underlying",
     "mark_bound_ppm",
+    "maintenance_ppm",
+)
+#: How accounts are closed: fields of :class:`LiquidationTerms`.
+_LIQUIDATION = struct.Struct(">IQQIIII")
+_LIQUIDATION_NAMES = ("share_ppm", "whole", "most", "begin_ppm", "steps", "fee_ppm", "cap")
+#: Where nothing else is said: quarters, from 0.5 % beside the mark on, in four steps; 0.5 % to insurance.
+DEFAULT_LIQUIDATION = LiquidationTerms(
+    share_ppm=250_000, whole=100, most=2**32 - 1, begin_ppm=5_000, steps=4, fee_ppm=5_000, cap=16
 )
 #: All of an underlying but its number, name and publishers, whose number comes last.
 _UNDERLYING = struct.Struct(">BIIIB")
@@ -73,6 +85,7 @@ class VenueConfig:
             again.
         reserved_tags, reserved_handles: of the engine's, which are kept free for the machine's own orders.
         data_provider: where the data of batches is: 0 nowhere, 1 on the chain (:mod:`hawse.commit.data`).
+        liquidation: how accounts are closed that do not carry their positions.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -95,6 +108,7 @@ class VenueConfig:
     reserved_handles: int = 0
     data_provider: int = NOWHERE
     underlyings: tuple[Underlying, ...] = ()
+    liquidation: LiquidationTerms = DEFAULT_LIQUIDATION
 
     def __post_init__(self) -> None:
         numbers = [i.number for i in self.instruments]
@@ -155,7 +169,9 @@ class VenueConfig:
         ours = (chain_id, self.contract, self.token, self.operator)
         out = [
             _HEAD.pack(VERSION, g.instruments, g.pool, g.orders, g.tag_bits),
-            _VENUE.pack(*ours, *(getattr(self, name) for name in _LIMITS), len(self.instruments)),
+            _VENUE.pack(*ours, *(getattr(self, name) for name in _LIMITS)),
+            _LIQUIDATION.pack(*(getattr(self.liquidation, name) for name in _LIQUIDATION_NAMES)),
+            _COUNT.pack(len(self.instruments)),
         ]
         for i in self.instruments:
             name = i.name.encode()
@@ -178,7 +194,7 @@ class VenueConfig:
         """
         try:
             config = cls._decode(data)
-        except struct.error as error:
+        except (struct.error, RiskError) as error:
             raise ValueError(f"configuration: {error}") from error
         if config.encode() != data:
             raise ValueError("configuration: not in canonical form")
@@ -189,8 +205,11 @@ class VenueConfig:
         version, *sizes = _HEAD.unpack_from(data)
         if version != VERSION:
             raise ValueError(f"version: {version}, not {VERSION}")
-        chain_id, contract, token, operator, *limits, count = _VENUE.unpack_from(data, _HEAD.size)
+        chain_id, contract, token, operator, *limits = _VENUE.unpack_from(data, _HEAD.size)
         at, found = _HEAD.size + _VENUE.size, []
+        closing = dict(zip(_LIQUIDATION_NAMES, _LIQUIDATION.unpack_from(data, at), strict=True))
+        (count,) = _COUNT.unpack_from(data, at + _LIQUIDATION.size)
+        at += _LIQUIDATION.size + _COUNT.size
         for _ in range(count):
             number, length = struct.unpack_from(">HB", data, at)
             name, at = data[at + 3 : at + 3 + length].decode(), at + 3 + length
@@ -216,6 +235,7 @@ class VenueConfig:
             chain_id=int.from_bytes(chain_id, "big"),
             contract=contract,
             token=token,
+            liquidation=LiquidationTerms(**closing),
             **dict(zip(_LIMITS, limits, strict=True)),
         )
 

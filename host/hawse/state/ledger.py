@@ -9,7 +9,7 @@ from hawse.commit.leaves import ANY_INSTRUMENT
 from hawse.instruments import PPM, Instrument
 from hawse.risk import margin
 from hawse.risk.margin import MoneyOverflow
-from hawse.wire import Side
+from hawse.wire import Reason, Side
 from hawse.wire.dtypes import flags
 
 from .agents import Agents
@@ -75,6 +75,8 @@ class Account:
     flags: int = 0
     #: When the machine cancels all its orders, 0 never.
     timer: int = 0
+    #: Steps that its liquidation has had, 0 while it is healthy.
+    step: int = 0
     positions: dict[int, Position] = field(default_factory=dict)
     orders: dict[int, "Order"] = field(default_factory=dict)
     open: dict[int, Exposure] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class Order:
         held: lots that its account's exposure counts: those that remain, or that the machine leaves of it.
         peak: most lots that it may have in the slot in work, by its REPLACEs.
         dropped: the machine cancels it in the slot in work.
+        why: reason of an order of the machine, which lives within a slot; NONE of a user's.
         leaf: hash of its leaf at the end of the last slot, None if it was not there.
     """
 
@@ -120,6 +123,7 @@ class Order:
     held: int = 0
     peak: int = 0
     dropped: bool = False
+    why: Reason = Reason.NONE
     resting: bool = False
     leaf: bytes | None = None
 
@@ -205,6 +209,7 @@ class Ledger:
         moved: orders whose leaf may have changed, by handle.
         priced, observed: numbers of instruments, of underlyings whose leaf may have changed.
         waited: indices that began to wait, or wait no more.
+        unhealthy: indices of accounts below maintenance, as :mod:`hawse.state.liquidating` last saw them.
     """
 
     def __init__(self, config: VenueConfig) -> None:
@@ -223,6 +228,8 @@ class Ledger:
         self.rules_from = 0
         self.waiting: dict[int, int] = {}
         self.waited: set[int] = set()
+        self.unhealthy: set[int] = set()
+        self._liquidation_fee_ppm = config.liquidation.fee_ppm
         self._reuse_batches = config.reuse_batches
         #: Of ``waiting``, those that the slot in work may give again, the lowest last; None: not looked yet.
         self._ripe: list[int] | None = None
@@ -428,7 +435,9 @@ class Ledger:
 
     def add(self, order: Order) -> None:
         """An order is on its way to the engine."""
-        order.account.orders[order.client_id] = self.orders[order.handle] = order
+        self.orders[order.handle] = order
+        if not order.why:
+            order.account.orders[order.client_id] = order
         self.client_ids[order.handle] = order.client_id
         if order.reduce_only:
             self.reducing[order.handle] = order
@@ -477,7 +486,9 @@ class Ledger:
             order.resting = False
             self.moved[order.handle] = order
         self._count(order, 0)
-        del self.orders[order.handle], order.account.orders[order.client_id]
+        del self.orders[order.handle]
+        if not order.why:
+            del order.account.orders[order.client_id]
         if order.reduce_only:
             del self.reducing[order.handle]
             order.account.reducing -= 1
@@ -529,6 +540,44 @@ class Ledger:
         self.changed.add(account.index)
         self.priced.add(terms.number)
         return fee
+
+    def close(self, account: Account, market: Market, quantity: int, price: int, why: Reason) -> int:
+        """The same for an order of the machine, whose fee is never beyond what equity is left.
+
+        Of a liquidation it is the insurance's; insurance itself pays none.
+        """
+        terms, rates = market.terms, {Reason.LIQUIDATE: self._liquidation_fee_ppm}
+        rates[Reason.FORCED] = terms.taker_fee_ppm
+        self.settle(account, terms.number, quantity, price)
+        due = -(-abs(quantity * price) * terms.numerator * rates.get(why, 0) // (terms.denominator * PPM))
+        equity = account.collateral + sum(
+            (p.size * self.markets[n].mark - p.entry)
+            * self.markets[n].terms.numerator
+            // self.markets[n].terms.denominator
+            for n, p in account.positions.items()
+        )
+        fee = min(due, max(0, equity))
+        account.collateral = margin.money(account.collateral - fee, f"collateral of account {account.index}")
+        self.fill_fees.append(fee)
+        if why == Reason.LIQUIDATE:
+            venue = self.accounts[INSURANCE]
+            venue.collateral = margin.money(venue.collateral + fee, "insurance")
+            self.changed.add(INSURANCE)
+        else:
+            self.slot_fees += fee
+        return fee
+
+    def settle(self, account: Account, number: int, quantity: int, price: int) -> None:
+        """Move a position by ``quantity`` lots (negative: sold), and realise what that closes.
+
+        Raises:
+            MoneyOverflow: the position or the collateral leaves int64.
+        """
+        collateral = account.collateral + self._move(account, self.markets[number], quantity, price)
+        account.collateral = margin.money(collateral, f"collateral of account {account.index}")
+        account.free_slot = -1
+        self.changed.add(account.index)
+        self.priced.add(number)
 
     def _move(self, account: Account, market: Market, quantity: int, price: int) -> int:
         """The part of :meth:`fill` that concerns the position; returns the profit that is realised."""

@@ -20,7 +20,7 @@ from hawse.risk import margin
 from hawse.wire import Opcode, Reason
 from hawse.wire.dtypes import EVENT, ORDER, Array
 
-from . import sweep
+from . import liquidating, sweep
 from .admission import Admission, Admitter, Sent
 from .batch import BatchState
 from .clearing import clear
@@ -89,6 +89,7 @@ class Machine:
         self._sent: list[Sent] = []
         self._command_seqs: tuple[int, ...] = ()
         self._machine_commands: dict[int, Reason] = {}
+        self._machine_accounts: dict[int, int] = {}
         self.next_slot = 0
         self.time = 0
         self.last_seq = 0
@@ -115,6 +116,7 @@ class Machine:
         self.orders = ledger.orders
         self.markets = ledger.markets
         self.feeds = ledger.feeds
+        liquidating.check(ledger, [account.index for account in ledger.accounts])
         self._commitments = Commitments(ledger, digest)
 
     def account_of(self, owner: bytes, subaccount: int = 0) -> Account | None:
@@ -134,6 +136,11 @@ class Machine:
     def machine_commands(self) -> dict[int, Reason]:
         """Why the machine gave each of its own commands of the last slot, by sequence number."""
         return self._machine_commands
+
+    @property
+    def machine_accounts(self) -> dict[int, int]:
+        """Whose order each of its own commands of the last slot was about, by sequence number."""
+        return self._machine_accounts
 
     @property
     def fill_fees(self) -> list[int]:
@@ -168,6 +175,14 @@ class Machine:
     def equity(self, account: Account) -> int:
         """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
         return self._ledger.equity(account)
+
+    def maintenance(self, account: Account) -> int:
+        """What equity has to be, or the account is liquidated; in quanta."""
+        return liquidating.health(self._ledger, account).maintenance
+
+    def requirement(self, account: Account, instrument: int) -> int:
+        """What an instrument holds of an account's free collateral, in quanta."""
+        return self._ledger.requirement(account, instrument)
 
     def free_collateral(self, account: Account) -> int:
         """Equity without what positions and open orders hold; may be negative."""
@@ -238,10 +253,16 @@ class Machine:
         count = len(split(slot.authorisations).starts)
         admitter.admit(slot.authorisations, signers.commands[:count], signers.structs[:count])
         requests = [self._request(request, admitter) for request in slot.requests]
+        liquidation = liquidating.Liquidation(self.config, self._ledger, admitter)
+        touched = liquidation.run(moved)
+        payments.look_again()
         admitter.take_back(sweep.trimmed(self._ledger))
-        admitter.take_back(sweep.without_margin(self._ledger, moved))
+        admitter.take_back(sweep.without_margin(self._ledger, moved, touched))
         admitter.take_back(sweep.timed_out(self._ledger, slot.time))
         admitter.cancel_forced()
+        liquidation.trade(moved)
+        for index, cause in admitter.exits.items():
+            liquidation.leave(self.accounts[index], cause)
         admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])
         self.last_seq = admitter.seq
         self.transfers = payments.received
@@ -260,6 +281,7 @@ class Machine:
         )
         self._command_seqs = self._admission.command_seqs
         self._machine_commands = {command.seq: command.reason for command in admitter.machine}
+        self._machine_accounts = {s.seq: s.order.account.index for s in admitter.sent if s.machine}
         self._phase = _Phase.OPEN
         return self._admission
 
@@ -356,6 +378,7 @@ class Machine:
             admission.first_seq, admission.inputs, admission.refusals, self._sent
         )
         self._split_fees()
+        liquidating.check_slot(ledger)
         digest = self._commitments.end_slot(slot.number)
         self._slot, self._admission, self._sent = None, None, []
         if slot.closes is not None:

@@ -35,6 +35,10 @@ class Payments:
         self._shortfall: int | None = None
         self.received: dict[int, tuple[int, int]] = {}
 
+    def look_again(self) -> None:
+        """Accounts have been closed: what they owe may be another sum."""
+        self._shortfall = None
+
     def withdraw(self, account: Account, amount: int) -> Wrong | None:
         """Pay quanta to the owner, or say why not."""
         wrong = self._stays(account, amount)

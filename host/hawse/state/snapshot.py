@@ -88,6 +88,7 @@ def _account_body(account: Account) -> list[Any]:
         [account.nonces.floor, account.nonces.used],
         [_agent_body(agent) for agent in account.agents.values()],
         account.timer,
+        account.step,
         [[n, p.size, p.entry] for n, p in sorted(account.positions.items())],
         [[getattr(order, name) for name in _ORDER] for order in orders],
     ]
@@ -154,6 +155,7 @@ def _read_account(
     nonces: Any,
     agents: Any,
     timer: int,
+    step: int,
     positions: Any,
     orders: Any,
 ) -> None:
@@ -162,6 +164,7 @@ def _read_account(
     account.flags = flags
     _read_agents(account, agents)
     ledger.set_timer(account, timer)
+    account.step = step
     account.positions = {n: Position(size, entry) for n, size, entry in positions}
     for values in orders:
         fields = dict(zip(_ORDER, values, strict=True))

@@ -15,15 +15,18 @@ from .slot import Event
 Taken = tuple[Order, int, Event]
 
 
-def without_margin(ledger: Ledger, moved: Iterable[int]) -> list[Taken]:
+def without_margin(ledger: Ledger, moved: Iterable[int], touched: Iterable[int] = ()) -> list[Taken]:
     """Orders of accounts whose free collateral the marks of ``moved`` instruments have used up.
+
+    So it is with those ``touched`` by the end of another: a position or money of theirs is gone.
 
     They are cancelled, newest first, until it is used up no more. What closes a position, and releases the
     margin that its loss and fee cost, stays while there is equity to pay for it.
     """
-    numbers, taken = frozenset(moved), []
-    for account in sorted({order.account for order in ledger.orders.values()}, key=lambda a: a.index):
-        if numbers & (account.positions.keys() | account.open.keys()):
+    numbers, also, taken = frozenset(moved), frozenset(touched), []
+    mine = {order.account for order in ledger.orders.values() if not order.why}
+    for account in sorted(mine, key=lambda a: a.index):
+        if account.index in also or numbers & (account.positions.keys() | account.open.keys()):
             taken += _until_carried(ledger, account)
     return taken
 

@@ -77,18 +77,18 @@ bool find_flaw(const Message &m, Flaw &flaw) {
     return gap(agent + 20, body + offsetof(AgentBody, expiry)) || gap(body + offsetof(AgentBody, zero_48), 2 * body);
 }
 
-void Admission::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
+void Admission::make(Arena &arena, Ledger &ledger, const Capacity &capacity, size_t most_events) {
     ledger_ = &ledger;
     const size_t messages = capacity.messages, own = 4 * size_t(ledger.config->orders);
     rows.make(arena, messages + own + 1);
     sent.make(arena, messages + own);
     refusals.make(arena, messages);
-    events.make(arena, own);
+    events.make(arena, own + most_events);
     machine.make(arena, own);
     message_seqs.make(arena, messages);
     appointments.make(arena, messages);
     request_seqs.make(arena, messages);
-    leaving_.make(arena, messages);
+    leaving.make(arena, messages);
     transfers.make(arena, messages);
     withdrawals.make(arena, capacity.withdrawals);
 }
@@ -98,7 +98,7 @@ void Admission::begin(u64 slot, u64 time, u64 last, u64 batch) {
     highest_nonce_ = least(time + NONCE_AHEAD, NONCE_LIMIT - 1);
     shortfall_known_ = wrong = false;
     rows.count = sent.count = refusals.count = events.count = machine.count = message_seqs.count = 0;
-    appointments.count = request_seqs.count = transfers.count = leaving_.count = 0;
+    appointments.count = request_seqs.count = transfers.count = leaving.count = 0;
 }
 
 void Admission::note(u64 number, u8 reason, i128 have, i128 need, u8 detail) {
@@ -126,8 +126,26 @@ void Admission::send(u8 opcode, u32 handle, i32 price, u32 quantity, u8 flags) {
 
 void Admission::take(u32 handle, u32 left, u8 reason, u64 cause) {
     ++seq;
-    machine.add() = {seq, cause, rows.count, reason, {}};
+    machine.add() = {seq, cause, rows.count, ledger_->orders[handle].account, reason, {}};
     send(left ? HAWSE_OPCODE_REDUCE : HAWSE_OPCODE_CANCEL, handle, 0, left, HAWSE_SEQUENCE_CLASS_MACHINE << 5);
+}
+
+// It is immediate or cancel, and takes its owner's orders out of the way.
+void Admission::close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128 first, i128 second, u64 cause) {
+    Ledger &ledger = *ledger_;
+    if (ledger.handles.empty() || (!ledger.owners[ledger.accounts[account].owner].tag && !ledger.free_tags))
+        return;
+    Order order{};
+    order.account = account, order.market = market, order.price = price, order.remaining = u32(magnitude(lots));
+    order.side = lots > 0 ? HAWSE_SIDE_SELL : HAWSE_SIDE_BUY, order.time_in_force = HAWSE_TIME_IN_FORCE_IOC;
+    order.self_trade = HAWSE_SELF_TRADE_CANCEL_OLDEST, order.why = why, order.queue = ++seq;
+    const u32 handle = ledger.handles.first();
+    ledger.orders[handle] = order;
+    ledger.add(handle);
+    machine.add() = {seq, cause, rows.count, ledger_->orders[handle].account, why, {}};
+    send(HAWSE_OPCODE_NEW, handle, price, order.remaining,
+         u8(order.side | order.time_in_force << 1 | order.self_trade << 3 | HAWSE_SEQUENCE_CLASS_MACHINE << 5));
+    tell(why, account, ledger.config->terms[market].number, first, second);
 }
 
 void Admission::message(const Message &m, const Address *signer, const Hash &struct_hash) {
@@ -227,17 +245,17 @@ bool Admission::carry_out(const hawse_state_request &request) {
                               : refuse(HAWSE_REASON_REQUEST, 0, 1, offsetof(Message, amount));
     if (request.kind == FORCED_EXIT && !withdraw_all(index))
         return false;
-    leaving_.add() = {seq, index};
+    leaving.add() = {seq, index, request.kind == FORCED_EXIT};
     return true;
 }
 
 // The orders of those whose requests want it go; until clearing they count.
 void Admission::cancel_forced() {
-    for (u32 n = 0; n < leaving_.count; ++n)
-        for (u32 at = ledger_->accounts[leaving_.items[n].account].newest; at != NONE; at = ledger_->orders[at].older)
+    for (u32 n = 0; n < leaving.count; ++n)
+        for (u32 at = ledger_->accounts[leaving.items[n].account].newest; at != NONE; at = ledger_->orders[at].older)
             if (!ledger_->orders[at].dropped) {
                 ledger_->orders[at].dropped = true;
-                take(at, 0, HAWSE_REASON_FORCED, leaving_.items[n].seq);
+                take(at, 0, HAWSE_REASON_FORCED, leaving.items[n].seq);
             }
 }
 

@@ -75,11 +75,11 @@ struct Sent {
     i128 have, need, value, fee;
 };
 
-// A command of the machine itself: of which row, what caused it (0 the slot), and why.
+// A command of the machine itself: of which row, whose order it is about, what caused it (0 the slot), and why.
 struct MachineInput {
     u64 seq, cause;
-    u32 row;
-    u8 reason, zero[3];
+    u32 row, account;
+    u8 reason, zero[7];
 };
 
 // Lists of one slot.
@@ -105,10 +105,20 @@ struct Withdrawal {
 // Judges the commands of one slot, one after another, and holds what they may cost.
 class Admission {
   public:
-    void make(Arena &arena, Ledger &ledger, const Capacity &capacity);
+    // Of events, so many beside those of orders.
+    void make(Arena &arena, Ledger &ledger, const Capacity &capacity, size_t most_events);
     void begin(u64 slot, u64 time, u64 seq, u64 batch);
-    // Takes back what no account carries any more; `moved` are instruments with a new mark.
-    void sweep(const Numbers &moved);
+    // Takes back what no account carries any more; `moved` are instruments with a new mark, `touched` accounts
+    // that another's end has cost something.
+    void sweep(const Numbers &moved, const Numbers &touched);
+    // An order of the machine that closes `lots` (negative: short), if engine and owner have a number.
+    void close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128 first, i128 second, u64 cause);
+    void give_up(u32 handle, u8 reason, i128 first, i128 second, u32 left = 0);
+    void tell(u8 reason, u32 account, u16 instrument, i128 first, i128 second) {
+        events.add() = {reason, 0, instrument, account, 0, first, second};
+    }
+    // Accounts have been closed: what they owe may be another sum.
+    void look_again() { shortfall_known_ = false; }
     // A message, whose signer is nullptr where nobody signed it; its struct hash says whether it is one. A wide
     // one has its second row behind it.
     void message(const Message &message, const Address *signer, const Hash &struct_hash);
@@ -129,17 +139,23 @@ class Admission {
     List<u64> message_seqs, appointments; // of each message: of its signer's appointment, 0 for the owner or nobody
     List<u64> request_seqs;
     List<Transfer> transfers;
+    // An account all of whose orders go, or all positions too, and the request that wants it.
+    struct Leaving {
+        u64 seq;
+        u32 account;
+        bool exits;
+    };
+    List<Leaving> leaving;
     List<Withdrawal> withdrawals; // of the batch
     i128 withdrawn;               // over all time
 
   private:
     void trim_all();
     void trim(u32 index, u32 market, u32 side);
-    void carry_all(const Numbers &moved);
+    void carry_all(const Numbers &moved, const Numbers &also);
     void carry(u32 index);
     void time_out();
     bool only_closes(const Order &order);
-    void give_up(u32 handle, u8 reason, i128 first, i128 second, u32 left = 0);
 
     // Each of these says whether it went well; if not, it is refused, or an amount has left int64.
     bool is_formed(const Message &m, const Hash &struct_hash);
@@ -176,12 +192,6 @@ class Admission {
     void take(u32 handle, u32 left, u8 reason, u64 cause);
     i128 free_of(Account &account);
 
-    // An account all of whose orders go, and the request that wants it.
-    struct Leaving {
-        u64 seq;
-        u32 account;
-    };
-    List<Leaving> leaving_;
 
     static constexpr u64 AS_HE_SAYS = ~u64{0};
     Ledger *ledger_;

@@ -35,6 +35,7 @@ constexpr u64 TIME_LIMIT = u64{1} << 48;
 constexpr u32 TRANSFER_BITS = 24;
 constexpr u32 TRANSFERS_MAX = (1u << TRANSFER_BITS) - 1;
 constexpr u32 INSURANCE = 0; // index of the venue's own account
+constexpr u32 MOST_HELD = 32; // instruments that insurance may hold
 constexpr u16 ISOLATED = 0x8000; // subaccounts from it on may trade one instrument only: number less this
 constexpr u16 ANY_INSTRUMENT = 0xFFFF;
 constexpr u16 NO_UNDERLYING = 0xFFFF;

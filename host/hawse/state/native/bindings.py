@@ -41,10 +41,10 @@ EVENT_MADE = np.dtype(
 )
 MACHINE = np.dtype(
     {
-        "names": ["seq", "cause", "row", "reason"],
-        "formats": ["<u8", "<u8", "<u4", "u1"],
-        "offsets": [0, 8, 16, 20],
-        "itemsize": 24,
+        "names": ["seq", "cause", "row", "account", "reason"],
+        "formats": ["<u8", "<u8", "<u4", "<u4", "u1"],
+        "offsets": [0, 8, 16, 20, 24],
+        "itemsize": 32,
     }
 )
 OBSERVATION = np.dtype(

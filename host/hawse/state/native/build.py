@@ -18,6 +18,7 @@ _SOURCES = (
     "sweep",
     "admission",
     "clearing",
+    "liquidating",
     "commitments",
     "machine",
     "batch",

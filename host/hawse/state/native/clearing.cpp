@@ -185,7 +185,8 @@ bool Clearing::trade(Sent &sent, const hawse_event &event) {
         return false; // more than any engine's trades, of which each ends an order
     const Terms &terms = ledger_.config->terms[taker.market];
     const i64 bought = buys ? i64(quantity) : -i64(quantity);
-    sent.fee += ledger_.fill(taker.account, taker.market, bought, event.price, terms.taker_fee_ppm);
+    sent.fee += taker.why ? ledger_.close(taker.account, taker.market, bought, event.price, taker.why)
+                          : ledger_.fill(taker.account, taker.market, bought, event.price, terms.taker_fee_ppm);
     ledger_.fill(maker.account, taker.market, -bought, event.price, terms.maker_fee_ppm);
     sent.filled += quantity;
     sent.value += i128(bought) * event.price;

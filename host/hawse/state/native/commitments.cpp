@@ -3,7 +3,7 @@
 namespace hawse::state {
 namespace {
 
-constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 19, SIGNER_BYTES = 47, NONCE_BYTES = 6;
+constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 23, SIGNER_BYTES = 47, NONCE_BYTES = 6;
 constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46;
 constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343;
 constexpr size_t UNDERLYING_BYTES = 98, SOURCE_BYTES = 57;
@@ -91,7 +91,7 @@ void Commitments::begin_control() {
         for (u32 n = 0; n < a.agents; ++n)
             signers += SIGNER_BYTES + NONCE_BYTES * agents[n].nonces.count;
         Writer leaf = lanes_->begin(CONTROL_BYTES + signers, out++);
-        leaf.put(u8(0x12)).put(VERSION).put(index).put(a.transfers).put(a.timer).put(u8(venue ? 0 : 1 + a.agents));
+        leaf.put(u8(0x12)).put(VERSION).put(index).put(a.transfers).put(a.timer).put(a.step).put(u8(venue ? 0 : 1 + a.agents));
         if (venue)
             return;
         leaf.put(ledger.owner_of(a)).zeros(8 + 8 + 4); // expiry, appointed, longest life

@@ -28,8 +28,18 @@ bool read_terms(Terms &t, Reader &from) {
     t.base = i32(from.get<u32>()), t.first_mark = i32(from.get<u32>());
     t.minimum_quantity = from.get<u32>(), t.minimum_notional = from.get<u64>();
     t.underlying = from.get<u16>(), t.mark_bound_ppm = from.get<u32>();
+    t.maintenance_ppm = from.get<u32>();
     return t.numerator && t.denominator && t.initial_margin_ppm <= PPM && t.maker_fee_ppm <= PPM &&
-           t.taker_fee_ppm <= PPM && t.minimum_notional <= u64(MONEY_MAX) && t.mark_bound_ppm < PPM / 2;
+           t.taker_fee_ppm <= PPM && t.minimum_notional <= u64(MONEY_MAX) && t.maintenance_ppm && t.maintenance_ppm <= PPM &&
+           t.mark_bound_ppm < PPM / 2;
+}
+
+bool read_liquidation(LiquidationTerms &t, Reader &from) {
+    constexpr u64 MOST_LOTS = u64{1} << 56;
+    t.share_ppm = from.get<u32>(), t.whole = from.get<u64>(), t.most = from.get<u64>();
+    t.begin_ppm = from.get<u32>(), t.steps = from.get<u32>(), t.fee_ppm = from.get<u32>(), t.cap = from.get<u32>();
+    return t.share_ppm && t.share_ppm <= PPM && t.whole <= MOST_LOTS && t.most && t.most <= MOST_LOTS &&
+           t.begin_ppm <= PPM && t.steps && t.steps <= 1u << 16 && t.fee_ppm <= PPM && t.cap && t.cap <= 1u << 16;
 }
 
 bool read_underlying(Underlying &u, Reader &from) {
@@ -77,6 +87,8 @@ bool read_config(Config &config, Arena &arena, const u8 *bytes, size_t size) {
     config.reuse_batches = from.get<u32>(), config.reserved_tags = from.get<u16>();
     config.reserved_handles = from.get<u32>();
     const u8 data_provider = from.get<u8>();
+    if (!read_liquidation(config.liquidation, from))
+        return false;
     config.instruments = from.get<u16>();
     if (!from.good() || data_provider > 1 || !config.instruments || !config.orders || !config.tag_bits || config.tag_bits > 16)
         return false;

@@ -16,6 +16,7 @@ struct Terms {
     u16 underlying; // its number
     u32 mark_bound_ppm;
     u32 feed; // index of the underlying if somebody observes it, else NONE
+    u32 maintenance_ppm;
 };
 
 constexpr u32 MOST_PUBLISHERS = 16;
@@ -25,6 +26,13 @@ struct Underlying {
     u8 quorum, publisher_count;
     u32 staleness, ahead, deviation_ppm;
     Address publishers[MOST_PUBLISHERS];
+};
+
+// How accounts are closed that do not carry their positions: hawse.risk.liquidation.
+struct LiquidationTerms {
+    u32 share_ppm;
+    u64 whole, most;
+    u32 begin_ppm, steps, fee_ppm, cap;
 };
 
 struct Config {
@@ -41,6 +49,7 @@ struct Config {
     u32 reuse_batches;
     u32 reserved_tags, reserved_handles;
     u32 instruments;
+    LiquidationTerms liquidation;
     Terms *terms; // ascending by number
     u32 underlying_count;
     Underlying *underlyings; // ascending by number

@@ -89,7 +89,7 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     tag_owners = arena.make<u32>(of.tags());
     most_fills = u32(2 * most_sent);
     fill_fees = arena.make<i64>(most_fills);
-    holdings_ = arena.make<Holding>(most_accounts * of.position_quota);
+    holdings_ = arena.make<Holding>(most_accounts * of.position_quota + MOST_HELD); // insurance has no quota
     freed_ = arena.make<u32>(of.orders);
     idle_ = arena.make<u32>(most_sent);
     by_owner_.make(arena, most_accounts);
@@ -97,7 +97,7 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     by_client_.make(arena, of.orders);
     handles.make(arena, of.orders);
     tags.make(arena, of.tags());
-    Numbers *const of_accounts[] = {&trading, &reducing, &timed, &waiting, &changed, &signed_, &waited};
+    Numbers *const of_accounts[] = {&trading, &reducing, &timed, &waiting, &unhealthy, &changed, &signed_, &waited};
     for (Numbers *set : of_accounts)
         set->make(arena, most_accounts);
     moved.make(arena, of.orders);
@@ -554,10 +554,12 @@ void Ledger::add(u32 handle) {
     Account &account = accounts[order.account];
     handles.erase(handle);
     --free_handles;
-    by_client_.insert(hash_of(order.account, order.client_id), handle);
-    link(handle);
-    if (!account.orders++)
-        trading.insert(order.account);
+    if (!order.why) {
+        by_client_.insert(hash_of(order.account, order.client_id), handle);
+        link(handle);
+        if (!account.orders++)
+            trading.insert(order.account);
+    }
     if (order.reduce_only && !account.reducing++)
         reducing.insert(order.account);
     Owner &owner = owners[account.owner];
@@ -598,10 +600,12 @@ void Ledger::end(u32 handle) {
         moved.insert(handle);
     }
     count(handle, 0);
-    by_client_.erase(hash_of(order.account, order.client_id), handle);
-    unlink(handle);
-    if (!--account.orders)
-        trading.erase(order.account);
+    if (!order.why) {
+        by_client_.erase(hash_of(order.account, order.client_id), handle);
+        unlink(handle);
+        if (!--account.orders)
+            trading.erase(order.account);
+    }
     if (order.reduce_only && !--account.reducing)
         reducing.erase(order.account);
     order.remaining = 0;
@@ -653,6 +657,70 @@ i64 Ledger::fill(u32 index, u32 market, i64 quantity, i32 price, u32 rate) {
     changed.insert(index);
     priced.insert(market);
     return i64(fee);
+}
+
+i64 Ledger::close(u32 index, u32 market, i64 quantity, i32 price, u8 why) {
+    const Terms &terms = config->terms[market];
+    const u32 rate = why == HAWSE_REASON_LIQUIDATE ? config->liquidation.fee_ppm
+                     : why == HAWSE_REASON_FORCED  ? terms.taker_fee_ppm
+                                                   : 0;
+    settle(index, market, quantity, price);
+    const i128 due = i128(share(terms, product(price, quantity), rate));
+    const i64 fee = i64(least(due, most<i128>(0, health(index).equity)));
+    Account &account = accounts[index];
+    account.collateral = overflow.money(i128(account.collateral) - fee);
+    fill_fees[fill_count++] = fee;
+    if (why != HAWSE_REASON_LIQUIDATE) {
+        slot_fees += fee;
+        return fee;
+    }
+    Account &venue = accounts[INSURANCE];
+    venue.collateral = overflow.money(i128(venue.collateral) + fee);
+    changed.insert(INSURANCE);
+    return fee;
+}
+
+void Ledger::settle(u32 index, u32 market, i64 quantity, i32 price) {
+    Account &account = accounts[index];
+    account.collateral = overflow.money(account.collateral + move(account, market, quantity, price));
+    account.free_slot = 0;
+    changed.insert(index);
+    priced.insert(market);
+}
+
+Health Ledger::health(u32 index) const {
+    Health has{accounts[index].collateral, 0};
+    each_holding(accounts[index], [&](const Holding &h) {
+        if (!h.size)
+            return;
+        const Terms &terms = config->terms[h.market];
+        const i32 mark = markets[h.market].mark;
+        has.equity += unrealised_exactly(terms, h.size, h.entry, mark);
+        has.maintenance += i128(scaled(u128(initial_exactly(terms, mark, h.size)), terms.maintenance_ppm, PPM, true));
+    });
+    if (index == INSURANCE)
+        has.maintenance = 0;
+    return has;
+}
+
+void Ledger::check(u32 index) {
+    if (!health(index).good()) {
+        unhealthy.insert(index);
+        return;
+    }
+    if (unhealthy.has(index))
+        unhealthy.erase(index);
+    if (accounts[index].step) {
+        accounts[index].step = 0;
+        signed_.insert(index);
+    }
+}
+
+bool Ledger::holds_any(const Account &account, const Numbers &of) const {
+    for (u32 at = account.holdings; at != NONE; at = holdings_[at].next)
+        if (holdings_[at].size && of.has(holdings_[at].market))
+            return true;
+    return false;
 }
 
 // Moves the position; gives the profit that is realised.

@@ -22,6 +22,8 @@ struct alignas(32) Holding {
     i128 entry;
     i64 lots[2]; // open: buys and sells
     u128 loss, basis;
+    u64 profit_slot; // the number behind that of the slot that has taken some of its profit,
+    i64 profit;      // and what may still be taken
 
     bool open() const { return lots[0] || lots[1]; }
 };
@@ -80,6 +82,7 @@ struct alignas(64) Account {
     u64 generation;
     i64 collateral;
     u64 timer;
+    u32 step;      // steps that its liquidation has had, 0 while it is healthy
     i128 free;     // what is left of free collateral within a slot,
     u64 free_slot; // the number behind this one's; a cache, not state
     Nonces nonces; // the owner's
@@ -95,10 +98,17 @@ struct alignas(64) Order {
     u32 remaining, held, peak;
     u32 newer, older; // of the same account, by queue
     u8 side, time_in_force, self_trade;
+    u8 why; // reason of an order of the machine, which lives within a slot; 0 of a user's
     bool reduce_only, dropped, resting, has_leaf;
     Hash leaf;
 
     u8 leaf_flags() const { return u8(self_trade | reduce_only << 2); }
+};
+
+// What an account has at mark, each position rounded down, and what its positions need at least.
+struct Health {
+    i128 equity, maintenance;
+    bool good() const { return equity >= maintenance; }
 };
 
 struct Market {
@@ -162,6 +172,7 @@ class Ledger {
     Numbers handles, tags;           // free ones
     Numbers trading, reducing, timed; // accounts with orders, with reduce-only ones, with a timer
     Numbers waiting;                  // indices of empty accounts
+    Numbers unhealthy;                // accounts below maintenance, as they were last seen
     Numbers changed, signed_, moved, priced, observed, tagged, waited; // leaves that may be others than they were
 
     const Address &owner_of(const Account &a) const { return owners[a.owner].address; }
@@ -197,6 +208,12 @@ class Ledger {
     u32 lowest_market(const Account &account, u32 market) const;
     void set_position(Account &account, u32 market, i64 size, i128 entry);
 
+    // Nobody asks insurance for maintenance.
+    Health health(u32 account) const;
+    // Looks again whether an account is below maintenance; who is not begins anew when he is.
+    void check(u32 account);
+    bool holds_any(const Account &account, const Numbers &of) const;
+
     i64 unrealised_of(const Holding &holding);
     i64 equity(const Account &account);
     i64 requirement(const Holding *holding, u32 market, u32 side = 0, i32 price = 0, u32 lots = 0);
@@ -224,6 +241,10 @@ class Ledger {
     void shrink(u32 handle, u32 remaining);
     void end_slot(u64 batch);
     i64 fill(u32 account, u32 market, i64 quantity, i32 price, u32 rate);
+    // The same for an order of the machine, whose fee is never beyond what equity is left.
+    i64 close(u32 account, u32 market, i64 quantity, i32 price, u8 why);
+    // Moves a position, and realises what that closes.
+    void settle(u32 account, u32 market, i64 quantity, i32 price);
     void give_tag(u32 owner, u32 tag);
 
   private:

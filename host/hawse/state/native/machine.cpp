@@ -46,7 +46,8 @@ bool Machine::make(Arena &arena, const u8 *bytes, size_t size, const Capacity &c
         return false;
     const size_t own = 4 * size_t(config.orders);
     ledger.make(arena, config, capacity, seed);
-    admission.make(arena, ledger, capacity);
+    admission.make(arena, ledger, capacity, Liquidation::most_events(config));
+    liquidation.make(arena, ledger, admission, capacity);
     commitments.make(arena, ledger, capacity);
     inputs.make(arena, capacity.inputs, INPUTS);
     outcomes.make(arena, capacity.inputs, OUTCOMES);
@@ -87,8 +88,14 @@ int Machine::open(const hawse_state_slot &slot) {
     admit(slot, 0, slot.authorised, message);
     for (u64 n = 0; n < slot.request_count; ++n)
         request(slot.requests[n], accumulators_[slot.deposit_count + n]);
-    admission.sweep(moved_);
+    liquidation.run(slot.number, moved_);
+    admission.look_again();
+    admission.sweep(moved_, liquidation.touched);
     admission.cancel_forced();
+    liquidation.trade(moved_);
+    for (u32 n = 0; n < admission.leaving.count; ++n)
+        if (admission.leaving.items[n].exits)
+            liquidation.leave(admission.leaving.items[n].account, admission.leaving.items[n].seq);
     moved_.clear();
     if (ledger.overflow.happened)
         return HAWSE_STATE_OVERFLOW;
@@ -337,6 +344,7 @@ int Machine::clear(const hawse_event *events, u64 count) {
         return HAWSE_STATE_CLEARING;
     ledger.end_slot(batch);
     split_fees();
+    liquidation.check_changed();
     if (ledger.overflow.happened)
         return HAWSE_STATE_OVERFLOW;
     const size_t known = outcomes.size();

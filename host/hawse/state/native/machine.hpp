@@ -4,6 +4,7 @@
 #include "state.h"
 #include "clearing.hpp"
 #include "commitments.hpp"
+#include "liquidating.hpp"
 
 namespace hawse::state {
 
@@ -35,6 +36,7 @@ class Machine {
     Config config;
     Ledger ledger;
     Admission admission;
+    Liquidation liquidation;
     Commitments commitments;
     Phase phase;
     u64 next_slot, time, last_seq, batch, deposit_index, request_index;

@@ -247,6 +247,12 @@ class NativeMachine:
         return {int(row["seq"]): Reason(row["reason"]) for row in rows}
 
     @property
+    def machine_accounts(self) -> dict[int, int]:
+        """As ``Machine.machine_accounts``."""
+        rows = self._admission.machine_rows if self._admission else ()
+        return {int(row["seq"]): int(row["account"]) for row in rows}
+
+    @property
     def fill_fees(self) -> list[int]:
         """Fee of each fill of the last slot, in quanta: of each trade, the taker's and then the maker's."""
         return [int(fee) for fee in self._fill_fees]

@@ -89,6 +89,15 @@ inline bool pays_for_itself(const Terms &t, u32 side, i32 price, u32 lots, i32 m
     return u128(cost) <= share(t, product(mark, lots), t.initial_margin_ppm, false);
 }
 
+inline i128 unrealised_exactly(const Terms &t, i128 size, i128 entry, i32 mark) {
+    u64 remainder;
+    return floored((size * mark - entry) * t.numerator, t.denominator, remainder);
+}
+
+inline i128 initial_exactly(const Terms &t, i32 mark, i128 size) {
+    return i128(share(t, product(mark, size), t.initial_margin_ppm));
+}
+
 inline i64 unrealised(const Terms &t, i64 size, i128 entry, i32 mark, Overflow &overflow) {
     u64 remainder;
     return overflow.money(floored((i128(size) * mark - entry) * t.numerator, t.denominator, remainder));

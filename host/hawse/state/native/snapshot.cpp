@@ -196,7 +196,7 @@ void Machine::write_account(Text &out, u32 index) {
             out.put(','), out.number(value);
         out.put(','), write_nonces(out, agent.nonces), out.put(']');
     }
-    out.put(']'), out.put(','), out.number(a.timer);
+    out.put(']'), out.put(','), out.number(a.timer), out.put(','), out.number(a.step);
     out.put(','), out.put('[');
     u32 written = 0;
     ledger.each_holding(a, [&](const Holding &h) {
@@ -554,7 +554,9 @@ void Restoring::account(u32 index, bool with_orders) {
     expect(','), nonces(a.nonces);
     expect(','), agents(index);
     expect(','), ledger.set_timer(index, number(TIME_LIMIT));
+    expect(','), a.step = u32(number(u64{1} << 32));
     expect(',');
+    const u32 quota = index == INSURANCE ? MOST_HELD : m_.config.position_quota;
     list([&](u64) {
         expect('[');
         const u32 market = m_.config.find(u32(number(u64{1} << 16)));
@@ -563,7 +565,7 @@ void Restoring::account(u32 index, bool with_orders) {
         expect(',');
         const i128 entry = number(-WIDE, WIDE);
         expect(']');
-        if (market == NONE || !size || (!with_orders && a.touched >= m_.config.position_quota))
+        if (market == NONE || !size || (!with_orders && a.touched >= quota))
             fails();
         else if (!with_orders && good_)
             ledger.set_position(a, market, size, entry);
@@ -676,6 +678,8 @@ int Machine::restore(const u8 *bytes, size_t size) {
         phase = BROKEN;
         return wrong;
     }
+    for (u32 n = 0; n < ledger.account_count; ++n)
+        ledger.check(n);
     commitments.take_in();
     Hash now;
     root(now);

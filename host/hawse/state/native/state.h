@@ -78,7 +78,7 @@ typedef struct {
     uint64_t order_count, refusal_count, event_count, machine_count, message_count, fill_count, transfer_count;
     const hawse_order *orders;
     const void *refusals, *events; /* 48 bytes each */
-    const void *machine;           /* 24 bytes each */
+    const void *machine;           /* 32 bytes each */
     const uint64_t *message_seqs;
     const int64_t *fill_fees;
     const void *transfers; /* 24 bytes each */

@@ -2,9 +2,9 @@
 
 namespace hawse::state {
 
-void Admission::sweep(const Numbers &moved) {
+void Admission::sweep(const Numbers &moved, const Numbers &touched) {
     trim_all();
-    carry_all(moved);
+    carry_all(moved, touched);
     time_out();
 }
 
@@ -46,12 +46,12 @@ void Admission::trim(u32 index, u32 market, u32 side) {
     }
 }
 
-// Orders of accounts whose free collateral the new marks have used up.
-void Admission::carry_all(const Numbers &moved) {
-    if (moved.empty())
+// Orders of accounts whose free collateral the new marks have used up, or another's end.
+void Admission::carry_all(const Numbers &moved, const Numbers &also) {
+    if (moved.empty() && also.empty())
         return;
     ledger_->trading.each([&](u32 index) {
-        bool touched = false;
+        bool touched = also.has(index);
         ledger_->each_holding(ledger_->accounts[index], [&](const Holding &h) { touched |= moved.has(h.market); });
         if (touched)
             carry(index);

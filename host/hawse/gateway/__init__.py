@@ -1,0 +1,1 @@
+"""Public gateway of a venue: REST, WebSocket and the dashboard, beside the slot path."""
