@@ -320,6 +320,23 @@ def test_equal_roots_are_equal_machines(desk):
     assert len(seen) == 1 + 4 + 3 + 3
 
 
+def test_nobody_is_liquidated_while_a_mark_that_he_holds_has_no_quorum(monkeypatch):
+    """ODD's mark, which the operator says, ruins account 1; the quorum of the other instrument is gone."""
+    monkeypatch.setattr(support.desk, "Machine", Twin)
+    desk = Prices(amount=10_000)
+    desk.hear(all_say(1500), [desk.new(1, 1, 0, 1500, 5), desk.new(2, 1, 1, 1500, 5)])
+    more = {"instrument": 1}
+    desk.slot([desk.new(1, 2, 0, 40, 4_000, **more), desk.new(2, 2, 1, 40, 4_000, **more)])
+    assert desk.account(1).positions[1].size == 4_000
+    desk.time += 1001
+    events = [*desk.move((1, 34)), *desk.move((1, 34))]
+    assert desk.machine.equity(desk.account(1)) < 0 and not desk.market.valid
+    assert not events and desk.account(1).positions[1].size == 4_000
+    desk.time += 250
+    admission = desk.open(observations=desk.says(all_say(1500)))
+    assert {event.account for event in admission.events if event.reason == Reason.TAKEOVER} == {1}
+
+
 MARKETS, FEEDS = 1, 2
 
 
