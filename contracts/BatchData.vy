@@ -2,10 +2,11 @@
 """
 @title Data of batches on the chain
 @license Apache-2.0
-@notice Keeps a hash of what was posted; the bytes themselves stand in the transactions that did. A settlement contract
-        takes a batch only if all of its data was posted, so whoever has the chain can rebuild what exits need.
-@dev Holds no money and has no owner. Anybody may post anything: what is posted says nothing of a batch until a header
-     names its hash. Data of several parts is posted in order, each behind the one before.
+@notice Keeps a hash of what was posted; the bytes themselves stand in its events. A settlement contract takes a batch
+        only if all of its data was posted, so whoever has the chain can rebuild what exits need.
+@dev Holds no money and has no owner. Anybody may post anything, by whatever contract, and again: what is posted says
+     nothing of a batch until a header names its hash, and the bytes of a hash are always the same. Data of several
+     parts is posted in order, each behind the one before.
 """
 
 #: Bytes of a part.
@@ -18,6 +19,7 @@ posted: public(HashMap[bytes32, bool])
 event Posted:
     hash: indexed(bytes32)
     previous: bytes32
+    part: Bytes[MAX_PART]
 
 
 @external
@@ -30,4 +32,4 @@ def post(previous: bytes32, part: Bytes[MAX_PART]):
     assert previous == empty(bytes32) or self.posted[previous], "post: previous part"
     hash: bytes32 = keccak256(concat(0xD0, previous, keccak256(part)))
     self.posted[hash] = True
-    log Posted(hash=hash, previous=previous)
+    log Posted(hash=hash, previous=previous, part=part)

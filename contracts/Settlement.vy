@@ -92,9 +92,8 @@ event Deposit:
 
 event Anchored:
     number: indexed(uint64)
-    state_root: bytes32
-    log_root: bytes32
     digest: bytes32
+    header: Bytes[HEADER_BYTES]  # its words, so that whoever rebuilds needs no transaction
 
 
 event Claimed:
@@ -136,6 +135,8 @@ event Refunded:
 
 
 VERSION: constant(uint16) = 2
+#: Of a header, as the ABI encodes it.
+HEADER_BYTES: constant(uint256) = 36 * 32
 DECIMALS: constant(uint8) = 6
 #: All deposits together stay within the int64 of the state machine's money.
 MAX_QUANTA: constant(uint256) = 2**63 - 1
@@ -478,7 +479,7 @@ def anchor(header: headers.BatchHeader, signatures: DynArray[Signature, MAX_VALI
     self.requests_taken = header.forced_index
     self.anchored_at = block.timestamp
     self.withdrawals_unclaimed += sum
-    log Anchored(number=header.number, state_root=header.state_root, log_root=header.log_root, digest=digest)
+    log Anchored(number=header.number, digest=digest, header=abi_encode(header))
 
 
 @internal

@@ -49,7 +49,8 @@ def test_a_part_needs_the_one_before(venue):
 def test_a_part_says_where_it_is_found(venue):
     receipt = venue.do(venue.data.functions.post(bytes(32), b"something"))
     (event,) = venue.data.events.Posted().process_receipt(receipt)
-    assert event["args"] == {"hash": data_hash([b"something"]), "previous": bytes(32)}
+    said = {"hash": data_hash([b"something"]), "previous": bytes(32), "part": b"something"}
+    assert event["args"] == said
 
 
 def test_the_longest_part_is_taken_and_a_longer_one_is_not(venue):

@@ -232,7 +232,7 @@ def test_an_anchor_keeps_two_hashes_and_where_the_next_goes_on(venue):
     _, receipt = venue.send(header)
     digest = venue.call.digest(astuple(header)).call()
     (event,) = venue.contract.events.Anchored().process_receipt(receipt)
-    assert tuple(event["args"].values()) == (1, header.state_root, header.log_root, digest)
+    assert tuple(event["args"].values()) == (1, digest, header.encode())
     assert tuple(venue.call.batches(1).call()) == (digest, among.hash(), venue.now() | 1 << 64 | 30 << 128)
     assert tuple(venue.call.batches(2).call()) == (bytes(32), bytes(32), 0)
     assert venue.call.batch_count().call() == 1
@@ -288,7 +288,7 @@ BAD = [
     ("deposit given back", {"deposit_index": 0, "deposit_accumulator": bytes(32)}, True),
     ("request unknown", {"forced_index": 1}, False),
     ("request accumulator", {"forced_accumulator": b"\x01" * 32}, False),
-    ("data provider", {"data_provider": 1}, True),
+    ("data provider", {"data_provider": 1}, False),
     ("data provider", {"data_hash": b"\x01" * 32}, True),
     ("rules hash", {"rules_hash": GENESIS}, False),
     ("assets hash", {"assets_hash": GENESIS}, False),

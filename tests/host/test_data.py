@@ -45,9 +45,8 @@ def state(accounts, held, marks):
     positions = [
         (halves(held[key][0]), halves(held[key][1]), held[key][2], key[0], key[1], 0) for key in keys
     ]
-    return ExitState(
-        np.array(rows, ACCOUNT), np.array(positions, POSITION), tuple(ExitMark(*mark) for mark in marks)
-    )
+    marks = {mark[0]: ExitMark(*mark) for mark in sorted(marks)}
+    return ExitState(np.array(rows, ACCOUNT), np.array(positions, POSITION), tuple(marks.values()))
 
 
 STATES = st.builds(state, ACCOUNTS, HELD, MARKS)
@@ -104,6 +103,22 @@ def test_what_announces_more_than_it_brings_costs_no_memory():
             ExitState.unpack(bad, ExitState(), 5)
 
 
+@pytest.mark.parametrize(
+    ("marks", "says"),
+    [
+        ([(3, 7, 7, 0, 1, 0, 0)], "denominator"),
+        ([(-1, 7, 7, 0, 1, 1, 0)], "instrument"),
+        ([(3, 2**100, 7, 0, 1, 1, 0)], "long"),
+        ([(3, 7, 7, 0, 1, 1, 0), (3, 7, 7, 0, 1, 1, 0)], "instrument 3 behind 3"),
+    ],
+)
+def test_marks_that_are_none_are_refused(marks, says):
+    numbers = b"".join(data_module._integer(value) for mark in marks for value in mark)
+    data = ExitState().pack(ExitState(), 5)
+    with pytest.raises(DataError, match=says):
+        ExitState.unpack(data[:-1] + bytes([len(marks)]) + numbers, ExitState(), 5)
+
+
 def test_a_batch_says_its_number_and_whether_it_is_a_snapshot():
     data = ExitState().pack(ExitState(), 5)
     with pytest.raises(DataError, match="it says it is of batch 5"):
@@ -128,13 +143,15 @@ def test_leaves_are_valued_at_the_marks_of_either_side():
         marks,
     )
     owners = {1: b"\x01" * 20, 2: b"\x02" * 20}
-    assert made.exit_leaves(owners.__getitem__) == (
+    assert made.exit_leaves(owners) == (
         ExitLeaf(0, bytes(20), 0, 0, 0),
         ExitLeaf(1, owners[1], 1 << 24, 0, 50 + 2),  # half of 100 - 95, rounded down
         ExitLeaf(2, owners[2], 2 << 24 | 1, 0, 2 - 3),  # half of 95 - 90, and three times 7 - 8
     )
+    with pytest.raises(DataError, match="account 2 is of deposit 2, of 1"):
+        made.exit_leaves({1: owners[1]})
     with pytest.raises(DataError, match="account 2 holds 1 lots of instrument 4, which has no mark"):
-        replace(made, marks=made.marks[:1]).exit_leaves(owners.__getitem__)
+        replace(made, marks=made.marks[:1]).exit_leaves(owners)
 
 
 def test_the_hash_is_a_chain_over_parts(monkeypatch):

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from eth_account import Account
 from hawse.chain import client as client_module
 from hawse.chain.client import SettlementClient
 from hawse.chain.devchain import DevChain
 from hawse.chain.errors import ChainError
-from hawse.chain.history import ChainHistory
+from hawse.chain.history import ChainHistory, Posted
 from hawse.chain.rebuild import RebuildError, rebuild
 from hawse.commit import data as data_module
 from hawse.commit.data import ON_CHAIN, DataError
@@ -119,13 +120,12 @@ def test_a_node_that_hides_data_is_named_with_what_it_hides(trial):
 
 
 def test_a_node_that_gives_other_bytes_is_found_out(trial):
-    def part(self, posted):
-        data = bytearray(ChainHistory.part(self, posted))
-        data[-1] ^= 1
-        return bytes(data)
+    def posted(self):
+        found = ChainHistory.posted(self)
+        return {h: replace(p, part=p.part[:-1] + bytes([p.part[-1] ^ 1])) for h, p in found.items()}
 
     with pytest.raises(RebuildError, match="batch 1: its data hashes to"):
-        rebuild(trial.history(of(part=part)), 1)
+        rebuild(trial.history(of(posted=posted)), 1)
 
 
 def test_a_node_that_gives_other_owners_is_found_out(trial):
@@ -137,14 +137,25 @@ def test_a_node_that_gives_other_owners_is_found_out(trial):
 
 
 def test_a_header_that_is_not_the_anchored_one_is_found_out(trial):
-    def changed(self, transaction, function):
-        data = bytearray(ChainHistory._input_of(self, transaction, function))
-        if function.fn_name == "anchor":
-            data[32 * 36 - 1] ^= 1  # the last word of the header is its time
-        return bytes(data)
+    def changed(log):
+        header = bytearray(ChainHistory._header_in(log))
+        header[-1] ^= 1  # of its time
+        return bytes(header)
 
-    with pytest.raises(ChainError, match="batch 1: its transaction has the header"):
-        rebuild(trial.history(of(_input_of=changed)), 1)
+    with pytest.raises(ChainError, match="batch 1: its event has the header"):
+        rebuild(trial.history(of(_header_in=staticmethod(changed))), 1)
+
+
+def test_the_same_part_posted_again_changes_nothing(trial):
+    """By whomever, in whatever way: the bytes of a hash are always the same."""
+    contract = trial.client._data_contract()
+    before, behind = rebuild(trial.history(), 2), bytes(32)
+    for part in small(trial.sealed[2].data):
+        call = contract.functions.post(behind, part)
+        trial.client._transact(Account.from_key(KEYS[0]), call, "post")
+        behind = data_module.data_hash([part], behind)
+    after = rebuild(trial.history(), 2)
+    assert (after.header, after.leaves) == (before.header, before.leaves)
 
 
 def test_data_that_leads_elsewhere_than_the_header_is_found_out(trial, monkeypatch):
@@ -163,5 +174,6 @@ def test_data_that_leads_elsewhere_than_the_header_is_found_out(trial, monkeypat
 
 def test_bytes_that_are_no_data_are_refused(trial, monkeypatch):
     monkeypatch.setattr("hawse.chain.rebuild.data_hash", lambda parts: trial.sealed[1].header.data_hash)
+    nonsense = {trial.sealed[1].header.data_hash: Posted(bytes(32), b"\x00")}
     with pytest.raises(DataError, match="data of batch 1"):
-        rebuild(trial.history(of(part=lambda self, posted: b"\x00")), 1)
+        rebuild(trial.history(of(posted=lambda self: nonsense)), 1)

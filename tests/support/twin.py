@@ -138,7 +138,7 @@ class Twin(Machine):
         found = ExitState.unpack(state.pack(before, ours.number), before, ours.number)
         same("exit state from the data", state, found)
         owners = {account.generation >> 24: account.owner for account in self.accounts}
-        same("exit leaves from the data", ours.exits, found.exit_leaves(owners.__getitem__))
+        same("exit leaves from the data", ours.exits, found.exit_leaves(owners))
         self.before = state
 
     @classmethod

@@ -4,20 +4,17 @@ import time
 from dataclasses import dataclass
 from typing import Any, Self
 
-from eth_typing import Hash32
-from eth_utils.abi import function_signature_to_4byte_selector
-
 from hawse.chain.client import SettlementClient, block_ranges, translated
 from hawse.chain.errors import ChainError
-from hawse.commit.header import TYPES, BatchHeader
+from hawse.commit.header import BatchHeader
 
 
 @dataclass(frozen=True)
 class Posted:
-    """A part of a batch's data: hash of the part before it (zero: none), and the transaction that has it."""
+    """A part of a batch's data: hash of the part before it (zero: none), and its bytes."""
 
     previous: bytes
-    transaction: bytes
+    part: bytes
 
 
 class NodeTime:
@@ -44,40 +41,42 @@ class ChainHistory(SettlementClient):
         return NodeTime()
 
     def headers(self, first: int, last: int) -> list[BatchHeader]:
-        """Headers of anchored batches, as the transactions have them that anchored them.
+        """Headers of anchored batches, as the events have them.
 
         Raises:
-            ChainError: a batch is not anchored, or by something else than a plain transaction.
+            ChainError: a batch is not anchored, or the node says otherwise.
         """
         count = self.batch_count()
         if not 1 <= first <= last <= count:
             raise ChainError(f"batches {first} to {last}: there are {count}")
+        told: dict[int, bytes] = {}
         with translated("headers"):
-            sent: dict[int, bytes] = {}
             for blocks in block_ranges(self._first_block, self._web3.eth.block_number):
                 for log in self._logs("Anchored", blocks):
-                    sent[int.from_bytes(log["topics"][1], "big")] = bytes(log["transactionHash"])
-            found = []
-            for number in range(first, last + 1):
-                if number not in sent:
-                    raise ChainError(f"batch {number} is anchored, but the node has no event of it")
-                size = 32 * len(TYPES)
-                header = BatchHeader.decode(
-                    self._input_of(sent[number], self._contract.functions.anchor)[:size]
-                )
-                ours, theirs = self.digest(header), self.anchored(number).digest
-                if ours != theirs:
-                    raise ChainError(
-                        f"batch {number}: its transaction has the header {ours.hex()}, not {theirs.hex()}"
-                    )
-                found.append(header)
-        return found
+                    told[int.from_bytes(log["topics"][1], "big")] = self._header_in(log)
+        return [self._checked(number, told) for number in range(first, last + 1)]
+
+    @staticmethod
+    def _header_in(log: Any) -> bytes:
+        """Behind the digest: where the bytes begin, how many they are, and they."""
+        return _bytes_at(bytes(log["data"]), 1)
+
+    def _checked(self, number: int, told: dict[int, bytes]) -> BatchHeader:
+        if number not in told:
+            where = f"from block {self._first_block} on"
+            raise ChainError(f"batch {number} is anchored, but the node has no event of it {where}")
+        header = BatchHeader.decode(told[number])
+        ours, theirs = self.digest(header), self.anchored(number).digest
+        if ours != theirs:
+            raise ChainError(f"batch {number}: its event has the header {ours.hex()}, not {theirs.hex()}")
+        return header
 
     def owners(self, last: int) -> dict[int, bytes]:
         """Owner (20 bytes) of each deposit up to an index."""
         deposits = {deposit.index: deposit.owner for deposit in self.deposits_since(0)[:last]}
         if len(deposits) != last:
-            raise ChainError(f"{len(deposits)} deposits, but the batch has booked {last}")
+            where = f"from block {self._first_block} on"
+            raise ChainError(f"{len(deposits)} deposits {where}, but the batch has booked {last}")
         return deposits
 
     def posted(self) -> dict[bytes, Posted]:
@@ -89,28 +88,13 @@ class ChainHistory(SettlementClient):
         with translated("posted data"):
             for blocks in block_ranges(self._first_block, self._web3.eth.block_number):
                 for log in self._logs_of(contract.address, topic, blocks):
-                    found[bytes(log["topics"][1])] = Posted(bytes(log["data"]), bytes(log["transactionHash"]))
+                    data = bytes(log["data"])
+                    found[bytes(log["topics"][1])] = Posted(data[:32], _bytes_at(data, 1))
         return found
 
-    def part(self, posted: Posted) -> bytes:
-        """The bytes of a part.
 
-        Raises:
-            ChainError: it was posted by something else than a plain transaction.
-        """
-        contract = self._data_contract()
-        with translated("posted data"):
-            call = self._input_of(posted.transaction, contract.functions.post)
-        # The hash before, where the bytes begin, how many they are, and they.
-        size = int.from_bytes(call[64:96], "big")
-        return call[96 : 96 + size]
-
-    def _input_of(self, transaction: bytes, function: Any) -> bytes:
-        """Arguments of a call, encoded."""
-        data = bytes(self._web3.eth.get_transaction(Hash32(transaction))["input"])
-        selector = function_signature_to_4byte_selector(function.signature)
-        if data[:4] != selector:
-            raise ChainError(
-                f"transaction {transaction.hex()} calls {data[:4].hex()}, not {function.fn_name}"
-            )
-        return data[4:]
+def _bytes_at(data: bytes, word: int) -> bytes:
+    """Bytes of which a word of an event's data says where they begin; empty where it says nonsense."""
+    at = int.from_bytes(data[32 * word : 32 * word + 32], "big")
+    size = int.from_bytes(data[at : at + 32], "big")
+    return data[at + 32 : at + 32 + size]

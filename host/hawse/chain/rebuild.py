@@ -82,25 +82,25 @@ def rebuild(history: ChainHistory, number: int, progress: Progress | None = None
     state, size = ExitState(), 0
     for n, header in enumerate(headers, 1):
         with node:
-            data = _data_of(header, posted, history)
+            data = _data_of(header, posted)
         state, size = ExitState.unpack(data, state, header.number), size + len(data)
         if progress:
             progress(n, len(headers))
     header = headers[-1]
-    leaves = state.exit_leaves(owners.__getitem__)
+    leaves = state.exit_leaves(owners)
     _check(header, state, leaves)
     spent = time.perf_counter() - started
     return Rebuilt(header, state, leaves, len(headers), size, (spent - node.seconds, node.seconds))
 
 
-def _data_of(header: BatchHeader, posted: dict[bytes, Posted], history: ChainHistory) -> bytes:
+def _data_of(header: BatchHeader, posted: dict[bytes, Posted]) -> bytes:
     """Its parts, the last of which the header names, joined."""
     what = f"batch {header.number}"
     if header.data_provider != ON_CHAIN:
         raise RebuildError(
             f"{what}: its data is not on the chain (provider {header.data_provider}, not {ON_CHAIN})"
         )
-    parts = [history.part(each) for each in _behind(header.data_hash, posted, what)]
+    parts = [each.part for each in _behind(header.data_hash, posted, what)]
     if data_hash(parts) != header.data_hash:
         raise RebuildError(
             f"{what}: its data hashes to {data_hash(parts).hex()}, not {header.data_hash.hex()}"

@@ -80,7 +80,8 @@ def command(
     """Rebuild from the chain alone what every account of a venue is owed.
 
     Reads deposits, headers and the data of all batches since the last snapshot, and holds the result against
-    what was anchored: accounts, marks, and the exit root with its sums. Needs nobody's help but a node's.
+    what was anchored: accounts, marks, and the exit root with its sums. So owners and equity are proven;
+    how equity is made up is what the signers of the batch say. Needs nobody's help but a node's.
     """
     made = from_chain(client, batch, first_block)
     if out is not None:

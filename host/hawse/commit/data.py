@@ -4,7 +4,7 @@ Anybody who has all differences since a snapshot, and the deposits, has every ex
 (``docs/commitments.md``, Data). The bytes follow from the two states alone, so validators make the same.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
@@ -16,7 +16,7 @@ from tiny_keccak import keccak256
 
 from hawse.wire.dtypes import Array
 
-from .codec import CommitError
+from .codec import CommitError, LeafError
 from .exits import ExitLeaf, ExitMark
 
 VERSION = 1
@@ -162,9 +162,7 @@ class ExitState:
         at = reader.ascending(count)
         accounts["collateral"][at] = reader.added(_wide(accounts["collateral"][at]))
         positions = cls._moved(reader, before.positions, count)
-        marks = tuple(
-            ExitMark(*(reader.integer() for _ in range(7))) for _ in range(reader.count(most=1 << 16))
-        )
+        marks = reader.marks()
         reader.end()
         return cls(accounts, positions, marks)
 
@@ -191,14 +189,14 @@ class ExitState:
         found: Array = np.insert(kept, np.searchsorted(_key(kept), _key(new)), new)
         return found
 
-    def exit_leaves(self, owner_of: Callable[[int], bytes]) -> tuple[ExitLeaf, ...]:
+    def exit_leaves(self, owners: Mapping[int, bytes]) -> tuple[ExitLeaf, ...]:
         """Leaf of every account index.
 
         Args:
-            owner_of: owner (20 bytes) of a deposit, by its index.
+            owners: owner (20 bytes) of each deposit, by its index.
 
         Raises:
-            DataError: a position has no mark.
+            DataError: a position has no mark, or an account no deposit.
         """
         equities: list[int] = self.accounts["collateral"].tolist()
         for account, value, _ in self._values():
@@ -207,7 +205,9 @@ class ExitState:
         for index, (generation, equity) in enumerate(
             zip(self.accounts["generation"].tolist(), equities, strict=True)
         ):
-            mine = (owner_of(generation >> 24), generation, 0, equity) if generation else (bytes(20), 0, 0, 0)
+            if generation and generation >> 24 not in owners:
+                raise DataError(f"account {index} is of deposit {generation >> 24}, of {len(owners)}")
+            mine = (owners[generation >> 24], generation, 0, equity) if generation else (bytes(20), 0, 0, 0)
             made.append(ExitLeaf(index, *mine))
         return tuple(made)
 
@@ -399,6 +399,18 @@ class _Reader:
         low, high = (int(limb[0]) for limb in self.numbers(1))
         folded = high << 64 | low
         return ~(folded >> 1) if folded & 1 else folded >> 1
+
+    def marks(self) -> tuple[ExitMark, ...]:
+        """Exit marks, ascending by instrument."""
+        marks = [ExitMark(*(self.integer() for _ in range(7))) for _ in range(self.count(most=1 << 16))]
+        for n, mark in enumerate(marks):
+            if n and mark.instrument <= marks[n - 1].instrument:
+                raise self.wrong(f"instrument {mark.instrument} behind {marks[n - 1].instrument}")
+            try:
+                mark.encode()
+            except LeafError as error:
+                raise self.wrong(str(error)) from None
+        return tuple(marks)
 
     def ascending(self, limit: int) -> NDArray[np.int64]:
         """Numbers below ``limit``, each above the one before."""
