@@ -322,6 +322,8 @@ def portfolio(
 def closes(before: Portfolio, after: Portfolio) -> bool:
     """Whether an IOC is admitted at zero: after its full fill, with its cost, nothing is worse.
 
-    Then no part of it makes anything worse but by rounding: a requirement is convex in what fills.
+    Then no part of it makes the worst scenario or the short minimum worse but by rounding, for they are
+    convex in what fills. **The basis charge is not**: it may come with the first lot, and the gain with the
+    last. So a part may need more, by the charge at most.
     """
     return after.requirement <= before.requirement and after.free >= before.free
