@@ -271,7 +271,7 @@ BAD = [
     ("log records", {"log_leaves": 7, "log_records": 449}, True),
     ("log records", {"log_leaves": 0, "log_records": 1}, True),
     ("exit positive", {"exit_positive": 2**126}, True),
-    ("exit shortfall", {"exit_shortfall": 2**128 - 1}, True),
+    ("exit shortfall", {"exit_shortfall": 2**126}, True),
     ("insurance", {"insurance": 2**126}, True),
     ("insurance", {"insurance": -(2**126)}, True),
     ("insurance", {"insurance": -(2**127)}, True),
@@ -442,7 +442,8 @@ def test_every_withdrawal_is_paid_once_to_its_owner(venue, count):
     venue.deposit(venue.owners[0], 10_000)
     venue.anchor_paying(*[(venue.owners[0], 1)] * 250)  # so that ids go over the end of a word of 256
     due = [(venue.owners[1 + i % 3], 10 + i) for i in range(count)]
-    for (owner, amount), claim, id_ in zip(due, venue.anchor_paying(*due), range(251, 300), strict=False):
+    claims = venue.anchor_paying(*due)
+    for (owner, amount), claim, id_ in zip(due, claims, range(251, 300), strict=False):
         before = venue.balance(owner)
         assert not venue.call.claimed(id_).call()
         receipt = venue.do(claim, venue.owners[0])  # anybody may submit
@@ -450,7 +451,8 @@ def test_every_withdrawal_is_paid_once_to_its_owner(venue, count):
         (event,) = venue.contract.events.Claimed().process_receipt(receipt, errors=DISCARD)
         assert tuple(event["args"].values()) == (2, id_, owner, amount)
         assert venue.call.claimed(id_).call()
-        venue.refuses("claim: already paid", claim, owner)
+        for again in claims[: id_ - 250]:  # a later one does not open an earlier one again
+            venue.refuses("claim: already paid", again, owner)
     assert venue.call.withdrawals_unclaimed().call() == 250
     assert venue.held() == 10_000 - sum(amount for _, amount in due)
 
