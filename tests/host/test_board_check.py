@@ -236,7 +236,7 @@ def test_a_terminal_that_is_unplugged():
 
 def test_power_loss_during_the_test(boards):
     board, url = boards("tcp")
-    threading.Timer(0.15, lambda: setattr(board, "power_cycle", True)).start()
+    board.until_power_loss = 20
     _, says = fault(url)
     assert "it was reset, or lost power, during the test" in says
 

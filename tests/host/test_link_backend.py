@@ -89,7 +89,7 @@ def test_power_loss_in_the_middle_is_told(boards):
     board, url = boards()
     link = LinkBackend(url)
     link.reset(7)
-    board.power_cycle = True
+    board.until_power_loss = 1
     with pytest.raises(EngineReset, match="the board is in epoch 0, not 7") as error:
         link.exchange(burst(np.random.default_rng(1), 500))
     assert error.value.board_epoch == 0

@@ -149,6 +149,25 @@ PLANS = {
         Slot((order(1, BUY), takes(2, SELL))),
         Slot((Command(TRANSFER, 1, 1, size=("money", 900_000)),)),
     ),
+    # No breach: what another's end took was once taken for a withdrawal.
+    "a position that another's end closes, beside a command's margin": (
+        Slot((order(1, SELL, -49_000, ALL),)),
+        Slot(marks=((1, -40_000),)),
+        Slot((Command(TRANSFER, 2, size=("money", 500_000)),)),
+        Slot((order(6, SELL, size=("stake", 980_000)),)),
+        Slot((order(5, SELL, 150_000, ("carry", 250_000), instrument=1),)),
+        Slot(quotes=True),
+        Slot(marks=((1, 40_000),)),
+        Slot(
+            (
+                order(3, SELL, size=("stake", 980_000), instrument=1),
+                Command(REPLACE, 5, 3, meet=0, offset=1),
+                order(1, BUY, 30_000, ("meet", 0), instrument=1),
+            ),
+            marks=((1, -60_000),),
+        ),
+        Slot(marks=((0, 60_000),)),
+    ),
     "a life that is told from the one before by nothing": (
         Slot(tuple(Command(TRANSFER, 3, n, size=("money", 400_000)) for n in (1, 2))),
         Slot((Command(TRANSFER, 3 * OF + 1, 0, size=("free", 0)),), closes=True),

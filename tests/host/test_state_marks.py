@@ -15,13 +15,13 @@ from hawse.state.feeds import MOST_INDEX, sort_out
 from hawse.state.inputs import StateError
 from hawse.state.marks import fair_mark
 from hawse.state.native.machine import NativeMachine
-from hawse.state.slot import InputClass, Observation, Omission, SlotInput
+from hawse.state.slot import InputClass, Observation, Omission, Request, RequestKind, SlotInput
 from hawse.state.snapshot import MAGIC, SnapshotError
 from hawse.venue import signers
 from hawse.wire import Reason
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.desk import CONFIG, ODD, PERP, Desk
+from support.desk import CONFIG, ODD, PERP, Desk, owner
 from support.twin import Twin
 from tiny_keccak import keccak256
 
@@ -335,6 +335,103 @@ def test_nobody_is_liquidated_while_a_mark_that_he_holds_has_no_quorum(monkeypat
     desk.time += 250
     admission = desk.open(observations=desk.says(all_say(1500)))
     assert {event.account for event in admission.events if event.reason == Reason.TAKEOVER} == {1}
+
+
+def holding_both(desk):
+    """Account 1 is long of what is observed and of what is not; account 2 is short."""
+    more = {"instrument": 1}
+    rows = [desk.new(1, 1, 0, 1500, 50), desk.new(2, 1, 1, 1500, 50)]
+    desk.hear(all_say(1500), [*rows, desk.new(1, 2, 0, 40, 70, **more), desk.new(2, 2, 1, 40, 70, **more)])
+    assert {n: p.size for n, p in desk.account(1).positions.items()} == {0: 50, 1: 70}
+
+
+def test_who_holds_what_has_no_mark_takes_on_nothing_elsewhere(desk):
+    """He could not be liquidated, and his profit there is nobody's word."""
+    holding_both(desk)
+    desk.slot([desk.new(1, 3, 0, 39, 5, instrument=1)])
+    desk.time += 1001
+    replaced = desk.row(3 + 1, 1, client_id=3, price=39, quantity=6)
+    assert desk.slot([desk.new(1, 4, 0, 39, 5, instrument=1), replaced]) == [Reason.NO_MARK] * 2
+    assert [(r.have, r.need) for r in desk.refusals] == [(0, 3)] * 2
+    assert desk.slot([desk.new(1, 5, 1, 39, 71, instrument=1)]) == [Reason.NO_MARK]
+    # What closes passes, and so does who holds nothing of it.
+    assert desk.slot([desk.new(3, 1, 0, 40, 9, instrument=1), desk.new(1, 6, 1, 40, 70, instrument=1)]) == []
+    assert desk.account(1).positions[1].size == 61
+    assert desk.hear(all_say(1500), [desk.new(1, 7, 0, 39, 5, instrument=1)]) == []
+
+
+def test_an_exit_says_what_it_did_not_offer_and_why(desk):
+    holding_both(desk)
+    desk.time += 1001
+    leave = Request(1, RequestKind.EXIT, owner(1), 1, desk.account(1).generation, 0, bytes(20), 0, 7)
+    admission = desk.open(requests=[leave])
+    assert not admission.refusals
+    told = [(e.reason, e.account, e.instrument, e.first, e.second) for e in admission.events]
+    assert told == [(Reason.FORCED, 1, 1, 70, 40), (Reason.NO_MARK, 1, 0, 0, 3)]
+    desk.machine.clear_slot(desk.engine.run(admission.orders).events)
+    # With no handle left, that is said.
+    rows = [desk.new(2 + n % 2, 100 + n, n % 2, 20 + 40 * (n % 2), 1, instrument=1) for n in range(64)]
+    desk.hear(all_say(1500), rows)
+    admission = desk.open(requests=[replace(leave, index=2)])
+    assert [(e.reason, e.account, e.instrument) for e in admission.events] == [(Reason.STORE_FULL, 1, 0)]
+
+
+def could_hold(account, number):
+    position, opened = account.positions.get(number), account.open.get(number)
+    size, (buys, sells) = position.size if position else 0, opened.lots if opened else (0, 0)
+    return max(abs(size), abs(size + buys), abs(size - sells))
+
+
+ROWS = st.tuples(
+    st.sampled_from([1, 1, 1, 2, 4, 5]),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(0, 1),
+    st.integers(0, 1),
+    st.integers(-2, 2),
+    st.integers(1, 90),
+    st.sampled_from([0, 0, 4]),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    slots=st.lists(
+        st.tuples(st.lists(ROWS, max_size=6), st.booleans(), st.integers(-3, 3)), min_size=2, max_size=8
+    )
+)
+def test_search_nobody_could_come_to_hold_more_while_he_holds_what_has_no_mark(slots):
+    """Every command in any order, small balances, ODD's mark moving, the quorum coming and going."""
+    support.desk.Machine, before = Twin, support.desk.Machine
+    try:
+        desk = Prices(amount=2_500)
+    finally:
+        support.desk.Machine = before
+    desk.hear(all_say(1500), [desk.new(1, 1, 0, 1500, 40), desk.new(2, 1, 1, 1500, 40)])
+    for commands, heard, step in slots:
+        if not heard:
+            desk.time += 1001
+        rows = []
+        for kind, account, client_id, side, number, off, lots, mode in commands:
+            named = {"client_id": client_id, "quantity": lots, "price": (1500, 40)[number] + off}
+            if kind == 1:
+                named |= {"instrument": number, "side": side, "mode": mode}
+            elif kind in (2, 5):
+                del named["price"]
+            if kind == 2:
+                del named["quantity"]
+            rows.append(desk.row(kind, account, **named))
+        said = desk.says(all_say(1500)) if heard else ()
+        desk.time += 250
+        held = {
+            (a.index, n): could_hold(a, n)
+            for a in desk.machine.accounts
+            for n in (0, 1)
+            if not heard and 0 in a.positions
+        }
+        desk.slot(rows, observations=said, marks=[(1, desk.machine.markets[1].mark + step)])
+        for (account, n), most in held.items():
+            assert could_hold(desk.account(account), n) <= most
 
 
 MARKETS, FEEDS = 1, 2

@@ -28,7 +28,8 @@ class Board(threading.Thread):
         super().__init__(daemon=True)
         self.receive_bytes, self.send_bytes, self.fd = receive, send, fd
         self.loss, self.rng = loss, random.Random(seed)
-        self.power_cycle, self.dead, self.stop = False, False, False
+        self.dead, self.stop = False, False
+        self.until_power_loss = 0  # pieces received until then: never, when it starts at none
         # Of its HELLO; what changes the board before it starts; whether it hangs up when sending fails.
         self.version, self.hang_up, self.wrap_send = version, hang_up, lambda send: send
         spoiled(self)
@@ -63,8 +64,8 @@ class Board(threading.Thread):
             self.resets, self.commands = self.end.resets, b""
             self.engine.reset(self.end.epoch)
         while self.end.received:
-            if self.power_cycle:
-                self.power_cycle = False
+            self.until_power_loss -= 1
+            if not self.until_power_loss:
                 self.power_up()
                 return
             self.commands += self.end.received.popleft()

@@ -80,7 +80,7 @@ class Step:
 
     Attributes:
         moved: a mark changed.
-        start: with new marks and deposits, before any command.
+        start: with new marks and deposits, and behind the machine's own doing, before any command.
         held: with all that was admitted, the old and every new of a replaced order among it.
         end: behind clearing.
         fills: of each account.
@@ -147,12 +147,11 @@ class MoneyDesk(Desk):
     def step(self, rows=(), *, marks=(), deposits=(), **inputs):
         """One slot, with what became of every account."""
         machine = self.machine
-        had = {a.index: a.collateral for a in machine.accounts}
         before = {n: m.mark for n, m in machine.markets.items()}
         orders = limits(machine)
         admission = self.open(rows, marks=marks, deposits=deposits, **inputs)
         moved = any(m.mark != before[n] for n, m in machine.markets.items())
-        step = Step(moved, {}, {}, paid=self._paid(had, deposits, marks, admission))
+        step = Step(moved, {}, {}, paid=self._paid(rows, admission))
         owners = {handle: order.account.index for handle, order in machine.orders.items()}
         held = {index: list(mine) for index, mine in orders.items()}
         sent = (admission.orders[name].tolist() for name in ("opcode", "order_id", "price", "quantity"))
@@ -179,15 +178,22 @@ class MoneyDesk(Desk):
             step.end[a.index] = start if same else standing(machine, a, mine)
         return step
 
-    def _paid(self, had, slot_deposits, marks, admission):
-        """What commands withdrew: nothing else but a deposit changes collateral before clearing."""
-        refused = {refusal.seq for refusal in admission.refusals}
-        seq = admission.first_seq + len(marks)
-        for at, (who, amount) in enumerate(slot_deposits):
-            if seq + at not in refused:
-                index = self.machine.account_of(who).index
-                had[index] = had.get(index, 0) + amount
-        paid = {a.index: had.get(a.index, 0) - a.collateral for a in self.machine.accounts}
+    def _paid(self, rows, admission):
+        """What commands took out of each account, or (negative) into it: withdrawals and transfers.
+
+        By the messages, for the machine's own doing changes collateral before clearing, too.
+        """
+        refused, paid = {refusal.seq for refusal in admission.refusals}, {}
+        seqs = admission.command_seqs[len(admission.command_seqs) - len(rows) :]
+        for row, seq in zip(rows, seqs, strict=True):
+            kind, index, amount = (int(row[name][0]) for name in ("kind", "account", "amount"))
+            if seq in refused or kind not in (MessageKind.WITHDRAW, MessageKind.TRANSFER):
+                continue
+            paid[index] = paid.get(index, 0) + amount
+            if kind == MessageKind.TRANSFER:
+                owner_of = self.machine.accounts[index].owner
+                to = self.machine.account_of(owner_of, int(row["instrument"][0])).index
+                paid[to] = paid.get(to, 0) - amount
         return {index: amount for index, amount in paid.items() if amount}
 
     def _count(self, step, events, owners):

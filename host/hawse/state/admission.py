@@ -157,14 +157,19 @@ class Admitter:
 
     def close(
         self, account: Account, instrument: int, lots: int, price: int, event: Event, cause: int = 0
-    ) -> None:
+    ) -> Reason:
         """An order of the machine that closes ``lots`` (negative: short), if engine and owner have a number.
 
         It is immediate or cancel, and takes its owner's orders out of the way.
+
+        Returns:
+            NONE, or why none was sent.
         """
         ledger = self._ledger
-        if not ledger.handles or (account.owner not in ledger.tags and not ledger.free_tags):
-            return
+        if not ledger.handles:
+            return Reason.STORE_FULL
+        if account.owner not in ledger.tags and not ledger.free_tags:
+            return Reason.TAGS_FULL
         side, tif, mode = Side.SELL if lots > 0 else Side.BUY, TimeInForce.IOC, SelfTrade.CANCEL_OLDEST
         self.seq += 1
         handle, lots = heappop(ledger.handles), abs(lots)
@@ -175,6 +180,7 @@ class Admitter:
         self._send(_NEW, order, price, lots, side | tif << 1 | mode << 3, machine=True)
         self.machine.append(MachineInput(self.seq, cause, event.reason, self.rows[-1]))
         self.events.append(event)
+        return Reason.NONE
 
     def admit(self, rows: Array, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> None:
         """Judge messages (rows of MESSAGE); also called for authorisations, which come before commands.
@@ -432,8 +438,8 @@ class Admitter:
             held: lots of the order that count already and that this takes the place of.
         """
         account, number, side = order.account, order.instrument, order.side
-        if market.feed is not None and not market.valid:
-            return self._refuse(Reason.NO_MARK, market.feed.counted, market.feed.terms.quorum)
+        if not market.valid:
+            return self._refuse(Reason.NO_MARK, *market.quorum)
         position, opened = account.positions.get(number), account.open.get(number)
         lots = opened.lots[side] if opened else 0
         closable = abs(position.size) if position and (position.size > 0) == bool(side) else 0
@@ -447,7 +453,7 @@ class Admitter:
             return self._refuse(Reason.REDUCE_ONLY, max(0, closable - others), quantity)
         closes = lots + quantity <= closable
         # Beside others that may trade before they go, a reduce-only order may open.
-        refusal = None if closes else self._ruled_out(account, number, quantity)
+        refusal = None if closes else self._may_grow(account, number, quantity)
         if refusal is not None:
             return refusal
         before = self._ledger.requirement(account, number)
@@ -464,8 +470,14 @@ class Admitter:
             self._make_room(order, closable - others - quantity)
         return None
 
-    def _ruled_out(self, account: Account, number: int, quantity: int) -> Refusal | None:
-        """Whether the rules in force keep the owner from so many lots more."""
+    def _may_grow(self, account: Account, number: int, quantity: int) -> Refusal | None:
+        """Whether marks stand behind all that the account holds, and rules let the owner have more lots.
+
+        Nobody who cannot be liquidated takes more risk on profit at a mark that nobody stands behind.
+        """
+        unmarked = self._ledger.unmarked(account)
+        if unmarked is not None:
+            return self._refuse(Reason.NO_MARK, *unmarked.quorum)
         rules = self._ledger.rules
         if rules is None:
             return None

@@ -171,6 +171,11 @@ class Market:
         """Whether a quorum stands behind the mark; where nobody observes, the operator's word is enough."""
         return self.feed is None or self.feed.valid
 
+    @property
+    def quorum(self) -> tuple[int, int]:
+        """Observations that count, and those that it takes: what NO_MARK says."""
+        return (0, 0) if self.feed is None else (self.feed.counted, self.feed.terms.quorum)
+
 
 @dataclass(slots=True)
 class Tag:
@@ -392,10 +397,14 @@ class Ledger:
 
         Nothing leaves an account while an instrument that it holds has no valid mark.
         """
-        if not all(self.markets[number].valid for number in account.positions):
+        if self.unmarked(account) is not None:
             return 0
         unpaid = sum(max(0, margin.unrealised(*position)) for position in self.at_mark(account))
         return max(0, min(account.collateral, free - unpaid))
+
+    def unmarked(self, account: Account) -> Market | None:
+        """The first instrument that an account holds and whose mark no quorum stands behind, if any."""
+        return next((self.markets[n] for n in sorted(account.positions) if not self.markets[n].valid), None)
 
     def shortfall(self) -> int:
         """What accounts below zero owe at mark, in quanta."""

@@ -6,6 +6,7 @@ first.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -182,25 +183,33 @@ class Liquidation:
 
     def _send(
         self, account: Account, market: Market, lots: int, limit: int, event: Event, cause: int = 0
-    ) -> None:
-        """An order that closes ``lots`` (negative: short) at ``limit`` or better, if the band has that."""
+    ) -> Reason:
+        """An order that closes ``lots`` (negative: short) at ``limit`` or better; NONE, or why not."""
         low, high = market.terms.base, market.terms.base + market.terms.count - 1
         price = max(limit, low) if lots > 0 else min(limit, high)
-        if low <= price <= high:
-            self._admitter.close(
-                account, market.terms.number, clamp(lots, -_LOTS, _LOTS), price, event, cause
-            )
+        if not low <= price <= high:
+            return Reason.BAND
+        lots = clamp(lots, -_LOTS, _LOTS)
+        return self._admitter.close(account, market.terms.number, lots, price, event, cause)
 
     def leave(self, account: Account, cause: int) -> None:
-        """Close all positions of an account that a forced request wants closed, within c of the mark."""
-        if not health(self._ledger, account).good:
-            return  # it is closed anyhow
-        for number, position in sorted(account.positions.items()):
-            market = self._ledger.markets[number]
-            if has_valid_mark(market):
-                limit = self._limit(account, number, 0)
-                event = Event(Reason.FORCED, account.index, number, position.size, limit)
-                self._send(account, market, position.size, limit, event, cause)
+        """Close all positions of an account that a forced request wants closed, within c of the mark.
+
+        Of what is not offered, the first is told, and why.
+        """
+        left: list[Event] = []
+        unmarked = self._ledger.unmarked(account)
+        if unmarked is not None:
+            left.append(Event(Reason.NO_MARK, account.index, unmarked.terms.number, *unmarked.quorum))
+        if health(self._ledger, account).good:  # else it is closed anyhow
+            for number, position in sorted(account.positions.items()):
+                market = self._ledger.markets[number]
+                if has_valid_mark(market):
+                    limit = self._limit(account, number, 0)
+                    event = Event(Reason.FORCED, account.index, number, position.size, limit)
+                    why = self._send(account, market, position.size, limit, event, cause)
+                    left += [replace(event, reason=why)] if why else []
+        self._admitter.events += left[:1]
 
     def _unwind(self, moved: list[int]) -> None:
         """Insurance offers a part of each position whose mark is new, within c of it."""

@@ -260,7 +260,10 @@ def _refusal(row: np.void) -> Refusal:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that the machine did by itself (160 and up of Reason), with two numbers, i128."""
+    """Something that the machine did by itself (160 and up of Reason), with two numbers, i128.
+
+    Of a forced EXIT that leaves a position unoffered also why: NO_MARK, STORE_FULL, TAGS_FULL or BAND.
+    """
 
     reason: Reason
     account: int

@@ -83,7 +83,7 @@ void Admission::make(Arena &arena, Ledger &ledger, const Capacity &capacity, siz
     rows.make(arena, messages + own + 1);
     sent.make(arena, messages + own);
     refusals.make(arena, messages);
-    events.make(arena, own + most_events);
+    events.make(arena, own + messages + most_events);
     machine.make(arena, own);
     message_seqs.make(arena, messages);
     appointments.make(arena, messages);
@@ -131,10 +131,12 @@ void Admission::take(u32 handle, u32 left, u8 reason, u64 cause) {
 }
 
 // It is immediate or cancel, and takes its owner's orders out of the way.
-void Admission::close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128 first, i128 second, u64 cause) {
+u8 Admission::close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128 first, i128 second, u64 cause) {
     Ledger &ledger = *ledger_;
-    if (ledger.handles.empty() || (!ledger.owners[ledger.accounts[account].owner].tag && !ledger.free_tags))
-        return;
+    if (ledger.handles.empty())
+        return HAWSE_REASON_STORE_FULL;
+    if (!ledger.owners[ledger.accounts[account].owner].tag && !ledger.free_tags)
+        return HAWSE_REASON_TAGS_FULL;
     Order order{};
     order.account = account, order.market = market, order.price = price, order.remaining = u32(magnitude(lots));
     order.side = lots > 0 ? HAWSE_SIDE_SELL : HAWSE_SIDE_BUY, order.time_in_force = HAWSE_TIME_IN_FORCE_IOC;
@@ -146,6 +148,7 @@ void Admission::close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128
     send(HAWSE_OPCODE_NEW, handle, price, order.remaining,
          u8(order.side | order.time_in_force << 1 | order.self_trade << 3 | HAWSE_SEQUENCE_CLASS_MACHINE << 5));
     tell(why, account, ledger.config->terms[market].number, first, second);
+    return 0;
 }
 
 void Admission::message(const Message &m, const Address *signer, const Hash &struct_hash) {
@@ -400,10 +403,8 @@ bool Admission::carries(const Order &order, u32 handle, i32 price, u32 quantity)
     Ledger &ledger = *ledger_;
     Overflow &overflow = ledger.overflow;
     Account &account = ledger.accounts[order.account];
-    if (!ledger.is_valid(order.market)) {
-        const u32 feed = ledger.config->terms[order.market].feed;
-        return refuse(HAWSE_REASON_NO_MARK, ledger.feeds[feed].counted, ledger.config->underlyings[feed].quorum);
-    }
+    if (!ledger.is_valid(order.market))
+        return no_mark(order.market);
     const Holding *has = ledger.holding(account, order.market);
     const i64 size = has ? has->size : 0, open = has ? has->lots[order.side] : 0;
     const i64 closable = size && (size > 0) == bool(order.side) ? magnitude(size) : 0;
@@ -416,7 +417,7 @@ bool Admission::carries(const Order &order, u32 handle, i32 price, u32 quantity)
         return refuse(HAWSE_REASON_REDUCE_ONLY, most<i128>(0, left), quantity);
     const bool within = i128(open) + quantity <= closable;
     // Beside others that may trade before they go, a reduce-only order may open.
-    if (!within && !is_allowed(account, order.market, quantity))
+    if (!within && !may_grow(account, order.market, quantity))
         return false;
     const i128 before = ledger.requirement(has, order.market);
     const i128 more = ledger.requirement(has, order.market, order.side, price, quantity) - before;
@@ -436,8 +437,16 @@ bool Admission::carries(const Order &order, u32 handle, i32 price, u32 quantity)
     return true;
 }
 
-// Whether the rules in force let the owner have so many lots more.
-bool Admission::is_allowed(const Account &account, u32 market, u32 quantity) {
+bool Admission::no_mark(u32 market) {
+    return refuse(HAWSE_REASON_NO_MARK, ledger_->counted(market), ledger_->quorum(market));
+}
+
+// Whether marks stand behind all that the account holds, and rules let the owner have so many lots more. Nobody
+// who cannot be liquidated takes more risk on profit at a mark that nobody stands behind.
+bool Admission::may_grow(const Account &account, u32 market, u32 quantity) {
+    const u32 unmarked = ledger_->unmarked(account);
+    if (unmarked != NONE)
+        return no_mark(unmarked);
     const Rules &rules = ledger_->rules;
     if (!rules.number)
         return true;

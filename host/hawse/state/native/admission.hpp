@@ -112,7 +112,8 @@ class Admission {
     // that another's end has cost something.
     void sweep(const Numbers &moved, const Numbers &touched);
     // An order of the machine that closes `lots` (negative: short), if engine and owner have a number.
-    void close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128 first, i128 second, u64 cause);
+    // Gives 0, or why none was sent.
+    u8 close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128 first, i128 second, u64 cause);
     void give_up(u32 handle, u8 reason, i128 first, i128 second, u32 left = 0);
     void tell(u8 reason, u32 account, u16 instrument, i128 first, i128 second) {
         events.add() = {reason, 0, instrument, account, 0, first, second};
@@ -168,7 +169,8 @@ class Admission {
     bool replace(u32 handle, const Message &m);
     bool reduce(u32 handle, u32 quantity);
     bool carries(const Order &order, u32 handle, i32 price, u32 quantity);
-    bool is_allowed(const Account &account, u32 market, u32 quantity);
+    bool no_mark(u32 market);
+    bool may_grow(const Account &account, u32 market, u32 quantity);
     bool pays(const Order &order, i32 price, u32 quantity, i128 more, i128 free);
     bool big_enough(u32 market, u32 quantity);
     u64 lots_beside(const Order &order, u32 handle, bool reduce_only) const;

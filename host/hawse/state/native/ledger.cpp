@@ -445,12 +445,15 @@ i128 Ledger::solvency(const Account &account, i128 free) {
 }
 
 i128 Ledger::withdrawable(const Account &account, i128 free) {
-    bool valid = true;
-    each_holding(account, [&](const Holding &h) {
-        free -= most<i64>(0, unrealised_of(h));
-        valid &= !h.size || is_valid(h.market);
-    });
-    return !valid ? 0 : most<i128>(0, least<i128>(account.collateral, free));
+    each_holding(account, [&](const Holding &h) { free -= most<i64>(0, unrealised_of(h)); });
+    return unmarked(account) != NONE ? 0 : most<i128>(0, least<i128>(account.collateral, free));
+}
+
+u32 Ledger::unmarked(const Account &account) const {
+    for (u32 at = account.holdings; at != NONE; at = holdings_[at].next)
+        if (holdings_[at].size && !is_valid(holdings_[at].market))
+            return holdings_[at].market;
+    return NONE;
 }
 
 i128 Ledger::shortfall() {

@@ -220,12 +220,17 @@ class Ledger {
     i64 free_collateral(const Account &account);
     i128 solvency(const Account &account, i128 free);
     i128 withdrawable(const Account &account, i128 free);
+    // The first instrument that an account holds and whose mark no quorum stands behind, or NONE.
+    u32 unmarked(const Account &account) const;
     i128 shortfall();
     // Whether a quorum stands behind an instrument's mark, or nobody observes its underlying.
     bool is_valid(u32 market) const {
         const u32 feed = config->terms[market].feed;
         return feed == NONE || feeds[feed].counted >= config->underlyings[feed].quorum;
     }
+    // Observations that count for an instrument's mark, and those that it takes; it has publishers.
+    u32 counted(u32 market) const { return feeds[config->terms[market].feed].counted; }
+    u32 quorum(u32 market) const { return config->underlyings[config->terms[market].feed].quorum; }
     i64 room_to_close(const Account &account, u32 market, u32 side) const;
 
     void set_timer(u32 account, u64 time);

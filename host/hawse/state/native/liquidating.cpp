@@ -73,10 +73,7 @@ void Liquidation::queue() {
     Ledger &ledger = *ledger_;
     queue_.count = 0;
     ledger.unhealthy.each([&](u32 index) {
-        bool valid = true;
-        ledger.each_holding(ledger.accounts[index],
-                            [&](const Holding &h) { valid &= !h.size || ledger.is_valid(h.market); });
-        if (!valid)
+        if (ledger.unmarked(ledger.accounts[index]) != NONE)
             return;
         const Health has = ledger.health(index);
         const i64 needs = money(has.maintenance);
@@ -147,30 +144,45 @@ i64 Liquidation::limit(u32 index, const Holding &h, u32 step) {
     return sign > 0 ? most(found, bankruptcy) : least(found, bankruptcy);
 }
 
-// An order that closes `lots` (negative: short) at `limit` or better, if the band has such a price.
-void Liquidation::send(u32 index, u32 market, i64 lots, i64 limit, u8 why, i128 first, i128 second, u64 cause) {
+// An order that closes `lots` (negative: short) at `limit` or better; 0, or why there is none.
+u8 Liquidation::send(u32 index, u32 market, i64 lots, i64 limit, u8 why, i128 first, i128 second, u64 cause) {
     const Terms &terms = config_->terms[market];
     const i64 low = terms.base, high = low + terms.count - 1;
     const i64 price = lots > 0 ? most(limit, low) : least(limit, high);
-    if (price >= low && price <= high)
-        admission_->close(index, market, i64(clamp(lots, -MOST_ORDER, MOST_ORDER)), i32(price), why, first, second, cause);
+    if (price < low || price > high)
+        return HAWSE_REASON_BAND;
+    const i64 most_lots = i64(clamp(lots, -MOST_ORDER, MOST_ORDER));
+    return admission_->close(index, market, most_lots, i32(price), why, first, second, cause);
 }
 
+// Of what is not offered, the first is told, and why.
 void Liquidation::leave(u32 index, u64 cause) {
     Ledger &ledger = *ledger_;
     if (left_.has(index))
         return;
     left_.insert(index);
-    if (!ledger.health(index).good())
-        return; // it is closed anyhow
     const Account &account = ledger.accounts[index];
-    for (u32 market = 0; (market = ledger.lowest_market(account, market)) != NONE; ++market) {
+    const u32 unmarked = ledger.unmarked(account);
+    bool told = false;
+    Event left{};
+    const auto stays = [&](u8 why, u32 market, i128 first, i128 second) {
+        if (!told)
+            left = {why, 0, config_->terms[market].number, index, 0, first, second};
+        told = true;
+    };
+    if (unmarked != NONE)
+        stays(HAWSE_REASON_NO_MARK, unmarked, ledger.counted(unmarked), ledger.quorum(unmarked));
+    const bool closed_anyhow = !ledger.health(index).good();
+    for (u32 market = 0; !closed_anyhow && (market = ledger.lowest_market(account, market)) != NONE; ++market) {
         const Holding &h = *ledger.holding(account, market);
         if (!h.size || !ledger.is_valid(market))
             continue;
-        const i64 at = limit(index, h, 0);
-        send(index, market, h.size, at, HAWSE_REASON_FORCED, h.size, at, cause);
+        const i64 size = h.size, at = limit(index, h, 0);
+        if (const u8 why = send(index, market, size, at, HAWSE_REASON_FORCED, size, at, cause))
+            stays(why, market, size, at);
     }
+    if (told)
+        admission_->events.add() = left;
 }
 
 // Insurance offers a part of each position whose mark is new, within c of it.

@@ -45,7 +45,7 @@ class Liquidation {
     void go_on(u32 account);
     void step(u32 account, const Health &has);
     i64 limit(u32 account, const Holding &h, u32 step);
-    void send(u32 account, u32 market, i64 lots, i64 limit, u8 why, i128 first, i128 second, u64 cause);
+    u8 send(u32 account, u32 market, i64 lots, i64 limit, u8 why, i128 first, i128 second, u64 cause);
     void unwind(const Numbers &moved);
     void close_out(u32 account);
     void move(u32 account, u32 other, u32 market, i64 lots, i32 price, u8 why);
