@@ -77,9 +77,9 @@ mutate: $(SETUP)
 ci: $(PNR)
 	$(PYTEST) -m "ci and not slow" -n 2 --dist worksteal
 
-# Long fuzzing, long proofs, kill loops, and a short route.
+# Long fuzzing, long proofs, kill loops, and a short route; with a seed of its own, which HAWSE_SEED=x repeats.
 slow: $(PNR) anvil
-	$(PYTEST) -m slow
+	HAWSE_SEED=$${HAWSE_SEED:-$$(date +%s)} $(PYTEST) -m slow
 
 # Pins and hashes of everything, without addresses; uv is needed only here.
 requirements:

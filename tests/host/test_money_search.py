@@ -1,8 +1,6 @@
 """Nobody takes money by any sequence of commands: the search finds no plan that breaks a promise."""
 
-import os
 import random
-import secrets
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -21,6 +19,7 @@ from support.promises import (
     positions_had_their_margin,
     restart_changes_nothing,
 )
+from support.seed import seed_of
 
 ORDER, REPLACE, CANCEL, WITHDRAW = (
     MessageKind.ORDER,
@@ -184,10 +183,6 @@ def test_what_broke_a_promise_once_does_no_more(name):
 
 
 # The search
-
-
-def seed_of(name="HAWSE_SEED"):
-    return os.environ.get(name) or secrets.token_hex(4)
 
 
 def hunt(seconds, slots):

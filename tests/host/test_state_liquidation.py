@@ -1,8 +1,6 @@
 """What happens when an account cannot carry its positions: steps, insurance, deleveraging, shared losses."""
 
-import os
 import random
-import secrets
 from dataclasses import replace
 from fractions import Fraction
 
@@ -14,6 +12,7 @@ from hawse.state.ledger import INSURANCE
 from hawse.state.slot import Request, RequestKind
 from hawse.wire import Reason, SequenceClass, Side
 from support.desk import CONFIG, Desk, no_mark_counts, owner
+from support.seed import seed_of
 from support.twin import Twin
 
 BUY, SELL = Side
@@ -473,10 +472,6 @@ def wild(seed, slots=60, machine=None):
             desk.machine = type(desk.machine).restore(config, snapshot)
             assert desk.machine.snapshot() == snapshot and desk.machine._ledger.unhealthy == unhealthy
     return desk.seen
-
-
-def seed_of():
-    return os.environ.get("HAWSE_SEED") or secrets.token_hex(4)
 
 
 @pytest.fixture

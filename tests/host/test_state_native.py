@@ -1,9 +1,7 @@
 """The native state beside the golden one: whatever comes, both must say the same."""
 
 import json
-import os
 import random
-import secrets
 import shutil
 
 import numpy as np
@@ -26,15 +24,12 @@ from hawse.wire.dtypes import EVENT
 from support.attack import Raid, plan, source
 from support.desk import CONFIG, Desk, owner
 from support.hostile import VENUES, Hostile
+from support.seed import seed_of
 from support.tape import compiled, play, record, zig
 from support.twin import Differ, Twin
 
 if not NativeMachine.takes(CONFIG):
     pytest.skip("the native state does not know the rules of this configuration", allow_module_level=True)
-
-
-def seed_of():
-    return os.environ.get("HAWSE_SEED") or secrets.token_hex(4)
 
 
 @pytest.fixture

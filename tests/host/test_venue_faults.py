@@ -32,13 +32,6 @@ def quick(monkeypatch):
     monkeypatch.setattr("os.fsync", lambda fd: None)  # nobody pulls the plug of this machine
 
 
-@pytest.fixture
-def seed():
-    value = random.randrange(2**32)
-    print(f"seed {value}")
-    return value
-
-
 class Desk:
     """A directory with a journal, and the venue that runs on it."""
 

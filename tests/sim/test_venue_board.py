@@ -46,13 +46,6 @@ def same(tmp_path, slots, venue, witness):
 
 
 @pytest.fixture
-def seed():
-    value = random.randrange(2**32)
-    print(f"seed {value}")
-    return value
-
-
-@pytest.fixture
 def board():
     with VirtualBoard(CONFIG.geometry) as board:
         yield board
