@@ -1,6 +1,7 @@
 """Terms of an instrument: what margin, state and command line share."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from hawse.wire.schema import LEAST_WINDOW
 
@@ -10,6 +11,26 @@ PPM = 1_000_000
 NO_UNDERLYING = 0xFFFF
 #: Of an underlying.
 MOST_PUBLISHERS = 16
+#: Slot times, in milliseconds, stay below it.
+TIME_LIMIT = 1 << 48
+
+
+class Kind(IntEnum):
+    """What an instrument pays."""
+
+    PERPETUAL = 0
+    FUTURE = 1
+    CALL = 2
+    PUT = 3
+
+
+class Status(IntEnum):
+    """What may be done with an instrument: CLOSED takes no order, SETTLED is over."""
+
+    CLOSED = 0
+    OPEN = 1
+    CANCEL_ONLY = 2
+    SETTLED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +81,7 @@ class Underlying:
 
 @dataclass(frozen=True, kw_only=True)
 class Instrument:
-    """A linear perpetual, margined and settled in quanta.
+    """A linear perpetual or dated future, margined and settled in quanta.
 
     Attributes:
         number: order book of the engine.
@@ -78,6 +99,10 @@ class Instrument:
         mark_bound_ppm: of the index, by which mark and basis differ from it at most; below half the
             maintenance fraction.
         maintenance_ppm: of initial margin, below which an account is liquidated, 1 to 1,000,000.
+        kind: perpetual or future.
+        expiry: slot time from which on a future trades no more, milliseconds since 1970; 0 of a perpetual.
+        window: milliseconds before expiry of whose index a future's settlement price is the average.
+        patience: milliseconds without an index after which it settles at the average of what there is.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -99,6 +124,10 @@ class Instrument:
     underlying: int = NO_UNDERLYING
     mark_bound_ppm: int = 0
     maintenance_ppm: int = PPM // 2
+    kind: Kind = Kind.PERPETUAL
+    expiry: int = 0
+    window: int = 0
+    patience: int = 0
 
     def __post_init__(self) -> None:
         if self.count < LEAST_WINDOW or self.count & (self.count - 1):
@@ -119,6 +148,13 @@ class Instrument:
             ("mark_bound_ppm", 0, max(0, (self.initial_margin_ppm * self.maintenance_ppm - 1) // (2 * PPM))),
             ("maintenance_ppm", 1, PPM),
         ):
+            if not low <= getattr(self, field) <= high:
+                raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
+        if self.kind not in (Kind.PERPETUAL, Kind.FUTURE):
+            raise ValueError(f"kind: {self.kind!r} is neither a perpetual nor a future")
+        dated = self.kind == Kind.FUTURE
+        for field, most in (("expiry", TIME_LIMIT - 1), ("window", self.expiry), ("patience", 2**32 - 1)):
+            low, high = (1, most) if dated else (0, 0)
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
         if self.first % self.count:

@@ -211,11 +211,14 @@ def test_rules_and_flags_are_the_operator_s_word_too(venue, tmp_path):
         {"owner": first, "flags": ["rich"]},
         {"owner": "0x" + "ab" * 20, "flags": ["allowed"]},
         {"rules": {"lots": 7}, "mark": 5},
+        {"instrument": 9, "status": "open"},
+        {"instrument": 0, "status": "settled"},
     ]
     good = [
         {"owner": first, "flags": ["allowed", "bound"], "jurisdiction": 276},
         {"owner": "0x" + first[2:].upper(), "flags": ["allowed"]},
         {"rules": {"listed": True, "lots": 5000, "barred": [408, 643]}},
+        {"instrument": 0, "status": "open"},
         {"rules": {"listed": True}},
     ]
     deep = '{"rules": ' + "[" * 5000
@@ -238,7 +241,8 @@ def test_rules_and_flags_are_the_operator_s_word_too(venue, tmp_path):
     assert orders[1]["event"] != "refused" and orders[2]["reason"] == "rule"
     kinds = operations(venue)
     # Two of one subject are two slots; else they share one.
-    assert kinds == [[OperationKind.FLAGS], [OperationKind.FLAGS, OperationKind.RULES], [OperationKind.RULES]]
+    flags, rules, state = OperationKind.FLAGS, OperationKind.RULES, OperationKind.STATE
+    assert kinds == [[flags], [flags, rules, state], [rules]]
 
 
 def test_each_input_is_answered_and_a_stopped_venue_goes_on(venue):

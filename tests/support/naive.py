@@ -46,11 +46,19 @@ def leaves_of(machine):
         out[0x50, o.handle] = leaf + be(o.self_trade | o.reduce_only << 2, 1)
     for n, m in machine.markets.items():
         t = m.terms
-        leaf = b"\x62\x02" + be(n, 2) + b"\0" + be(t.underlying, 2) + bytes(2) + b"\1" + bytes(16)
+        leaf = b"\x62\x02" + be(n, 2) + be(t.kind, 1) + be(t.underlying, 2) + bytes(2) + be(m.status, 1)
+        leaf += be(t.expiry, 8) + bytes(8)
         leaf += be(t.first, 4) + be(t.count, 4)
         leaf += be(t.base, 4) + be(m.mark, 8) + be(m.mark_time, 8) + be(m.last_trade, 8)
         leaf += be(m.basis, 16) + 2 * bytes(16) + be(m.trade_time, 8)
-        leaf += 2 * bytes(16) + bytes(8) + 8 * bytes(20) + be(m.open_interest, 8) + b"\1" + be(m.dust, 16)
+        leaf += bytes(16)
+        if s := m.settlement:
+            a = s.average
+            leaf += be(a.total, 16) + be(a.time, 8) + be(a.elapsed, 8) + be(s.heard, 8)
+            leaf += be(a.value or 0, 8) + be(s.last, 8)
+        else:
+            leaf += bytes(16 + 5 * 8)
+        leaf += 8 * bytes(20) + be(m.open_interest, 8) + b"\1" + be(m.dust, 16)
         out[0x62, n] = leaf
     for n, f in machine.feeds.items():
         leaf = b"\x63\x02" + be(n, 2) + be(f.index, 8) + be(f.time, 8) + be(f.counted, 1)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Kind
 from hawse.results import record
 from hawse.risk import portfolio, requirements
 from hawse.risk.fixed import ONE
 from hawse.risk.native import accounts, bindings
 from hawse.risk.portfolio import VALUE_BITS, Expiry, Ranges, Scenario, Scenarios
-from hawse.risk.requirements import Holding, Kind, Market, Terms, Tier
+from hawse.risk.requirements import Holding, Market, Terms, Tier
 
 from .bench_hash import BenchmarkFailed, one_processor
 from .common import clear_errors, json_option, say

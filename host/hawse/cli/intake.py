@@ -73,6 +73,13 @@ class Flags(msgspec.Struct, forbid_unknown_fields=True):
         return known | self.jurisdiction << JURISDICTION_BIT
 
 
+class Opened(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of the operator: what may be done with an instrument from the next slot on."""
+
+    instrument: Annotated[int, msgspec.Meta(ge=0, le=0xFFFE)]
+    status: Literal["open", "cancel-only", "closed"]
+
+
 class Observed(msgspec.Struct, forbid_unknown_fields=True):
     """A line of a publisher, as ``hawse publish`` writes it."""
 
@@ -83,7 +90,7 @@ class Observed(msgspec.Struct, forbid_unknown_fields=True):
     signature: Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{128}$")]
 
 
-Said = Mark | Rules | Flags | Observed
+Said = Mark | Rules | Flags | Opened | Observed
 
 
 def said(line: bytes) -> Said:
@@ -95,6 +102,8 @@ def said(line: bytes) -> Said:
     kind: type[Said] = Observed if b'"feed"' in line else Mark
     if b'"rules"' in line or b'"flags"' in line:
         kind = Rules if b'"rules"' in line else Flags
+    elif b'"status"' in line:
+        kind = Opened
     try:
         return msgspec.json.decode(line, type=kind)
     except msgspec.MsgspecError as error:
@@ -106,16 +115,16 @@ class Operator:
 
     Args:
         stream: a binary file of lines like ``{"instrument": 0, "mark": 78000}``,
-            ``{"rules": {"listed": true}}`` and ``{"owner": "0x…", "flags": ["allowed"]}``, and of those of
-            publishers.
+            ``{"rules": {"listed": true}}``, ``{"owner": "0x…", "flags": ["allowed"]}`` and
+            ``{"instrument": 0, "status": "cancel-only"}``, and of those of publishers.
         instruments: numbers of those that are listed.
     """
 
     def __init__(self, stream: IO[bytes], instruments: Collection[int]) -> None:
         self._newest: dict[int, int] = {}
         self._bad: queue.SimpleQueue[Bad] = queue.SimpleQueue()
-        self._waiting: queue.Queue[tuple[int, Rules | Flags]] = queue.Queue(_PIECES)
-        self._next: tuple[int, Rules | Flags] | None = None
+        self._waiting: queue.Queue[tuple[int, Rules | Flags | Opened]] = queue.Queue(_PIECES)
+        self._next: tuple[int, Rules | Flags | Opened] | None = None
         self._observed: queue.Queue[tuple[int, Observed]] = queue.Queue(OBSERVATIONS_MOST)
         self._stream, self._instruments = stream, instruments
         threading.Thread(target=self._read, daemon=True).start()
@@ -150,13 +159,14 @@ class Operator:
         """Observations since the last call, with each line's number: at most what a slot has room for."""
         return [self._observed.get() for _ in range(self._observed.qsize())]
 
-    def rules_and_flags(self) -> Iterator[tuple[int, Rules | Flags]]:
-        """What one slot may take, with each line's number: rules once, and flags of an owner once."""
-        subjects = set()
+    def rulings(self) -> Iterator[tuple[int, Rules | Flags | Opened]]:
+        """What one slot may take, with each line's number: rules once, an owner and an instrument once."""
+        subjects: set[str | int] = set()
         while self._next or not self._waiting.empty():
             self._next = self._next or self._waiting.get()
             _, one = self._next
-            subject = one.owner.lower() if isinstance(one, Flags) else ""
+            subject: str | int = one.owner.lower() if isinstance(one, Flags) else ""
+            subject = one.instrument if isinstance(one, Opened) else subject
             if subject in subjects:
                 return
             subjects.add(subject)

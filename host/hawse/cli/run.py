@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -21,7 +22,7 @@ from hawse.chain.errors import ConnectionLostError
 from hawse.commit.data import NOWHERE, ON_CHAIN
 from hawse.gateway.limits import Limits
 from hawse.gateway.server import Gateway, listen, url_of
-from hawse.instruments import Instrument, Underlying
+from hawse.instruments import Instrument, Kind, Status, Underlying
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
 from hawse.keys import structs
@@ -32,7 +33,7 @@ from hawse.publisher.store import Outcomes
 from hawse.publisher.teller import TellerProcess
 from hawse.state.config import VenueConfig
 from hawse.state.feeds import sort_out
-from hawse.state.inputs import next_mark
+from hawse.state.inputs import STATE, next_mark
 from hawse.state.machines import DEFAULT, FORMS
 from hawse.state.rules import FLAGS, RuleSet
 from hawse.state.slot import Cut, Observation, Omission, Operation, OperationKind, SlotInput
@@ -50,7 +51,7 @@ from .common import (
     open_engine,
     state_option,
 )
-from .intake import Bad, Commands, Flags, Incoming, Operator, rows_of
+from .intake import Bad, Commands, Flags, Incoming, Opened, Operator, rows_of
 from .keys import EMBEDDED
 from .settling import Settling
 from .validator import Signatures
@@ -86,7 +87,7 @@ def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
         given = text.pop("instruments", [])
         if not isinstance(given, list):
             raise ValueError("instruments: not a list of tables, each as [[instruments]]")
-        instruments = tuple(_typed(Instrument, one, f"instruments[{n}]") for n, one in enumerate(given))
+        instruments = tuple(_instrument(one, f"instruments[{n}]") for n, one in enumerate(given))
         about = text.pop("underlyings", [])
         if not isinstance(about, list):
             raise ValueError("underlyings: not a list of tables, each as [[underlyings]]")
@@ -101,6 +102,23 @@ def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--config") from error
     except ValueError as error:  # no TOML, no UTF-8, or a field that is wrong
         raise click.BadParameter(f"{path}: {error}", param_hint="--config") from error
+
+
+def _instrument(given: Any, where: str) -> Instrument:
+    """One whose kind is named, and whose expiry is a time with an offset, or milliseconds since 1970."""
+    if isinstance(given, dict):
+        given = dict(given)
+        if isinstance(given.get("kind"), str):
+            if given["kind"].upper() not in Kind.__members__:
+                raise ValueError(
+                    f"{where}: kind {given['kind']!r} is not of {[k.name.lower() for k in Kind]}"
+                )
+            given["kind"] = Kind[given["kind"].upper()]
+        if isinstance(given.get("expiry"), datetime):
+            if given["expiry"].tzinfo is None:
+                raise ValueError(f"{where}: expiry {given['expiry']} has no offset from UTC: add a Z")
+            given["expiry"] = round(given["expiry"].timestamp() * 1000)
+    return _typed(Instrument, given, where)
 
 
 def _underlying(given: Any, where: str) -> Underlying:
@@ -275,7 +293,7 @@ class _Host:
         if self._operator is None:
             return ()
         self.refuse(self._operator.bad())
-        return (*self._ruled(self._operator), *self._moved(self._operator, now))[:OPERATIONS_MOST]
+        return (*self._ruled(self._operator, now), *self._moved(self._operator, now))[:OPERATIONS_MOST]
 
     def _observations(self, now: int) -> tuple[tuple[Observation, ...], tuple[Omission, ...]]:
         """What publishers have signed, and what the next slot leaves out of it; that is told, too."""
@@ -299,13 +317,24 @@ class _Host:
             self.refuse([Bad(line, f"observed: {left_out.reason.name}, {error}")])
         return tuple(taken), tuple(omitted)
 
-    def _ruled(self, operator: Operator) -> Iterator[Operation]:
-        """Rules and flags."""
+    def _status(self, one: Opened, now: int) -> bytes:
+        markets, number = self._venue.machine.markets, one.instrument
+        if number not in markets:
+            raise ValueError(f"instrument {number} is not of {[*markets]}")
+        expiry = markets[number].terms.expiry
+        if expiry and now >= expiry:
+            raise ValueError(f"instrument {number} expired at {expiry}, and it is {now}")
+        return bytes(STATE.pack(number, Status[one.status.replace("-", "_").upper()]))
+
+    def _ruled(self, operator: Operator, now: int) -> Iterator[Operation]:
+        """Rules, flags, and what may be done with instruments."""
         machine, slot = self._venue.machine, self._venue.next_slot
-        for line, one in operator.rules_and_flags():
+        for line, one in operator.rulings():
             kind, body = OperationKind.RULES, b""
             try:
-                if isinstance(one, Flags):
+                if isinstance(one, Opened):
+                    kind, body = OperationKind.STATE, self._status(one, now)
+                elif isinstance(one, Flags):
                     owner = bytes.fromhex(one.owner[2:])
                     if machine.account_of(owner) is None:
                         raise ValueError(f"{one.owner} has no account")

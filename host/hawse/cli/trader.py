@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,9 @@ def info(directory: Path, as_json: bool) -> None:
                 "initial_margin_ppm": i.initial_margin_ppm,
                 "maker_fee_ppm": i.maker_fee_ppm,
                 "taker_fee_ppm": i.taker_fee_ppm,
+                "kind": i.kind.name.lower(),
+                "expiry": i.expiry,
+                "settlement_window": i.window,
             }
             for i in config.instruments
         ],
@@ -124,6 +128,9 @@ def info(directory: Path, as_json: bool) -> None:
     for i in told["instruments"]:
         worth = "/".join(map(str, i["quanta_per_tick_lot"]))
         click.echo(f"instrument {i['number']}: {i['name']}, one tick of one lot is worth {worth} quanta")
+        if i["expiry"]:
+            ends = datetime.fromtimestamp(i["expiry"] / 1000, UTC).isoformat(" ", "milliseconds")
+            click.echo(f"  expires     {ends}, at the average of {i['settlement_window'] / 1000:g} s before")
         click.echo(f"  prices      {i['lowest_price']} to {i['highest_price']} ticks")
         click.echo(f"  an order    {i['minimum_quantity']} lots and {i['minimum_notional']} quanta at least")
         click.echo(f"  margin      {_percent(i['initial_margin_ppm'])} of what it is worth")

@@ -186,7 +186,9 @@ class InstrumentLeaf(Leaf):
         basis: average of mark over index.
         impact, premium, integral_time: what the funding rate is made of.
         funding: index per lot.
-        settlement, settlement_time: integral towards the settlement price.
+        settlement, settlement_time: integral of the index towards the settlement price, and up to when.
+        settlement_elapsed, settlement_heard: time that had an index, and until when there was one.
+        settlement_value, settlement_last: the index now, 0 for none, and the last.
         buckets: the exit window's.
         open_interest: lots held long.
         dust: remainders in 1/denominator quanta, one for each rounding site.
@@ -214,6 +216,10 @@ class InstrumentLeaf(Leaf):
     funding: I128 = 0
     settlement: I128 = 0
     settlement_time: Time = 0
+    settlement_elapsed: U64 = 0
+    settlement_heard: Time = 0
+    settlement_value: I64 = 0
+    settlement_last: I64 = 0
     buckets: Annotated[tuple[Bucket, ...], Counted(BUCKETS, fixed=True)] = (Bucket(),) * BUCKETS
     open_interest: U64 = 0
     dust: Annotated[tuple[U128, ...], Counted(255)] = ()

@@ -443,6 +443,9 @@ def terms_of(i: Any) -> Terms:
         maintenance_ppm=i.maintenance_ppm,
         maker_fee_ppm=i.maker_fee_ppm,
         taker_fee_ppm=i.taker_fee_ppm,
+        kind="future" if i.expiry else "perpetual",
+        expiry=i.expiry,
+        settlement_window=i.window,
     )
 
 

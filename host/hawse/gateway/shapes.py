@@ -3,7 +3,7 @@
 Prices are in ticks, quantities in lots, money in quanta, times in milliseconds since 1970.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -24,7 +24,11 @@ class Time(msgspec.Struct):
 
 
 class Terms(msgspec.Struct):
-    """An instrument: what one tick of one lot is worth in quanta, its band, limits and fees."""
+    """An instrument: what one tick of one lot is worth in quanta, its band, limits and fees.
+
+    ``expiry`` is of a future, and ``settlement_window`` the time before it whose average it settles at, in
+    milliseconds; both are 0 of a perpetual.
+    """
 
     number: int
     name: str
@@ -38,6 +42,9 @@ class Terms(msgspec.Struct):
     maintenance_ppm: int
     maker_fee_ppm: int
     taker_fee_ppm: int
+    kind: Literal["perpetual", "future"]
+    expiry: int
+    settlement_window: int
 
 
 class About(msgspec.Struct):

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Kind
 
 from . import options
 from .errors import Code, RiskError, within
 from .fixed import BITS, LEAST, MOST, Rounding, quotient, shifted
 from .options import MOST_VOLATILITY
 from .prices import MOST_LOTS, MOST_PRICE, clamp
-from .requirements import MOST_HOLDINGS, Kind, Market, Terms
+from .requirements import MOST_HOLDINGS, Market, Terms
 
 #: Fractional bits of a value per lot.
 VALUE_BITS = 20

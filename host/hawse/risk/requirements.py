@@ -6,11 +6,10 @@ owes is rounded up, what he has is rounded down. Sums are exact, and refused whe
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from enum import IntEnum
 from itertools import pairwise
 from typing import NamedTuple
 
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Kind
 from hawse.wire import Side
 
 from .errors import Code, NotAscending, OutOfRange, within
@@ -23,15 +22,6 @@ MOST_TIERS = 8
 MOST_HOLDINGS = 128
 #: Exact values of positions and orders, in price units·lots.
 MOST_VALUE = 1 << 100
-
-
-class Kind(IntEnum):
-    """What an instrument pays."""
-
-    PERPETUAL = 0
-    FUTURE = 1
-    CALL = 2
-    PUT = 3
 
 
 class Tier(NamedTuple):

@@ -7,7 +7,7 @@ from heapq import heappop
 import numpy as np
 
 from hawse.commit.leaves import ANY_INSTRUMENT
-from hawse.instruments import Instrument
+from hawse.instruments import Instrument, Status
 from hawse.keys.eip712 import NO_STRUCT
 from hawse.keys.messages import (
     BODIES,
@@ -371,6 +371,8 @@ class Admitter:
             return self._refuse(Reason.NO_INSTRUMENT, instrument, max(ledger.markets))
         if account.only not in (ANY_INSTRUMENT, instrument):
             return self._refuse(Reason.ISOLATED, instrument, account.only)
+        if market.status != Status.OPEN:
+            return self._refuse(Reason.STATE, market.status, Status.OPEN)
         taken = account.orders.get(client_id)
         if taken is not None:
             return self._refuse(Reason.CLIENT_ID_USED, client_id, taken.handle)
@@ -416,7 +418,10 @@ class Admitter:
 
     def _replace(self, order: Order, price: int, quantity: int) -> Refusal | None:
         """Until clearing the old counts and the new, for the old may trade before it is replaced."""
-        refusal = self._carried(order, self._ledger.markets[order.instrument], price, quantity, order.held)
+        market = self._ledger.markets[order.instrument]
+        if market.status != Status.OPEN:
+            return self._refuse(Reason.STATE, market.status, Status.OPEN)
+        refusal = self._carried(order, market, price, quantity, order.held)
         if refusal is not None:
             return refusal
         self._ledger.hold(order, price, quantity)

@@ -21,7 +21,7 @@ from hawse.commit.leaves import (
 )
 from hawse.commit.roots import Section
 from hawse.commit.trees import NodeTag, Tree
-from hawse.wire import InstrumentState
+from hawse.risk.settlement import Settlement
 
 from .feeds import Feed
 from .hashing import hash_many, tree_root
@@ -254,11 +254,13 @@ def order_leaf(order: Order) -> bytes:
 def instrument_leaf(market: Market) -> bytes:
     """Hash of an instrument's leaf."""
     terms = market.terms
+    total, until, elapsed, heard, value, last = _settlement(market.settlement)
     return InstrumentLeaf(
         number=terms.number,
-        kind=0,
+        kind=terms.kind,
         underlying=terms.underlying,
-        state=InstrumentState.OPEN,
+        state=market.status,
+        expiry=terms.expiry,
         first=terms.first,
         count=terms.count,
         base=terms.base,
@@ -267,9 +269,23 @@ def instrument_leaf(market: Market) -> bytes:
         last_trade=market.last_trade,
         basis=market.basis,
         integral_time=market.trade_time,
+        settlement=total,
+        settlement_time=until,
+        settlement_elapsed=elapsed,
+        settlement_heard=heard,
+        settlement_value=value,
+        settlement_last=last,
         open_interest=market.open_interest,
         dust=(market.dust,),
     ).hash()
+
+
+def _settlement(state: Settlement | None) -> tuple[int, int, int, int, int, int]:
+    """What the average of the index before expiry is made of; zeros before its window."""
+    if state is None:
+        return 0, 0, 0, 0, 0, 0
+    average = state.average
+    return average.total, average.time, average.elapsed, state.heard, average.value or 0, state.last
 
 
 def underlying_leaf(feed: Feed) -> bytes:

@@ -8,7 +8,7 @@ from typing import Self
 from tiny_keccak import keccak256
 
 from hawse.commit.data import NOWHERE, ON_CHAIN
-from hawse.instruments import NO_UNDERLYING, PPM, Instrument, Underlying
+from hawse.instruments import NO_UNDERLYING, PPM, Instrument, Kind, Underlying
 from hawse.keys.eip712 import Domain
 from hawse.risk.errors import RiskError
 from hawse.risk.liquidation import LiquidationTerms
@@ -35,7 +35,7 @@ _LIMITS = (
     "data_provider",
 )
 #: All of an instrument but its number and name.
-_TERMS = struct.Struct(">IIIIIIIiiIQHII")
+_TERMS = struct.Struct(">IIIIIIIiiIQHIIBQQI")
 _TERM_NAMES = (
     "numerator",
     "denominator",
@@ -51,6 +51,10 @@ _TERM_NAMES = (
     "underlying",
     "mark_bound_ppm",
     "maintenance_ppm",
+    "kind",
+    "expiry",
+    "window",
+    "patience",
 )
 #: How accounts are closed: fields of :class:`LiquidationTerms`.
 _LIQUIDATION = struct.Struct(">IQQIIII")
@@ -146,6 +150,11 @@ class VenueConfig:
                 raise ValueError(
                     f"underlying: {i.underlying} of instrument {i.number} is not among {numbers}"
                 )
+        observed = [u.number for u in self.underlyings if u.publishers]
+        for i in self.instruments:
+            if i.expiry and i.underlying not in observed:
+                what = f"underlying: {i.underlying} of instrument {i.number}, which expires"
+                raise ValueError(f"{what}, is not among those with publishers, {observed}")
 
     def _check_windows(self) -> None:
         end, before = 0, 0
@@ -214,6 +223,7 @@ class VenueConfig:
             number, length = struct.unpack_from(">HB", data, at)
             name, at = data[at + 3 : at + 3 + length].decode(), at + 3 + length
             terms = dict(zip(_TERM_NAMES, _TERMS.unpack_from(data, at), strict=True))
+            terms["kind"] = Kind(terms["kind"])
             found.append(Instrument(number=number, name=name, **terms))
             at += _TERMS.size
         (count,), at = struct.unpack_from(">H", data, at), at + 2

@@ -61,6 +61,15 @@ class Feed:
         """Whether a quorum stands behind the index; where nobody observes, the operator's word is enough."""
         return self.counted >= self.terms.quorum
 
+    def at(self, time: int) -> int | None:
+        """The index at a time, by what is known now; None without a quorum."""
+        return prices.index(_risk_terms(self.terms), tuple(self.observed), time).value
+
+    def turns(self, after: int, until: int) -> list[int]:
+        """Times behind ``after`` up to ``until`` from which on an observation is stale, in order."""
+        times = {one.time + self.terms.staleness + 1 for one in self.observed if one is not None}
+        return sorted(time for time in times if after < time <= until)
+
     def reckon(self, now: int, heard: bool) -> bool:
         """The index at ``now``; ``heard``: an observation has come. Returns whether anything is new."""
         if not self.terms.publishers:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hawse.commit.codec import LeafError
 from hawse.commit.queues import QueuedRequest
-from hawse.instruments import PPM
+from hawse.instruments import PPM, TIME_LIMIT, Status
 from hawse.keys.messages import AUTHORISATIONS, MESSAGE, split
 from hawse.wire import Reason
 
@@ -19,14 +19,12 @@ from .outcomes import Signers
 from .rules import FLAGS, RuleSet, check_flags
 from .slot import OperationKind, Request, SlotInput
 
-#: Body of an INTERIM_MARK: instrument, mark in ticks.
-MARK = struct.Struct(">Hq")
-#: Slot times, in milliseconds, stay below it.
-TIME_LIMIT = 1 << 48
+#: Body of an INTERIM_MARK: instrument, mark in ticks; of a STATE: instrument, its status.
+MARK, STATE = struct.Struct(">Hq"), struct.Struct(">HB")
 #: Milliseconds of slot time between two marks of an instrument, at least.
 MARK_INTERVAL = 250
 #: What a slot may not hold yet.
-_OPERATIONS = (OperationKind.RULES, OperationKind.FLAGS, OperationKind.INTERIM_MARK)
+_OPERATIONS = (OperationKind.STATE, OperationKind.RULES, OperationKind.FLAGS, OperationKind.INTERIM_MARK)
 _NOT_YET = ("surfaces",)
 
 
@@ -154,6 +152,8 @@ def _check_operations(slot: SlotInput, signers: Sequence[bytes | None], at: Stan
             what = _check_rules(operation.body, at.rules)
         elif operation.kind == OperationKind.FLAGS:
             what = _check_flags(operation.body, at)
+        elif operation.kind == OperationKind.STATE:
+            what = _check_status(operation.body, at.markets, slot.time)
         else:
             what = _check_mark(operation.body, at.markets, slot.time, config.mark_step_ppm)
         if what in seen:
@@ -185,6 +185,23 @@ def _check_flags(body: bytes, at: Standing) -> str:
     if at.account_of(owner) is None:
         raise StateError(f"operations: flags of {owner.hex()}, who has no account")
     return f"flags of {owner.hex()}"
+
+
+def _check_status(body: bytes, markets: Mapping[int, Market], time: int) -> str:
+    """Whether an instrument may be opened or closed; returns what it is about."""
+    if len(body) != STATE.size:
+        raise StateError(f"operations: a status of {len(body)} bytes, not {STATE.size}")
+    number, status = STATE.unpack(body)
+    if number not in markets:
+        raise StateError(f"operations: a status of instrument {number}, not of {[*markets]}")
+    if status >= Status.SETTLED:
+        raise StateError(
+            f"operations: a status of {status} of instrument {number}, not below {Status.SETTLED:d}"
+        )
+    expiry = markets[number].terms.expiry
+    if expiry and time >= expiry:
+        raise StateError(f"operations: a status of instrument {number} at {time}, which expired at {expiry}")
+    return f"statuses of instrument {number}"
 
 
 def next_mark(market: Market, wanted: int, time: int, step_ppm: int) -> int:

@@ -6,9 +6,10 @@ from heapq import heappop, heappush
 import numpy as np
 
 from hawse.commit.leaves import ANY_INSTRUMENT
-from hawse.instruments import PPM, Instrument
+from hawse.instruments import PPM, Instrument, Status
 from hawse.risk import margin
 from hawse.risk.margin import MoneyOverflow
+from hawse.risk.settlement import Settlement
 from hawse.wire import Reason, Side
 from hawse.wire.dtypes import flags
 
@@ -154,6 +155,8 @@ class Market:
         last_trade, trade_time: its price, and time of its slot, 0 before the first.
         basis: smoothed difference to the index, with fractional bits (:mod:`hawse.state.marks`).
         feed: what is observed of its underlying, None where nobody observes.
+        status: what may be done with it.
+        settlement: the average of the index before expiry, None until its window begins.
     """
 
     terms: Instrument
@@ -165,6 +168,8 @@ class Market:
     trade_time: int = 0
     basis: int = 0
     feed: Feed | None = None
+    status: Status = Status.OPEN
+    settlement: Settlement | None = None
 
     @property
     def valid(self) -> bool:
@@ -441,6 +446,11 @@ class Ledger:
             order.account.open.pop(number, None)
         for order in mine:
             self.hold(order, order.price, order.held)
+
+    def set_status(self, number: int, status: Status) -> None:
+        """What may be done with an instrument from now on."""
+        self.markets[number].status = status
+        self.priced.add(number)
 
     def add(self, order: Order) -> None:
         """An order is on its way to the engine."""

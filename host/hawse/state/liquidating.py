@@ -10,12 +10,12 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from hawse.instruments import PPM, Instrument
+from hawse.instruments import PPM, Instrument, Kind, Status
 from hawse.risk import liquidation as risk
 from hawse.risk.fixed import LEAST, MOST
 from hawse.risk.margin import money
 from hawse.risk.prices import MOST_LOTS, clamp
-from hawse.risk.requirements import Kind, Terms
+from hawse.risk.requirements import Terms
 from hawse.wire import Reason
 
 from .admission import Admitter
@@ -187,6 +187,8 @@ class Liquidation:
         """An order that closes ``lots`` (negative: short) at ``limit`` or better; NONE, or why not."""
         low, high = market.terms.base, market.terms.base + market.terms.count - 1
         price = max(limit, low) if lots > 0 else min(limit, high)
+        if market.status not in (Status.OPEN, Status.CANCEL_ONLY):
+            return Reason.STATE
         if not low <= price <= high:
             return Reason.BAND
         lots = clamp(lots, -_LOTS, _LOTS)

@@ -14,19 +14,19 @@ from hawse.commit.exits import ExitLeaf, ExitMark
 from hawse.commit.queues import START, deposit_accumulator, request_accumulator
 from hawse.commit.roots import VenueLeaf
 from hawse.commit.withdrawals import Withdrawal
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Status
 from hawse.keys.messages import split
 from hawse.risk import margin
 from hawse.wire import Opcode, Reason
 from hawse.wire.dtypes import EVENT, ORDER, Array
 
-from . import liquidating, sweep
+from . import liquidating, settling, sweep
 from .admission import Admission, Admitter, Sent
 from .batch import BatchState
 from .clearing import clear
 from .commitments import Commitments
 from .config import VenueConfig
-from .inputs import MARK, StateError, check_slot, queued
+from .inputs import MARK, STATE, StateError, check_slot, queued
 from .ledger import INSURANCE, TRANSFER_BITS, Account, Ledger, Market, Order
 from .marks import take_in
 from .outcomes import Signers, input_leaves, outcome_leaves
@@ -242,6 +242,8 @@ class Machine:
         self.time = slot.time
         first = self.last_seq + 1
         moved = self._observe(slot) + self._operate(slot.operations)
+        expired = settling.Expired(self._ledger, slot.time)
+        moved += expired.moved
         accumulators, refusals = [], []
         for deposit in slot.deposits:
             self.last_seq += 1
@@ -254,7 +256,9 @@ class Machine:
         admitter.admit(slot.authorisations, signers.commands[:count], signers.structs[:count])
         requests = [self._request(request, admitter) for request in slot.requests]
         liquidation = liquidating.Liquidation(self.config, self._ledger, admitter)
-        touched = liquidation.run(moved)
+        admitter.take_back(expired.taken)
+        admitter.events += expired.events
+        touched = liquidation.run(moved) | expired.settled
         payments.look_again()
         admitter.take_back(sweep.trimmed(self._ledger))
         admitter.take_back(sweep.without_margin(self._ledger, moved, touched))
@@ -309,6 +313,9 @@ class Machine:
                 ledger.rules, ledger.rules_from = RuleSet.decode(operation.body), self.next_slot - 1
             elif operation.kind == OperationKind.FLAGS:
                 ledger.set_flags(*FLAGS.unpack(operation.body))
+            elif operation.kind == OperationKind.STATE:
+                number, status = STATE.unpack(operation.body)
+                ledger.set_status(number, Status(status))
             else:
                 number, mark = MARK.unpack(operation.body)
                 ledger.set_mark(int(number), int(mark), self.time)

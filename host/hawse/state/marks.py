@@ -1,12 +1,13 @@
-"""From indices to the marks of perpetuals. Times are milliseconds of slot time, prices ticks."""
+"""From indices to the marks of perpetuals and futures. Times are milliseconds of slot time, prices ticks."""
 
 from collections.abc import Sequence
 
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Status
 from hawse.risk.fixed import quotient, shifted
 from hawse.risk.prices import BASIS_BITS, Observation, clamp, median
+from hawse.risk.settlement import window_mark
 
-from . import slot
+from . import settling, slot
 from .inputs import MARK_INTERVAL
 from .ledger import Ledger, Market
 
@@ -16,17 +17,22 @@ SMOOTHING, FOLLOWED = 60_000, 1_000
 
 def take_in(ledger: Ledger, said: Sequence[slot.Observation], now: int) -> list[int]:
     """Take a slot's observations, reckon indices and marks; returns the instruments whose mark moved."""
+    settling.follow(ledger, now)
     for one in said:
         last = Observation(one.publisher, one.value, one.time, one.number)
         ledger.feeds[one.feed].observed[one.publisher] = last
     heard, moved = {one.feed for one in said}, []
     ledger.observed.update(n for n, feed in ledger.feeds.items() if feed.reckon(now, n in heard))
+    settling.hear(ledger, now)
     for number, market in ledger.markets.items():
         feed, early = market.feed, market.mark_time and now < market.mark_time + MARK_INTERVAL
-        if feed is None or not feed.valid or early:
+        if feed is None or not feed.valid or early or market.status == Status.SETTLED:
             continue
         before = market.mark
-        mark, market.basis = fair_mark(market, feed.index, now)
+        if market.settlement is None:
+            mark, market.basis = fair_mark(market, feed.index, now)
+        else:
+            mark = window_mark(market.settlement)
         ledger.priced.add(number)
         if mark == before:
             market.mark_time = now

@@ -6,7 +6,9 @@ from typing import Any
 
 from tiny_keccak import keccak256
 
-from hawse.risk.prices import Observation
+from hawse.instruments import Instrument, Status
+from hawse.risk.prices import Average, Observation
+from hawse.risk.settlement import Settlement
 from hawse.wire import TimeInForce
 
 from .agents import MOST_AGENTS, Agent
@@ -32,7 +34,7 @@ _ORDER = (
 )
 
 #: Fields of a market behind its number.
-_MARKET = ("mark", "mark_time", "open_interest", "dust", "last_trade", "trade_time", "basis")
+_MARKET = ("mark", "mark_time", "open_interest", "dust", "last_trade", "trade_time", "basis", "status")
 
 
 class SnapshotError(Exception):
@@ -67,7 +69,10 @@ def ledger_body(ledger: Ledger) -> list[Any]:
     """All of a ledger between two slots."""
     return [
         ledger.fees,
-        [[n, *(getattr(m, name) for name in _MARKET)] for n, m in ledger.markets.items()],
+        [
+            [n, *(getattr(m, name) for name in _MARKET), _average(m.settlement)]
+            for n, m in ledger.markets.items()
+        ],
         [[n, f.index, f.time, f.counted, _said(f)] for n, f in ledger.feeds.items()],
         sorted([tag.number, tag.owner.hex()] for tag in ledger.tags.values()),
         sorted([index, until] for index, until in ledger.waiting.items()),
@@ -109,9 +114,11 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     ledger.rules = RuleSet.decode(bytes.fromhex(rules)) if rules else None
     if [n for n, *_ in markets] != list(ledger.markets):
         raise ValueError(f"instruments: {[n for n, *_ in markets]}, not {list(ledger.markets)}")
-    for number, *values in markets:
+    for number, *values, average in markets:
         for name, value in zip(_MARKET, values, strict=True):
             setattr(ledger.markets[number], name, value)
+        ledger.markets[number].status = Status(ledger.markets[number].status)
+        ledger.markets[number].settlement = _settlement(ledger.markets[number].terms, average)
     _read_feeds(ledger, feeds)
     for number, owner in tags:
         ledger.free_tags.remove(number)
@@ -127,6 +134,23 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     _check_owners(ledger)
     _read_waiting(ledger, waiting)
     ledger.handles = [h for h in range(len(ledger.client_ids)) if h not in ledger.orders]
+
+
+def _average(state: Settlement | None) -> list[int]:
+    if state is None:
+        return []
+    average = state.average
+    return [average.time, average.value or 0, average.total, average.elapsed, state.last, state.heard]
+
+
+def _settlement(terms: Instrument, body: Any) -> Settlement | None:
+    """Of an instrument that expires, once its window has begun."""
+    if not body:
+        return None
+    time, value, total, elapsed, last, heard = body
+    if not terms.expiry or not 0 <= elapsed <= terms.window:
+        raise ValueError(f"settlement: {elapsed} ms of {terms.window} of instrument {terms.number}")
+    return Settlement(terms.window, Average(time, value or None, total, elapsed), last, heard)
 
 
 def _said(feed: Feed) -> list[list[int]]:

@@ -4,13 +4,13 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Kind
 from hawse.risk import liquidation, portfolio, requirements
 from hawse.risk.errors import Code, NotAscending, OutOfRange, RiskError
 from hawse.risk.fixed import MOST, ONE
 from hawse.risk.liquidation import LiquidationTerms, Opposite, Unhealthy
 from hawse.risk.portfolio import VALUE_BITS, Array, Expiry, Portfolio, Ranges, Scenario, Scenarios
-from hawse.risk.requirements import Breach, Holding, Kind, Limits, Market, Order, Terms, Tier
+from hawse.risk.requirements import Breach, Holding, Limits, Market, Order, Terms, Tier
 from hawse.wire import Side
 from hypothesis import assume, given
 from hypothesis import strategies as st

@@ -11,14 +11,14 @@ from random import Random
 import numpy as np
 import pytest
 from hawse.engine.native.build import compiler
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Kind
 from hawse.risk import portfolio, requirements
 from hawse.risk.errors import Code, RiskError
 from hawse.risk.fixed import LEAST, MOST, ONE
 from hawse.risk.native import accounts, build
 from hawse.risk.portfolio import Array, Expiry, Ranges, Scenario, Scenarios
 from hawse.risk.prices import MOST_LOTS, MOST_PRICE
-from hawse.risk.requirements import MOST_VALUE, Holding, Kind, Market, Order, Terms, Tier
+from hawse.risk.requirements import MOST_VALUE, Holding, Market, Order, Terms, Tier
 from hawse.wire import Side
 from support.forms import same
 

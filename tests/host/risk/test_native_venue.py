@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Kind
 from hawse.risk import prices, surface
 from hawse.risk.errors import Code, RiskError
 from hawse.risk.fixed import LEAST, MOST, ONE
@@ -14,7 +14,7 @@ from hawse.risk.native.bindings import NativeSurface
 from hawse.risk.options import Right
 from hawse.risk.portfolio import Array
 from hawse.risk.prices import MOST_LOTS, MOST_PRICE, Average, Feed, Marking, MarkTerms, Observation
-from hawse.risk.requirements import Holding, Kind, Market, Terms, Tier
+from hawse.risk.requirements import Holding, Market, Terms, Tier
 from hawse.risk.volatility import MINUTE, Driven, Volatility, VolatilityTerms
 from support.forms import answer, same
 

@@ -5,14 +5,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hawse.instruments import PPM
+from hawse.instruments import PPM, Kind
 from hawse.risk import prices, volatility
 from hawse.risk.fixed import FINE, ONE
 from hawse.risk.funding import FUNDING_BITS, Funding, FundingTerms
 from hawse.risk.liquidation import LiquidationTerms, Opposite, Unhealthy
 from hawse.risk.portfolio import VALUE_BITS, Array
 from hawse.risk.prices import Average, Drop, Feed, Marking, MarkTerms, Observation
-from hawse.risk.requirements import Holding, Kind, Market, Terms, Tier
+from hawse.risk.requirements import Holding, Market, Terms, Tier
 from hawse.risk.volatility import Driven, Volatility, VolatilityTerms
 from support.forms import GOLDEN, NATIVE
 

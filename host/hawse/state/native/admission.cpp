@@ -320,6 +320,11 @@ bool Admission::no_instrument(u16 number) {
     return refuse(HAWSE_REASON_NO_INSTRUMENT, number, ledger_->config->highest());
 }
 
+bool Admission::is_open(u32 market) {
+    const u8 status = ledger_->markets[market].status;
+    return status == HAWSE_INSTRUMENT_STATE_OPEN || refuse(HAWSE_REASON_STATE, status, HAWSE_INSTRUMENT_STATE_OPEN);
+}
+
 bool Admission::new_order(const Message &m) {
     Ledger &ledger = *ledger_;
     const u32 market = ledger.config->find(m.instrument);
@@ -328,6 +333,8 @@ bool Admission::new_order(const Message &m) {
     const u16 only = ledger.accounts[m.account].only();
     if (only != ANY_INSTRUMENT && only != m.instrument)
         return refuse(HAWSE_REASON_ISOLATED, m.instrument, only);
+    if (!is_open(market))
+        return false;
     const u32 taken = ledger.order_at(m.account, m.client_id);
     if (taken != NONE)
         return refuse(HAWSE_REASON_CLIENT_ID_USED, m.client_id, taken);
@@ -369,7 +376,7 @@ bool Admission::has_room(const Account &account, u32 market) {
 // Until clearing the old counts and the new, for the old may trade before it is replaced.
 bool Admission::replace(u32 handle, const Message &m) {
     Order &order = ledger_->orders[handle];
-    if (!carries(order, handle, m.price, m.quantity))
+    if (!is_open(order.market) || !carries(order, handle, m.price, m.quantity))
         return false;
     ledger_->hold(order, m.price, m.quantity);
     order.peak = most(order.peak, m.quantity);

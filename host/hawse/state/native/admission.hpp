@@ -188,6 +188,7 @@ class Admission {
     bool appoint(u32 index, const Address &agent, u64 expiry, u64 life);
     bool revoke(u32 index, const Address &agent);
     bool no_instrument(u16 number);
+    bool is_open(u32 market);
 
     bool refuse(u8 reason, i128 have, i128 need, u8 detail = 0);
     void send(u8 opcode, u32 handle, i32 price, u32 quantity, u8 flags);

@@ -220,6 +220,12 @@ MARKET = np.dtype(
         ("last_trade", "<i8"),
         ("basis", "<i8"),
         ("number", "<u4"),
+        ("status", "<u4"),
+        *((n, "<u8") for n in ("until", "elapsed", "heard")),
+        ("value", "<i8"),
+        ("last_index", "<i8"),
+        ("total", *I128),
+        ("in_window", "<u4"),
         ("zero", "<u4", (3,)),
     ]
 )

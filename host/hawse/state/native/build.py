@@ -15,6 +15,7 @@ _SOURCES = (
     "lanes",
     "ledger",
     "marks",
+    "settling",
     "sweep",
     "admission",
     "clearing",

@@ -200,8 +200,10 @@ void hawse_state_read_markets(hawse_state *state, hawse_state_market *out) {
     const Machine &m = state->machine;
     for (u32 n = 0; n < m.config.instruments; ++n) {
         const Market &market = m.ledger.markets[n];
+        const Settlement &s = market.settlement;
         out[n] = {i128(market.dust), market.mark_time, market.open_interest, market.trade_time, market.mark,
-                  market.last_trade, market.basis, m.config.terms[n].number, {}};
+                  market.last_trade, market.basis, m.config.terms[n].number, market.status, s.time, s.elapsed,
+                  s.heard, s.value, s.last, s.total, s.is, {}};
     }
 }
 

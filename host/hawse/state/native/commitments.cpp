@@ -5,7 +5,7 @@ namespace {
 
 constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 23, SIGNER_BYTES = 47, NONCE_BYTES = 6;
 constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46;
-constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343;
+constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343 + 4 * 8;
 constexpr size_t UNDERLYING_BYTES = 98, SOURCE_BYTES = 57;
 constexpr size_t DIGEST_BYTES = 1 + 32 + 8;
 
@@ -124,11 +124,13 @@ void Commitments::begin_instruments() {
         const Terms &t = ledger.config->terms[n];
         const Market &m = ledger.markets[n];
         Writer leaf = lanes_->begin(INSTRUMENT_BYTES, new_instruments_ + n);
-        leaf.put(u8(0x62)).put(VERSION).put(t.number).put(u8(0)).put(t.underlying).zeros(2); // kind, template
-        leaf.put(u8(HAWSE_INSTRUMENT_STATE_OPEN)).zeros(8 + 8);                // expiry, strike
+        leaf.put(u8(0x62)).put(VERSION).put(t.number).put(t.kind).put(t.underlying).zeros(2); // template
+        leaf.put(m.status).put(t.expiry).zeros(8); // strike
         leaf.put(t.first).put(t.count).put(t.base).put(i64(m.mark)).put(m.mark_time);
         leaf.put(i64(m.last_trade)).put(i128(m.basis)).zeros(16 + 16).put(m.trade_time); // impact, premium
-        leaf.zeros(16 + 16 + 8 + BUCKETS * 20); // funding, settlement and its time, buckets
+        leaf.zeros(16); // funding
+        leaf.put(m.settlement.total).put(m.settlement.time).put(m.settlement.elapsed).put(m.settlement.heard);
+        leaf.put(m.settlement.value).put(m.settlement.last).zeros(BUCKETS * 20); // buckets
         leaf.put(m.open_interest).put(u8(1)).put(m.dust);
     });
 }

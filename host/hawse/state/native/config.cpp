@@ -3,6 +3,7 @@
 namespace hawse::state {
 namespace {
 
+constexpr u8 FUTURE = 1;
 constexpr size_t MINE_AT = 12, MINE_SIZE = 32 + 20 + 20; // chain id, contract and token
 
 // keccak256(0x61 ‖ the configuration with chain, contract and token zero).
@@ -29,6 +30,11 @@ bool read_terms(Terms &t, Reader &from) {
     t.minimum_quantity = from.get<u32>(), t.minimum_notional = from.get<u64>();
     t.underlying = from.get<u16>(), t.mark_bound_ppm = from.get<u32>();
     t.maintenance_ppm = from.get<u32>();
+    t.kind = from.get<u8>(), t.expiry = from.get<u64>(), t.window = from.get<u64>(), t.patience = from.get<u32>();
+    const bool dated = t.kind == FUTURE;
+    if (t.kind > FUTURE || dated != bool(t.expiry) || dated != bool(t.window) || dated != bool(t.patience) ||
+        t.window > t.expiry || t.expiry >= TIME_LIMIT)
+        return false;
     return t.numerator && t.denominator && t.initial_margin_ppm <= PPM && t.maker_fee_ppm <= PPM &&
            t.taker_fee_ppm <= PPM && t.minimum_notional <= u64(MONEY_MAX) && t.maintenance_ppm && t.maintenance_ppm <= PPM &&
            t.mark_bound_ppm < PPM / 2;
@@ -117,6 +123,8 @@ bool read_config(Config &config, Arena &arena, const u8 *bytes, size_t size) {
             if (at == NONE && terms.underlying != NO_UNDERLYING)
                 return false;
             terms.feed = at != NONE && config.underlyings[at].publisher_count ? at : NONE;
+            if (terms.expiry && terms.feed == NONE)
+                return false;
         }
         config.rules = rules_hash(room, bytes, size);
         config.assets = assets_hash(config);

@@ -17,6 +17,9 @@ struct Terms {
     u32 mark_bound_ppm;
     u32 feed; // index of the underlying if somebody observes it, else NONE
     u32 maintenance_ppm;
+    u8 kind;
+    u64 expiry, window; // 0 of what does not expire
+    u32 patience;
 };
 
 constexpr u32 MOST_PUBLISHERS = 16;

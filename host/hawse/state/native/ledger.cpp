@@ -116,7 +116,7 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     for (u32 tag = 1; tag < of.tags(); ++tag)
         tags.insert(tag);
     for (u32 n = 0; n < of.instruments; ++n) {
-        markets[n].mark = of.terms[n].first_mark;
+        markets[n].mark = of.terms[n].first_mark, markets[n].status = HAWSE_INSTRUMENT_STATE_OPEN;
         priced.insert(n);
     }
     for (u32 n = 0; n < of.underlying_count; ++n)

@@ -111,6 +111,16 @@ struct Health {
     bool good() const { return equity >= maintenance; }
 };
 
+// The average of an index before expiry.
+struct Settlement {
+    bool is; // its window has begun
+    u64 time, elapsed, heard;
+    i64 value, last; // the index now, 0 for none, and the last
+    i128 total;
+};
+
+constexpr u8 SETTLED = 3; // a status behind HAWSE_INSTRUMENT_STATE_CLOSED, _OPEN and _CANCEL_ONLY
+
 struct Market {
     i32 mark;
     u64 mark_time;
@@ -119,6 +129,8 @@ struct Market {
     i32 last_trade;
     u64 trade_time; // of its slot, 0 before the first
     i64 basis;      // smoothed difference to the index, with fractional bits
+    u8 status;
+    Settlement settlement;
 };
 
 // What is known of an underlying: hawse.state.feeds.
@@ -235,6 +247,7 @@ class Ledger {
 
     void set_timer(u32 account, u64 time);
     void set_mark(u32 market, i32 mark, u64 time);
+    void set_status(u32 market, u8 status) { markets[market].status = status, priced.insert(market); }
 
     void hold(const Order &order, i32 price, i64 lots);
     void add(u32 handle);

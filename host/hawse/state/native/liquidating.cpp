@@ -32,7 +32,9 @@ bool is_above(const Long &a, const Long &b) { return a.high != b.high ? a.high >
 
 } // namespace
 
-size_t Liquidation::most_events(const Config &config) { return MOST_MOVES + MOST_HELD + 2 * size_t(config.liquidation.cap); }
+size_t Liquidation::most_events(const Config &config) {
+    return MOST_MOVES + MOST_HELD + 2 * size_t(config.liquidation.cap) + config.instruments;
+}
 
 void Liquidation::make(Arena &arena, Ledger &ledger, Admission &admission, const Capacity &capacity) {
     config_ = ledger.config, ledger_ = &ledger, admission_ = &admission;
@@ -149,6 +151,9 @@ u8 Liquidation::send(u32 index, u32 market, i64 lots, i64 limit, u8 why, i128 fi
     const Terms &terms = config_->terms[market];
     const i64 low = terms.base, high = low + terms.count - 1;
     const i64 price = lots > 0 ? most(limit, low) : least(limit, high);
+    const u8 status = ledger_->markets[market].status;
+    if (status != HAWSE_INSTRUMENT_STATE_OPEN && status != HAWSE_INSTRUMENT_STATE_CANCEL_ONLY)
+        return HAWSE_REASON_STATE;
     if (price < low || price > high)
         return HAWSE_REASON_BAND;
     const i64 most_lots = i64(clamp(lots, -MOST_ORDER, MOST_ORDER));

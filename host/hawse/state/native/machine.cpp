@@ -5,8 +5,8 @@
 namespace hawse::state {
 namespace {
 
-enum OperationKind : u8 { RULES = 5, FLAGS = 6, INTERIM_MARK = 8 };
-constexpr u32 MARK_BYTES = 10, FLAGS_BYTES = 24;
+enum OperationKind : u8 { STATE = 2, RULES = 5, FLAGS = 6, INTERIM_MARK = 8 };
+constexpr u32 STATE_BYTES = 3, MARK_BYTES = 10, FLAGS_BYTES = 24;
 constexpr size_t INPUT_BYTES = 135, OUTCOME_BYTES = 76;
 enum InputClass : u8 { USER = 0, MACHINE = 1, OPERATOR = 4, DEPOSIT = 5, REQUEST = 6, OBSERVATION = 7, AUTHORISATION = 9 };
 
@@ -19,6 +19,17 @@ Mark read_mark(const hawse_state_operation &operation) {
     Reader body(operation.body, MARK_BYTES);
     const u16 number = body.get<u16>();
     return {number, i64(body.get<u64>())};
+}
+
+struct Status {
+    u16 number;
+    u8 status;
+};
+
+Status read_status(const hawse_state_operation &operation) {
+    Reader body(operation.body, STATE_BYTES);
+    const u16 number = body.get<u16>();
+    return {number, body.get<u8>()};
 }
 
 struct Flags {
@@ -47,6 +58,7 @@ bool Machine::make(Arena &arena, const u8 *bytes, size_t size, const Capacity &c
     const size_t own = 4 * size_t(config.orders);
     ledger.make(arena, config, capacity, seed);
     admission.make(arena, ledger, capacity, Liquidation::most_events(config));
+    expired.make(arena, ledger, capacity);
     liquidation.make(arena, ledger, admission, capacity);
     commitments.make(arena, ledger, capacity);
     inputs.make(arena, capacity.inputs, INPUTS);
@@ -82,13 +94,16 @@ int Machine::open(const hawse_state_slot &slot) {
     admission.seq += slot.observation_count;
     take_in(ledger, slot.observations, slot.observation_count, time, moved_);
     operate(slot);
+    expired.begin(time, moved_);
     for (u64 n = 0; n < slot.deposit_count; ++n)
         deposit(slot.deposits[n], accumulators_[n]);
     u64 message = 0;
     admit(slot, 0, slot.authorised, message);
     for (u64 n = 0; n < slot.request_count; ++n)
         request(slot.requests[n], accumulators_[slot.deposit_count + n]);
+    expired.tell(admission);
     liquidation.run(slot.number, moved_);
+    expired.settled.each([&](u32 index) { liquidation.touched.insert(index); });
     admission.look_again();
     admission.sweep(moved_, liquidation.touched);
     admission.cancel_forced();
@@ -162,7 +177,7 @@ bool Machine::good_operation(const hawse_state_slot &slot, u32 n) const {
             return false;
     } else {
         about = sizeof(u16);
-        if (operation.kind != INTERIM_MARK || operation.size != MARK_BYTES || !good_mark(slot, operation))
+        if (operation.kind == STATE ? !good_status(slot, operation) : operation.kind != INTERIM_MARK || operation.size != MARK_BYTES || !good_mark(slot, operation))
             return false;
     }
     for (u32 before = 0; before < n; ++before)
@@ -170,6 +185,15 @@ bool Machine::good_operation(const hawse_state_slot &slot, u32 n) const {
             !memcmp(slot.operations[before].body, operation.body, about))
             return false;
     return true;
+}
+
+// An instrument is opened or closed as long as it has not expired.
+bool Machine::good_status(const hawse_state_slot &slot, const hawse_state_operation &operation) const {
+    if (operation.size != STATE_BYTES)
+        return false;
+    const u32 at = config.find(read_status(operation).number);
+    return at != NONE && read_status(operation).status < SETTLED &&
+           !(config.terms[at].expiry && slot.time >= config.terms[at].expiry);
 }
 
 // A mark moves at most so far, and so often.
@@ -203,6 +227,9 @@ void Machine::operate(const hawse_state_slot &slot) {
         } else if (operation.kind == FLAGS) {
             const Flags given = read_flags(operation);
             ledger.set_flags(ledger.owner_at(given.owner), given.flags);
+        } else if (operation.kind == STATE) {
+            const Status given = read_status(operation);
+            ledger.set_status(config.find(given.number), given.status);
         } else {
             const Mark mark = read_mark(operation);
             const u32 market = config.find(mark.number);

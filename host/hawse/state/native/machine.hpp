@@ -5,6 +5,7 @@
 #include "clearing.hpp"
 #include "commitments.hpp"
 #include "liquidating.hpp"
+#include "settling.hpp"
 
 namespace hawse::state {
 
@@ -37,6 +38,7 @@ class Machine {
     Ledger ledger;
     Admission admission;
     Liquidation liquidation;
+    Expired expired;
     Commitments commitments;
     Phase phase;
     u64 next_slot, time, last_seq, batch, deposit_index, request_index;
@@ -53,6 +55,7 @@ class Machine {
 
     int check(const hawse_state_slot &slot) const;
     bool good_operation(const hawse_state_slot &slot, u32 n) const;
+    bool good_status(const hawse_state_slot &slot, const hawse_state_operation &operation) const;
     bool good_mark(const hawse_state_slot &slot, const hawse_state_operation &operation) const;
     bool enough_room(const hawse_state_slot &slot, u64 messages, u64 transfers) const;
     void operate(const hawse_state_slot &slot);

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from hawse.commit.data import ExitState
 from hawse.commit.exits import ExitMark
 from hawse.commit.trees import NoSuchLeaf
-from hawse.instruments import Instrument, Underlying
+from hawse.instruments import Instrument, Status, Underlying
 from hawse.risk.margin import MoneyOverflow
-from hawse.risk.prices import Observation
+from hawse.risk.prices import Average, Observation
+from hawse.risk.settlement import Settlement
 from hawse.state.agents import Agent
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
@@ -537,10 +538,17 @@ def _restored(config: bytes, data: bytes, capacity: Capacity, compiler: tuple[st
 
 
 def _market(terms: Instrument, row: np.void, feed: Feed | None) -> Market:
-    names = ("mark", "mark_time", "open_interest", "last_trade", "trade_time", "basis")
-    numbers = {name: int(row[name]) for name in names}
     heard = feed if feed and feed.terms.publishers else None
-    return Market(terms, dust=wide(row["dust"]), feed=heard, **numbers)
+    market = Market(terms, int(row["mark"]), dust=wide(row["dust"]), feed=heard)
+    for name in ("mark_time", "open_interest", "last_trade", "trade_time", "basis"):
+        setattr(market, name, int(row[name]))
+    market.status = Status(int(row["status"]))
+    if row["in_window"]:
+        average = Average(
+            int(row["until"]), int(row["value"]) or None, wide(row["total"]), int(row["elapsed"])
+        )
+        market.settlement = Settlement(terms.window, average, int(row["last_index"]), int(row["heard"]))
+    return market
 
 
 def _feed(terms: Underlying, row: np.void) -> Feed:

@@ -1,5 +1,7 @@
 #include "marks.hpp"
 
+#include "settling.hpp"
+
 namespace hawse::state {
 namespace {
 
@@ -28,13 +30,17 @@ bool good(const Underlying &about, const hawse_state_observation &one, const ris
     return time <= at + about.ahead && time >= at - i64(about.staleness);
 }
 
+risk::Index index_of(const Underlying &about, const Feed &feed, u64 time) {
+    const risk::Feed terms = {about.publisher_count, about.quorum, about.staleness, about.ahead, about.deviation_ppm};
+    risk::LeftOut left_out[MOST_PUBLISHERS];
+    return risk::index(terms, feed.observed, i64(time), left_out);
+}
+
 // The index at `now`; `heard`: an observation has come. Whether anything is new.
 bool reckon(const Underlying &about, Feed &feed, u64 now, bool heard) {
     if (!about.publisher_count)
         return false;
-    const risk::Feed terms = {about.publisher_count, about.quorum, about.staleness, about.ahead, about.deviation_ppm};
-    risk::LeftOut left_out[MOST_PUBLISHERS];
-    const risk::Index found = risk::index(terms, feed.observed, i64(now), left_out);
+    const risk::Index found = index_of(about, feed, now);
     const i64 value = found.value.is ? found.value.value : feed.index;
     if (!heard && value == feed.index && u32(found.counted) == feed.counted)
         return false;
@@ -64,6 +70,11 @@ i32 fair_mark(Market &market, const Terms &terms, i64 index, u64 now) {
 
 } // namespace
 
+i64 index_at(const Underlying &about, const Feed &feed, u64 time) {
+    const risk::Maybe value = index_of(about, feed, time).value;
+    return value.is ? value.value : 0;
+}
+
 bool good_observations(const Ledger &ledger, const hawse_state_observation *said, u64 count, u64 now) {
     for (u64 n = 0; n < count; ++n) {
         const hawse_state_observation &one = said[n];
@@ -83,6 +94,7 @@ bool good_observations(const Ledger &ledger, const hawse_state_observation *said
 
 void take_in(Ledger &ledger, const hawse_state_observation *said, u64 count, u64 now, Numbers &moved) {
     const Config &config = *ledger.config;
+    follow_windows(ledger, now);
     for (u64 n = 0; n < count; ++n) {
         const u32 at = config.find_underlying(said[n].feed);
         ledger.feeds[at].observed[said[n].publisher] = {said[n].value, i64(said[n].time), i64(said[n].number), 1};
@@ -91,13 +103,15 @@ void take_in(Ledger &ledger, const hawse_state_observation *said, u64 count, u64
     for (u32 n = 0; n < config.underlying_count; ++n)
         if (reckon(config.underlyings[n], ledger.feeds[n], now, ledger.observed.has(n)))
             ledger.observed.insert(n);
+    hear_windows(ledger, now);
     for (u32 n = 0; n < config.instruments; ++n) {
         const Terms &terms = config.terms[n];
         Market &market = ledger.markets[n];
         const bool early = market.mark_time && now < market.mark_time + MARK_INTERVAL;
-        if (terms.feed == NONE || !ledger.is_valid(n) || early)
+        if (terms.feed == NONE || !ledger.is_valid(n) || early || market.status == SETTLED)
             continue;
-        const i32 mark = fair_mark(market, terms, ledger.feeds[terms.feed].index, now);
+        const i32 mark = market.settlement.is ? i32(window_mark(market.settlement, terms.window))
+                                              : fair_mark(market, terms, ledger.feeds[terms.feed].index, now);
         ledger.priced.insert(n);
         if (mark == market.mark) {
             market.mark_time = now;

@@ -124,10 +124,16 @@ void Machine::write_ledger(Text &out) {
     out.put('['), out.number(ledger.fees), out.put(','), out.put('[');
     for (u32 n = 0; n < config.instruments; ++n) {
         const Market &m = ledger.markets[n];
-        const i128 values[] = {config.terms[n].number, m.mark,       m.mark_time,  m.open_interest,
-                               i128(m.dust),           m.last_trade, m.trade_time, m.basis};
+        const i128 values[] = {config.terms[n].number, m.mark,       m.mark_time, m.open_interest, i128(m.dust),
+                               m.last_trade,           m.trade_time, m.basis,     m.status};
+        const Settlement &s = m.settlement;
+        const i128 average[] = {s.time, s.value, s.total, s.elapsed, s.last, s.heard};
         out.separate(n);
-        out.numbers(8, [&](u32 at) { return values[at]; });
+        out.put('[');
+        for (u32 at = 0; at < 9; ++at)
+            out.number(values[at]), out.put(',');
+        out.numbers(s.is ? 6 : 0, [&](u32 at) { return average[at]; });
+        out.put(']');
     }
     out.put(']'), out.put(','), write_feeds(out), out.put(','), out.put('[');
     bool first = true;
@@ -255,6 +261,7 @@ class Restoring {
     void accounts(bool with_orders);
     void account(u32 index, bool with_orders);
     void rules();
+    void settlement(Settlement &state, const Terms &terms);
     void waiting();
     void check_owners();
     void nonces(Nonces &nonces);
@@ -463,10 +470,26 @@ void Restoring::markets() {
         expect(','), market.last_trade = i32(number(INT32_MIN, INT32_MAX));
         expect(','), market.trade_time = number(TIME_LIMIT);
         expect(','), market.basis = i64(number(INT64_MIN, INT64_MAX));
+        expect(','), market.status = u8(number(SETTLED + 1));
+        expect(','), settlement(market.settlement, m_.config.terms[n]);
         expect(']');
         m_.ledger.priced.insert(u32(n));
     });
     good_ = count == m_.config.instruments && good_;
+}
+
+void Restoring::settlement(Settlement &state, const Terms &terms) {
+    i128 values[6]{};
+    const u64 count = list([&](u64 n) {
+        if (n < 6)
+            values[n] = number(0, WIDE);
+    });
+    if (!count)
+        return;
+    for (u32 n = 0; n < 6; ++n)
+        good_ = (n == 2 || values[n] < i128(TIME_LIMIT)) && good_;
+    good_ = count == 6 && terms.expiry && values[3] <= i128(terms.window) && good_;
+    state = {true, u64(values[0]), u64(values[3]), u64(values[5]), i64(values[1]), i64(values[4]), values[2]};
 }
 
 void Restoring::feeds() {

@@ -159,7 +159,11 @@ typedef struct {
     hawse_i128 dust;
     uint64_t mark_time, open_interest, trade_time;
     int64_t mark, last_trade, basis;
-    uint32_t number, zero[3];
+    uint32_t number, status;
+    uint64_t until, elapsed, heard; /* of the settlement's average: time, and what it is made of */
+    int64_t value, last_index;
+    hawse_i128 total;
+    uint32_t in_window, zero[3];
 } hawse_state_market;
 
 typedef struct {
