@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from hawse.keys.messages import MessageKind
+from hawse.state.slot import RequestKind
 from hawse.wire import Side, TimeInForce
-from support.attack import MAKER, OF, Command, Found, Raid, Slot, breach, plan, search, source
+from support.attack import MAKER, OF, Command, Force, Found, Raid, Slot, breach, plan, search, source
 from support.money import Step
 from support.oracle import PPM, Standing
 from support.promises import (
@@ -166,6 +167,12 @@ PLANS = {
             marks=((1, -60_000),),
         ),
         Slot(marks=((0, 60_000),)),
+    ),
+    "the machine closes, and what holds for both sides carries more on the other": (
+        Slot((order(1, BUY, -49_000, ("meet", -1)),)),
+        Slot((order(1, SELL, size=("meet", 0)),), turns=4, quotes=True, marks=((0, -1000),)),
+        Slot((order(1, BUY, size=("stake", 250_000)),), turns=4),
+        Slot((order(2, BUY, size=("carry", 480_000)), takes(1, SELL)), forces=(Force(RequestKind.EXIT, 1),)),
     ),
     "a life that is told from the one before by nothing": (
         Slot(tuple(Command(TRANSFER, 3, n, size=("money", 400_000)) for n in (1, 2))),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hawse.keys.messages import NO_INSTRUMENT, REDUCE_ONLY, MessageKind
 from hawse.state.ledger import ISOLATED
+from hawse.state.slot import Request, RequestKind
 from hawse.wire import SelfTrade, Side, TimeInForce
 
 from .desk import owner
@@ -68,6 +69,19 @@ class Command(NamedTuple):
     by: int = 0
 
 
+class Force(NamedTuple):
+    """What an owner has the contract ask for: kind, account as of a command, size of a WITHDRAW.
+
+    Of an APPOINT: which agent, and for how long from now on; 0 ends it.
+    """
+
+    kind: RequestKind
+    account: int
+    size: tuple[str, int] = ("free", 0)
+    agent: int = 0
+    life: int = 0
+
+
 class Slot(NamedTuple):
     """Commands of a slot, moves of marks in parts per million by instrument, deposits by account.
 
@@ -85,6 +99,7 @@ class Slot(NamedTuple):
     restart: bool = False
     again: tuple[int, ...] = ()
     wait: int = 0
+    forces: tuple[Force, ...] = ()
 
 
 Plan = tuple[Slot, ...]
@@ -162,8 +177,10 @@ class Raid:
         closes = desk.machine.batch if slot.closes else None
         marks = self._marks(slot.marks)
         rows = [*self._rows(slot), *self._old(slot)]
-        step = desk.step(rows, marks=marks, deposits=deposits, closes=closes)
+        requests = self._requests(slot.forces)
+        step = desk.step(rows, marks=marks, deposits=deposits, closes=closes, requests=requests)
         self._remember(rows)
+        self._appointed(requests)
         self.header, self.restarts = None, slot.restart
         if slot.closes:
             if slot.restart:
@@ -171,6 +188,33 @@ class Raid:
             batch = desk.machine.seal_batch()
             self.header, self.exits = batch.header_fields(), batch.exits
         return step
+
+    def _requests(self, forces):
+        """Of the hand's accounts; one EXIT of an owner at most, so that what each took can be told."""
+        desk, found, gone = self.desk, [], set()
+        for force in forces:
+            index = self._index(force.account)
+            if index in (0, MAKER) or index >= len(desk.machine.accounts):
+                continue
+            account = desk.machine.accounts[index]
+            if force.kind == RequestKind.EXIT and (account.owner in gone or gone.add(account.owner)):
+                continue
+            agent = AGENTS[force.agent % len(AGENTS)] if force.kind == RequestKind.APPOINT else bytes(20)
+            until = desk.time + force.life if force.life and force.kind == RequestKind.APPOINT else 0
+            amount = self._amount(account, force.size) if force.kind == RequestKind.WITHDRAW else 0
+            number = desk.machine.request_index + 1 + len(found)
+            life = account.owner, index, account.generation
+            found.append(Request(number, force.kind, *life, max(amount, 0), agent, until, desk.time // 1000))
+        return found
+
+    def _appointed(self, requests):
+        """What the owners forced upon the agents' list is known to who looks at signatures."""
+        refused = {refusal.seq for refusal in self.desk.refusals}
+        agents = self.memory.setdefault("agents", {})
+        for request, seq in zip(requests, self.desk.request_seqs, strict=True):
+            if request.kind == RequestKind.APPOINT and seq not in refused:
+                mine = agents.setdefault((request.account, request.generation), {})
+                mine[request.agent] = request.expiry or -1
 
     def _marks(self, moves):
         found = []
@@ -257,17 +301,18 @@ class Raid:
             if kind == MessageKind.REVOKE:
                 return desk.revoke(index, agent)
             return desk.appoint(index, agent, life=abs(command.offset), until=desk.time + 100_000)
-        what, amount = command.size
-        account = accounts[index]
-        if what == "money":
-            amount = account.collateral * amount // PPM
-        else:
-            amount += desk.machine.withdrawable(account)
+        amount = self._amount(accounts[index], command.size)
         if amount <= 0:
             return None
         if kind == MessageKind.WITHDRAW:
             return desk.withdraw(index, amount)
         return desk.transfer(index, SUBACCOUNTS[command.client_id % len(SUBACCOUNTS)], amount)
+
+    def _amount(self, account, size):
+        what, amount = size
+        if what == "money":
+            return account.collateral * amount // PPM
+        return amount + self.desk.machine.withdrawable(account)
 
     def _unsigned(self, command, seen):
         desk, kind, index = self.desk, command.kind, command.account
@@ -503,7 +548,14 @@ def slot(pick):
         pick((False,) * 7 + (True,)),
         tuple(pick(range(40)) for _ in range(pick((0, 0, 0, 1, 4)))),
         pick((0,) * 8 + (1_000, 70_000, 300_000)),
+        tuple(force(pick) for _ in range(pick((0,) * 9 + (1, 1, 2)))),
     )
+
+
+def force(pick):
+    """A request of the contract's queue."""
+    kind, life = pick((*RequestKind, RequestKind.EXIT)), pick((0, 1, 1_000, 100_000))
+    return Force(kind, pick(_WHO), pick(_AMOUNTS), pick((0, 1, 2)), life)
 
 
 def plan(pick, slots=12):
@@ -631,7 +683,7 @@ def _things(plan):
 
 
 def _less(slot):
-    for name in ("commands", "marks", "deposits", "again"):
+    for name in ("commands", "marks", "deposits", "again", "forces"):
         things = getattr(slot, name)
         for at in range(len(things)):
             yield slot._replace(**{name: things[:at] + things[at + 1 :]})
@@ -657,6 +709,6 @@ def _source(value):
         return f"{type(value).__name__}({', '.join(shown)})"
     if isinstance(value, tuple):
         return f"({', '.join(map(_source, value))}{',' * (len(value) == 1)})"
-    if isinstance(value, MessageKind):
-        return f"MessageKind.{value.name}"
+    if isinstance(value, MessageKind | RequestKind):
+        return f"{type(value).__name__}.{value.name}"
     return repr(int(value)) if isinstance(value, int) and not isinstance(value, bool) else repr(value)

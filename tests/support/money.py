@@ -1,5 +1,6 @@
 """A venue in the units of the money cases, and a desk for it that is quick: native engine, marks in time."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -9,6 +10,7 @@ from hawse.keys.messages import MessageKind, split
 from hawse.state.config import VenueConfig
 from hawse.state.ledger import TRANSFER_BITS
 from hawse.state.machine import Machine
+from hawse.state.slot import RequestKind
 from hawse.wire import Geometry, Kind, Opcode
 
 from .desk import OPERATOR, Desk, owner
@@ -144,14 +146,18 @@ class MoneyDesk(Desk):
             self.time += MARK_EVERY
         return super().open(rows, marks=marks, **inputs)
 
-    def step(self, rows=(), *, marks=(), deposits=(), **inputs):
+    def step(self, rows=(), *, marks=(), deposits=(), requests=(), **inputs):
         """One slot, with what became of every account."""
         machine = self.machine
         before = {n: m.mark for n, m in machine.markets.items()}
         orders = limits(machine)
-        admission = self.open(rows, marks=marks, deposits=deposits, **inputs)
+        withdrawals = len(machine._withdrawals)
+        admission = self.open(rows, marks=marks, deposits=deposits, requests=requests, **inputs)
+        first = admission.first_seq + len(marks) + len(deposits)
+        self.request_seqs = range(first, first + len(requests))
+        out = [(w.owner, w.amount) for w in machine._withdrawals[withdrawals:]]
         moved = any(m.mark != before[n] for n, m in machine.markets.items())
-        step = Step(moved, {}, {}, paid=self._paid(rows, admission))
+        step = Step(moved, {}, {}, paid=self._paid(rows, deposits, requests, out, admission))
         owners = {handle: order.account.index for handle, order in machine.orders.items()}
         held = {index: list(mine) for index, mine in orders.items()}
         sent = (admission.orders[name].tolist() for name in ("opcode", "order_id", "price", "quantity"))
@@ -178,22 +184,38 @@ class MoneyDesk(Desk):
             step.end[a.index] = start if same else standing(machine, a, mine)
         return step
 
-    def _paid(self, rows, admission):
-        """What commands took out of each account, or (negative) into it: withdrawals and transfers.
+    def _paid(self, rows, deposits, requests, out, admission):
+        """What commands and requests took out of each account, or (negative) into it.
 
-        By the messages, for the machine's own doing changes collateral before clearing, too.
+        By the messages, for the machine's own doing changes collateral before clearing, too; of an EXIT, what
+        its owner was paid beyond all else that he asked for.
         """
         refused, paid = {refusal.seq for refusal in admission.refusals}, {}
+        beyond = Counter()
+        for owner_of, amount in out:
+            beyond[owner_of] += amount
+        for at, (owner_of, amount) in enumerate(deposits, self.request_seqs.start - len(deposits)):
+            beyond[owner_of] -= amount * (at in refused)
+        for seq, request in zip(self.request_seqs, requests, strict=True):
+            if seq not in refused and request.kind == RequestKind.WITHDRAW:
+                paid[request.account] = paid.get(request.account, 0) + request.amount
+                beyond[request.owner] -= request.amount
         seqs = admission.command_seqs[len(admission.command_seqs) - len(rows) :]
         for row, seq in zip(rows, seqs, strict=True):
             kind, index, amount = (int(row[name][0]) for name in ("kind", "account", "amount"))
             if seq in refused or kind not in (MessageKind.WITHDRAW, MessageKind.TRANSFER):
                 continue
             paid[index] = paid.get(index, 0) + amount
+            if kind == MessageKind.WITHDRAW:
+                beyond[self.machine.accounts[index].owner] -= amount
             if kind == MessageKind.TRANSFER:
                 owner_of = self.machine.accounts[index].owner
                 to = self.machine.account_of(owner_of, int(row["instrument"][0])).index
                 paid[to] = paid.get(to, 0) - amount
+        for request in requests:
+            if request.kind == RequestKind.EXIT:
+                paid[request.account] = paid.get(request.account, 0) + beyond.pop(request.owner, 0)
+        assert not any(beyond.values()), f"paid without a request: {beyond}"
         return {index: amount for index, amount in paid.items() if amount}
 
     def _count(self, step, events, owners):

@@ -177,6 +177,7 @@ class Admitter:
             0, account, handle, instrument, side, tif, mode, price, lots, self.seq, why=event.reason
         )
         ledger.add(order)
+        account.free_slot = -1  # what it may cost is not free for what the account sends behind it
         self._send(_NEW, order, price, lots, side | tif << 1 | mode << 3, machine=True)
         self.machine.append(MachineInput(self.seq, cause, event.reason, self.rows[-1]))
         self.events.append(event)

@@ -144,6 +144,7 @@ u8 Admission::close(u32 account, u32 market, i64 lots, i32 price, u8 why, i128 f
     const u32 handle = ledger.handles.first();
     ledger.orders[handle] = order;
     ledger.add(handle);
+    ledger.accounts[account].free_slot = 0; // what it may cost is not free for what the account sends behind it
     machine.add() = {seq, cause, rows.count, ledger_->orders[handle].account, why, {}};
     send(HAWSE_OPCODE_NEW, handle, price, order.remaining,
          u8(order.side | order.time_in_force << 1 | order.self_trade << 3 | HAWSE_SEQUENCE_CLASS_MACHINE << 5));
