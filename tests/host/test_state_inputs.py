@@ -111,13 +111,13 @@ def test_other_commands_name_both_numbers_too(desk):
 
 
 def test_wide_messages_take_one_number_and_two_rows(desk):
-    wide = desk.row(MessageKind.REGISTER, 1)
+    wide = desk.row(MessageKind.MULTI_LEG, 1)
     body = np.zeros(1, MESSAGE)
     body["kind"] = MessageKind.CANCEL  # what a body holds is not read as a message
     row = desk.new(1, 5, Side.BUY, 1500, 1)
     admission = desk.open([wide, body, row], signed=[owner(1)] * 2)
     assert admission.inputs == 2
-    assert [(r.seq, r.reason, r.detail) for r in admission.refusals] == [(5, Reason.REQUEST, 11)]
+    assert [(r.seq, r.reason, r.detail) for r in admission.refusals] == [(5, Reason.REQUEST, 6)]
 
 
 def test_every_input_takes_one_number_and_none_is_left_out(desk):

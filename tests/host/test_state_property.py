@@ -52,7 +52,15 @@ def message_of(desk, action):
         case MessageKind.ORDER:
             extra = {"time_in_force": tif, "mode": stp, "instrument": instrument}
             return desk.new(account, client_id, side, price, quantity, **extra)
-        case MessageKind.CANCEL:
+        case MessageKind.REGISTER:
+            kind, bound = 1 + client_id % 5, 0 if client_id % 5 == 4 else price
+            fields = {"strategy": kind, "limit_price": bound, "every": 250, "until": desk.time + 900}
+            fields |= {"offset_ppm": 20_000, "trigger_price": price if kind < 3 else 0, "quantity": quantity}
+            fields |= {"low": kind == 3, "high": {4: 3 * quantity, 5: 7}.get(kind, 0)}
+            side = side if kind < 5 else 0
+            named = {"client_id": client_id, "instrument": instrument, "side": side}
+            return desk.wide(request, account, **named, **fields)
+        case MessageKind.CANCEL | MessageKind.UNREGISTER:
             return desk.row(request, account, client_id=client_id)
         case MessageKind.REPLACE:
             return desk.row(request, account, client_id=client_id, price=price, quantity=quantity)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from hawse.keys.messages import NO_INSTRUMENT, REDUCE_ONLY, MessageKind
-from hawse.state.ledger import ISOLATED
+from hawse.state.ledger import ISOLATED, StrategyKind
 from hawse.state.slot import Request, RequestKind
 from hawse.wire import SelfTrade, Side, TimeInForce
 
@@ -318,6 +318,10 @@ class Raid:
         desk, kind, index = self.desk, command.kind, command.account
         if kind in _OF_THE_OWNER:
             return self._of_the_owner(command)
+        if kind == MessageKind.REGISTER:
+            return self._register(command, seen)
+        if kind == MessageKind.UNREGISTER:
+            return desk.row(kind, index, client_id=command.client_id)
         if kind == MessageKind.CANCEL_ALL:
             return desk.row(kind, index, instrument=NO_INSTRUMENT)
         mine = [s for s in seen if s.account == index and s.client_id <= QUOTES]
@@ -344,6 +348,42 @@ class Raid:
         if kind == MessageKind.REPLACE or command.time_in_force in (TimeInForce.GTC, TimeInForce.POST_ONLY):
             seen.append(limit)
         return row
+
+    def _register(self, command, seen):
+        """A rule that acts as soon as it may, at whatever price the offset of the command leaves it."""
+        desk, number = self.desk, command.instrument
+        if command.account == MAKER:
+            return None
+        kind = min(StrategyKind) + (command.self_trade + command.time_in_force) % len(StrategyKind)
+        mark, (_, quantity) = (
+            desk.machine.markets[number].mark,
+            self._terms(command, command.side, number, seen),
+        )
+        side, low, high, at, limit = command.side, 0, 0, 0, -(1 << 31) if command.side else (1 << 31) - 1
+        if kind == StrategyKind.HEDGE:
+            side, low, high, limit = 0, -abs(command.offset), abs(command.offset) + 10, 0
+        elif kind == StrategyKind.SLICE:
+            high = 3 * quantity
+        elif kind == StrategyKind.TRAIL:
+            low = 1 + abs(command.offset) % 1000
+        else:
+            at = mark + mark * command.offset // PPM
+        return desk.wide(
+            kind=MessageKind.REGISTER,
+            account=command.account,
+            client_id=command.client_id,
+            instrument=number,
+            side=side,
+            quantity=max(1, min(quantity, (1 << 32) - 1)),
+            strategy=kind,
+            trigger_price=at,
+            limit_price=limit,
+            offset_ppm=min(PPM, abs(command.offset)),
+            every=250,
+            low=low,
+            high=max(high, 1) if kind == StrategyKind.SLICE else high,
+            until=desk.time + 100_000,
+        )
 
     def _terms(self, command, side, number, seen):
         machine, index = self.desk.machine, command.account
@@ -396,6 +436,7 @@ def _coarse(standing):
 _KINDS = (MessageKind.ORDER,) * 8 + (MessageKind.REPLACE,) * 4
 _KINDS += (MessageKind.REDUCE, MessageKind.CANCEL, MessageKind.CANCEL_ALL) + (MessageKind.WITHDRAW,) * 4
 _KINDS += (MessageKind.TRANSFER,) * 4 + (MessageKind.APPOINT, MessageKind.REVOKE)
+_KINDS += (MessageKind.REGISTER,) * 3 + (MessageKind.UNREGISTER,)
 _MONEY = (MessageKind.WITHDRAW, MessageKind.TRANSFER)
 _OF_THE_OWNER = (*_MONEY, MessageKind.APPOINT, MessageKind.REVOKE)
 _WHO = (1, 1, 1, 1, 2, 2, 2, 2, 3, MAKER, MAKER, LATE, LATE, 6, 7, OF + 1, OF + 2, 2 * OF + 1)
@@ -451,12 +492,12 @@ def command(pick):
 
 def trading(pick, kind, account, client_id):
     """A command of a kind that agents may give."""
-    if kind in (MessageKind.CANCEL, MessageKind.CANCEL_ALL):
+    if kind in (MessageKind.CANCEL, MessageKind.CANCEL_ALL, MessageKind.UNREGISTER):
         return Command(kind, account, client_id)
     meet = pick((None, 0, 0, 0, 1, 2))
     offset = pick(_OFFSETS) if meet is None else pick((0, 0, 0, 1, -1))
     size = pick(_SIZES)
-    if kind != MessageKind.ORDER:
+    if kind not in (MessageKind.ORDER, MessageKind.REGISTER):
         return Command(kind, account, client_id, meet=meet, offset=offset, size=size)
     side, time_in_force = pick(tuple(Side)), pick(_TIMES)
     self_trade, instrument = pick(_MODES), pick(_INSTRUMENTS)

@@ -71,6 +71,14 @@ def leaves_of(machine):
     for owner, tag in machine._ledger.tags.items():
         leaf = b"\x64\x02" + be(tag.number, 2) + owner + 5 * b"\xff" * 8 + b"\0" + b"\xff" * 8
         out[0x64, tag.number] = leaf + bytes(4 + 8 + 8 + 4)
+    for place, s in machine._ledger.strategies.items():
+        leaf = b"\x65\x02" + be(place, 4) + be(s.account.index, 4) + be(s.account.generation, 8)
+        leaf += be(s.client_id, 8) + be(s.kind, 1) + be(s.instrument, 2) + be(s.side, 1) + be(s.trigger, 1)
+        leaf += b"".join(
+            be(v, 4) for v in (s.trigger_price, s.limit_price, s.offset_ppm, s.quantity, s.every)
+        )
+        leaf += b"".join(be(v, 8) for v in (s.low, s.high, s.until, s.queue, s.next, s.done, s.best))
+        out[0x65, place] = leaf + be(s.fired, 1)
     for index, until in machine._ledger.waiting.items():
         out[0x66, index] = b"\x66\x02\x02" + be(index, 4) + be(until, 8)
     if machine.rules:
@@ -98,7 +106,7 @@ def naive_root(machine):
     venue += m.deposit_accumulator + be(m.request_index, 8) + m.request_accumulator
     venue += b"".join(be(v, 16) for v in (m.deposited, m.withdrawn, m.fees, m.insurance, dust))
     venue += naive_tree(by_tag[0x12], b"\x13")
-    for tag in (0x62, 0x63, 0x64, None, 0x66, 0x67):
+    for tag in (0x62, 0x63, 0x64, 0x65, 0x66, 0x67):
         section = by_tag.get(tag, [])
         venue += be(len(section), 4) + naive_tree(section, b"\x6f")
     orders = naive_tree([leaves[0x50, o.handle] for o in best], b"\x51")
@@ -116,7 +124,11 @@ def naive_digest(before, machine, slot, previous):
         leaf = changed[key]
         if leaf is None:
             old = before[key]
-            ends = {0x50: old[:-5] + bytes(4) + old[-1:], 0x64: old[:4] + bytes(20) + old[24:]}
+            ends = {
+                0x50: old[:-5] + bytes(4) + old[-1:],
+                0x64: old[:4] + bytes(20) + old[24:],
+                0x65: old[:6] + bytes(len(old) - 6),
+            }
             leaf = ends.get(key[0], old[:-8] + bytes(8))
         hashes.append(keccak256(leaf))
     return keccak256(b"\x71" + previous + be(slot, 8) + b"".join(hashes)), len(hashes)

@@ -296,10 +296,18 @@ class TagLeaf(Leaf):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyLeaf(Leaf):
-    """A registered strategy: the Register message's members, when it acts next, and what it has done."""
+    """A registered strategy: the Register message's members, and what has become of it; zeros if it is over.
+
+    Attributes:
+        place: its number in the tree.
+        queue: sequence number of its REGISTER.
+        next, done: when it acts next, and lots that it has traded.
+        best, fired: of a TRAIL, the best price so far; whether the price was there.
+    """
 
     PREFIX: ClassVar[bytes] = prefix(0x65)
 
+    place: U32
     account: U32
     generation: U64
     client_id: U64
@@ -315,8 +323,11 @@ class StrategyLeaf(Leaf):
     low: I64
     high: I64
     until: Time
+    queue: U64
     next: Time
-    done: U32
+    done: U64
+    best: I64
+    fired: Annotated[int, unsigned(1, below=2)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ LAYOUTS: dict[str, tuple[bytes, list[Any]]] = {
     "StrategyLeaf": (
         b"\x65\x02",
         [
+            _u("place", 4),
             _u("account", 4),
             _u("generation", 8),
             _u("client_id", 8),
@@ -186,8 +187,11 @@ LAYOUTS: dict[str, tuple[bytes, list[Any]]] = {
             _i("low", 8),
             _i("high", 8),
             _t("until"),
+            _u("queue", 8),
             _t("next"),
-            _u("done", 4),
+            _u("done", 8),
+            _i("best", 8),
+            _u("fired", 1, 1),
         ],
     ),
     "WaitingWithdrawal": (

@@ -25,10 +25,11 @@ from hawse.wire.dtypes import Array
 from .agents import LIFE_MAX, MOST_AGENTS, USUAL_LIFE, appoint
 from .config import VenueConfig
 from .forms import COLUMNS, Wrong, carried_out, offset, what_is_wrong
-from .ledger import INSURANCE, Account, Ledger, Market, Order
+from .ledger import INSURANCE, Account, Ledger, Market, Order, Strategy
 from .nonces import LIMIT, NonceWindow, most_at
 from .payments import Payments
 from .slot import Event, Refusal, Request, RequestKind
+from .strategies import register
 from .sweep import Taken, newest
 
 _NEW, _CANCEL, _REPLACE, _REDUCE = (
@@ -183,6 +184,31 @@ class Admitter:
         self.events.append(event)
         return Reason.NONE
 
+    def act(self, strategy: Strategy, side: int, lots: int, price: int) -> None:
+        """An order of a strategy, if its account carries it; else an event that says why not."""
+        ledger, account, number = self._ledger, strategy.account, strategy.instrument
+        tif, mode, why = TimeInForce.IOC, SelfTrade.CANCEL_OLDEST, Reason.STRATEGY
+        self.seq += 1
+        refusal = self._quotas(account, number)
+        if refusal is None:
+            handle = ledger.handles[0]
+            order = Order(0, account, handle, number, side, tif, mode, price, lots, 0, why=why)
+            try:
+                refusal = self._carried(order, ledger.markets[number], price, lots)
+            except MoneyOverflow as error:
+                refusal = self._refuse(Reason.OVERFLOW, error.value, MONEY_MAX)
+        if refusal is not None:
+            self.seq -= 1
+            self.events.append(Event(refusal.reason, account.index, number, refusal.have, refusal.need))
+            return
+        heappop(ledger.handles)
+        order.queue, order.strategy = self.seq, strategy
+        ledger.add(order)
+        self._send(_NEW, order, price, lots, side | tif << 1 | mode << 3, machine=True)
+        self.machine.append(MachineInput(self.seq, strategy.queue, why, self.rows[-1]))
+        signed = lots if side == Side.BUY else -lots
+        self.events.append(Event(why, account.index, number, strategy.client_id, signed))
+
     def admit(self, rows: Array, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> None:
         """Judge messages (rows of MESSAGE); also called for authorisations, which come before commands.
 
@@ -227,6 +253,10 @@ class Admitter:
         if life is not None and expiry > nonce + life:
             return self._refuse(Reason.EXPIRY_LONG, expiry, nonce + life)
         try:
+            if kind == MessageKind.REGISTER:
+                assert body is not None
+                wrong = register(self._ledger, account, row, body, self._time, self.seq)
+                return self._refused(wrong)
             if kind in _MOVES_MONEY or body is not None:
                 return self._refused(self._of_the_owner(account, row, body))
             return self._judge(account, row, nonces)
@@ -352,6 +382,8 @@ class Admitter:
             return self._cancel_all(account, instrument, amount, nonces)
         if kind == MessageKind.CANCEL_ALL_AFTER:
             return self._set_timer(account, amount)
+        if kind == MessageKind.UNREGISTER:
+            return self._unregister(account, client_id)
         order = account.orders.get(client_id)
         if order is None:
             return self._refuse(Reason.CLIENT_ID_UNKNOWN, 0, 1)
@@ -541,6 +573,13 @@ class Admitter:
             if instrument in (NO_INSTRUMENT, order.instrument):
                 order.dropped = True
                 self._take(order, 0, Reason.MASS, self._message_seq)
+        return None
+
+    def _unregister(self, account: Account, client_id: int) -> Refusal | None:
+        strategy = account.strategies.get(client_id)
+        if strategy is None:
+            return self._refuse(Reason.CLIENT_ID_UNKNOWN, 0, 1)
+        self._ledger.unregister(strategy)
         return None
 
     def _set_timer(self, account: Account, delay: int) -> Refusal | None:

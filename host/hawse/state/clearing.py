@@ -68,6 +68,9 @@ def _release(ledger: Ledger, sent: Sequence[Sent]) -> None:
         if command.opcode == Opcode.REPLACE:
             ledger.hold(order, command.price, -command.quantity)
         order.peak, order.dropped = order.remaining, False
+        if order.strategy is not None:
+            order.strategy.done += command.filled
+            ledger.planned.add(order.strategy.place)
 
 
 def _command(ledger: Ledger, sent: Sent, rows: Sequence[_Row]) -> None:
@@ -171,7 +174,7 @@ def _trade(ledger: Ledger, sent: Sent, row: _Row) -> None:
         raise ClearingError(f"{row} is no trade of orders {taker.handle} and {maker_id}")
     market = ledger.markets[number]
     bought = quantity if taker.side == Side.BUY else -quantity
-    if taker.why:
+    if taker.why and taker.strategy is None:
         sent.fee += ledger.close(taker.account, market, bought, price, taker.why)
     else:
         sent.fee += ledger.fill(taker.account, market, bought, price, market.terms.taker_fee_ppm)

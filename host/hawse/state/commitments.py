@@ -16,6 +16,7 @@ from hawse.commit.leaves import (
     QuarantinedIndex,
     RuleSetLeaf,
     Source,
+    StrategyLeaf,
     TagLeaf,
     UnderlyingLeaf,
 )
@@ -25,7 +26,7 @@ from hawse.risk.settlement import Settlement
 
 from .feeds import Feed
 from .hashing import hash_many, tree_root
-from .ledger import INSURANCE, Account, Ledger, Market, Order
+from .ledger import INSURANCE, Account, Ledger, Market, Order, Strategy
 from .nonces import NonceWindow
 from .rules import RuleSet
 from .slot import OperationKind
@@ -54,6 +55,7 @@ class Commitments:
         self._instruments: dict[int, bytes] = {}
         self._underlyings: dict[int, bytes] = {}
         self._tags: dict[int, bytes] = {}
+        self._strategies: dict[int, bytes] = {}
         self._waiting: dict[int, bytes] = {}
         self._rules: dict[int, bytes] = {}
         self._changes()
@@ -73,6 +75,7 @@ class Commitments:
         out += _renewed(self._instruments, ledger.priced, lambda n: instrument_leaf(ledger.markets[n]))
         out += _renewed(self._underlyings, ledger.observed, lambda n: underlying_leaf(ledger.feeds[n]))
         out += self._tagged()
+        out += self._planned()
         out += self._waited()
         out += self._ruled()
         ledger.changed.clear()
@@ -91,6 +94,18 @@ class Commitments:
             if before != self._tags.get(number):
                 out.append(self._tags.get(number) or tag_leaf(number, bytes(20)))
         ledger.tagged.clear()
+        return out
+
+    def _planned(self) -> list[bytes]:
+        """Hashes of the strategies that are others than before; one that is over is zeros but its place."""
+        ledger, out = self._ledger, []
+        for place in sorted(ledger.planned):
+            before, one = self._strategies.pop(place, None), ledger.strategies.get(place)
+            if one is not None:
+                self._strategies[place] = strategy_leaf(one)
+            if before != self._strategies.get(place):
+                out.append(self._strategies.get(place) or no_strategy(place))
+        ledger.planned.clear()
         return out
 
     def _waited(self) -> list[bytes]:
@@ -131,10 +146,10 @@ class Commitments:
         return iter(sorted(self._ledger.orders.values(), key=Order.place))
 
     def sections(self) -> tuple[Section, ...]:
-        """Instruments, underlyings, tags, indices that wait, the rules in force; strategies have none yet."""
+        """Instruments, underlyings, tags, strategies, indices that wait, the rules in force."""
         instruments, underlyings = _section(self._instruments), _section(self._underlyings)
         waiting, rules = _section(self._waiting), _section(self._rules)
-        return instruments, underlyings, _section(self._tags), Section(), waiting, rules
+        return instruments, underlyings, _section(self._tags), _section(self._strategies), waiting, rules
 
 
 def _renewed(known: dict[int, bytes], numbers: set[int], leaf_of: Callable[[int], bytes]) -> list[bytes]:
@@ -298,6 +313,45 @@ def underlying_leaf(feed: Feed) -> bytes:
         quorum=feed.counted,
         sources=tuple(Source(one.publisher, one.value, one.time, one.number) for one in said),
     ).hash()
+
+
+_STRATEGY = (
+    "place",
+    "client_id",
+    "instrument",
+    "side",
+    "trigger",
+    "trigger_price",
+    "limit_price",
+    "quantity",
+    "every",
+    "low",
+    "high",
+    "until",
+    "queue",
+    "next",
+    "done",
+    "best",
+)
+
+
+def strategy_leaf(one: Strategy) -> bytes:
+    """Hash of a strategy's leaf."""
+    fields = {name: getattr(one, name) for name in _STRATEGY}
+    return StrategyLeaf(
+        account=one.account.index,
+        generation=one.account.generation,
+        strategy=one.kind,
+        offset=one.offset_ppm,
+        fired=int(one.fired),
+        **fields,
+    ).hash()
+
+
+def no_strategy(place: int) -> bytes:
+    """Hash of the leaf of a place that came free."""
+    zeros = dict.fromkeys((*_STRATEGY, "account", "generation", "strategy", "offset", "fired"), 0)
+    return StrategyLeaf(**zeros | {"place": place}).hash()
 
 
 def rules_leaf(rules: RuleSet, slot: int) -> bytes:

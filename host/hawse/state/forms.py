@@ -22,8 +22,17 @@ CARRIED = (
     MessageKind.APPOINT,
     MessageKind.REVOKE,
     MessageKind.CANCEL_ALL_AFTER,
+    MessageKind.REGISTER,
+    MessageKind.UNREGISTER,
 )
-_NAME_ORDER = (MessageKind.ORDER, MessageKind.CANCEL, MessageKind.REPLACE, MessageKind.REDUCE)
+_NAME_ORDER = (
+    MessageKind.ORDER,
+    MessageKind.CANCEL,
+    MessageKind.REPLACE,
+    MessageKind.REDUCE,
+    MessageKind.REGISTER,
+    MessageKind.UNREGISTER,
+)
 _IS_CARRIED = np.isin(np.arange(256), CARRIED)
 _NAMES_ORDER = np.isin(np.arange(256), _NAME_ORDER)
 _MOVES_MONEY = (MessageKind.TRANSFER, MessageKind.WITHDRAW)

@@ -1,6 +1,7 @@
 """Accounts, their positions and orders, the instruments' markets, and the venue's own balances."""
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from heapq import heappop, heappush
 
 import numpy as np
@@ -80,6 +81,8 @@ class Account:
     step: int = 0
     positions: dict[int, Position] = field(default_factory=dict)
     orders: dict[int, "Order"] = field(default_factory=dict)
+    #: By client id.
+    strategies: dict[int, "Strategy"] = field(default_factory=dict)
     open: dict[int, Exposure] = field(default_factory=dict)
     #: Reduce-only ones among its orders.
     reducing: int = 0
@@ -97,6 +100,68 @@ class Account:
         return not (self.collateral or self.positions or self.orders)
 
 
+class StrategyKind(IntEnum):
+    """When a strategy acts.
+
+    STOP, TAKE and TRAIL close, once the price is there, until ``quantity`` lots are done: STOP where it has
+    gone against the position, TAKE where it has gone with it, TRAIL where it has turned by ``low`` ticks.
+    SLICE trades ``quantity`` lots at a time until ``high`` are done. HEDGE trades, at most ``quantity`` lots
+    at a time, where the delta of the instrument's underlying is not within ``low`` to ``high`` quanta a tick.
+    """
+
+    STOP = 1
+    TAKE = 2
+    TRAIL = 3
+    SLICE = 4
+    HEDGE = 5
+
+
+@dataclass(slots=True, eq=False)
+class Strategy:
+    """A REGISTER's members, and what has become of it.
+
+    Attributes:
+        place: its number in the tree.
+        queue: sequence number of its REGISTER.
+        next: slot time from which on it may act again.
+        done: lots that were filled.
+        best: of a TRAIL, the best price since it was registered, in ticks.
+        fired: the price was there.
+    """
+
+    place: int
+    account: Account
+    client_id: int
+    kind: int
+    instrument: int
+    side: int
+    trigger: int
+    trigger_price: int
+    limit_price: int
+    offset_ppm: int
+    quantity: int
+    every: int
+    low: int
+    high: int
+    until: int
+    queue: int
+    next: int = 0
+    done: int = 0
+    best: int = 0
+    fired: bool = False
+
+    @property
+    def whole(self) -> int:
+        """Lots after which it is over; 0 for never."""
+        return (
+            0
+            if self.kind == StrategyKind.HEDGE
+            else self.high
+            if self.kind == StrategyKind.SLICE
+            else self.quantity
+        )
+
+
 @dataclass(slots=True, eq=False)
 class Order:
     """An order that the engine was told of.
@@ -107,6 +172,7 @@ class Order:
         peak: most lots that it may have in the slot in work, by its REPLACEs.
         dropped: the machine cancels it in the slot in work.
         why: reason of an order of the machine, which lives within a slot; NONE of a user's.
+        strategy: that sent it.
         leaf: hash of its leaf at the end of the last slot, None if it was not there.
     """
 
@@ -125,6 +191,7 @@ class Order:
     peak: int = 0
     dropped: bool = False
     why: Reason = Reason.NONE
+    strategy: Strategy | None = None
     resting: bool = False
     leaf: bytes | None = None
 
@@ -208,6 +275,8 @@ class Ledger:
         waiting: indices of empty accounts, and from which batch on each may be given again.
         orders: those that rest, and within a slot those that it sent, by handle.
         reducing: reduce-only ones among them.
+        strategies: by place; ``places`` are free ones, as a heap.
+        planned: places whose leaf may have changed.
         client_ids: id of the order that has a handle, or had it last, by handle.
         handles: free ones, as a heap; the lowest goes first, as in the driver.
         freed: handles that come free with the slot's end.
@@ -245,6 +314,10 @@ class Ledger:
         self._ripe: list[int] | None = None
         self.orders: dict[int, Order] = {}
         self.reducing: dict[int, Order] = {}
+        self.strategies: dict[int, Strategy] = {}
+        self.places = list(range(config.geometry.orders))
+        self._left: list[int] = []
+        self.planned: set[int] = set()
         self.client_ids = np.zeros(config.geometry.orders, np.uint64)
         self.handles = list(range(config.geometry.orders))
         self.freed: list[int] = []
@@ -299,6 +372,8 @@ class Ledger:
             return len(self.accounts)
         self._wait_no_more(gone)
         self.timed.pop(gone.index, None)
+        for strategy in [*gone.strategies.values()]:
+            self.unregister(strategy)
         others = self.by_owner[gone.owner]
         del others[gone.subaccount]
         if others:
@@ -424,6 +499,21 @@ class Ledger:
             self.timed.pop(account.index, None)
         self.signed.add(account.index)
 
+    # Strategies
+
+    def register(self, strategy: Strategy) -> None:
+        """It gets the lowest free place."""
+        strategy.place = heappop(self.places)
+        self.strategies[strategy.place] = strategy
+        strategy.account.strategies[strategy.client_id] = strategy
+        self.planned.add(strategy.place)
+
+    def unregister(self, strategy: Strategy) -> None:
+        """It is over; its place comes free with the slot's end."""
+        del self.strategies[strategy.place], strategy.account.strategies[strategy.client_id]
+        self.planned.add(strategy.place)
+        self._left.append(strategy.place)
+
     # Orders
 
     def hold(self, order: Order, price: int, lots: int) -> None:
@@ -532,6 +622,9 @@ class Ledger:
         for handle in self.freed:
             heappush(self.handles, handle)
         self.freed.clear()
+        for place in self._left:
+            heappush(self.places, place)
+        self._left.clear()
         for owner in [owner for owner, tag in self.tags.items() if not tag.orders]:
             number = self.tags.pop(owner).number
             heappush(self.free_tags, number)

@@ -20,7 +20,7 @@ from hawse.risk import margin
 from hawse.wire import Opcode, Reason
 from hawse.wire.dtypes import EVENT, ORDER, Array
 
-from . import liquidating, settling, sweep
+from . import liquidating, settling, strategies, sweep
 from .admission import Admission, Admitter, Sent
 from .batch import BatchState
 from .clearing import clear
@@ -268,6 +268,7 @@ class Machine:
         for index, cause in admitter.exits.items():
             liquidation.leave(self.accounts[index], cause)
         admitter.admit(slot.commands, signers.commands[count:], signers.structs[count:])
+        strategies.run(self._ledger, admitter, slot.time)
         self.last_seq = admitter.seq
         self.transfers = payments.received
         self._inputs += input_leaves(slot, first, signers, accumulators, requests, admitter)

@@ -14,9 +14,20 @@ from hawse.wire import TimeInForce
 from .agents import MOST_AGENTS, Agent
 from .config import VenueConfig
 from .feeds import Feed
-from .ledger import INSURANCE, TRANSFERS_MAX, Account, Ledger, Order, Position, Tag
+from .ledger import (
+    INSURANCE,
+    TRANSFERS_MAX,
+    Account,
+    Ledger,
+    Order,
+    Position,
+    Strategy,
+    StrategyKind,
+    Tag,
+)
 from .nonces import NonceWindow
 from .rules import RuleSet, check_flags
+from .strategies import MOST
 
 #: First line. Digest of the body, rules hash, state root (32 bytes each) and body follow.
 MAGIC = b"hawse state 2\n"
@@ -35,6 +46,27 @@ _ORDER = (
 
 #: Fields of a market behind its number.
 _MARKET = ("mark", "mark_time", "open_interest", "dust", "last_trade", "trade_time", "basis", "status")
+
+#: Fields of a strategy behind its place, account and whether it has fired.
+_STRATEGY = (
+    "client_id",
+    "kind",
+    "instrument",
+    "side",
+    "trigger",
+    "trigger_price",
+    "limit_price",
+    "offset_ppm",
+    "quantity",
+    "every",
+    "low",
+    "high",
+    "until",
+    "queue",
+    "next",
+    "done",
+    "best",
+)
 
 
 class SnapshotError(Exception):
@@ -78,6 +110,10 @@ def ledger_body(ledger: Ledger) -> list[Any]:
         sorted([index, until] for index, until in ledger.waiting.items()),
         [ledger.rules_from, ledger.rules.encode().hex() if ledger.rules else ""],
         [_account_body(account) for account in ledger.accounts],
+        [
+            [place, one.account.index, int(one.fired), *(getattr(one, name) for name in _STRATEGY)]
+            for place, one in sorted(ledger.strategies.items())
+        ],
     ]
 
 
@@ -110,7 +146,7 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     Raises:
         ValueError, TypeError, LookupError, AttributeError: not such a body.
     """
-    ledger.fees, markets, feeds, tags, waiting, (ledger.rules_from, rules), accounts = body
+    ledger.fees, markets, feeds, tags, waiting, (ledger.rules_from, rules), accounts, plans = body
     ledger.rules = RuleSet.decode(bytes.fromhex(rules)) if rules else None
     if [n for n, *_ in markets] != list(ledger.markets):
         raise ValueError(f"instruments: {[n for n, *_ in markets]}, not {list(ledger.markets)}")
@@ -133,6 +169,7 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
         _read_account(ledger, account, *rest)
     _check_owners(ledger)
     _read_waiting(ledger, waiting)
+    _read_strategies(ledger, plans)
     ledger.handles = [h for h in range(len(ledger.client_ids)) if h not in ledger.orders]
 
 
@@ -151,6 +188,28 @@ def _settlement(terms: Instrument, body: Any) -> Settlement | None:
     if not terms.expiry or not 0 <= elapsed <= terms.window:
         raise ValueError(f"settlement: {elapsed} ms of {terms.window} of instrument {terms.number}")
     return Settlement(terms.window, Average(time, value or None, total, elapsed), last, heard)
+
+
+def _read_strategies(ledger: Ledger, plans: Any) -> None:
+    for place, index, fired, *values in plans:
+        fields = dict(zip(_STRATEGY, values, strict=True))
+        account, markets = ledger.accounts[index], ledger.markets
+        mine = account.strategies
+        if index == INSURANCE or fields["client_id"] in mine or fields["instrument"] not in markets:
+            raise ValueError(f"strategies: {fields['client_id']} of account {index}")
+        if (
+            fired not in (0, 1)
+            or len(mine) >= MOST
+            or not min(StrategyKind) <= fields["kind"] <= max(StrategyKind)
+        ):
+            raise ValueError(f"strategies: {fired}, {fields['kind']} of account {index}")
+        ledger.places.remove(place)
+        one = Strategy(place, account, fired=bool(fired), **fields)
+        ledger.strategies[place] = mine[one.client_id] = one
+        ledger.planned.add(place)
+    heapify(ledger.places)
+    if [place for place, *_ in plans] != sorted(ledger.strategies):
+        raise ValueError("strategies: not ascending by place")
 
 
 def _said(feed: Feed) -> list[list[int]]:

@@ -11,12 +11,14 @@ u64 tail(const Address &address) {
     return __builtin_bswap64(value);
 }
 
-bool names_order(u8 kind) { return kind == ORDER || kind == CANCEL || kind == REPLACE || kind == REDUCE; }
+bool names_order(u8 kind) {
+    return kind == ORDER || kind == CANCEL || kind == REPLACE || kind == REDUCE || kind == REGISTER || kind == UNREGISTER;
+}
 
 } // namespace
 
 bool is_carried(u8 kind) {
-    return (kind >= ORDER && kind <= REDUCE) || (kind >= TRANSFER && kind <= REVOKE) || kind == CANCEL_ALL_AFTER;
+    return (kind >= ORDER && kind <= REDUCE) || (kind >= TRANSFER && kind <= CANCEL_ALL_AFTER);
 }
 
 bool find_flaw(const Message &m, Flaw &flaw) {
@@ -27,7 +29,7 @@ bool find_flaw(const Message &m, Flaw &flaw) {
     }
     const bool order = k == ORDER, moves = k == WITHDRAW || k == TRANSFER;
     const bool money = moves || k == CANCEL_ALL || k == CANCEL_ALL_AFTER;
-    const bool priced = order || k == REPLACE, sized = priced || k == REDUCE;
+    const bool plans = k == REGISTER, priced = order || k == REPLACE, sized = priced || k == REDUCE || plans;
     const struct {
         i128 value, limit;
         u8 at;
@@ -38,8 +40,8 @@ bool find_flaw(const Message &m, Flaw &flaw) {
         {m.nonce, m.nonce, 40, true, false},
         {m.expiry, m.expiry, 48, true, false},
         {m.client_id, m.client_id, 24, names_order(k), names_order(k)},
-        {m.instrument, m.instrument, 4, order || k == CANCEL_ALL || k == TRANSFER, false},
-        {m.side, 1, 1, order, false},
+        {m.instrument, m.instrument, 4, order || plans || k == CANCEL_ALL || k == TRANSFER, false},
+        {m.side, 1, 1, order || plans, false},
         {m.time_in_force, 3, 2, order, false},
         {m.mode, 2 + (order ? m.mode & REDUCE_ONLY : 0), 3, order, false},
         {m.price, m.price, 12, priced, false},
@@ -69,7 +71,12 @@ bool find_flaw(const Message &m, Flaw &flaw) {
         return true;
     if (!is_wide(k))
         return false;
-    const u32 body = sizeof(Message), agent = body + offsetof(AgentBody, agent);
+    const u32 body = sizeof(Message);
+    if (plans)
+        return gap(body, body + 1) || gap(body + offsetof(StrategyBody, zero_3), body + offsetof(StrategyBody, trigger_price)) ||
+               gap(body + offsetof(StrategyBody, zero_20), body + offsetof(StrategyBody, low)) ||
+               gap(body + offsetof(StrategyBody, zero_48), 2 * body);
+    const u32 agent = body + offsetof(AgentBody, agent);
     if (gap(body, agent))
         return true;
     if (k == REVOKE)
@@ -305,6 +312,8 @@ bool Admission::carry_out(const Message &m) {
     }
     case CANCEL_ALL: return cancel_all(m);
     case CANCEL_ALL_AFTER: return set_timer(m);
+    case REGISTER: return register_strategy(m);
+    case UNREGISTER: return unregister(m);
     }
     const u32 handle = ledger_->order_at(m.account, m.client_id);
     if (handle == NONE)

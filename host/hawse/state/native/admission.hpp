@@ -30,6 +30,8 @@ enum MessageKind : u8 {
     WITHDRAW = 8,
     APPOINT = 9,
     REVOKE = 10,
+    REGISTER = 11,
+    UNREGISTER = 12,
     CANCEL_ALL_AFTER = 13,
 };
 // What hawse.state.slot.RequestKind numbers.
@@ -50,6 +52,17 @@ struct AgentBody {
     u8 zero_48[80];
 };
 static_assert(sizeof(AgentBody) == sizeof(Message), "a row");
+
+// The second row of a REGISTER.
+struct StrategyBody {
+    u8 zero_0, kind, trigger, zero_3;
+    i32 trigger_price, limit_price;
+    u32 offset_ppm, every, zero_20;
+    i64 low, high;
+    u64 until;
+    u8 zero_48[80];
+};
+static_assert(sizeof(StrategyBody) == sizeof(Message), "a row");
 
 struct Refusal {
     u64 seq;
@@ -118,6 +131,7 @@ class Admission {
     void tell(u8 reason, u32 account, u16 instrument, i128 first, i128 second) {
         events.add() = {reason, 0, instrument, account, 0, first, second};
     }
+    void act(u32 place, u8 side, u32 lots, i32 price);
     // Accounts have been closed: what they owe may be another sum.
     void look_again() { shortfall_known_ = false; }
     // A message, whose signer is nullptr where nobody signed it; its struct hash says whether it is one. A wide
@@ -178,6 +192,8 @@ class Admission {
     void make_room(const Order &order, u32 handle, i64 room);
     bool cancel_all(const Message &m);
     bool set_timer(const Message &m);
+    bool register_strategy(const Message &m);
+    bool unregister(const Message &m);
     bool withdraw(u32 index, u64 amount);
     bool withdraw_all(u32 index);
     bool carry_out(const hawse_state_request &request);

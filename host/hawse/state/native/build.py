@@ -16,6 +16,7 @@ _SOURCES = (
     "ledger",
     "marks",
     "settling",
+    "strategies",
     "sweep",
     "admission",
     "clearing",

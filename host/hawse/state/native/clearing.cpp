@@ -68,6 +68,10 @@ void Clearing::release(const Sent *sent, u32 count) {
             ledger_.hold(order, sent[n].price, -i64(sent[n].quantity));
         order.peak = order.remaining;
         order.dropped = false;
+        if (order.strategy) {
+            ledger_.strategies[order.strategy - 1].done += sent[n].filled;
+            ledger_.planned.insert(order.strategy - 1);
+        }
     }
 }
 
@@ -185,7 +189,7 @@ bool Clearing::trade(Sent &sent, const hawse_event &event) {
         return false; // more than any engine's trades, of which each ends an order
     const Terms &terms = ledger_.config->terms[taker.market];
     const i64 bought = buys ? i64(quantity) : -i64(quantity);
-    sent.fee += taker.why ? ledger_.close(taker.account, taker.market, bought, event.price, taker.why)
+    sent.fee += taker.why && !taker.strategy ? ledger_.close(taker.account, taker.market, bought, event.price, taker.why)
                           : ledger_.fill(taker.account, taker.market, bought, event.price, terms.taker_fee_ppm);
     ledger_.fill(maker.account, taker.market, -bought, event.price, terms.maker_fee_ppm);
     sent.filled += quantity;

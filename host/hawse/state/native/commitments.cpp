@@ -4,7 +4,7 @@ namespace hawse::state {
 namespace {
 
 constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 23, SIGNER_BYTES = 47, NONCE_BYTES = 6;
-constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46;
+constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46, STRATEGY_BYTES = 108;
 constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343 + 4 * 8;
 constexpr size_t UNDERLYING_BYTES = 98, SOURCE_BYTES = 57;
 constexpr size_t DIGEST_BYTES = 1 + 32 + 8;
@@ -45,12 +45,15 @@ void Commitments::make(Arena &arena, Ledger &ledger, const Capacity &capacity) {
     underlyings_ = arena.make<Hash>(config.underlying_count);
     tags_ = arena.make<Hash>(config.tags());
     known_tags_.make(arena, config.tags());
+    new_strategies_ = arena.make<Hash>(config.orders);
+    strategies_ = arena.make<Hash>(config.orders);
+    known_strategies_.make(arena, config.orders);
     new_waiting_ = arena.make<Hash>(people);
     waiting_ = arena.make<Hash>(people);
     known_waiting_.make(arena, people);
     body_ = arena.make<u8>(2 + Rules::LONGEST);
     known_rules_ = 0;
-    const size_t all = 1 + 3 * people + config.orders + config.instruments + config.underlying_count + config.tags();
+    const size_t all = 1 + 3 * people + 2 * size_t(config.orders) + config.instruments + config.underlying_count + config.tags();
     message_ = arena.make<u8>(DIGEST_BYTES + sizeof(Hash) * all + KECCAK_RATE);
     const size_t most_listed = most<size_t>(config.instruments, config.underlying_count);
     const size_t most_fixed = most<size_t>(config.orders, most<size_t>(most_listed, config.tags()));
@@ -164,6 +167,22 @@ void Commitments::begin_tags() {
     });
 }
 
+void Commitments::begin_strategies() {
+    const Ledger &ledger = *ledger_;
+    ledger.planned.each([&](u32 place) {
+        Writer leaf = lanes_->begin(STRATEGY_BYTES, new_strategies_ + place).put(u8(0x65)).put(VERSION).put(place);
+        if (!ledger.planning.has(place)) {
+            leaf.zeros(STRATEGY_BYTES - 6);
+            return;
+        }
+        const Strategy &s = ledger.strategies[place];
+        leaf.put(s.account).put(ledger.accounts[s.account].generation).put(s.client_id).put(s.kind);
+        leaf.put(ledger.config->terms[s.market].number).put(s.side).put(s.trigger).put(s.trigger_price);
+        leaf.put(s.limit_price).put(s.offset_ppm).put(s.quantity).put(s.every).put(s.low).put(s.high).put(s.until);
+        leaf.put(s.queue).put(s.next).put(s.done).put(s.best).put(u8(s.fired));
+    });
+}
+
 void Commitments::begin_waiting() {
     const Ledger &ledger = *ledger_;
     ledger.waited.each([&](u32 index) {
@@ -192,6 +211,7 @@ Hash *Commitments::changes(Hash *out) {
     begin_underlyings();
     begin_tags();
     begin_orders();
+    begin_strategies();
     begin_waiting();
     begin_rules();
     lanes_->finish();
@@ -217,7 +237,7 @@ Hash *Commitments::changes(Hash *out) {
     };
     renewed(ledger_->priced, instruments_, new_instruments_);
     renewed(ledger_->observed, underlyings_, new_underlyings_);
-    return ruled(waited(tagged(out)));
+    return ruled(waited(planned(tagged(out))));
 }
 
 // Orders that are others than at the slot's beginning; one that has ended has no lots.
@@ -249,6 +269,22 @@ Hash *Commitments::tagged(Hash *out) {
         tags_[tag] = new_tags_[tag];
     });
     ledger_->tagged.clear();
+    return out;
+}
+
+// Strategies that are others than before; one that is over is zeros but its place.
+Hash *Commitments::planned(Hash *out) {
+    ledger_->planned.each([&](u32 place) {
+        const bool before = known_strategies_.has(place), now = ledger_->planning.has(place);
+        if (before != now || (now && strategies_[place] != new_strategies_[place]))
+            *out++ = new_strategies_[place];
+        if (now)
+            known_strategies_.insert(place);
+        else if (before)
+            known_strategies_.erase(place);
+        strategies_[place] = new_strategies_[place];
+    });
+    ledger_->planned.clear();
     return out;
 }
 
@@ -316,7 +352,6 @@ Hash Commitments::orders_root() {
 // Instruments, underlyings, tags, strategies, waiting, rule sets; strategies have no leaves yet.
 void Commitments::put_sections(Writer &out) {
     const Config &config = *ledger_->config;
-    const Hash none = empty_root();
     memcpy(leaves_, instruments_, sizeof(Hash) * config.instruments);
     out.put(config.instruments).put(root_over(*lanes_, leaves_, config.instruments, SECTION));
     memcpy(leaves_, underlyings_, sizeof(Hash) * config.underlying_count);
@@ -324,7 +359,9 @@ void Commitments::put_sections(Writer &out) {
     u32 tags = 0;
     known_tags_.each([&](u32 tag) { leaves_[tags++] = tags_[tag]; });
     out.put(tags).put(root_over(*lanes_, leaves_, tags, SECTION));
-    out.put(u32(0)).put(none);
+    u32 strategies = 0;
+    known_strategies_.each([&](u32 place) { leaves_[strategies++] = strategies_[place]; });
+    out.put(strategies).put(root_over(*lanes_, leaves_, strategies, SECTION));
     u32 waiting = 0;
     known_waiting_.each([&](u32 index) { leaves_[waiting++] = waiting_[index]; });
     out.put(waiting).put(root_over(*lanes_, leaves_, waiting, SECTION));

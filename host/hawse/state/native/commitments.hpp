@@ -32,12 +32,14 @@ class Commitments {
     void begin_instruments();
     void begin_underlyings();
     void begin_tags();
+    void begin_strategies();
     void begin_waiting();
     void begin_rules();
     // Hashes of those that did change, by tag of the leaf, then by key; behind `out`.
     Hash *changes(Hash *out);
     Hash *moved(Hash *out);
     Hash *tagged(Hash *out);
+    Hash *planned(Hash *out);
     Hash *waited(Hash *out);
     Hash *ruled(Hash *out);
 
@@ -46,7 +48,8 @@ class Commitments {
     Hash *new_accounts_, *new_control_, *new_orders_, *new_instruments_, *new_tags_, *new_waiting_; // as they were begun
     Hash *new_underlyings_, *underlyings_;
     Hash *instruments_, *tags_, *waiting_, *leaves_, rules_, new_rules_;
-    Numbers known_tags_, known_waiting_;
+    Hash *strategies_, *new_strategies_;
+    Numbers known_tags_, known_strategies_, known_waiting_;
     u32 known_rules_; // number of the rules whose leaf is `rules_`
     u8 *body_;        // of the operation that brought them
     u8 *message_; // of the digest

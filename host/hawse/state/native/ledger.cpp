@@ -91,6 +91,11 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     fill_fees = arena.make<i64>(most_fills);
     holdings_ = arena.make<Holding>(most_accounts * of.position_quota + MOST_HELD); // insurance has no quota
     freed_ = arena.make<u32>(of.orders);
+    left_ = arena.make<u32>(of.orders);
+    strategies = arena.make<Strategy>(of.orders);
+    planning.make(arena, of.orders);
+    places.make(arena, of.orders);
+    planned.make(arena, of.orders);
     idle_ = arena.make<u32>(most_sent);
     by_owner_.make(arena, most_accounts);
     by_account_.make(arena, most_accounts);
@@ -107,12 +112,12 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     if (arena.counts() || !arena.enough())
         return;
     free_holdings_ = NONE;
-    used_holdings_ = freed_count_ = idle_count_ = fill_count = account_count = owner_count = 0;
+    used_holdings_ = left_count_ = freed_count_ = idle_count_ = fill_count = account_count = owner_count = 0;
     free_owner_count_ = ripe_ = rules_size = 0;
     rules = {};
     free_handles = of.orders, free_tags = of.tags() - 1;
-    for (u32 handle = 0; handle < of.orders; ++handle)
-        handles.insert(handle);
+    for (u32 n = 0; n < of.orders; ++n)
+        handles.insert(n), places.insert(n);
     for (u32 tag = 1; tag < of.tags(); ++tag)
         tags.insert(tag);
     for (u32 n = 0; n < of.instruments; ++n) {
@@ -201,7 +206,7 @@ u32 Ledger::open_account(const Address &address, u64 generation, u16 subaccount,
     Account &account = accounts[index];
     account = {};
     account.owner = number;
-    account.holdings = account.newest = NONE;
+    account.holdings = account.newest = account.strategy = NONE;
     account.generation = generation;
     account.subaccount = subaccount;
     account.flags = owner.account == NONE ? 0 : accounts[owner.account].flags;
@@ -230,6 +235,8 @@ u32 Ledger::given_again(u64 batch) {
     wait_no_more(index);
     timed.erase(index);
     Account &gone = accounts[index];
+    while (gone.strategies)
+        unregister(gone.strategy);
     Owner &owner = owners[gone.owner];
     u32 *link = &owner.first;
     while (*link != index)
@@ -472,6 +479,36 @@ i64 Ledger::room_to_close(const Account &account, u32 market, u32 side) const {
     return (closes ? magnitude(h->size) : 0) - h->lots[side];
 }
 
+u32 Ledger::strategy_at(u32 account, u64 client_id) const {
+    u32 at = accounts[account].strategies ? accounts[account].strategy : NONE;
+    while (at != NONE && strategies[at].client_id != client_id)
+        at = strategies[at].other;
+    return at;
+}
+
+void Ledger::register_strategy(u32 place, const Strategy &strategy) {
+    Account &account = accounts[strategy.account];
+    places.erase(place);
+    planning.insert(place);
+    planned.insert(place);
+    strategies[place] = strategy;
+    strategies[place].other = account.strategies++ ? account.strategy : NONE;
+    account.strategy = place;
+}
+
+// Its place comes free with the slot's end.
+void Ledger::unregister(u32 place) {
+    Account &account = accounts[strategies[place].account];
+    u32 *link = &account.strategy;
+    while (*link != place)
+        link = &strategies[*link].other;
+    *link = strategies[place].other;
+    --account.strategies;
+    planning.erase(place);
+    planned.insert(place);
+    left_[left_count_++] = place;
+}
+
 void Ledger::set_timer(u32 account, u64 time) {
     accounts[account].timer = time;
     if (time)
@@ -631,6 +668,8 @@ void Ledger::end_slot(u64 batch) {
     free_handles += freed_count_;
     while (freed_count_)
         handles.insert(freed_[--freed_count_]);
+    while (left_count_)
+        places.insert(left_[--left_count_]);
     while (idle_count_) {
         Owner &owner = owners[idle_[--idle_count_]];
         tags.insert(owner.tag);

@@ -77,7 +77,8 @@ struct alignas(64) Account {
     u32 reducing;          // reduce-only ones among them
     u32 next;              // of the same owner
     u16 subaccount;
-    u8 agents;
+    u8 agents, strategies;
+    u32 strategy; // the first of them
     u32 transfers, flags;
     u64 generation;
     i64 collateral;
@@ -100,9 +101,25 @@ struct alignas(64) Order {
     u8 side, time_in_force, self_trade;
     u8 why; // reason of an order of the machine, which lives within a slot; 0 of a user's
     bool reduce_only, dropped, resting, has_leaf;
+    u32 strategy; // place of the one that sent it, and one more; 0 for none
     Hash leaf;
 
     u8 leaf_flags() const { return u8(self_trade | reduce_only << 2); }
+};
+
+// A REGISTER's members, and what has become of it.
+struct Strategy {
+    static constexpr u32 MOST = 8;
+    u32 account, market;
+    u64 client_id;
+    u8 kind, side, trigger;
+    bool fired; // the price was there
+    i32 trigger_price, limit_price;
+    u32 offset_ppm, quantity, every;
+    i64 low, high;
+    u64 until, queue, next, done; // next: slot time from which on it may act again; done: lots that were filled
+    i64 best;                     // of a TRAIL
+    u32 other;                    // of the same account, or NONE
 };
 
 // What an account has at mark, each position rounded down, and what its positions need at least.
@@ -184,8 +201,10 @@ class Ledger {
     Numbers handles, tags;           // free ones
     Numbers trading, reducing, timed; // accounts with orders, with reduce-only ones, with a timer
     Numbers waiting;                  // indices of empty accounts
+    Strategy *strategies;             // by place
+    Numbers planning, places;         // places that are taken, and those that are free
     Numbers unhealthy;                // accounts below maintenance, as they were last seen
-    Numbers changed, signed_, moved, priced, observed, tagged, waited; // leaves that may be others than they were
+    Numbers changed, signed_, moved, priced, observed, tagged, planned, waited; // leaves that may be others than they were
 
     const Address &owner_of(const Account &a) const { return owners[a.owner].address; }
     u32 owner_at(const Address &address) const;
@@ -245,6 +264,10 @@ class Ledger {
     u32 quorum(u32 market) const { return config->underlyings[config->terms[market].feed].quorum; }
     i64 room_to_close(const Account &account, u32 market, u32 side) const;
 
+    // Place of an account's strategy, or NONE.
+    u32 strategy_at(u32 account, u64 client_id) const;
+    void register_strategy(u32 place, const Strategy &strategy);
+    void unregister(u32 place);
     void set_timer(u32 account, u64 time);
     void set_mark(u32 market, i32 mark, u64 time);
     void set_status(u32 market, u8 status) { markets[market].status = status, priced.insert(market); }
@@ -289,6 +312,7 @@ class Ledger {
     Agent *agents_; // so many of each account, as they were appointed
     u32 *free_owners_, free_owner_count_;
     u32 ripe_; // indices below it were looked at in this slot, or are not ripe: none below is given again
+    u32 *left_, left_count_;   // places that come free with the slot's end
     u32 *freed_, freed_count_; // handles that come free with the slot's end
     u32 *idle_, idle_count_;   // owners whose last order has ended
 };

@@ -33,7 +33,7 @@ bool is_above(const Long &a, const Long &b) { return a.high != b.high ? a.high >
 } // namespace
 
 size_t Liquidation::most_events(const Config &config) {
-    return MOST_MOVES + MOST_HELD + 2 * size_t(config.liquidation.cap) + config.instruments;
+    return MOST_MOVES + MOST_HELD + 2 * size_t(config.liquidation.cap) + config.instruments + size_t(config.orders);
 }
 
 void Liquidation::make(Arena &arena, Ledger &ledger, Admission &admission, const Capacity &capacity) {

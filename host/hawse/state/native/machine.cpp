@@ -59,6 +59,7 @@ bool Machine::make(Arena &arena, const u8 *bytes, size_t size, const Capacity &c
     ledger.make(arena, config, capacity, seed);
     admission.make(arena, ledger, capacity, Liquidation::most_events(config));
     expired.make(arena, ledger, capacity);
+    strategies.make(arena, ledger, admission);
     liquidation.make(arena, ledger, admission, capacity);
     commitments.make(arena, ledger, capacity);
     inputs.make(arena, capacity.inputs, INPUTS);
@@ -115,6 +116,7 @@ int Machine::open(const hawse_state_slot &slot) {
     if (ledger.overflow.happened)
         return HAWSE_STATE_OVERFLOW;
     admit(slot, slot.authorised, slot.row_count, message);
+    strategies.run(time);
     last_seq = admission.seq;
     if (admission.wrong)
         return HAWSE_STATE_UNFIT;

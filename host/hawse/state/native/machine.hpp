@@ -6,6 +6,7 @@
 #include "commitments.hpp"
 #include "liquidating.hpp"
 #include "settling.hpp"
+#include "strategies.hpp"
 
 namespace hawse::state {
 
@@ -39,6 +40,7 @@ class Machine {
     Admission admission;
     Liquidation liquidation;
     Expired expired;
+    Strategies strategies;
     Commitments commitments;
     Phase phase;
     u64 next_slot, time, last_seq, batch, deposit_index, request_index;

@@ -160,6 +160,19 @@ void Machine::write_ledger(Text &out) {
         out.separate(n);
         write_account(out, n);
     }
+    out.put(']'), out.put(','), out.put('[');
+    first = true;
+    ledger.planning.each([&](u32 place) {
+        const Strategy &s = ledger.strategies[place];
+        const i128 values[] = {place,           s.account,     s.fired,      s.client_id,  s.kind,
+                               config.terms[s.market].number, s.side,       s.trigger,    s.trigger_price,
+                               s.limit_price,   s.offset_ppm,  s.quantity,   s.every,      s.low,
+                               s.high,          s.until,       s.queue,      s.next,       s.done,
+                               s.best};
+        out.separate(!first);
+        first = false;
+        out.numbers(20, [&](u32 at) { return values[at]; });
+    });
     out.put(']'), out.put(']');
 }
 
@@ -261,6 +274,7 @@ class Restoring {
     void accounts(bool with_orders);
     void account(u32 index, bool with_orders);
     void rules();
+    void strategies();
     void settlement(Settlement &state, const Terms &terms);
     void waiting();
     void check_owners();
@@ -388,17 +402,47 @@ void Restoring::ledger() {
     expect(','), rules(), expect(',');
     const u8 *const accounts_at = at_;
     accounts(false);
-    const u8 *const behind = at_;
     if (!good_ || too_much_)
         return;
+    expect(',');
+    const u8 *const strategies_at = at_;
     at_ = tags_at, tags();
     at_ = accounts_at, accounts(true);
     if (!good_)
         return;
     check_owners();
     at_ = waiting_at, waiting();
-    at_ = behind;
+    at_ = strategies_at, strategies();
     expect(']');
+}
+
+void Restoring::strategies() {
+    Ledger &ledger = m_.ledger;
+    constexpr u32 COUNT = 20;
+    i128 v[COUNT] = {};
+    i64 last = -1;
+    list([&](u64) {
+        const u64 count = list([&](u64 n) {
+            const i128 value = number(-WIDE, WIDE);
+            if (n < COUNT)
+                v[n] = value;
+        });
+        Strategy s{};
+        s.market = m_.config.find(u32(v[5]));
+        const bool known = v[1] > INSURANCE && v[1] < ledger.account_count && s.market != NONE;
+        if (!good_ || count != COUNT || v[0] <= last || v[0] >= m_.config.orders || !known || v[2] < 0 || v[2] > 1 ||
+            v[4] < STOP || v[4] > HEDGE || ledger.strategy_at(u32(v[1]), u64(v[3])) != NONE ||
+            ledger.accounts[u32(v[1])].strategies >= Strategy::MOST) {
+            fails();
+            return;
+        }
+        last = i64(v[0]);
+        s.account = u32(v[1]), s.fired = v[2], s.client_id = u64(v[3]), s.kind = u8(v[4]), s.side = u8(v[6]);
+        s.trigger = u8(v[7]), s.trigger_price = i32(v[8]), s.limit_price = i32(v[9]), s.offset_ppm = u32(v[10]);
+        s.quantity = u32(v[11]), s.every = u32(v[12]), s.low = i64(v[13]), s.high = i64(v[14]), s.until = u64(v[15]);
+        s.queue = u64(v[16]), s.next = u64(v[17]), s.done = u64(v[18]), s.best = i64(v[19]);
+        ledger.register_strategy(u32(last), s);
+    });
 }
 
 void Restoring::rules() {
