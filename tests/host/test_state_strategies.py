@@ -18,6 +18,7 @@ from support.twin import Twin
 BUY, SELL = Side
 STOP, TAKE, TRAIL, SLICE, HEDGE = StrategyKind
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
+NOW = object()
 
 
 class Trading(Desk):
@@ -27,6 +28,7 @@ class Trading(Desk):
         self.machine = type(self.machine).restore(self.machine.config, self.machine.snapshot())
         admission = self.open(rows, **inputs)
         self.machine.clear_slot(self.engine.run(admission.orders).events)
+        self.machine.explain()  # nothing that either tells of an account is another's
         self.refusals, self.events, self.rows = admission.refusals, admission.events, admission.orders
         return [refusal.reason for refusal in admission.refusals]
 
@@ -209,13 +211,13 @@ def test_a_slice_is_margined_like_any_order(desk):
     rows = [desk.register(5, SLICE, 1, BUY, quantity=200, high=10**6), *desk.makes(1400, 1500, lots=1000)]
     assert desk.slot(rows) == []
     assert desk.acts == [] and [e.reason for e in desk.events] == [Reason.MARGIN]
-    assert (desk.events[0].first, desk.events[0].second) == (100, 152)  # 5 % of 3,000, and the fee
+    assert (desk.events[0].first, desk.events[0].second) == (100, 212)  # margin 150, loss 60, fee 2
     desk.time += 250
-    desk.slot(deposits=[(owner(5), 100)])
+    desk.slot(deposits=[(owner(5), 112)])
     assert desk.acts == [(5, 1, 200)]
 
 
-def test_a_hedge_keeps_a_delta_within_its_band(desk, monkeypatch):
+def test_a_hedge_keeps_a_delta_within_its_band(desk):
     """Long 900 lots of ODD at 3/7 quanta a tick is 385; the band of ±2 is kept by 1/100 a lot of another."""
     about = Underlying(number=3, name="x")
     both = (replace(PERP, underlying=3), replace(ODD, underlying=3))
@@ -233,11 +235,11 @@ def test_a_hedge_keeps_a_delta_within_its_band(desk, monkeypatch):
     assert desk.acts == []  # it sees what was there when the slot began
     desk.time += 250
     desk.slot()
-    assert desk.acts == [(1, 1, 300 - 100)] or desk.acts[0][2] > 0
+    assert desk.acts == [(1, 1, 200)]  # 379 - 383 = -4 is two too low
     assert -2 <= 886 * 3 // 7 + desk.size() // 100 <= 2
 
 
-def test_the_index_may_fire_it(desk, monkeypatch):
+def test_the_index_may_fire_it(desk):
     people = tuple(address_of(bytes([n]) * 32) for n in (1, 2))
     about = Underlying(number=7, name="btc", publishers=people, quorum=2, staleness=10_000, deviation_ppm=PPM)
     heard = replace(PERP, underlying=7, mark_bound_ppm=12_000)
@@ -306,7 +308,7 @@ def test_no_more_than_the_most_of_an_account(desk):
     rows = [desk.register(1, SLICE, n + 1, BUY, quantity=1, high=9) for n in range(MOST + 1)]
     assert desk.slot(rows) == [Reason.STRATEGY]
     assert (desk.refusals[0].have, desk.refusals[0].need, desk.refusals[0].detail) == (MOST + 1, MOST, 1)
-    assert desk.slot([desk.register(2, SLICE, 1, BUY, quantity=1, high=9)] * 1) == []
+    assert desk.slot([desk.register(2, SLICE, 1, BUY, quantity=1, high=9)]) == []
     assert desk.slot([desk.register(2, SLICE, 1, BUY, quantity=1, high=9)]) == [Reason.CLIENT_ID_USED]
 
 
@@ -317,7 +319,7 @@ def test_those_of_a_venue_take_turns(desk):
     accounts = range(5, 5 + many)
     for account in accounts:
         rows = [desk.register(account, SLICE, n + 1, BUY, quantity=1, high=10**6) for n in range(6)]
-        assert desk.slot(rows) == [] or set(desk.refusals) == set()
+        assert desk.slot(rows) == []
     desk.time += 1000
     acted = []
     for _ in range(2):
@@ -344,22 +346,16 @@ def test_what_is_wrong_with_one_is_told(desk):
         (SLICE, {"high": 9}, "high", 9, 10),
         (HEDGE, {"low": 5, "high": 5}, "high", 5, 6),
         (HEDGE, {"low": -(2**63), "high": 5}, "low", -(2**63), -(2**62)),
-        (STOP, {"until": 5}, "until", 5, desk.time + 1),
+        (STOP, {"until": 5}, "until", 5, NOW),
         (STOP, {"until": 2**48}, "until", 2**48, 2**48 - 1),
     ):
-        row = desk.register(
-            1, STOP if "strategy" in fields else kind, **{k: v for k, v in fields.items() if k != "strategy"}
-        )
-        if "strategy" in fields:
-            row[1:].view(BODIES[MessageKind.REGISTER])["strategy"] = fields["strategy"]
-        need += desk.machine.next_slot - 1 if at == "until" and need < 2**48 - 1 else 0
-        assert desk.slot([row]) == [Reason.REQUEST], (kind, fields)
+        code = fields.pop("strategy", kind)
+        row = desk.register(1, kind, **fields)
+        row[1:].view(BODIES[MessageKind.REGISTER])["strategy"] = code
+        assert desk.slot([row]) == [Reason.REQUEST], (at, have)
         (refusal,) = desk.refusals
-        got = refusal.detail, refusal.have, refusal.need
-        assert got[:2] == (ROW_BYTES + body[at][1], have) and (at == "until" or got[2] == need), (
-            kind,
-            fields,
-        )
+        assert (refusal.detail, refusal.have) == (ROW_BYTES + body[at][1], have)
+        assert refusal.need == (desk.time if need is NOW else need), at
     nothing = desk.register(1, STOP, quantity=0)
     assert desk.slot([nothing, desk.register(1, STOP, 0), desk.register(1, STOP, instrument=7)]) == [
         Reason.REQUEST,

@@ -60,6 +60,7 @@ def test_the_page_leads_from_nothing_to_orders_by_curl_and_by_the_client(followe
     # Told once, though the host was killed; and the maker left nothing in the book.
     places = [(line["slot"], line["line"]) for line in told if "slot" in line]
     assert places == sorted(set(places))
+    assert [line["event"] for line in told if line.get("kind") == "register"] == ["accepted"]
     assert re.search(r"order \d+ of generation \d+: filled, 1000000 of 1000000 lots", out)
 
 

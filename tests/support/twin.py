@@ -1,9 +1,12 @@
 """The golden machine with a native one beside it: what one says, the other must say, after every call."""
 
+from dataclasses import fields
+
 from hawse.commit.data import ExitState
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.clearing import ClearingError
 from hawse.state.inputs import StateError
+from hawse.state.ledger import Strategy
 from hawse.state.machine import Machine
 from hawse.state.native.machine import NativeMachine
 from hawse.state.snapshot import SnapshotError
@@ -19,6 +22,7 @@ _ACCOUNT = (
     "positions",
     "open",
 )
+_STRATEGY = [field.name for field in fields(Strategy) if field.name != "account"]
 _ERRORS = (StateError, ClearingError, MoneyOverflow, SnapshotError)
 
 
@@ -37,6 +41,10 @@ def _agents(account):
         (a.address, a.expiry, a.appointed, a.max_life, a.nonces.floor, a.nonces.used)
         for a in account.agents.values()
     ]
+
+
+def _strategies(mine):
+    return sorted([getattr(s, name) for name in _STRATEGY] for s in mine.values())
 
 
 def both(what, golden, native):
@@ -109,6 +117,8 @@ class Twin(Machine):
             other = self.native.accounts[account.index]
             for name in _ACCOUNT:
                 same(f"{name} of account {account.index}", getattr(account, name), getattr(other, name))
+            ours, theirs = (_strategies(a.strategies) for a in (account, other))
+            same(f"strategies of account {account.index}", ours, theirs)
             same(f"nonces of account {account.index}", account.nonces.used, other.nonces.used)
             same(f"agents of account {account.index}", _agents(account), _agents(other))
         same("rules", self.rules, self.native.rules)

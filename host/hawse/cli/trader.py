@@ -20,6 +20,7 @@ from hawse.publisher.errors import PublisherError
 from hawse.publisher.lines import Line
 from hawse.publisher.store import Outcomes
 from hawse.state.config import VenueConfig
+from hawse.state.ledger import StrategyKind
 from hawse.state.machines import AnyMachine
 
 from .check import config_of, from_snapshot
@@ -202,6 +203,20 @@ def _account(machine: AnyMachine, one: Any) -> dict[str, Any]:
             }
             for order in sorted(one.orders.values(), key=lambda order: order.queue)
         ],
+        "strategies": [
+            {
+                "client_id": each.client_id,
+                "strategy": StrategyKind(each.kind).name.lower(),
+                "instrument": each.instrument,
+                "side": "sell" if each.side else "buy",
+                "quantity": each.quantity,
+                "done": each.done,
+                "fired": each.fired,
+                "next": each.next,
+                "until": each.until,
+            }
+            for each in sorted(one.strategies.values(), key=lambda each: each.queue)
+        ],
     }
 
 
@@ -217,6 +232,9 @@ def _show(one: dict[str, Any]) -> None:
     for order in one["orders"]:
         lots = f"{order['side']} {order['remaining']:,} lots at {order['price']:,}"
         click.echo(f"  order {order['client_id']} in instrument {order['instrument']}: {lots}")
+    for each in one["strategies"]:
+        what = f"{each['strategy']} {each['side']} {each['quantity']:,} lots, {each['done']:,} done"
+        click.echo(f"  strategy {each['client_id']} in instrument {each['instrument']}: {what}")
 
 
 @contextmanager

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 from hawse.instruments import PPM
 from hawse.risk.margin import MoneyOverflow, initial_margin
-from hawse.state.ledger import Account
+from hawse.state.ledger import Account, Strategy
 from hawse.state.machines import AnyMachine
 from hawse.state.nonces import WINDOW, NonceWindow
 
-from .shapes import AccountOf, AgentOf, Held, Resting
+from .shapes import AccountOf, AgentOf, Held, Resting, StrategyName, StrategyOf
+
+_NAMES: dict[int, StrategyName] = {1: "stop", 2: "take", 3: "trail", 4: "slice", 5: "hedge"}
 
 
 class Known(NamedTuple):
@@ -82,8 +84,23 @@ def described(machine: AnyMachine, one: Account) -> AccountOf:
             )
             for order in sorted(one.orders.values(), key=lambda order: order.queue)
         ],
+        strategies=[_strategy(each) for each in sorted(one.strategies.values(), key=lambda each: each.queue)],
         agents=[AgentOf("0x" + a.address.hex(), a.expiry, a.max_life) for a in one.agents.values()],
         cancel_all_at=one.timer,
+    )
+
+
+def _strategy(one: Strategy) -> StrategyOf:
+    return StrategyOf(
+        client_id=one.client_id,
+        strategy=_NAMES[one.kind],
+        instrument=one.instrument,
+        side="sell" if one.side else "buy",
+        quantity=one.quantity,
+        done=one.done,
+        fired=one.fired,
+        next=one.next,
+        until=one.until,
     )
 
 

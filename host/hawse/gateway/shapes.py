@@ -216,6 +216,23 @@ class AgentOf(msgspec.Struct):
     max_life: int
 
 
+StrategyName = Literal["stop", "take", "trail", "slice", "hedge"]
+
+
+class StrategyOf(msgspec.Struct):
+    """A rule that the machine runs: lots done, whether its price was there, when it may act, and until when."""
+
+    client_id: int
+    strategy: StrategyName
+    instrument: int
+    side: Literal["buy", "sell"]
+    quantity: int
+    done: int
+    fired: bool
+    next: int
+    until: int
+
+
 class AccountOf(msgspec.Struct):
     """An account behind slot ``slot``.
 
@@ -236,6 +253,7 @@ class AccountOf(msgspec.Struct):
     withdrawable: int
     positions: list[Held]
     orders: list[Resting]
+    strategies: list[StrategyOf]
     agents: list[AgentOf]
     cancel_all_at: int
 

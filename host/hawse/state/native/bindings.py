@@ -172,8 +172,19 @@ ACCOUNT = np.dtype(
         ("subaccount", "<u4"),
         ("agents", "<u4"),
         ("owner", "u1", (20,)),
-        ("zero", "u1", (4,)),
+        ("strategies", "<u4"),
         ("used", "u1", (64, 6)),
+    ]
+)
+STRATEGY = np.dtype(
+    [
+        *((n, "<u8") for n in ("client_id", "until", "queue", "next", "done")),
+        *((n, "<i8") for n in ("low", "high", "best")),
+        *((n, "<u4") for n in ("place", "offset_ppm", "quantity", "every")),
+        *((n, "<i4") for n in ("trigger_price", "limit_price")),
+        ("instrument", "<u2"),
+        *((n, "u1") for n in ("kind", "side", "trigger", "fired")),
+        ("zero", "u1", (2,)),
     ]
 )
 AGENT = np.dtype(
@@ -336,6 +347,7 @@ def _library(*flags: str) -> ctypes.CDLL:
         "read_agents": (None, (c_void_p, c_uint32, c_void_p)),
         "read_account": (c_int, (c_void_p, c_uint32, c_void_p)),
         "read_holdings": (None, (c_void_p, c_uint32, c_void_p)),
+        "read_strategies": (None, (c_void_p, c_uint32, c_void_p)),
         "read_orders": (None, (c_void_p, c_uint32, c_void_p)),
         "client_ids": (None, (c_void_p, c_void_p, c_size_t, c_void_p)),
         "sole_signers": (c_int, (c_void_p, c_void_p, c_size_t, c_void_p)),
@@ -485,6 +497,12 @@ class State:
         """RESTING rows of an account's orders, the newest first."""
         out = np.zeros(count, RESTING)
         self._call("read_orders")(self._it, index, out.ctypes.data)
+        return out
+
+    def strategies(self, index: int, count: int) -> Array:
+        """STRATEGY rows of an account, in no order."""
+        out = np.zeros(count, STRATEGY)
+        self._call("read_strategies")(self._it, index, out.ctypes.data)
         return out
 
     def sole_signers(self, indices: NDArray[np.uint32]) -> NDArray[np.uint8] | None:

@@ -134,6 +134,7 @@ int hawse_state_read_account(hawse_state *state, uint32_t index, hawse_state_acc
     out->generation = a.generation, out->timer = a.timer, out->floor = a.nonces.floor, out->collateral = a.collateral;
     out->index = index, out->nonces = a.nonces.count, out->holdings = a.touched, out->orders = a.orders;
     out->transfers = a.transfers, out->flags = a.flags, out->subaccount = a.subaccount, out->agents = a.agents;
+    out->strategies = a.strategies;
     memcpy(out->owner, ledger.owner_of(a).bytes, 20);
     memcpy(out->used, a.nonces.used, sizeof a.nonces.used);
     return left ? HAWSE_STATE_OVERFLOW : HAWSE_STATE_OK;
@@ -194,6 +195,17 @@ void hawse_state_client_ids(hawse_state *state, const uint64_t *handles, size_t 
     const Ledger &ledger = state->machine.ledger;
     for (size_t n = 0; n < count; ++n)
         out[n] = handles[n] < ledger.config->orders ? ledger.orders[handles[n]].client_id : 0;
+}
+
+void hawse_state_read_strategies(hawse_state *state, uint32_t index, hawse_state_strategy *out) {
+    const Machine &m = state->machine;
+    const Account &a = m.ledger.accounts[index];
+    for (u32 n = 0, place = a.strategy; n < a.strategies; ++n, place = m.ledger.strategies[place].other) {
+        const Strategy &s = m.ledger.strategies[place];
+        *out++ = {s.client_id, s.until, s.queue, s.next, s.done, s.low, s.high, s.best, place, s.offset_ppm, s.quantity,
+                  s.every, s.trigger_price, s.limit_price, m.config.terms[s.market].number, s.kind, s.side, s.trigger,
+                  s.fired, {}};
+    }
 }
 
 void hawse_state_read_markets(hawse_state *state, hawse_state_market *out) {

@@ -19,7 +19,7 @@ from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
 from hawse.state.feeds import Feed
 from hawse.state.inputs import StateError, check_slot
-from hawse.state.ledger import INSURANCE, Account, Exposure, Market, Order, Position
+from hawse.state.ledger import INSURANCE, Account, Exposure, Market, Order, Position, Strategy
 from hawse.state.nonces import NonceWindow
 from hawse.state.outcomes import Signers
 from hawse.state.rules import RuleSet
@@ -317,6 +317,9 @@ class NativeMachine:
                 account.positions[number] = Position(size, wide(h["entry"]))
             if any(lots):
                 account.open[number] = Exposure(lots, wide(h["loss"]), wide(h["basis"]))
+        for s in self._state.strategies(index, int(row["strategies"])):
+            strategy = _strategy(s, account)
+            account.strategies[strategy.client_id] = strategy
         for o in reversed(self._state.orders(index, int(row["orders"]))):
             order = _order(o, account)
             account.orders[order.client_id] = order
@@ -535,6 +538,12 @@ def _restored(config: bytes, data: bytes, capacity: Capacity, compiler: tuple[st
         if found != bindings.TOO_MUCH:
             raise SnapshotError("no snapshot of this venue, or a damaged one")
         capacity = capacity.doubled()
+
+
+def _strategy(row: np.void, account: Account) -> Strategy:
+    assert row.dtype.names is not None
+    names = [name for name in row.dtype.names if name not in ("fired", "zero")]
+    return Strategy(account=account, fired=bool(row["fired"]), **{name: int(row[name]) for name in names})
 
 
 def _market(terms: Instrument, row: np.void, feed: Feed | None) -> Market:

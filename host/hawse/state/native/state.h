@@ -111,9 +111,20 @@ typedef struct {
     uint64_t generation, timer, floor;
     int64_t collateral, equity;
     uint32_t index, nonces, holdings, orders, transfers, flags, subaccount, agents;
-    uint8_t owner[20], zero[4];
+    uint8_t owner[20];
+    uint32_t strategies;
     uint8_t used[6 * 64];
 } hawse_state_account;
+
+/* A REGISTER's members, and what has become of it. */
+typedef struct {
+    uint64_t client_id, until, queue, next, done;
+    int64_t low, high, best;
+    uint32_t place, offset_ppm, quantity, every;
+    int32_t trigger_price, limit_price;
+    uint16_t instrument;
+    uint8_t kind, side, trigger, fired, zero[2];
+} hawse_state_strategy;
 
 typedef struct {
     uint64_t expiry, appointed, floor;
@@ -213,6 +224,8 @@ HAWSE_API void hawse_state_read_agents(hawse_state *, uint32_t index, hawse_stat
 /* Holdings by instrument, orders the newest first; as many as read_account says. */
 HAWSE_API void hawse_state_read_holdings(hawse_state *, uint32_t index, hawse_state_holding *);
 HAWSE_API void hawse_state_read_orders(hawse_state *, uint32_t index, hawse_state_order *);
+/* In no order; as many as read_account says. */
+HAWSE_API void hawse_state_read_strategies(hawse_state *, uint32_t index, hawse_state_strategy *);
 /* Client id of what has each handle, or had it last; 0 where nothing ever had. */
 HAWSE_API void hawse_state_client_ids(hawse_state *, const uint64_t *handles, size_t count, uint64_t *out);
 HAWSE_API void hawse_state_read_markets(hawse_state *, hawse_state_market *);
