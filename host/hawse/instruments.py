@@ -6,6 +6,8 @@ from hawse.wire.schema import LEAST_WINDOW
 
 #: Parts per million in one.
 PPM = 1_000_000
+#: Prices that are finer than a tick have so many fractional bits of it; a cumulative index of funding, per lot.
+PART_BITS, FUNDING_TICK_BITS = 8, 28
 #: In ``underlying`` of an instrument: it has none.
 NO_UNDERLYING = 0xFFFF
 #: Of an underlying.
@@ -78,6 +80,9 @@ class Instrument:
         mark_bound_ppm: of the index, by which mark and basis differ from it at most; below half the
             maintenance fraction.
         maintenance_ppm: of initial margin, below which an account is liquidated, 1 to 1,000,000.
+        funding_interval: milliseconds of slot time from one payment of funding to the next; 0 for none.
+        funding_cap_ppm: of the index, what an interval costs at most.
+        impact_notional: quanta for which impact prices are taken from the book; 0 for none, and no funding.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -99,6 +104,9 @@ class Instrument:
     underlying: int = NO_UNDERLYING
     mark_bound_ppm: int = 0
     maintenance_ppm: int = PPM // 2
+    funding_interval: int = 0
+    funding_cap_ppm: int = 0
+    impact_notional: int = 0
 
     def __post_init__(self) -> None:
         if self.count < LEAST_WINDOW or self.count & (self.count - 1):
@@ -118,6 +126,9 @@ class Instrument:
             ("underlying", 0, NO_UNDERLYING),
             ("mark_bound_ppm", 0, max(0, (self.initial_margin_ppm * self.maintenance_ppm - 1) // (2 * PPM))),
             ("maintenance_ppm", 1, PPM),
+            ("funding_interval", 0, 2**32 - 1),
+            ("funding_cap_ppm", 0, PPM),
+            ("impact_notional", 1 if self.funding_interval else 0, 2**63 - 1),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")

@@ -35,7 +35,7 @@ _LIMITS = (
     "data_provider",
 )
 #: All of an instrument but its number and name.
-_TERMS = struct.Struct(">IIIIIIIiiIQHII")
+_TERMS = struct.Struct(">IIIIIIIiiIQHIIIIQ")
 _TERM_NAMES = (
     "numerator",
     "denominator",
@@ -51,6 +51,9 @@ _TERM_NAMES = (
     "underlying",
     "mark_bound_ppm",
     "maintenance_ppm",
+    "funding_interval",
+    "funding_cap_ppm",
+    "impact_notional",
 )
 #: How accounts are closed: fields of :class:`LiquidationTerms`.
 _LIQUIDATION = struct.Struct(">IQQIIII")

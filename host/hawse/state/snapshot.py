@@ -6,13 +6,14 @@ from typing import Any
 
 from tiny_keccak import keccak256
 
-from hawse.risk.prices import Observation
+from hawse.risk.funding import Funding
+from hawse.risk.prices import Average, Observation
 from hawse.wire import TimeInForce
 
 from .agents import MOST_AGENTS, Agent
 from .config import VenueConfig
 from .feeds import Feed
-from .ledger import INSURANCE, TRANSFERS_MAX, Account, Ledger, Order, Position, Tag
+from .ledger import INSURANCE, TRANSFERS_MAX, Account, Ledger, Market, Order, Position, Tag
 from .nonces import NonceWindow
 from .rules import RuleSet, check_flags
 
@@ -32,7 +33,16 @@ _ORDER = (
 )
 
 #: Fields of a market behind its number.
-_MARKET = ("mark", "mark_time", "open_interest", "dust", "last_trade", "trade_time", "basis")
+_MARKET = (
+    "mark",
+    "mark_time",
+    "open_interest",
+    "dust",
+    "last_trade",
+    "trade_time",
+    "basis",
+    "funding_dust",
+)
 
 
 class SnapshotError(Exception):
@@ -67,13 +77,34 @@ def ledger_body(ledger: Ledger) -> list[Any]:
     """All of a ledger between two slots."""
     return [
         ledger.fees,
-        [[n, *(getattr(m, name) for name in _MARKET)] for n, m in ledger.markets.items()],
+        [_market_body(n, m) for n, m in ledger.markets.items()],
         [[n, f.index, f.time, f.counted, _said(f)] for n, f in ledger.feeds.items()],
         sorted([tag.number, tag.owner.hex()] for tag in ledger.tags.values()),
         sorted([index, until] for index, until in ledger.waiting.items()),
         [ledger.rules_from, ledger.rules.encode().hex() if ledger.rules else ""],
         [_account_body(account) for account in ledger.accounts],
     ]
+
+
+def _market_body(number: int, market: Market) -> list[int]:
+    impact, funding = market.impact, market.funding
+    premium = funding.premium
+    out = [number, *(getattr(market, name) for name in _MARKET)]
+    out += [impact.time, impact.value or 0, impact.total, impact.elapsed]
+    out += [premium.time, premium.value or 0, premium.total, premium.elapsed]
+    return [*out, funding.begun, funding.until, funding.index, funding.cumulative]
+
+
+def _read_market(market: Market, values: list[int]) -> None:
+    """What :func:`_market_body` gave behind the number."""
+    known, averages = values[: len(_MARKET)], values[len(_MARKET) :]
+    for name, value in zip(_MARKET, known, strict=True):
+        setattr(market, name, value)
+    time, mid, total, elapsed, *averages = averages
+    market.impact = Average(time, mid or None, total, elapsed)
+    time, premium, total, elapsed, begun, until, index, cumulative = averages
+    average = Average(time, premium if until else None, total, elapsed)
+    market.funding = Funding(begun, average, until, index, cumulative)
 
 
 def _account_body(account: Account) -> list[Any]:
@@ -89,7 +120,7 @@ def _account_body(account: Account) -> list[Any]:
         [_agent_body(agent) for agent in account.agents.values()],
         account.timer,
         account.step,
-        [[n, p.size, p.entry] for n, p in sorted(account.positions.items())],
+        [[n, p.size, p.entry, p.funding] for n, p in sorted(account.positions.items())],
         [[getattr(order, name) for name in _ORDER] for order in orders],
     ]
 
@@ -110,8 +141,7 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     if [n for n, *_ in markets] != list(ledger.markets):
         raise ValueError(f"instruments: {[n for n, *_ in markets]}, not {list(ledger.markets)}")
     for number, *values in markets:
-        for name, value in zip(_MARKET, values, strict=True):
-            setattr(ledger.markets[number], name, value)
+        _read_market(ledger.markets[number], values)
     _read_feeds(ledger, feeds)
     for number, owner in tags:
         ledger.free_tags.remove(number)
@@ -165,7 +195,7 @@ def _read_account(
     _read_agents(account, agents)
     ledger.set_timer(account, timer)
     account.step = step
-    account.positions = {n: Position(size, entry) for n, size, entry in positions}
+    account.positions = {n: Position(size, entry, paid) for n, size, entry, paid in positions}
     for values in orders:
         fields = dict(zip(_ORDER, values, strict=True))
         order = Order(account=account, time_in_force=TimeInForce.GTC, **fields)

@@ -197,6 +197,8 @@ HOLDING = np.dtype(
         ("lots", "<i8", (2,)),
         ("instrument", "<u4"),
         ("zero", "<u4"),
+        ("funding", "<i8"),
+        ("zeros", "<i8"),
     ]
 )
 RESTING = np.dtype(
@@ -210,15 +212,17 @@ RESTING = np.dtype(
     ]
 )
 OWNER = np.dtype([("generation", "<u8"), ("owner", "u1", (20,)), ("zero", "u1", (4,))])
+_AVERAGE = np.dtype(
+    [("total", *I128), ("time", "<u8"), ("elapsed", "<u8"), ("value", "<i8"), ("is", "<u8")]
+)
 MARKET = np.dtype(
     [
         ("dust", *I128),
-        ("mark_time", "<u8"),
-        ("open_interest", "<u8"),
-        ("trade_time", "<u8"),
-        ("mark", "<i8"),
-        ("last_trade", "<i8"),
-        ("basis", "<i8"),
+        ("funding_dust", *I128),
+        ("impact", _AVERAGE),
+        ("premium", _AVERAGE),
+        *((n, "<u8") for n in ("mark_time", "open_interest", "trade_time", "begun", "until")),
+        *((n, "<i8") for n in ("mark", "last_trade", "basis", "index", "cumulative")),
         ("number", "<u4"),
         ("zero", "<u4", (3,)),
     ]

@@ -15,6 +15,7 @@ _SOURCES = (
     "lanes",
     "ledger",
     "marks",
+    "funding",
     "sweep",
     "admission",
     "clearing",

@@ -24,6 +24,8 @@ void made(Machine &m, hawse_state_made &out) {
     out.fill_count = m.ledger.fill_count, out.fill_fees = m.ledger.fill_fees;
 }
 
+hawse_state_average average(const Average &of) { return {of.total, of.time, of.elapsed, of.value, of.is}; }
+
 void put_order(const Machine &m, u32 handle, hawse_state_order &out) {
     const Order &o = m.ledger.orders[handle];
     out = {};
@@ -157,7 +159,7 @@ size_t hawse_state_read_exits(hawse_state *state, hawse_state_exit_account *acco
             accounts[n] = {a.generation, a.collateral, a.flags, a.subaccount, 0, 0};
         m.ledger.each_holding(a, [&](const Holding &h) {
             if (h.size && positions)
-                positions[count] = {h.entry, 0, h.size, n, m.config.terms[h.market].number, 0};
+                positions[count] = {h.entry, h.funding, h.size, n, m.config.terms[h.market].number, 0};
             count += h.size != 0;
         });
     }
@@ -180,7 +182,7 @@ int hawse_state_sole_signers(hawse_state *state, const uint32_t *indices, size_t
 void hawse_state_read_holdings(hawse_state *state, uint32_t index, hawse_state_holding *out) {
     const Machine &m = state->machine;
     m.ledger.each_holding(m.ledger.accounts[index], [&](const Holding &h) {
-        *out++ = {h.entry, i128(h.loss), i128(h.basis), h.size, h.lots[0], h.lots[1], m.config.terms[h.market].number, 0};
+        *out++ = {h.entry, i128(h.loss), i128(h.basis), h.size, h.lots[0], h.lots[1], m.config.terms[h.market].number, 0, h.funding};
     });
 }
 
@@ -200,8 +202,10 @@ void hawse_state_read_markets(hawse_state *state, hawse_state_market *out) {
     const Machine &m = state->machine;
     for (u32 n = 0; n < m.config.instruments; ++n) {
         const Market &market = m.ledger.markets[n];
-        out[n] = {i128(market.dust), market.mark_time, market.open_interest, market.trade_time, market.mark,
-                  market.last_trade, market.basis, m.config.terms[n].number, {}};
+        const Funding &f = market.funding;
+        out[n] = {i128(market.dust), i128(market.funding_dust), average(market.impact), average(f.premium),
+                  market.mark_time, market.open_interest, market.trade_time, f.begun, f.until, market.mark,
+                  market.last_trade, market.basis, f.index, f.cumulative, m.config.terms[n].number, {}};
     }
 }
 

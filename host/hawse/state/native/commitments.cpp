@@ -5,7 +5,7 @@ namespace {
 
 constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 23, SIGNER_BYTES = 47, NONCE_BYTES = 6;
 constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46;
-constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343;
+constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 431;
 constexpr size_t UNDERLYING_BYTES = 98, SOURCE_BYTES = 57;
 constexpr size_t DIGEST_BYTES = 1 + 32 + 8;
 
@@ -74,7 +74,7 @@ void Commitments::begin_accounts() {
         leaf.put(u8(0)).put(a.only()).put(a.flags).put(u8(positions));          // mode
         ledger.each_holding(a, [&](const Holding &h) {
             if (h.size)
-                leaf.put(ledger.config->terms[h.market].number).put(h.size).put(h.entry).zeros(16);
+                leaf.put(ledger.config->terms[h.market].number).put(h.size).put(h.entry).put(i128(h.funding));
         });
     });
 }
@@ -127,9 +127,13 @@ void Commitments::begin_instruments() {
         leaf.put(u8(0x62)).put(VERSION).put(t.number).put(u8(0)).put(t.underlying).zeros(2); // kind, template
         leaf.put(u8(HAWSE_INSTRUMENT_STATE_OPEN)).zeros(8 + 8);                // expiry, strike
         leaf.put(t.first).put(t.count).put(t.base).put(i64(m.mark)).put(m.mark_time);
-        leaf.put(i64(m.last_trade)).put(i128(m.basis)).zeros(16 + 16).put(m.trade_time); // impact, premium
-        leaf.zeros(16 + 16 + 8 + BUCKETS * 20); // funding, settlement and its time, buckets
-        leaf.put(m.open_interest).put(u8(1)).put(m.dust);
+        leaf.put(i64(m.last_trade)).put(i128(m.basis)).put(m.trade_time);
+        const Average &impact = m.impact, &premium = m.funding.premium;
+        leaf.put(impact.time).put(impact.value).put(impact.total).put(impact.elapsed);
+        leaf.put(premium.time).put(premium.value).put(m.funding.until).put(premium.total).put(premium.elapsed);
+        leaf.put(m.funding.begun).put(m.funding.index).put(i128(m.funding.cumulative));
+        leaf.zeros(16 + 8 + BUCKETS * 20); // settlement and its time, buckets
+        leaf.put(m.open_interest).put(u8(2)).put(m.dust).put(m.funding_dust);
     });
 }
 

@@ -17,6 +17,8 @@ struct Terms {
     u32 mark_bound_ppm;
     u32 feed; // index of the underlying if somebody observes it, else NONE
     u32 maintenance_ppm;
+    u32 funding_interval, funding_cap_ppm; // milliseconds, 0: no funding
+    u64 impact_notional;                   // 0: no impact prices
 };
 
 constexpr u32 MOST_PUBLISHERS = 16;

@@ -11,8 +11,9 @@ from hawse.commit.data import ExitState
 from hawse.commit.exits import ExitMark
 from hawse.commit.trees import NoSuchLeaf
 from hawse.instruments import Instrument, Underlying
+from hawse.risk.funding import Funding
 from hawse.risk.margin import MoneyOverflow
-from hawse.risk.prices import Observation
+from hawse.risk.prices import Average, Observation
 from hawse.state.agents import Agent
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
@@ -313,7 +314,7 @@ class NativeMachine:
         for h in self._state.holdings(index, int(row["holdings"])):
             number, size, lots = int(h["instrument"]), int(h["size"]), h["lots"].tolist()
             if size:
-                account.positions[number] = Position(size, wide(h["entry"]))
+                account.positions[number] = Position(size, wide(h["entry"]), int(h["funding"]))
             if any(lots):
                 account.open[number] = Exposure(lots, wide(h["loss"]), wide(h["basis"]))
         for o in reversed(self._state.orders(index, int(row["orders"]))):
@@ -323,8 +324,13 @@ class NativeMachine:
         return account
 
     def equity(self, account: Account) -> int:
-        """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
+        """As ``Machine.equity``."""
         return int(self._sound(account.index)["equity"])
+
+    def unpaid_funding(self, account: Account, instrument: int) -> int:
+        """As ``Machine.unpaid_funding``."""
+        position = account.positions.get(instrument)
+        return self.markets[instrument].owed(position) if position else 0
 
     def free_collateral(self, account: Account) -> int:
         """Equity without what positions and open orders hold; may be negative."""
@@ -350,13 +356,14 @@ class NativeMachine:
         total = Fraction(self.fees)
         markets = self.markets
         for m in markets.values():
-            total += Fraction(m.dust, m.terms.denominator)
+            total += Fraction(m.dust, m.terms.denominator) + Fraction(m.funding_dust, m.funding_parts)
         for account in self.accounts:
             total += account.collateral
             for number, p in account.positions.items():
                 m = markets[number]
                 value = (p.size * m.mark - p.entry) * m.terms.numerator
-                total += Fraction(value, m.terms.denominator)
+                owed, rest = m.unpaid(p)
+                total += Fraction(value, m.terms.denominator) + Fraction(rest, m.funding_parts) - owed
         return total
 
     # One slot
@@ -540,7 +547,18 @@ def _market(terms: Instrument, row: np.void, feed: Feed | None) -> Market:
     names = ("mark", "mark_time", "open_interest", "last_trade", "trade_time", "basis")
     numbers = {name: int(row[name]) for name in names}
     heard = feed if feed and feed.terms.publishers else None
-    return Market(terms, dust=wide(row["dust"]), feed=heard, **numbers)
+    funding = Funding(
+        int(row["begun"]),
+        _average(row["premium"]),
+        *(int(row[name]) for name in ("until", "index", "cumulative")),
+    )
+    dust = {name: wide(row[name]) for name in ("dust", "funding_dust")}
+    return Market(terms, feed=heard, impact=_average(row["impact"]), funding=funding, **dust, **numbers)
+
+
+def _average(row: np.void) -> Average:
+    value = int(row["value"]) if row["is"] else None
+    return Average(int(row["time"]), value, wide(row["total"]), int(row["elapsed"]))
 
 
 def _feed(terms: Underlying, row: np.void) -> Feed:

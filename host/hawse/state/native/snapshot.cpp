@@ -124,10 +124,15 @@ void Machine::write_ledger(Text &out) {
     out.put('['), out.number(ledger.fees), out.put(','), out.put('[');
     for (u32 n = 0; n < config.instruments; ++n) {
         const Market &m = ledger.markets[n];
-        const i128 values[] = {config.terms[n].number, m.mark,       m.mark_time,  m.open_interest,
-                               i128(m.dust),           m.last_trade, m.trade_time, m.basis};
+        const Average &impact = m.impact, &premium = m.funding.premium;
+        const i128 values[] = {config.terms[n].number, m.mark,       m.mark_time,   m.open_interest,
+                               i128(m.dust),           m.last_trade, m.trade_time,  m.basis,
+                               i128(m.funding_dust),   impact.time,  impact.value,  impact.total,
+                               impact.elapsed,         premium.time, premium.value, premium.total,
+                               premium.elapsed,        m.funding.begun, m.funding.until, m.funding.index,
+                               m.funding.cumulative};
         out.separate(n);
-        out.numbers(8, [&](u32 at) { return values[at]; });
+        out.numbers(sizeof values / sizeof *values, [&](u32 at) { return values[at]; });
     }
     out.put(']'), out.put(','), write_feeds(out), out.put(','), out.put('[');
     bool first = true;
@@ -203,8 +208,8 @@ void Machine::write_account(Text &out, u32 index) {
         if (!h.size)
             return;
         out.separate(written++);
-        const i128 values[] = {config.terms[h.market].number, h.size, h.entry};
-        out.numbers(3, [&](u32 n) { return values[n]; });
+        const i128 values[] = {config.terms[h.market].number, h.size, h.entry, h.funding};
+        out.numbers(4, [&](u32 n) { return values[n]; });
     });
     out.put(']'), out.put(','), out.put('[');
     u32 count = 0;
@@ -249,6 +254,7 @@ class Restoring {
     void counters();
     void ledger();
     void markets();
+    void average(Average &to);
     void feeds();
     void observed(const Underlying &about, Feed &feed);
     void tags();
@@ -463,10 +469,24 @@ void Restoring::markets() {
         expect(','), market.last_trade = i32(number(INT32_MIN, INT32_MAX));
         expect(','), market.trade_time = number(TIME_LIMIT);
         expect(','), market.basis = i64(number(INT64_MIN, INT64_MAX));
+        expect(','), market.funding_dust = u128(number(0, WIDE));
+        average(market.impact), average(market.funding.premium);
+        expect(','), market.funding.begun = number(TIME_LIMIT);
+        expect(','), market.funding.until = number(2 * TIME_LIMIT);
+        expect(','), market.funding.index = i64(number(1, MOST_INDEX << PART_BITS));
+        expect(','), market.funding.cumulative = i64(number(INT64_MIN, INT64_MAX));
         expect(']');
+        market.impact.is = market.impact.value, market.funding.premium.is = market.funding.until;
         m_.ledger.priced.insert(u32(n));
     });
     good_ = count == m_.config.instruments && good_;
+}
+
+void Restoring::average(Average &to) {
+    expect(','), to.time = number(TIME_LIMIT);
+    expect(','), to.value = i64(number(-(i128{1} << 54), i128{1} << 54));
+    expect(','), to.total = number(-WIDE, WIDE);
+    expect(','), to.elapsed = number(TIME_LIMIT);
 }
 
 void Restoring::feeds() {
@@ -564,11 +584,13 @@ void Restoring::account(u32 index, bool with_orders) {
         const i64 size = i64(number(INT64_MIN, INT64_MAX));
         expect(',');
         const i128 entry = number(-WIDE, WIDE);
+        expect(',');
+        const i64 funding = i64(number(INT64_MIN, INT64_MAX));
         expect(']');
         if (market == NONE || !size || (!with_orders && a.touched >= quota))
             fails();
         else if (!with_orders && good_)
-            ledger.set_position(a, market, size, entry);
+            ledger.set_position(a, market, size, entry, funding);
     });
     ledger.changed.insert(index);
     expect(',');
@@ -634,7 +656,8 @@ void Restoring::order(u32 index, bool with_orders) {
     const Account &a = ledger.accounts[index];
     const bool full = a.touched >= m_.config.position_quota && o.market != NONE && !ledger.holding(a, o.market);
     const bool no_tag = !ledger.owners[a.owner].tag && ledger.tags.empty();
-    if (o.market == NONE || !o.remaining || full || no_tag || !ledger.handles.has(handle) ||
+    const bool in_band = o.market != NONE && u64(i64(o.price) - m_.config.terms[o.market].base) < m_.config.terms[o.market].count;
+    if (!in_band || !o.remaining || full || no_tag || !ledger.handles.has(handle) ||
         ledger.order_at(index, o.client_id) != NONE) {
         fails();
         return;

@@ -146,6 +146,7 @@ typedef struct {
     hawse_i128 entry, loss, basis;
     int64_t size, buy, sell;
     uint32_t instrument, zero;
+    int64_t funding, zeros;
 } hawse_state_holding;
 
 typedef struct {
@@ -156,9 +157,17 @@ typedef struct {
 } hawse_state_order;
 
 typedef struct {
-    hawse_i128 dust;
-    uint64_t mark_time, open_interest, trade_time;
-    int64_t mark, last_trade, basis;
+    hawse_i128 total;
+    uint64_t time, elapsed;
+    int64_t value;
+    uint64_t is; /* 1 if there is a value now */
+} hawse_state_average;
+
+typedef struct {
+    hawse_i128 dust, funding_dust;
+    hawse_state_average impact, premium;
+    uint64_t mark_time, open_interest, trade_time, begun, until;
+    int64_t mark, last_trade, basis, index, cumulative;
     uint32_t number, zero[3];
 } hawse_state_market;
 
