@@ -6,7 +6,7 @@ from hawse.wire.schema import LEAST_WINDOW
 
 #: Parts per million in one.
 PPM = 1_000_000
-#: Prices that are finer than a tick have so many fractional bits of it; a cumulative index of funding, per lot.
+#: So many fractional bits of a tick have prices that are finer, and an index of funding, per lot.
 PART_BITS, FUNDING_TICK_BITS = 8, 28
 #: In ``underlying`` of an instrument: it has none.
 NO_UNDERLYING = 0xFFFF

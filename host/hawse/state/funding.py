@@ -1,7 +1,7 @@
 """Impact prices of the book, and funding: what the long side of a perpetual pays the short one.
 
-Behind each slot the resting orders give impact prices, which hold until the next. Prices are in parts of a tick,
-2**-:data:`PART_BITS`; times are milliseconds of slot time.
+Behind each slot the resting orders give impact prices, which hold until the next. Prices are in parts of a
+tick, 2**-:data:`PART_BITS`; times are milliseconds of slot time.
 """
 
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ def accrue(ledger: Ledger, now: int) -> Iterator[tuple[int, tuple[Event, Event]]
     """Integrate premiums up to a slot's beginning, and let each interval that has ended be paid.
 
     Yields:
-        Instrument and events of an interval with a rate: the rate and the index of funding behind it; and dust,
-        with the parts of a quantum that it is counted in.
+        Instrument and events of an interval with a rate: the rate and the index of funding behind it; dust, and
+        into how many parts of a quantum it is counted.
     """
     for number, market in ledger.markets.items():
         if not market.terms.funding_interval:
@@ -43,7 +43,9 @@ def accrue(ledger: Ledger, now: int) -> Iterator[tuple[int, tuple[Event, Event]]
             market.funding, rate = risk.close(terms, market.funding)
             if rate is not None:
                 paid = Event(Reason.FUNDING, INSURANCE, number, rate, market.funding.cumulative)
-                dust = Event(Reason.FUNDING_DUST, INSURANCE, number, market.funding_dust, market.funding_parts)
+                dust = Event(
+                    Reason.FUNDING_DUST, INSURANCE, number, market.funding_dust, market.funding_parts
+                )
                 yield number, (paid, dust)
         market.funding = _calm(risk.advance(terms, market.funding, now))
         ledger.priced.add(number)

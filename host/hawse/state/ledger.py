@@ -22,6 +22,8 @@ from .rules import RuleSet
 
 _SIZE_MAX = 2**63 - 1
 _FAR = 2**64
+_NO_AVERAGE = Average(0)
+_NO_FUNDING = Funding(0, _NO_AVERAGE)
 #: Bits of a generation below the deposit's index.
 TRANSFER_BITS = 24
 #: Transfers of an owner, at most.
@@ -174,8 +176,8 @@ class Market:
     last_trade: int = 0
     trade_time: int = 0
     basis: int = 0
-    impact: Average = Average(0)
-    funding: Funding = Funding(0, Average(0))
+    impact: Average = _NO_AVERAGE
+    funding: Funding = _NO_FUNDING
     funding_dust: int = 0
     feed: Feed | None = None
 
@@ -382,7 +384,7 @@ class Ledger:
         ]
 
     def equity(self, account: Account) -> int:
-        """Collateral and unrealised profit at mark, less unpaid funding, in quanta; each position rounded down."""
+        """Collateral and unrealised profit at mark, less unpaid funding, each position rounded down."""
         return margin.equity(account.collateral - self.unpaid(account), self.at_mark(account))
 
     def unpaid(self, account: Account) -> int:

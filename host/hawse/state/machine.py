@@ -173,7 +173,7 @@ class Machine:
         return self._commitments.digest
 
     def equity(self, account: Account) -> int:
-        """Collateral and unrealised profit at mark, less unpaid funding, in quanta, each position rounded down."""
+        """Collateral and unrealised profit at mark, less unpaid funding, each position rounded down."""
         return self._ledger.equity(account)
 
     def unpaid_funding(self, account: Account, instrument: int) -> int:
@@ -238,8 +238,8 @@ class Machine:
         """Apply a slot's inputs in order.
 
         Time, observations, operations, funding, deposits, authorisations, forced requests; then the machine's
-        own commands, which take back what its account no longer carries, and users' commands. Each input takes a
-        sequence number, what was left out none.
+        own commands, which take back what its account no longer carries, and users' commands. Each input takes
+        a sequence number, what was left out none.
 
         Args:
             slot: the next one.

@@ -212,9 +212,7 @@ RESTING = np.dtype(
     ]
 )
 OWNER = np.dtype([("generation", "<u8"), ("owner", "u1", (20,)), ("zero", "u1", (4,))])
-_AVERAGE = np.dtype(
-    [("total", *I128), ("time", "<u8"), ("elapsed", "<u8"), ("value", "<i8"), ("is", "<u8")]
-)
+_AVERAGE = np.dtype([("total", *I128), ("time", "<u8"), ("elapsed", "<u8"), ("value", "<i8"), ("is", "<u8")])
 MARKET = np.dtype(
     [
         ("dust", *I128),
