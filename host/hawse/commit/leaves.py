@@ -185,17 +185,18 @@ class InstrumentLeaf(Leaf):
         mark, mark_time, last_trade: in ticks.
         basis: average of mark over index.
         trade_time: of the last trade's slot, 0 before the first.
-        impact_time, impact, impact_total, impact_elapsed: mid of the impact prices since the last mark, in
-            2**-8 ticks: up to when it is integrated, from then on (0: none), integral, how long there was one.
-        premium_time, premium, premium_until, premium_total, premium_elapsed: the same of the premium since the
-            interval began, in 2**-48; ``until`` when it counts, 0: there is none.
+        impact_time, impact, impact_total, impact_elapsed: mid of the impact prices since the last mark,
+            in 2**-8 ticks: up to when it is integrated, from then on (0: none), integral, how long there was
+            one.
+        premium_time, premium, premium_until, premium_total, premium_elapsed: the same of the premium since
+            the interval began, in 2**-48; ``until`` when it counts, 0: there is none.
         funding_begun, funding_index: when the interval began, and the last index in 2**-8 ticks.
         funding: index per lot, in 2**-28 ticks.
         settlement, settlement_time: integral towards the settlement price.
         buckets: the exit window's.
         open_interest: lots held long.
-        dust: remainders, one for each rounding site: of realised profit in 1/denominator quanta, of funding in
-            2**-28 of that.
+        dust: remainders, one for each rounding site: of realised profit in 1/denominator quanta, of funding
+            in 2**-28 of that.
     """
 
     PREFIX: ClassVar[bytes] = prefix(0x62)

@@ -5,8 +5,8 @@ clamped average, times the index, is added to a cumulative index of funding per 
 difference since it was last touched. So a payment costs O(1), and over all positions the exact payments are
 zero: the lots sum to zero at each step of the index.
 
-The index of funding stays within int64: what would lead out of it is not paid. Rates and premiums are parts of
-:data:`~hawse.risk.fixed.ONE`; prices are those of :mod:`hawse.risk.prices`.
+The index of funding stays within int64: what would lead out of it is not paid. Rates and premiums are parts
+of :data:`~hawse.risk.fixed.ONE`; prices are those of :mod:`hawse.risk.prices`.
 """
 
 from dataclasses import dataclass, replace

@@ -30,8 +30,8 @@ def accrue(ledger: Ledger, now: int) -> Iterator[tuple[int, tuple[Event, Event]]
     """Integrate premiums up to a slot's beginning, and let each interval that has ended be paid.
 
     Yields:
-        Instrument and events of an interval with a rate: the rate and the index of funding behind it; dust, and
-        into how many parts of a quantum it is counted.
+        Instrument and events of an interval with a rate: the rate and the index of funding behind it; dust,
+        and how many parts of it are a quantum.
     """
     for number, market in ledger.markets.items():
         if not market.terms.funding_interval:

@@ -237,8 +237,8 @@ class Machine:
     def open_slot(self, slot: SlotInput, signers: Signers) -> Admission:
         """Apply a slot's inputs in order.
 
-        Time, observations, operations, funding, deposits, authorisations, forced requests; then the machine's
-        own commands, which take back what its account no longer carries, and users' commands. Each input takes
+        Time, observations, operations, funding, deposits, authorisations, forced requests; then the
+        machine's own commands, which take back what its account no longer carries, and users' commands. Each input takes
         a sequence number, what was left out none.
 
         Args:
