@@ -116,7 +116,7 @@ def test_a_payment_is_told_with_its_rate_its_index_and_dust():
 
 
 def test_the_premium_is_integrated_and_not_sampled():
-    """A spike between two slots that lasts counts as long as it lasts; at the interval's end there is none."""
+    """What lasts from a slot to the next counts for so long, whatever there is at the interval's end."""
     desk = Desk(config=VENUE)
     at(desk, 10_000, quotes(desk, 1_500, 1_530))  # no premium, but both sides
     at(desk, 12_000, [*cancels(desk), *quotes(desk, 1_515, 1_530, number=2)])
@@ -429,7 +429,7 @@ class Payments:
         self.hold()
 
     def hold(self):
-        """What everybody has paid is what was exactly due, rounded against him: a quantum a payment at most."""
+        """What everybody has paid is what was due, rounded against him: a quantum a payment at most."""
         paying, free = self.desks
         for account in range(1, PEOPLE_MOST + 1):
             paid = settled(free, account) - settled(paying, account)

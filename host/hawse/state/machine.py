@@ -238,8 +238,8 @@ class Machine:
         """Apply a slot's inputs in order.
 
         Time, observations, operations, funding, deposits, authorisations, forced requests; then the
-        machine's own commands, which take back what its account no longer carries, and users' commands. Each input takes
-        a sequence number, what was left out none.
+        machine's own commands, which take back what its account no longer carries, and users' commands. Each
+        input takes a sequence number, what was left out none.
 
         Args:
             slot: the next one.
