@@ -14,6 +14,7 @@ from hawse.wire import Reason, Side
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.desk import CONFIG, ODD, PERP, owner
+from support.naive import naive_root
 from support.twin import Twin
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -335,6 +336,14 @@ def test_the_index_of_funding_ends_at_int64_and_stands_there():
 def test_terms_say_which_field_is_wrong(change, what):
     with pytest.raises(ValueError, match=what):
         replace(FUNDED, **change)
+
+
+def test_the_root_is_that_of_the_pages():
+    desk = funded()
+    at(desk, 10_000, trade(desk, 4, 3, 7, price=1_520))
+    market = desk.machine.markets[0]
+    assert market.funding_dust and market.impact.value and market.funding.premium.value
+    assert desk.machine.state_root() == naive_root(desk.machine)
 
 
 def test_equal_roots_are_equal_machines():

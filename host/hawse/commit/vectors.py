@@ -228,7 +228,7 @@ LAYOUTS: dict[str, tuple[bytes, list[Any]]] = {
         b"\x80\x02",
         [
             _u("seq", 8),
-            _u("reason", 1, 174),
+            _u("reason", 1, 176),
             _u("detail", 1),
             _i("have", 16),
             _i("need", 16),

@@ -182,7 +182,8 @@ int hawse_state_sole_signers(hawse_state *state, const uint32_t *indices, size_t
 void hawse_state_read_holdings(hawse_state *state, uint32_t index, hawse_state_holding *out) {
     const Machine &m = state->machine;
     m.ledger.each_holding(m.ledger.accounts[index], [&](const Holding &h) {
-        *out++ = {h.entry, i128(h.loss), i128(h.basis), h.size, h.lots[0], h.lots[1], m.config.terms[h.market].number, 0, h.funding};
+        const u16 number = m.config.terms[h.market].number;
+        *out++ = {h.entry, i128(h.loss), i128(h.basis), h.size, h.lots[0], h.lots[1], number, 0, h.funding, 0};
     });
 }
 
