@@ -108,6 +108,9 @@ def info(directory: Path, as_json: bool) -> None:
                 "initial_margin_ppm": i.initial_margin_ppm,
                 "maker_fee_ppm": i.maker_fee_ppm,
                 "taker_fee_ppm": i.taker_fee_ppm,
+                "funding_interval": i.funding_interval,
+                "funding_cap_ppm": i.funding_cap_ppm,
+                "impact_notional": i.impact_notional,
             }
             for i in config.instruments
         ],
@@ -130,6 +133,9 @@ def info(directory: Path, as_json: bool) -> None:
         click.echo(
             f"  fees        maker {_percent(i['maker_fee_ppm'])}, taker {_percent(i['taker_fee_ppm'])}"
         )
+        if i["funding_interval"]:
+            every, most = i["funding_interval"] / 3_600_000, _percent(i["funding_cap_ppm"])
+            click.echo(f"  funding     every {every:g} h, at most {most} of the index")
 
 
 def _percent(ppm: int) -> str:

@@ -443,6 +443,9 @@ def terms_of(i: Any) -> Terms:
         maintenance_ppm=i.maintenance_ppm,
         maker_fee_ppm=i.maker_fee_ppm,
         taker_fee_ppm=i.taker_fee_ppm,
+        funding_interval=i.funding_interval,
+        funding_cap_ppm=i.funding_cap_ppm,
+        impact_notional=i.impact_notional,
     )
 
 

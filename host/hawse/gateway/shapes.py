@@ -24,7 +24,10 @@ class Time(msgspec.Struct):
 
 
 class Terms(msgspec.Struct):
-    """An instrument: what one tick of one lot is worth in quanta, its band, limits and fees."""
+    """An instrument: what one tick of one lot is worth in quanta, its band, limits, fees and funding.
+
+    ``funding_interval`` is in milliseconds, 0 for none; ``impact_notional`` in quanta.
+    """
 
     number: int
     name: str
@@ -38,6 +41,9 @@ class Terms(msgspec.Struct):
     maintenance_ppm: int
     maker_fee_ppm: int
     taker_fee_ppm: int
+    funding_interval: int
+    funding_cap_ppm: int
+    impact_notional: int
 
 
 class About(msgspec.Struct):
@@ -181,13 +187,17 @@ class Owned(msgspec.Struct):
 
 
 class Held(msgspec.Struct):
-    """A position: lots, below 0 short; their cost in tick·lots; and what closing at the mark would add."""
+    """A position: lots, below 0 short; their cost in tick·lots; and what closing at the mark would add.
+
+    ``unpaid_funding``: quanta that it owes of funding, below 0 that it gets.
+    """
 
     instrument: int
     size: int
     entry: int
     mark: int
     unrealised: int
+    unpaid_funding: int
 
 
 class Resting(msgspec.Struct):
