@@ -293,7 +293,7 @@ class Watched(Desk):
     def __init__(self, amounts, config):
         super().__init__(0, config=config)
         self.terms = config.liquidation
-        self.late, self.seen = {}, set()
+        self.late, self.seen, self.touched = {}, set(), 0
         self.watched([], deposits=[(owner(a), amount) for a, amount in enumerate(amounts, 1)])
 
     def watched(self, rows, marks=(), **inputs):
@@ -321,6 +321,8 @@ class Watched(Desk):
         burst = self.engine.run(admission.orders)
         assert not burst.refused
         machine.clear_slot(burst.events)
+        moves = sum(e.reason in (Reason.TAKEOVER, Reason.DELEVERAGE) for e in events)
+        self.touched += 2 * moves + len(machine.fill_fees)
         self._money()
         self._nobody_is_left_alone(start)
         self._flags(admission)
@@ -362,6 +364,9 @@ class Watched(Desk):
         assert machine.sum_of_balances() == machine.deposited - machine.withdrawn
         for number in machine.markets:
             assert sum(a.positions[number].size for a in machine.accounts if number in a.positions) == 0
+            # Whoever pays funding pays less than a quantum too much.
+            market = machine.markets[number]
+            assert 0 <= market.funding_dust <= self.touched * market.funding_parts
         assert all(not o.why for o in machine.orders.values())
         below = {a.index for a in machine.accounts if not whole(machine, a)}
         assert below == machine._ledger.unhealthy
