@@ -7,6 +7,8 @@ from hawse.wire.schema import LEAST_WINDOW
 
 #: Parts per million in one.
 PPM = 1_000_000
+#: So many fractional bits of a tick have prices that are finer, and an index of funding, per lot.
+PART_BITS, FUNDING_TICK_BITS = 8, 28
 #: In ``underlying`` of an instrument: it has none.
 NO_UNDERLYING = 0xFFFF
 #: Of an underlying.
@@ -103,6 +105,9 @@ class Instrument:
         expiry: slot time from which on a future trades no more, milliseconds since 1970; 0 of a perpetual.
         window: milliseconds before expiry of whose index a future's settlement price is the average.
         patience: milliseconds without an index after which it settles at the average of what there is.
+        funding_interval: milliseconds of slot time from one payment of funding to the next; 0 for none.
+        funding_cap_ppm: of the index, what an interval costs at most.
+        impact_notional: quanta for which impact prices are taken from the book; 0 for none, and no funding.
 
     Raises:
         ValueError: a value out of range, with the field named.
@@ -128,6 +133,9 @@ class Instrument:
     expiry: int = 0
     window: int = 0
     patience: int = 0
+    funding_interval: int = 0
+    funding_cap_ppm: int = 0
+    impact_notional: int = 0
 
     def __post_init__(self) -> None:
         if self.count < LEAST_WINDOW or self.count & (self.count - 1):
@@ -147,6 +155,9 @@ class Instrument:
             ("underlying", 0, NO_UNDERLYING),
             ("mark_bound_ppm", 0, max(0, (self.initial_margin_ppm * self.maintenance_ppm - 1) // (2 * PPM))),
             ("maintenance_ppm", 1, PPM),
+            ("funding_interval", 0, 2**32 - 1),
+            ("funding_cap_ppm", 0, PPM),
+            ("impact_notional", 1 if self.funding_interval else 0, 2**63 - 1),
         ):
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
@@ -157,6 +168,8 @@ class Instrument:
             low, high = (1, most) if dated else (0, 0)
             if not low <= getattr(self, field) <= high:
                 raise ValueError(f"{field}: {getattr(self, field)} is not within {low}..{high}")
+        if dated and self.funding_interval:
+            raise ValueError(f"funding_interval: {self.funding_interval} of a future, which has no funding")
         if self.first % self.count:
             raise ValueError(f"first: {self.first} is not a multiple of count, {self.count}")
         if len(self.name.encode()) > 255:

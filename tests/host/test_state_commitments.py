@@ -67,7 +67,7 @@ def test_leaves_are_those_of_the_codecs(desk):
         assert instrument_leaf(m) == keccak256(expected[0x62, n])
         leaf = InstrumentLeaf.decode(expected[0x62, n])
         assert (leaf.state, leaf.mark, leaf.mark_time) == (InstrumentState.OPEN, m.mark, m.mark_time)
-        assert (leaf.open_interest, leaf.dust) == (m.open_interest, (m.dust,))
+        assert (leaf.open_interest, leaf.dust) == (m.open_interest, (m.dust, m.funding_dust))
     assert machine.markets[0].open_interest == 400 and machine.markets[1].mark_time == desk.time
 
 

@@ -3,9 +3,11 @@
 import random
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 
 import pytest
 import support.desk
+from hawse.instruments import FUNDING_TICK_BITS
 from hawse.keys.messages import NO_INSTRUMENT, MessageKind
 from hawse.risk.liquidation import LiquidationTerms
 from hawse.state.ledger import INSURANCE
@@ -184,7 +186,8 @@ def test_deleveraging_leaves_the_other_side_its_maintenance():
     ]
     (worse, bankruptcy), (rest, mark) = taken
     assert bankruptcy > mark == 1_200 and 0 < worse < rest
-    assert exact(machine, two)[0] >= 300 + 204 > exact(machine, two)[1]
+    equity, needs = exact(machine, two.collateral, two.positions)
+    assert equity >= 300 + 204 > needs
     assert (
         Reason.SOCIALISE in {e[0] for e in events} and min(machine.equity(a) for a in machine.accounts) >= 0
     )
@@ -261,10 +264,18 @@ def test_an_exit_closes_positions_within_c_of_the_mark_and_the_next_pays():
 # Searched for
 
 
-def exact(machine, account):
+def owed(machine, number, position):
+    """Unpaid funding of a position, exactly."""
+    market = machine.markets[number]
+    t, change = market.terms, market.funding.cumulative - position.funding
+    return Fraction(position.size * change * t.numerator, t.denominator << FUNDING_TICK_BITS)
+
+
+def exact(machine, collateral, positions):
     """Equity and maintenance, reckoned apart from the state."""
-    equity, needs = Fraction(account.collateral), 0
-    for number, position in account.positions.items():
+    equity, needs = Fraction(collateral), 0
+    for number, position in positions.items():
+        equity -= owed(machine, number, position)
         market = machine.markets[number]
         t = market.terms
         value = Fraction(t.numerator, t.denominator)
@@ -281,16 +292,15 @@ class Watched(Desk):
     def __init__(self, amounts, config):
         super().__init__(0, config=config)
         self.terms = config.liquidation
-        self.late, self.seen = {}, set()
+        self.late, self.seen, self.touched = {}, set(), 0
         self.watched([], deposits=[(owner(a), amount) for a, amount in enumerate(amounts, 1)])
 
     def watched(self, rows, marks=(), **inputs):
         machine = self.machine
-        before = {n: machine.markets[n].mark for n in machine.markets}
-        marked = before | dict(marks)
-        for n, mark in marked.items():  # as the slot will find them
-            machine.markets[n].mark = mark
-        start = {a.index: exact(machine, a) for a in machine.accounts}
+        marked = {n: machine.markets[n].mark for n in machine.markets} | dict(marks)
+        held = {
+            a.index: (a.collateral, {n: replace(p) for n, p in a.positions.items()}) for a in machine.accounts
+        }
         unrealised = {
             (a.index, n): (p.size * marked[n] - p.entry)
             * Fraction(machine.markets[n].terms.numerator, machine.markets[n].terms.denominator)
@@ -298,11 +308,11 @@ class Watched(Desk):
             for n, p in a.positions.items()
         }
         sizes = {(a.index, n): p.size for a in machine.accounts for n, p in a.positions.items()}
-        for n, mark in before.items():
-            machine.markets[n].mark = mark
         paid_in = {owner_: amount for owner_, amount in inputs.get("deposits", ())}
         admission = self.open(rows, marks=marks, **inputs)
         events = admission.events
+        # At the marks of the slot, and with its funding.
+        start = {index: exact(machine, *had) for index, had in held.items()}
         self.seen |= {e.reason for e in events}
         self._only_the_unhealthy(events, start, paid_in)
         self._deleveraged(events, start, unrealised, sizes)
@@ -310,6 +320,8 @@ class Watched(Desk):
         burst = self.engine.run(admission.orders)
         assert not burst.refused
         machine.clear_slot(burst.events)
+        moves = sum(e.reason in (Reason.TAKEOVER, Reason.DELEVERAGE) for e in events)
+        self.touched += 2 * moves + len(machine.fill_fees)
         self._money()
         self._nobody_is_left_alone(start)
         self._flags(admission)
@@ -351,6 +363,9 @@ class Watched(Desk):
         assert machine.sum_of_balances() == machine.deposited - machine.withdrawn
         for number in machine.markets:
             assert sum(a.positions[number].size for a in machine.accounts if number in a.positions) == 0
+            # Whoever pays funding pays less than a quantum too much.
+            market = machine.markets[number]
+            assert 0 <= market.funding_dust <= self.touched * market.funding_parts
         assert all(not o.why for o in machine.orders.values())
         below = {a.index for a in machine.accounts if not whole(machine, a)}
         assert below == machine._ledger.unhealthy
@@ -381,6 +396,7 @@ def margin_left(machine, account):
         market = machine.markets[number]
         t = market.terms
         left += (position.size * market.mark - position.entry) * t.numerator // t.denominator
+        left -= ceil(owed(machine, number, position))
         left -= -(
             -abs(position.size * market.mark) * t.numerator * t.initial_margin_ppm // (t.denominator * 10**6)
         )
@@ -394,6 +410,7 @@ def whole(machine, account):
         market = machine.markets[number]
         t = market.terms
         equity += (position.size * market.mark - position.entry) * t.numerator // t.denominator
+        equity -= ceil(owed(machine, number, position))
         initial = -(
             -abs(position.size * market.mark) * t.numerator * t.initial_margin_ppm // (t.denominator * 10**6)
         )
@@ -416,6 +433,14 @@ def wild(seed, slots=60, machine=None):
     config = replace(
         RULES, liquidation=terms, mark_step_ppm=2**32 - 1, reserved_handles=rng.choice([0, 2, 16])
     )
+    if rng.random() < 0.6:
+        funding = {
+            "funding_interval": rng.choice([300, 2_000]),
+            "funding_cap_ppm": rng.choice([5_000, 300_000]),
+        }
+        config = replace(
+            config, instruments=tuple(replace(i, impact_notional=10, **funding) for i in config.instruments)
+        )
     people = rng.randrange(3, 8)
     desk = Watched([rng.choice([500, 2_000, 20_000, 10**6]) for _ in range(people)], config)
     client, index = 0, 0
@@ -491,4 +516,5 @@ def test_nothing_is_found_that_breaks_what_is_promised():
     print(f"seed {seed}")
     for n in range(30):
         places |= wild(f"{seed}/{n}")
-    assert places >= {Reason.LIQUIDATE, Reason.TAKEOVER, Reason.DELEVERAGE, Reason.SOCIALISE, Reason.FORCED}
+    wanted = {Reason.LIQUIDATE, Reason.TAKEOVER, Reason.DELEVERAGE, Reason.SOCIALISE, Reason.FORCED}
+    assert places >= wanted | {Reason.FUNDING}

@@ -27,6 +27,11 @@ def instrument(number, first, **terms):
     return Instrument(number=number, name=f"i{number}", first=first, **base | terms)
 
 
+def funding(interval, notional=1):
+    """Terms under which much is paid, and often."""
+    return {"funding_interval": interval, "funding_cap_ppm": 10**6, "impact_notional": notional}
+
+
 def venue(*instruments, orders=128, tag_bits=4, **limits):
     rules = {"minimum_deposit": 1000, "order_quota": 12, "position_quota": 2, "mark_step_ppm": 60_000}
     rules |= {"account_quota": 4, "reuse_batches": 1}
@@ -35,13 +40,14 @@ def venue(*instruments, orders=128, tag_bits=4, **limits):
     return VenueConfig(instruments=instruments, geometry=geometry, **rules | limits)
 
 
+PAYING = funding(9)
 PUBLISHERS = tuple(bytes([0xB0 + n]) * 20 for n in range(6))
 #: Everything is scarce; money is large and units are small, so that amounts leave int64; marks are
 #: observed; nothing is scarce.
 VENUES = {
     "scarce": venue(
-        instrument(0, 0, denominator=7, minimum_quantity=3, minimum_notional=400),
-        instrument(2, 256, numerator=3, denominator=11, maker_fee_ppm=0, base=-128, first_mark=-5),
+        instrument(0, 0, denominator=7, minimum_quantity=3, minimum_notional=400, **funding(40, 30_000)),
+        instrument(2, 256, numerator=3, denominator=11, maker_fee_ppm=0, base=-128, first_mark=-5, **PAYING),
         instrument(5, 512, numerator=13, denominator=10, initial_margin_ppm=1_000_000, taker_fee_ppm=10_000),
         orders=64,
         tag_bits=3,
@@ -51,19 +57,26 @@ VENUES = {
         reserved_handles=8,
     ),
     "large": venue(
-        instrument(1, 0, numerator=2**32 - 1, initial_margin_ppm=1),
+        instrument(1, 0, numerator=2**32 - 1, initial_margin_ppm=1, **funding(5, 2**62)),
         instrument(3, 256, numerator=2**32 - 1, initial_margin_ppm=999_999, minimum_notional=2**62),
         instrument(
-            4, 512, numerator=2**31, denominator=3, base=2**31 - 256, first_mark=2**31 - 100, taker_fee_ppm=0
+            4,
+            512,
+            numerator=2**31,
+            denominator=3,
+            base=2**31 - 256,
+            first_mark=2**31 - 100,
+            taker_fee_ppm=0,
+            **PAYING,
         ),
         position_quota=3,
         reserved_handles=100,
     ),
     "observed": venue(
-        instrument(0, 0, underlying=3, mark_bound_ppm=12_000, denominator=3),
+        instrument(0, 0, underlying=3, mark_bound_ppm=12_000, denominator=3, **funding(50, 2_000)),
         instrument(1, 256, underlying=3, initial_margin_ppm=400_000, mark_bound_ppm=99_999),
-        instrument(2, 512, underlying=4),
-        instrument(4, 768, underlying=9, mark_bound_ppm=5_000),
+        instrument(2, 512, underlying=4, **funding(1_000)),
+        instrument(4, 768, underlying=9, mark_bound_ppm=5_000, impact_notional=40_000),
         underlyings=(
             Underlying(number=3, name="three", publishers=PUBLISHERS[:5], quorum=3, staleness=900, ahead=40),
             Underlying(number=4, name="four"),

@@ -28,7 +28,7 @@ def leaves_of(machine):
         only = be(a.subaccount - 0x8000, 2) if a.subaccount >= 0x8000 else b"\xff\xff"
         leaf += be(a.collateral, 8) + b"\0" + only + be(a.flags, 4) + be(len(a.positions), 1)
         for n, p in sorted(a.positions.items()):
-            leaf += be(n, 2) + be(p.size, 8) + be(p.entry, 16) + bytes(16)
+            leaf += be(n, 2) + be(p.size, 8) + be(p.entry, 16) + be(p.funding, 16)
         out[0x10, a.index] = leaf
         leaf = b"\x12\x02" + be(a.index, 4) + be(a.transfers, 4) + be(a.timer, 8) + be(a.step, 4)
         signers = [(a.owner + bytes(8 + 8 + 4), a.nonces)] if a.index else []
@@ -50,15 +50,21 @@ def leaves_of(machine):
         leaf += be(t.expiry, 8) + bytes(8)
         leaf += be(t.first, 4) + be(t.count, 4)
         leaf += be(t.base, 4) + be(m.mark, 8) + be(m.mark_time, 8) + be(m.last_trade, 8)
-        leaf += be(m.basis, 16) + 2 * bytes(16) + be(m.trade_time, 8)
-        leaf += bytes(16)
+        leaf += be(m.basis, 16) + be(m.trade_time, 8)
+        impact, funding = m.impact, m.funding
+        leaf += be(impact.time, 8) + be(impact.value or 0, 8) + be(impact.total, 16) + be(impact.elapsed, 8)
+        premium = funding.premium
+        leaf += be(premium.time, 8) + be(premium.value or 0, 8) + be(funding.until, 8)
+        leaf += be(premium.total, 16) + be(premium.elapsed, 8)
+        leaf += be(funding.begun, 8) + be(funding.index, 8) + be(funding.cumulative, 16)
         if s := m.settlement:
             a = s.average
             leaf += be(a.total, 16) + be(a.time, 8) + be(a.elapsed, 8) + be(s.heard, 8)
             leaf += be(a.value or 0, 8) + be(s.last, 8)
         else:
             leaf += bytes(16 + 5 * 8)
-        leaf += 8 * bytes(20) + be(m.open_interest, 8) + b"\1" + be(m.dust, 16)
+        leaf += 8 * bytes(20) + be(m.open_interest, 8)
+        leaf += b"\2" + be(m.dust, 16) + be(m.funding_dust, 16)
         out[0x62, n] = leaf
     for n, f in machine.feeds.items():
         leaf = b"\x63\x02" + be(n, 2) + be(f.index, 8) + be(f.time, 8) + be(f.counted, 1)
@@ -102,7 +108,9 @@ def naive_root(machine):
     venue = b"\x60\x02" + m.config.rules_hash()
     for v in (m.next_slot, m.time, m.last_seq, m.batch, m._next_withdrawal, m.deposit_index):
         venue += be(v, 8)
-    dust = int(sum(Fraction(x.dust, x.terms.denominator) for x in m.markets.values()))
+    parts = [Fraction(x.dust, x.terms.denominator) for x in m.markets.values()]
+    parts += [Fraction(x.funding_dust, x.terms.denominator << 28) for x in m.markets.values()]
+    dust = int(sum(parts))
     venue += m.deposit_accumulator + be(m.request_index, 8) + m.request_accumulator
     venue += b"".join(be(v, 16) for v in (m.deposited, m.withdrawn, m.fees, m.insurance, dust))
     venue += naive_tree(by_tag[0x12], b"\x13")

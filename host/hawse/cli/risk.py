@@ -36,6 +36,7 @@ class Line:
         position, buys, sells: lots; the latter two of open orders.
         mark: in ticks.
         unrealised: profit of the position, in quanta.
+        unpaid_funding: what it owes of funding, in quanta; negative: what it gets.
         requirement: of position and orders; what is held of free collateral.
         initial, maintenance: of the position alone.
         liquidation_mark: the first mark on the way down or up at which the account is below maintenance, all
@@ -48,6 +49,7 @@ class Line:
     sells: int
     mark: int
     unrealised: int
+    unpaid_funding: int
     requirement: int
     initial: int
     maintenance: int
@@ -87,6 +89,7 @@ def _lines(machine: Machine, account: Account) -> list[Line]:
                 sells,
                 market.mark,
                 margin.unrealised(market.terms, size, entry, market.mark),
+                machine.unpaid_funding(account, number),
                 machine.requirement(account, number),
                 initial,
                 -(-initial * market.terms.maintenance_ppm // 1_000_000),
@@ -163,6 +166,7 @@ def show(directory: Path, name: str, subaccount: int, keys: Path, as_json: bool)
         click.echo(f"instrument {line.instrument}, mark {line.mark:,}")
         click.echo(f"  position {line.position:+,}, buys {line.buys:,}, sells {line.sells:,} lots")
         click.echo(f"  result {line.unrealised:+,}, holds {line.requirement:,} quanta")
+        click.echo(f"  unpaid funding {line.unpaid_funding:+,} quanta (negative: it gets them)")
         click.echo(f"  maintenance {line.maintenance:,} of initial margin {line.initial:,}")
         if line.liquidation_mark is not None:
             away = abs(line.liquidation_mark - line.mark)

@@ -113,6 +113,9 @@ def info(directory: Path, as_json: bool) -> None:
                 "kind": i.kind.name.lower(),
                 "expiry": i.expiry,
                 "settlement_window": i.window,
+                "funding_interval": i.funding_interval,
+                "funding_cap_ppm": i.funding_cap_ppm,
+                "impact_notional": i.impact_notional,
             }
             for i in config.instruments
         ],
@@ -138,6 +141,9 @@ def info(directory: Path, as_json: bool) -> None:
         click.echo(
             f"  fees        maker {_percent(i['maker_fee_ppm'])}, taker {_percent(i['taker_fee_ppm'])}"
         )
+        if i["funding_interval"]:
+            every, most = i["funding_interval"] / 3_600_000, _percent(i["funding_cap_ppm"])
+            click.echo(f"  funding     every {every:g} h, at most {most} of the index")
 
 
 def _percent(ppm: int) -> str:

@@ -221,14 +221,15 @@ class ExitState:
     def _values(self) -> Iterator[tuple[int, int, Fraction]]:
         """Account, value in quanta and what was rounded off, of each position."""
         marks = {mark.instrument: mark for mark in self.marks}
-        columns = (self.positions[name].tolist() for name in ("account", "instrument", "lots", "entry"))
-        for account, instrument, lots, entry in zip(*columns, strict=True):
+        names = ("account", "instrument", "lots", "entry", "funding")
+        columns = (self.positions[name].tolist() for name in names)
+        for account, instrument, lots, entry, funding in zip(*columns, strict=True):
             mark = marks.get(instrument)
             if mark is None:
                 raise DataError(
                     f"account {account} holds {lots} lots of instrument {instrument}, which has no mark"
                 )
-            yield account, *mark.value(lots, _joined(entry))
+            yield account, *mark.value(lots, _joined(entry), _joined(funding))
 
 
 def data_hash(parts: Sequence[bytes], behind: bytes = _NONE) -> bytes:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, ClassVar
 
+from hawse.instruments import FUNDING_TICK_BITS
+
 from . import trees
 from .codec import I64, I128, U8, U16, U32, U64, Address, Leaf, prefix, unsigned
 from .trees import Node, NodeTag, SumTree
@@ -47,7 +49,7 @@ class ExitMark(Leaf):
     Attributes:
         instrument: number.
         long, short: marks in ticks for positions on either side.
-        funding: index.
+        funding: index, per lot, with :data:`~hawse.instruments.FUNDING_TICK_BITS` fractional bits of a tick.
         numerator, denominator: quanta of a tick·lot.
         kind: of the instrument.
     """
@@ -67,14 +69,20 @@ class ExitMark(Leaf):
         if not self.denominator:
             raise self.refuse("denominator", "anything but zero")
 
-    def value(self, lots: int, entry: int) -> tuple[int, Fraction]:
-        """What a position (``entry`` in tick·lots) adds to its account's equity, in quanta, rounded down.
+    def value(self, lots: int, entry: int, funding: int) -> tuple[int, Fraction]:
+        """What a position adds to its account's equity, in quanta: its result, and less the funding it owes.
 
-        And by how much it was rounded.
+        Either is rounded against the account; and by how much.
+
+        Args:
+            lots: of the position, negative if short.
+            entry: its value at entry, in tick·lots.
+            funding: index up to which it has paid.
         """
-        price = self.long if lots > 0 else self.short
+        price, parts = self.long if lots > 0 else self.short, self.denominator << FUNDING_TICK_BITS
         whole, rest = divmod((lots * price - entry) * self.numerator, self.denominator)
-        return whole, Fraction(rest, self.denominator)
+        less, more = divmod(-lots * (self.funding - funding) * self.numerator, parts)
+        return whole + less, Fraction(rest, self.denominator) + Fraction(more, parts)
 
 
 def tree(leaves: Sequence[ExitLeaf]) -> SumTree:

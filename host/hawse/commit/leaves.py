@@ -184,14 +184,21 @@ class InstrumentLeaf(Leaf):
         first, count, base: window of the price axis in the engine.
         mark, mark_time, last_trade: in ticks.
         basis: average of mark over index.
-        impact, premium, integral_time: what the funding rate is made of.
-        funding: index per lot.
+        trade_time: of the last trade's slot, 0 before the first.
+        impact_time, impact, impact_total, impact_elapsed: mid of the impact prices since the last mark,
+            in 2**-8 ticks: up to when it is integrated, from then on (0: none), integral, how long there was
+            one.
+        premium_time, premium, premium_until, premium_total, premium_elapsed: the same of the premium since
+            the interval began, in 2**-48; ``until`` when it counts, 0: there is none.
+        funding_begun, funding_index: when the interval began, and the last index in 2**-8 ticks.
+        funding: index per lot, in 2**-28 ticks.
         settlement, settlement_time: integral of the index towards the settlement price, and up to when.
         settlement_elapsed, settlement_heard: time that had an index, and until when there was one.
         settlement_value, settlement_last: the index now, 0 for none, and the last.
         buckets: the exit window's.
         open_interest: lots held long.
-        dust: remainders in 1/denominator quanta, one for each rounding site.
+        dust: remainders, one for each rounding site: of realised profit in 1/denominator quanta, of funding
+            in 2**-28 of that.
     """
 
     PREFIX: ClassVar[bytes] = prefix(0x62)
@@ -210,9 +217,18 @@ class InstrumentLeaf(Leaf):
     mark_time: Time = 0
     last_trade: I64 = 0
     basis: I128 = 0
-    impact: I128 = 0
-    premium: I128 = 0
-    integral_time: Time = 0
+    trade_time: Time = 0
+    impact_time: Time = 0
+    impact: I64 = 0
+    impact_total: I128 = 0
+    impact_elapsed: Time = 0
+    premium_time: Time = 0
+    premium: I64 = 0
+    premium_until: Time = 0
+    premium_total: I128 = 0
+    premium_elapsed: Time = 0
+    funding_begun: Time = 0
+    funding_index: I64 = 0
     funding: I128 = 0
     settlement: I128 = 0
     settlement_time: Time = 0

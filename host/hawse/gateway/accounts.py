@@ -59,7 +59,8 @@ def described(machine: AnyMachine, one: Account) -> AccountOf:
         market = machine.markets[number]
         value = (position.size * market.mark - position.entry) * market.terms.numerator
         worth = value // market.terms.denominator
-        held.append(Held(number, position.size, position.entry, market.mark, worth))
+        owed = market.owed(position)
+        held.append(Held(number, position.size, position.entry, market.mark, worth, owed))
     return AccountOf(
         account=one.index,
         owner="0x" + one.owner.hex(),

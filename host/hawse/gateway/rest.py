@@ -446,6 +446,9 @@ def terms_of(i: Any) -> Terms:
         kind="future" if i.expiry else "perpetual",
         expiry=i.expiry,
         settlement_window=i.window,
+        funding_interval=i.funding_interval,
+        funding_cap_ppm=i.funding_cap_ppm,
+        impact_notional=i.impact_notional,
     )
 
 

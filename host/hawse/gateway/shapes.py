@@ -24,10 +24,11 @@ class Time(msgspec.Struct):
 
 
 class Terms(msgspec.Struct):
-    """An instrument: what one tick of one lot is worth in quanta, its band, limits and fees.
+    """An instrument: what one tick of one lot is worth in quanta, its band, limits, fees and funding.
 
     ``expiry`` is of a future, and ``settlement_window`` the time before it whose average it settles at, in
-    milliseconds; both are 0 of a perpetual.
+    milliseconds; both are 0 of a perpetual. So is ``funding_interval``, 0 for none; ``impact_notional`` is in
+    quanta.
     """
 
     number: int
@@ -45,6 +46,9 @@ class Terms(msgspec.Struct):
     kind: Literal["perpetual", "future"]
     expiry: int
     settlement_window: int
+    funding_interval: int
+    funding_cap_ppm: int
+    impact_notional: int
 
 
 class About(msgspec.Struct):
@@ -188,13 +192,17 @@ class Owned(msgspec.Struct):
 
 
 class Held(msgspec.Struct):
-    """A position: lots, below 0 short; their cost in tick·lots; and what closing at the mark would add."""
+    """A position: lots, below 0 short; their cost in tick·lots; and what closing at the mark would add.
+
+    ``unpaid_funding``: quanta that it owes of funding, below 0 that it gets.
+    """
 
     instrument: int
     size: int
     entry: int
     mark: int
     unrealised: int
+    unpaid_funding: int
 
 
 class Resting(msgspec.Struct):
@@ -220,7 +228,7 @@ StrategyName = Literal["stop", "take", "trail", "slice", "hedge"]
 
 
 class StrategyOf(msgspec.Struct):
-    """A rule that the machine runs: lots done, whether its price was there, when it may act, and until when."""
+    """A rule that the machine runs: lots done, whether its price was there, when it acts, and until when."""
 
     client_id: int
     strategy: StrategyName

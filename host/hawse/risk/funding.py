@@ -5,7 +5,8 @@ clamped average, times the index, is added to a cumulative index of funding per 
 difference since it was last touched. So a payment costs O(1), and over all positions the exact payments are
 zero: the lots sum to zero at each step of the index.
 
-Rates and premiums are parts of :data:`~hawse.risk.fixed.ONE`; prices are those of :mod:`hawse.risk.prices`.
+The index of funding stays within int64: what would lead out of it is not paid. Rates and premiums are parts
+of :data:`~hawse.risk.fixed.ONE`; prices are those of :mod:`hawse.risk.prices`.
 """
 
 from dataclasses import dataclass, replace
@@ -92,10 +93,10 @@ def advance(terms: FundingTerms, state: Funding, now: int) -> Funding:
     Time without a premium is left out of the average; an interval without any has the rate 0.
 
     Raises:
-        OutOfRange: ``now`` is before the last change, or the cumulative index leaves int64.
+        OutOfRange: ``now`` is before the last change.
     """
     while now - state.begun >= terms.interval:
-        state = _close(terms, state, state.begun + terms.interval)
+        state, _ = close(terms, state)
         if state.premium.value is None:  # nothing more to integrate: to the last end before now
             end = now - (now - state.begun) % terms.interval
             state = replace(state, begun=end, premium=Average(end))
@@ -109,13 +110,19 @@ def _integrated(state: Funding, now: int) -> Average:
     return average.until(now)
 
 
-def _close(terms: FundingTerms, state: Funding, end: int) -> Funding:
-    """The interval ends, the next one begins."""
-    average, step = _integrated(state, end), 0
+def close(terms: FundingTerms, state: Funding) -> tuple[Funding, int | None]:
+    """The interval ends, the next one begins; and its rate, None where no time of it had a premium.
+
+    Raises:
+        OutOfRange: the state is integrated beyond the interval's end.
+    """
+    end = state.begun + terms.interval
+    average, found, step = _integrated(state, end), None, 0
     if (mean := average.mean()) is not None:
-        step = shifted(rate(terms, mean) * state.index, BITS - FUNDING_BITS)
-    cumulative = within(Code.OVERFLOW, "cumulative", state.cumulative + step, LEAST, MOST)
-    return replace(state, begun=end, premium=Average(end, average.value), cumulative=cumulative)
+        found = rate(terms, mean)
+        step = shifted(found * state.index, BITS - FUNDING_BITS)
+    cumulative = clamp(state.cumulative + step, LEAST, MOST)
+    return replace(state, begun=end, premium=Average(end, average.value), cumulative=cumulative), found
 
 
 def observe(terms: FundingTerms, state: Funding, now: int, index: int | None, value: int | None) -> Funding:
@@ -142,6 +149,5 @@ def payment(size: int, since: int, cumulative: int, numerator: int, denominator:
         OutOfRange: lots or result are out of range.
     """
     within(Code.LOTS, "size", size, -MOST_LOTS, MOST_LOTS)
-    exact = size * (cumulative - since) * numerator
-    paid = quotient(exact, denominator << FUNDING_BITS, Rounding.CEILING)
+    paid = quotient(size * (cumulative - since) * numerator, denominator << FUNDING_BITS, Rounding.CEILING)
     return within(Code.OVERFLOW, "payment", paid, LEAST, MOST)

@@ -215,7 +215,7 @@ def _moved(orders: Iterable[Order]) -> list[bytes]:
 
 def account_leaf(account: Account) -> bytes:
     """Bytes of an account's leaf."""
-    positions = [Position(n, p.size, p.entry) for n, p in sorted(account.positions.items())]
+    positions = [Position(n, p.size, p.entry, p.funding) for n, p in sorted(account.positions.items())]
     return AccountLeaf(
         index=account.index,
         owner=account.owner,
@@ -268,7 +268,7 @@ def order_leaf(order: Order) -> bytes:
 
 def instrument_leaf(market: Market) -> bytes:
     """Hash of an instrument's leaf."""
-    terms = market.terms
+    terms, impact, funding = market.terms, market.impact, market.funding
     total, until, elapsed, heard, value, last = _settlement(market.settlement)
     return InstrumentLeaf(
         number=terms.number,
@@ -283,7 +283,19 @@ def instrument_leaf(market: Market) -> bytes:
         mark_time=market.mark_time,
         last_trade=market.last_trade,
         basis=market.basis,
-        integral_time=market.trade_time,
+        trade_time=market.trade_time,
+        impact_time=impact.time,
+        impact=impact.value or 0,
+        impact_total=impact.total,
+        impact_elapsed=impact.elapsed,
+        premium_time=funding.premium.time,
+        premium=funding.premium.value or 0,
+        premium_until=funding.until,
+        premium_total=funding.premium.total,
+        premium_elapsed=funding.premium.elapsed,
+        funding_begun=funding.begun,
+        funding_index=funding.index,
+        funding=funding.cumulative,
         settlement=total,
         settlement_time=until,
         settlement_elapsed=elapsed,
@@ -291,7 +303,7 @@ def instrument_leaf(market: Market) -> bytes:
         settlement_value=value,
         settlement_last=last,
         open_interest=market.open_interest,
-        dust=(market.dust,),
+        dust=(market.dust, market.funding_dust),
     ).hash()
 
 

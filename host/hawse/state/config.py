@@ -35,7 +35,7 @@ _LIMITS = (
     "data_provider",
 )
 #: All of an instrument but its number and name.
-_TERMS = struct.Struct(">IIIIIIIiiIQHIIBQQI")
+_TERMS = struct.Struct(">IIIIIIIiiIQHIIBQQIIIQ")
 _TERM_NAMES = (
     "numerator",
     "denominator",
@@ -55,6 +55,9 @@ _TERM_NAMES = (
     "expiry",
     "window",
     "patience",
+    "funding_interval",
+    "funding_cap_ppm",
+    "impact_notional",
 )
 #: How accounts are closed: fields of :class:`LiquidationTerms`.
 _LIQUIDATION = struct.Struct(">IQQIIII")

@@ -7,9 +7,11 @@ from heapq import heappop, heappush
 import numpy as np
 
 from hawse.commit.leaves import ANY_INSTRUMENT
-from hawse.instruments import PPM, Instrument, Status
+from hawse.instruments import FUNDING_TICK_BITS, PPM, Instrument, Status
 from hawse.risk import margin
+from hawse.risk.funding import Funding
 from hawse.risk.margin import MoneyOverflow
+from hawse.risk.prices import Average, clamp
 from hawse.risk.settlement import Settlement
 from hawse.wire import Reason, Side
 from hawse.wire.dtypes import flags
@@ -21,6 +23,9 @@ from .nonces import NonceWindow
 from .rules import RuleSet
 
 _SIZE_MAX = 2**63 - 1
+_FAR = 2**64
+_NO_AVERAGE = Average(0)
+_NO_FUNDING = Funding(0, _NO_AVERAGE)
 #: Bits of a generation below the deposit's index.
 TRANSFER_BITS = 24
 #: Transfers of an owner, at most.
@@ -33,10 +38,14 @@ INSURANCE = 0
 
 @dataclass(slots=True)
 class Position:
-    """Lots held (negative: short, never 0) and their exact value at entry, ticks × lots, signed likewise."""
+    """Lots held (negative: short, never 0) and their exact value at entry, ticks × lots, signed likewise.
+
+    ``funding`` is the index up to which funding is paid.
+    """
 
     size: int
     entry: int
+    funding: int = 0
 
 
 @dataclass(slots=True)
@@ -221,6 +230,9 @@ class Market:
         dust: remainders of realised profit, in units of 1/denominator quanta.
         last_trade, trade_time: its price, and time of its slot, 0 before the first.
         basis: smoothed difference to the index, with fractional bits (:mod:`hawse.state.marks`).
+        impact: average mid of the impact prices since the last mark, in parts of a tick.
+        funding: its premium and its index of funding.
+        funding_dust: what rounding of funding leaves, in units of 1/:attr:`funding_parts` quanta.
         feed: what is observed of its underlying, None where nobody observes.
         status: what may be done with it.
         settlement: the average of the index before expiry, None until its window begins.
@@ -234,6 +246,9 @@ class Market:
     last_trade: int = 0
     trade_time: int = 0
     basis: int = 0
+    impact: Average = _NO_AVERAGE
+    funding: Funding = _NO_FUNDING
+    funding_dust: int = 0
     feed: Feed | None = None
     status: Status = Status.OPEN
     settlement: Settlement | None = None
@@ -242,6 +257,21 @@ class Market:
     def valid(self) -> bool:
         """Whether a quorum stands behind the mark; where nobody observes, the operator's word is enough."""
         return self.feed is None or self.feed.valid
+
+    @property
+    def funding_parts(self) -> int:
+        """Into so many parts funding divides a quantum."""
+        return self.terms.denominator << FUNDING_TICK_BITS
+
+    def unpaid(self, position: Position) -> tuple[int, int]:
+        """Quanta of funding that a position owes (negative: gets), rounded up, and by how many parts."""
+        exact = position.size * (self.funding.cumulative - position.funding) * self.terms.numerator
+        owed = -(-exact // self.funding_parts)
+        return owed, owed * self.funding_parts - exact
+
+    def owed(self, position: Position) -> int:
+        """The same quanta, held within ± 2**64: beyond int64 it does not matter how far."""
+        return clamp(self.unpaid(position)[0], -_FAR, _FAR)
 
     @property
     def quorum(self) -> tuple[int, int]:
@@ -434,8 +464,12 @@ class Ledger:
         ]
 
     def equity(self, account: Account) -> int:
-        """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
-        return margin.equity(account.collateral, self.at_mark(account))
+        """Collateral and unrealised profit at mark, less unpaid funding, each position rounded down."""
+        return margin.equity(account.collateral - self.unpaid(account), self.at_mark(account))
+
+    def unpaid(self, account: Account) -> int:
+        """Funding that an account's positions owe (negative: get), in quanta, each rounded up."""
+        return sum(self.markets[n].owed(position) for n, position in account.positions.items())
 
     def requirement(self, account: Account, number: int, side: int = 0, price: int = 0, lots: int = 0) -> int:
         """What an instrument holds of an account's free collateral, with one more order if there are lots."""
@@ -479,8 +513,12 @@ class Ledger:
         """
         if self.unmarked(account) is not None:
             return 0
-        unpaid = sum(max(0, margin.unrealised(*position)) for position in self.at_mark(account))
-        return max(0, min(account.collateral, free - unpaid))
+        for (_, position), at_mark in zip(
+            sorted(account.positions.items()), self.at_mark(account), strict=True
+        ):
+            owed = self.markets[at_mark[0].number].owed(position)
+            free -= max(0, margin.unrealised(*at_mark) - owed)
+        return max(0, min(account.collateral, free))
 
     def unmarked(self, account: Account) -> Market | None:
         """The first instrument that an account holds and whose mark no quorum stands behind, if any."""
@@ -662,7 +700,8 @@ class Ledger:
         rates[Reason.FORCED] = terms.taker_fee_ppm
         self.settle(account, terms.number, quantity, price)
         due = -(-abs(quantity * price) * terms.numerator * rates.get(why, 0) // (terms.denominator * PPM))
-        equity = account.collateral + sum(
+        equity = account.collateral - self.unpaid(account)
+        equity += sum(
             (p.size * self.markets[n].mark - p.entry)
             * self.markets[n].terms.numerator
             // self.markets[n].terms.denominator
@@ -692,12 +731,19 @@ class Ledger:
         self.priced.add(number)
 
     def _move(self, account: Account, market: Market, quantity: int, price: int) -> int:
-        """The part of :meth:`fill` that concerns the position; returns the profit that is realised."""
+        """The part of :meth:`fill` that concerns the position.
+
+        Returns:
+            The profit that is realised, less the funding that was owed until now.
+        """
         terms, position = market.terms, account.positions.get(market.terms.number)
         if position is None:
-            account.positions[terms.number] = Position(quantity, quantity * price)
+            account.positions[terms.number] = Position(quantity, quantity * price, market.funding.cumulative)
             market.open_interest += max(quantity, 0)
             return 0
+        paid = margin.money(market.owed(position), "funding")
+        market.funding_dust += market.unpaid(position)[1]
+        position.funding = market.funding.cumulative
         before, size = position.size, position.size + quantity
         market.open_interest += max(size, 0) - max(before, 0)
         if (before > 0) == (quantity > 0):
@@ -705,7 +751,7 @@ class Ledger:
             position.entry += quantity * price
             if abs(size) > _SIZE_MAX:
                 raise MoneyOverflow(f"account {account.index}: a position", size, "lots")
-            return 0
+            return -paid
         if size and (size > 0) == (before > 0):
             # Rounded up to a tick·lot; what goes too much, the part that stays has less.
             closed = -quantity
@@ -720,4 +766,4 @@ class Ledger:
                 del account.positions[terms.number]
         profit, rest = divmod((closed * price - gone) * terms.numerator, terms.denominator)
         market.dust += rest
-        return profit
+        return profit - paid

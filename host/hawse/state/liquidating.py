@@ -34,7 +34,7 @@ _LOTS = 2**32 - 1
 
 
 class Health(NamedTuple):
-    """What an account has at mark, each position rounded down, and what its positions need at least."""
+    """What an account has at mark, with unpaid funding, each position rounded down; and what they need."""
 
     equity: int
     maintenance: int
@@ -71,7 +71,7 @@ def health(ledger: Ledger, account: Account) -> Health:
     equity, needs = account.collateral, 0
     for number, position in account.positions.items():
         market = ledger.markets[number]
-        equity += unrealised(market, position.size, position.entry)
+        equity += unrealised(market, position.size, position.entry) - market.owed(position)
         needs += maintenance(market, position.size)
     return Health(equity, needs if account.index != INSURANCE else 0)
 
@@ -271,7 +271,7 @@ class Liquidation:
     def _insurance_free(self, number: int = -1, lots: int = 0, price: int = 0) -> int:
         """Free collateral of insurance, which has no orders now, with so many lots more at ``price``."""
         ledger, venue = self._ledger, self._ledger.accounts[INSURANCE]
-        free = venue.collateral
+        free = venue.collateral - ledger.unpaid(venue)
         held = {n: (p.size, p.entry) for n, p in venue.positions.items()}
         if lots:
             size, entry = held.get(number, (0, 0))

@@ -20,7 +20,7 @@ from hawse.risk import margin
 from hawse.wire import Opcode, Reason
 from hawse.wire.dtypes import EVENT, ORDER, Array
 
-from . import liquidating, settling, strategies, sweep
+from . import funding, liquidating, settling, strategies, sweep
 from .admission import Admission, Admitter, Sent
 from .batch import BatchState
 from .clearing import clear
@@ -173,8 +173,13 @@ class Machine:
         return self._commitments.digest
 
     def equity(self, account: Account) -> int:
-        """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
+        """Collateral and unrealised profit at mark, less unpaid funding, each position rounded down."""
         return self._ledger.equity(account)
+
+    def unpaid_funding(self, account: Account, instrument: int) -> int:
+        """Quanta that a position owes and has not paid yet; negative: that it gets."""
+        position = account.positions.get(instrument)
+        return self.markets[instrument].owed(position) if position else 0
 
     def maintenance(self, account: Account) -> int:
         """What equity has to be, or the account is liquidated; in quanta."""
@@ -210,10 +215,17 @@ class Machine:
             total += account.collateral
             for instrument, size, entry, mark in ledger.at_mark(account):
                 total += Fraction((size * mark - entry) * instrument.numerator, instrument.denominator)
+            for number, position in account.positions.items():
+                market = ledger.markets[number]
+                owed, rest = market.unpaid(position)
+                total -= owed - Fraction(rest, market.funding_parts)
         return total
 
     def _dust(self) -> Fraction:
-        parts = (Fraction(m.dust, m.terms.denominator) for m in self.markets.values())
+        parts = (
+            Fraction(m.dust, m.terms.denominator) + Fraction(m.funding_dust, m.funding_parts)
+            for m in self.markets.values()
+        )
         return sum(parts, Fraction())
 
     def _expect(self, *phases: _Phase) -> None:
@@ -225,9 +237,9 @@ class Machine:
     def open_slot(self, slot: SlotInput, signers: Signers) -> Admission:
         """Apply a slot's inputs in order.
 
-        Time, observations, operations, deposits, authorisations, forced requests; then the machine's own
-        commands, which take back what its account no longer carries, and users' commands. Each input takes a
-        sequence number, what was left out none.
+        Time, observations, operations, funding, deposits, authorisations, forced requests; then the
+        machine's own commands, which take back what its account no longer carries, and users' commands. Each
+        input takes a sequence number, what was left out none.
 
         Args:
             slot: the next one.
@@ -242,8 +254,9 @@ class Machine:
         self.time = slot.time
         first = self.last_seq + 1
         moved = self._observe(slot) + self._operate(slot.operations)
+        paid = list(funding.accrue(self._ledger, slot.time))
         expired = settling.Expired(self._ledger, slot.time)
-        moved += expired.moved
+        moved += [number for number, _ in paid] + expired.moved
         accumulators, refusals = [], []
         for deposit in slot.deposits:
             self.last_seq += 1
@@ -252,6 +265,7 @@ class Machine:
             accumulators.append(self.deposit_accumulator)
         payments = Payments(self.config, self._ledger, slot.number, self.batch, self._pay)
         admitter = Admitter(self.config, self._ledger, slot.number, slot.time, self.last_seq, payments)
+        admitter.events += [event for _, events in paid for event in events]
         count = len(split(slot.authorisations).starts)
         admitter.admit(slot.authorisations, signers.commands[:count], signers.structs[:count])
         requests = [self._request(request, admitter) for request in slot.requests]
@@ -382,6 +396,7 @@ class Machine:
         ledger.fill_fees = []
         clear(ledger, self._sent, events)
         ledger.end_slot(self.batch)
+        funding.quote(ledger, slot.time)
         self._outcomes += outcome_leaves(
             admission.first_seq, admission.inputs, admission.refusals, self._sent
         )
@@ -483,7 +498,7 @@ class Machine:
         """What exits need of the state between two slots, at the marks of a batch."""
         held = [(a.index, n, p) for a in self.accounts for n, p in sorted(a.positions.items())]
         accounts = [(a.generation, a.collateral, a.flags, a.subaccount, 0, 0) for a in self.accounts]
-        positions = [(halves(p.entry), (0, 0), p.size, index, n, 0) for index, n, p in held]
+        positions = [(halves(p.entry), halves(p.funding), p.size, index, n, 0) for index, n, p in held]
         return ExitState(np.array(accounts, ACCOUNT), np.array(positions, POSITION), marks)
 
     def _exit(self, account: Account) -> ExitLeaf:
@@ -585,4 +600,5 @@ class Machine:
 def _exit_mark(market: Market) -> ExitMark:
     """The mark itself, for now, on both sides."""
     terms, mark = market.terms, market.mark
-    return ExitMark(terms.number, mark, mark, 0, terms.numerator, terms.denominator, 0)
+    index = market.funding.cumulative
+    return ExitMark(terms.number, mark, mark, index, terms.numerator, terms.denominator, 0)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from hawse.instruments import PPM, Status
+from hawse.instruments import PART_BITS, PPM, Status
 from hawse.risk.fixed import quotient, shifted
-from hawse.risk.prices import BASIS_BITS, Observation, clamp, median
+from hawse.risk.prices import BASIS_BITS, Average, Observation, clamp, median
 from hawse.risk.settlement import window_mark
 
 from . import settling, slot
@@ -31,6 +31,8 @@ def take_in(ledger: Ledger, said: Sequence[slot.Observation], now: int) -> list[
         before = market.mark
         if market.settlement is None:
             mark, market.basis = fair_mark(market, feed.index, now)
+            if market.terms.impact_notional:
+                market.impact = Average(now, market.impact.value)
         else:
             mark = window_mark(market.settlement)
         ledger.priced.add(number)
@@ -43,17 +45,31 @@ def take_in(ledger: Ledger, said: Sequence[slot.Observation], now: int) -> list[
 
 
 def fair_mark(market: Market, index: int, now: int) -> tuple[int, int]:
-    """Mark and smoothed basis: median of index, index + basis and last trade, held within the bound.
+    """Mark and smoothed basis: median of index + basis, impact mid and last trade, held within the bound.
 
-    The basis has :data:`BASIS_BITS` fractional bits. It follows last trade − index where there was a trade
-    since the last mark, by b′ = (b·τ + x·Δt)/(τ + Δt), with Δt at most :data:`FOLLOWED`.
+    Where impact prices are not taken from the book, the index is in the place of their mid. The basis has
+    :data:`BASIS_BITS` fractional bits. It follows impact mid − index, and without impact prices last trade −
+    index where there was a trade since the last mark, by b′ = (b·τ + x·Δt)/(τ + Δt), with Δt at most
+    :data:`FOLLOWED`.
     """
     bound, basis = index * market.terms.mark_bound_ppm // PPM, market.basis
-    if market.trade_time and market.trade_time >= market.mark_time:
-        target = clamp(market.last_trade - index, -bound, bound) << BASIS_BITS
+    impact, has_book = _impact_mid(market, now), market.terms.impact_notional
+    away = None if impact is None else (impact << BASIS_BITS - PART_BITS) - (index << BASIS_BITS)
+    if not has_book and market.trade_time and market.trade_time >= market.mark_time:
+        away = market.last_trade - index << BASIS_BITS
+    if away is not None:
+        target = clamp(away, -bound << BASIS_BITS, bound << BASIS_BITS)
         span = min(now - market.mark_time, FOLLOWED)
         basis = quotient(basis * SMOOTHING + target * span, SMOOTHING + span)
     basis = clamp(basis, -bound << BASIS_BITS, bound << BASIS_BITS)
     fair = index + shifted(basis, BASIS_BITS)
+    book = fair if impact is None else shifted(impact, PART_BITS)
     last = market.last_trade if market.trade_time else fair
-    return clamp(median((index, fair, last)), index - bound, index + bound), basis
+    value = median((book if has_book else index, fair, last))
+    return clamp(value, index - bound, index + bound), basis
+
+
+def _impact_mid(market: Market, now: int) -> int | None:
+    """Average since the last mark, in parts of a tick; None where there was none for half of the time."""
+    averaged = market.impact.until(now)
+    return averaged.mean() if 2 * averaged.elapsed >= now - market.mark_time else None

@@ -7,6 +7,7 @@ from typing import Any
 from tiny_keccak import keccak256
 
 from hawse.instruments import Instrument, Status
+from hawse.risk.funding import Funding
 from hawse.risk.prices import Average, Observation
 from hawse.risk.settlement import Settlement
 from hawse.wire import TimeInForce
@@ -19,6 +20,7 @@ from .ledger import (
     TRANSFERS_MAX,
     Account,
     Ledger,
+    Market,
     Order,
     Position,
     Strategy,
@@ -45,7 +47,17 @@ _ORDER = (
 )
 
 #: Fields of a market behind its number.
-_MARKET = ("mark", "mark_time", "open_interest", "dust", "last_trade", "trade_time", "basis", "status")
+_MARKET = (
+    "mark",
+    "mark_time",
+    "open_interest",
+    "dust",
+    "last_trade",
+    "trade_time",
+    "basis",
+    "status",
+    "funding_dust",
+)
 
 #: Fields of a strategy behind its place, account and whether it has fired.
 _STRATEGY = (
@@ -101,10 +113,7 @@ def ledger_body(ledger: Ledger) -> list[Any]:
     """All of a ledger between two slots."""
     return [
         ledger.fees,
-        [
-            [n, *(getattr(m, name) for name in _MARKET), _average(m.settlement)]
-            for n, m in ledger.markets.items()
-        ],
+        [_market_body(n, m) for n, m in ledger.markets.items()],
         [[n, f.index, f.time, f.counted, _said(f)] for n, f in ledger.feeds.items()],
         sorted([tag.number, tag.owner.hex()] for tag in ledger.tags.values()),
         sorted([index, until] for index, until in ledger.waiting.items()),
@@ -115,6 +124,30 @@ def ledger_body(ledger: Ledger) -> list[Any]:
             for place, one in sorted(ledger.strategies.items())
         ],
     ]
+
+
+def _market_body(number: int, market: Market) -> list[Any]:
+    impact, funding = market.impact, market.funding
+    premium = funding.premium
+    out: list[Any] = [number, *(getattr(market, name) for name in _MARKET)]
+    out += [impact.time, impact.value or 0, impact.total, impact.elapsed]
+    out += [premium.time, premium.value or 0, premium.total, premium.elapsed]
+    out += [funding.begun, funding.until, funding.index, funding.cumulative]
+    return [*out, _average(market.settlement)]
+
+
+def _read_market(market: Market, values: list[Any]) -> None:
+    """What :func:`_market_body` gave behind the number."""
+    known, averages = values[: len(_MARKET)], values[len(_MARKET) :]
+    for name, value in zip(_MARKET, known, strict=True):
+        setattr(market, name, value)
+    market.status = Status(market.status)
+    time, mid, total, elapsed, *averages = averages
+    market.impact = Average(time, mid or None, total, elapsed)
+    time, premium, total, elapsed, begun, until, index, cumulative, window = averages
+    average = Average(time, premium if until else None, total, elapsed)
+    market.funding = Funding(begun, average, until, index, cumulative)
+    market.settlement = _settlement(market.terms, window)
 
 
 def _account_body(account: Account) -> list[Any]:
@@ -130,7 +163,7 @@ def _account_body(account: Account) -> list[Any]:
         [_agent_body(agent) for agent in account.agents.values()],
         account.timer,
         account.step,
-        [[n, p.size, p.entry] for n, p in sorted(account.positions.items())],
+        [[n, p.size, p.entry, p.funding] for n, p in sorted(account.positions.items())],
         [[getattr(order, name) for name in _ORDER] for order in orders],
     ]
 
@@ -150,11 +183,8 @@ def read_ledger(ledger: Ledger, body: Any) -> None:
     ledger.rules = RuleSet.decode(bytes.fromhex(rules)) if rules else None
     if [n for n, *_ in markets] != list(ledger.markets):
         raise ValueError(f"instruments: {[n for n, *_ in markets]}, not {list(ledger.markets)}")
-    for number, *values, average in markets:
-        for name, value in zip(_MARKET, values, strict=True):
-            setattr(ledger.markets[number], name, value)
-        ledger.markets[number].status = Status(ledger.markets[number].status)
-        ledger.markets[number].settlement = _settlement(ledger.markets[number].terms, average)
+    for number, *values in markets:
+        _read_market(ledger.markets[number], values)
     _read_feeds(ledger, feeds)
     for number, owner in tags:
         ledger.free_tags.remove(number)
@@ -248,7 +278,7 @@ def _read_account(
     _read_agents(account, agents)
     ledger.set_timer(account, timer)
     account.step = step
-    account.positions = {n: Position(size, entry) for n, size, entry in positions}
+    account.positions = {n: Position(size, entry, paid) for n, size, entry, paid in positions}
     for values in orders:
         fields = dict(zip(_ORDER, values, strict=True))
         order = Order(account=account, time_in_force=TimeInForce.GTC, **fields)

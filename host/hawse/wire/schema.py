@@ -245,6 +245,8 @@ class Reason(IntEnum):
     LEG = 172
     GATE = 173
     RECENTRE = 174
+    FUNDING = 175
+    FUNDING_DUST = 176
 
 
 @dataclass(frozen=True)

@@ -191,9 +191,7 @@ Code close(const FundingTerms& terms, Funding& state, i64 end) {
         const i64 rate = clamp(shifted(i128{mean.value} * terms.scale, kBits), -terms.most, terms.most);
         step = shifted(i128{rate} * state.index, kBits - kFundingBits);
     }
-    const i128 cumulative = state.cumulative + step;
-    if (no_int64(cumulative)) return Code::OVERFLOW;
-    state.begun = end, state.cumulative = i64(cumulative);
+    state.begun = end, state.cumulative = clamp(state.cumulative + step, INT64_MIN, INT64_MAX);
     state.premium = {end, 0, average.value, {0, 0}};
     return Code::OK;
 }

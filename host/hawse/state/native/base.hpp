@@ -35,6 +35,8 @@ constexpr u64 TIME_LIMIT = u64{1} << 48;
 constexpr u32 TRANSFER_BITS = 24;
 constexpr u32 TRANSFERS_MAX = (1u << TRANSFER_BITS) - 1;
 constexpr u32 INSURANCE = 0; // index of the venue's own account
+// Fractional bits of a tick: of prices that are finer, and of the index of funding, per lot.
+constexpr u32 PART_BITS = 8, FUNDING_BITS = 28;
 constexpr u32 MOST_HELD = 32; // instruments that insurance may hold
 constexpr u16 ISOLATED = 0x8000; // subaccounts from it on may trade one instrument only: number less this
 constexpr u16 ANY_INSTRUMENT = 0xFFFF;

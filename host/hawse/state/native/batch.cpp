@@ -70,7 +70,7 @@ bool subtract(u32 *number, const u32 *other, u32 words) {
 } // namespace
 
 // The whole part of the sum of so many fractions, each below 1.
-u64 Machine::sum_of_fractions(u32 count) {
+u128 Machine::sum_of_fractions(u32 count) {
     const u32 words = count + 2;
     u32 *numerator = big_, *denominator = big_ + words;
     memset(big_, 0, 2 * words * sizeof(u32));
@@ -80,15 +80,15 @@ u64 Machine::sum_of_fractions(u32 count) {
         add_product(numerator, denominator, words, u32(fractions_[n].numerator));
         multiply(denominator, words, u32(fractions_[n].denominator));
     }
-    u64 whole = 0;
+    u128 whole = 0;
     while (subtract(numerator, denominator, words))
         ++whole;
     return whole;
 }
 
-// Remainders of realised profit in whole quanta, rounded down once.
-u64 Machine::dust() {
-    u64 whole = 0;
+// What rounding has left, in whole quanta, rounded down once; it is summed up in 2**-FUNDING_BITS of them.
+u128 Machine::dust() {
+    u128 whole = 0;
     u32 count = 0;
     for (u32 n = 0; n < config.instruments; ++n) {
         const u64 denominator = config.terms[n].denominator;
@@ -97,15 +97,16 @@ u64 Machine::dust() {
             ++at;
         if (at == count)
             fractions_[count++] = {0, denominator};
-        const u128 sum = ledger.markets[n].dust + fractions_[at].numerator;
-        whole += u64(sum / denominator);
+        const Market &market = ledger.markets[n];
+        const u128 sum = (market.dust << FUNDING_BITS) + market.funding_dust + fractions_[at].numerator;
+        whole += sum / denominator;
         fractions_[at].numerator = u64(sum % denominator);
     }
     u32 left = 0;
     for (u32 n = 0; n < count; ++n)
         if (fractions_[n].numerator)
             fractions_[left++] = fractions_[n];
-    return left > 1 ? whole + sum_of_fractions(left) : whole;
+    return (left > 1 ? whole + sum_of_fractions(left) : whole) >> FUNDING_BITS;
 }
 
 // All of the state but accounts and orders.
@@ -155,7 +156,7 @@ Hash Machine::marks_root() {
         const Terms &terms = config.terms[n];
         const i64 mark = ledger.markets[n].mark;
         lanes().begin(EXIT_MARK_BYTES, nodes_ + n)
-            .put(u8(0x22)).put(VERSION).put(terms.number).put(mark).put(mark).zeros(16).put(terms.numerator)
+            .put(u8(0x22)).put(VERSION).put(terms.number).put(mark).put(mark).put(i128(ledger.markets[n].funding.cumulative)).put(terms.numerator)
             .put(terms.denominator).put(u8(0));
     }
     lanes().finish();
@@ -195,7 +196,7 @@ int Machine::seal(hawse_state_batch &out) {
     give(out.assets, config.assets);
     give(out.deposit_accumulator, deposit_accumulator);
     give(out.request_accumulator, request_accumulator);
-    out.fees = ledger.fees, out.dust = dust();
+    out.fees = ledger.fees, out.dust = i128(dust());
     out.exit_positive = i128(positive), out.exit_shortfall = i128(shortfall), out.withdrawals_sum = i128(sum);
     out.number = batch - 1, out.time = time, out.inputs_first = inputs_first, out.inputs_count = inputs.size();
     out.deposit_index = deposit_index, out.request_index = request_index, out.insurance = insurance;

@@ -58,8 +58,8 @@ class PackedBatch:
         self._exits = copied(int(row["exits"]), int(row["accounts"]), np.dtype("<i8"))
         self._owners = machine.owners()
         self.marks = tuple(
-            ExitMark(m.terms.number, m.mark, m.mark, 0, m.terms.numerator, m.terms.denominator, 0)
-            for m in machine.markets.values()
+            ExitMark(n, m.mark, m.mark, m.funding.cumulative, m.terms.numerator, m.terms.denominator, 0)
+            for n, m in machine.markets.items()
         )
 
     @property

@@ -208,6 +208,8 @@ HOLDING = np.dtype(
         ("lots", "<i8", (2,)),
         ("instrument", "<u4"),
         ("zero", "<u4"),
+        ("funding", "<i8"),
+        ("zeros", "<i8"),
     ]
 )
 RESTING = np.dtype(
@@ -221,23 +223,19 @@ RESTING = np.dtype(
     ]
 )
 OWNER = np.dtype([("generation", "<u8"), ("owner", "u1", (20,)), ("zero", "u1", (4,))])
+_AVERAGE = np.dtype([("total", *I128), ("time", "<u8"), ("elapsed", "<u8"), ("value", "<i8"), ("is", "<u8")])
 MARKET = np.dtype(
     [
         ("dust", *I128),
-        ("mark_time", "<u8"),
-        ("open_interest", "<u8"),
-        ("trade_time", "<u8"),
-        ("mark", "<i8"),
-        ("last_trade", "<i8"),
-        ("basis", "<i8"),
-        ("number", "<u4"),
-        ("status", "<u4"),
-        *((n, "<u8") for n in ("until", "elapsed", "heard")),
-        ("value", "<i8"),
+        ("funding_dust", *I128),
+        ("impact", _AVERAGE),
+        ("premium", _AVERAGE),
+        ("window", _AVERAGE),
+        *((n, "<u8") for n in ("mark_time", "open_interest", "trade_time", "begun", "until")),
+        *((n, "<i8") for n in ("mark", "last_trade", "basis", "index", "cumulative")),
+        ("heard", "<u8"),
         ("last_index", "<i8"),
-        ("total", *I128),
-        ("in_window", "<u4"),
-        ("zero", "<u4", (3,)),
+        *((n, "<u4") for n in ("number", "status", "in_window", "zero")),
     ]
 )
 _OBSERVED = np.dtype([("value", "<i8"), ("time", "<u8"), ("number", "<u8"), ("is", "<u8")])

@@ -17,6 +17,7 @@ _SOURCES = (
     "marks",
     "settling",
     "strategies",
+    "funding",
     "sweep",
     "admission",
     "clearing",

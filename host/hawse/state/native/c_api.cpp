@@ -24,6 +24,8 @@ void made(Machine &m, hawse_state_made &out) {
     out.fill_count = m.ledger.fill_count, out.fill_fees = m.ledger.fill_fees;
 }
 
+hawse_state_average average(const Average &of) { return {of.total, of.time, of.elapsed, of.value, of.is}; }
+
 void put_order(const Machine &m, u32 handle, hawse_state_order &out) {
     const Order &o = m.ledger.orders[handle];
     out = {};
@@ -158,7 +160,7 @@ size_t hawse_state_read_exits(hawse_state *state, hawse_state_exit_account *acco
             accounts[n] = {a.generation, a.collateral, a.flags, a.subaccount, 0, 0};
         m.ledger.each_holding(a, [&](const Holding &h) {
             if (h.size && positions)
-                positions[count] = {h.entry, 0, h.size, n, m.config.terms[h.market].number, 0};
+                positions[count] = {h.entry, h.funding, h.size, n, m.config.terms[h.market].number, 0};
             count += h.size != 0;
         });
     }
@@ -181,7 +183,8 @@ int hawse_state_sole_signers(hawse_state *state, const uint32_t *indices, size_t
 void hawse_state_read_holdings(hawse_state *state, uint32_t index, hawse_state_holding *out) {
     const Machine &m = state->machine;
     m.ledger.each_holding(m.ledger.accounts[index], [&](const Holding &h) {
-        *out++ = {h.entry, i128(h.loss), i128(h.basis), h.size, h.lots[0], h.lots[1], m.config.terms[h.market].number, 0};
+        const u16 number = m.config.terms[h.market].number;
+        *out++ = {h.entry, i128(h.loss), i128(h.basis), h.size, h.lots[0], h.lots[1], number, 0, h.funding, 0};
     });
 }
 
@@ -213,9 +216,12 @@ void hawse_state_read_markets(hawse_state *state, hawse_state_market *out) {
     for (u32 n = 0; n < m.config.instruments; ++n) {
         const Market &market = m.ledger.markets[n];
         const Settlement &s = market.settlement;
-        out[n] = {i128(market.dust), market.mark_time, market.open_interest, market.trade_time, market.mark,
-                  market.last_trade, market.basis, m.config.terms[n].number, market.status, s.time, s.elapsed,
-                  s.heard, s.value, s.last, s.total, s.is, {}};
+        const Funding &f = market.funding;
+        out[n] = {i128(market.dust), i128(market.funding_dust), average(market.impact), average(f.premium),
+                  {s.total, s.time, s.elapsed, s.value, s.value != 0},
+                  market.mark_time, market.open_interest, market.trade_time, f.begun, f.until, market.mark,
+                  market.last_trade, market.basis, f.index, f.cumulative, s.heard, s.last,
+                  m.config.terms[n].number, market.status, s.is, 0};
     }
 }
 

@@ -5,7 +5,7 @@ namespace {
 
 constexpr size_t ACCOUNT_BYTES = 54, POSITION_BYTES = 42, CONTROL_BYTES = 23, SIGNER_BYTES = 47, NONCE_BYTES = 6;
 constexpr size_t WAITING_BYTES = 15, RULES_BYTES = 46, STRATEGY_BYTES = 108;
-constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 343 + 4 * 8;
+constexpr size_t ORDER_BYTES = 38, TAG_BYTES = 97, BUCKETS = 8, INSTRUMENT_BYTES = 431 + 4 * 8;
 constexpr size_t UNDERLYING_BYTES = 98, SOURCE_BYTES = 57;
 constexpr size_t DIGEST_BYTES = 1 + 32 + 8;
 
@@ -77,7 +77,7 @@ void Commitments::begin_accounts() {
         leaf.put(u8(0)).put(a.only()).put(a.flags).put(u8(positions));          // mode
         ledger.each_holding(a, [&](const Holding &h) {
             if (h.size)
-                leaf.put(ledger.config->terms[h.market].number).put(h.size).put(h.entry).zeros(16);
+                leaf.put(ledger.config->terms[h.market].number).put(h.size).put(h.entry).put(i128(h.funding));
         });
     });
 }
@@ -130,11 +130,14 @@ void Commitments::begin_instruments() {
         leaf.put(u8(0x62)).put(VERSION).put(t.number).put(t.kind).put(t.underlying).zeros(2); // template
         leaf.put(m.status).put(t.expiry).zeros(8); // strike
         leaf.put(t.first).put(t.count).put(t.base).put(i64(m.mark)).put(m.mark_time);
-        leaf.put(i64(m.last_trade)).put(i128(m.basis)).zeros(16 + 16).put(m.trade_time); // impact, premium
-        leaf.zeros(16); // funding
+        leaf.put(i64(m.last_trade)).put(i128(m.basis)).put(m.trade_time);
+        const Average &impact = m.impact, &premium = m.funding.premium;
+        leaf.put(impact.time).put(impact.value).put(impact.total).put(impact.elapsed);
+        leaf.put(premium.time).put(premium.value).put(m.funding.until).put(premium.total).put(premium.elapsed);
+        leaf.put(m.funding.begun).put(m.funding.index).put(i128(m.funding.cumulative));
         leaf.put(m.settlement.total).put(m.settlement.time).put(m.settlement.elapsed).put(m.settlement.heard);
         leaf.put(m.settlement.value).put(m.settlement.last).zeros(BUCKETS * 20); // buckets
-        leaf.put(m.open_interest).put(u8(1)).put(m.dust);
+        leaf.put(m.open_interest).put(u8(2)).put(m.dust).put(m.funding_dust);
     });
 }
 

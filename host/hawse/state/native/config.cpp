@@ -31,13 +31,15 @@ bool read_terms(Terms &t, Reader &from) {
     t.underlying = from.get<u16>(), t.mark_bound_ppm = from.get<u32>();
     t.maintenance_ppm = from.get<u32>();
     t.kind = from.get<u8>(), t.expiry = from.get<u64>(), t.window = from.get<u64>(), t.patience = from.get<u32>();
+    t.funding_interval = from.get<u32>(), t.funding_cap_ppm = from.get<u32>(), t.impact_notional = from.get<u64>();
     const bool dated = t.kind == FUTURE;
     if (t.kind > FUTURE || dated != bool(t.expiry) || dated != bool(t.window) || dated != bool(t.patience) ||
         t.window > t.expiry || t.expiry >= TIME_LIMIT)
         return false;
     return t.numerator && t.denominator && t.initial_margin_ppm <= PPM && t.maker_fee_ppm <= PPM &&
            t.taker_fee_ppm <= PPM && t.minimum_notional <= u64(MONEY_MAX) && t.maintenance_ppm && t.maintenance_ppm <= PPM &&
-           t.mark_bound_ppm < PPM / 2;
+           t.mark_bound_ppm < PPM / 2 && t.funding_cap_ppm <= PPM && t.impact_notional <= u64(MONEY_MAX) &&
+           (t.impact_notional || !t.funding_interval);
 }
 
 bool read_liquidation(LiquidationTerms &t, Reader &from) {
@@ -103,7 +105,7 @@ bool read_config(Config &config, Arena &arena, const u8 *bytes, size_t size) {
     u8 *room = arena.make<u8>(size + 1);
     for (u32 n = 0; n < config.instruments; ++n) {
         Terms &terms = arena.counts() ? none : config.terms[n];
-        if (!read_terms(terms, from) || (n && !arena.counts() && terms.number <= config.terms[n - 1].number))
+        if (!read_terms(terms, from) || u64{terms.first} + terms.count > config.pool || (n && !arena.counts() && terms.number <= config.terms[n - 1].number))
             return false;
     }
     config.underlying_count = from.get<u16>();

@@ -20,6 +20,8 @@ struct Terms {
     u8 kind;
     u64 expiry, window; // 0 of what does not expire
     u32 patience;
+    u32 funding_interval, funding_cap_ppm; // milliseconds, 0: no funding
+    u64 impact_notional;                   // 0: no impact prices
 };
 
 constexpr u32 MOST_PUBLISHERS = 16;

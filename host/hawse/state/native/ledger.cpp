@@ -90,6 +90,10 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
     most_fills = u32(2 * most_sent);
     fill_fees = arena.make<i64>(most_fills);
     holdings_ = arena.make<Holding>(most_accounts * of.position_quota + MOST_HELD); // insurance has no quota
+    for (u32 side = 0; side < 2; ++side) {
+        levels_[side] = arena.make<u64>(of.pool);
+        taken_[side].make(arena, of.pool);
+    }
     freed_ = arena.make<u32>(of.orders);
     left_ = arena.make<u32>(of.orders);
     strategies = arena.make<Strategy>(of.orders);
@@ -122,6 +126,7 @@ void Ledger::make(Arena &arena, const Config &of, const Capacity &capacity, cons
         tags.insert(tag);
     for (u32 n = 0; n < of.instruments; ++n) {
         markets[n].mark = of.terms[n].first_mark, markets[n].status = HAWSE_INSTRUMENT_STATE_OPEN;
+        markets[n].funding.index = 1;
         priced.insert(n);
     }
     for (u32 n = 0; n < of.underlying_count; ++n)
@@ -410,9 +415,9 @@ void Ledger::drop_if_empty(Account &account, u32 market) {
     --account.touched;
 }
 
-void Ledger::set_position(Account &account, u32 market, i64 size, i128 entry) {
+void Ledger::set_position(Account &account, u32 market, i64 size, i128 entry, i64 funding) {
     Holding &h = holding_for(account, market);
-    h.size = size, h.entry = entry;
+    h.size = size, h.entry = entry, h.funding = funding;
     drop_if_empty(account, market);
 }
 
@@ -422,7 +427,7 @@ i64 Ledger::unrealised_of(const Holding &h) {
 
 i64 Ledger::equity(const Account &account) {
     i128 sum = account.collateral;
-    each_holding(account, [&](const Holding &h) { sum += unrealised_of(h); });
+    each_holding(account, [&](const Holding &h) { sum += unrealised_of(h) - unpaid(h); });
     return overflow.money(sum);
 }
 
@@ -452,7 +457,7 @@ i128 Ledger::solvency(const Account &account, i128 free) {
 }
 
 i128 Ledger::withdrawable(const Account &account, i128 free) {
-    each_holding(account, [&](const Holding &h) { free -= most<i64>(0, unrealised_of(h)); });
+    each_holding(account, [&](const Holding &h) { free -= most<i128>(0, unrealised_of(h) - unpaid(h)); });
     return unmarked(account) != NONE ? 0 : most<i128>(0, least<i128>(account.collateral, free));
 }
 
@@ -612,11 +617,26 @@ void Ledger::add(u32 handle) {
 
 void Ledger::rest(u32 handle) {
     orders[handle].resting = true;
+    stack(orders[handle], orders[handle].remaining);
     moved.insert(handle);
+}
+
+void Ledger::stack(const Order &order, i64 lots) {
+    const Terms &terms = config->terms[order.market];
+    if (!terms.impact_notional)
+        return;
+    const u32 level = level_of(terms, order.side, order.price);
+    u64 &rests = levels_[order.side][level];
+    if (!rests)
+        taken_[order.side].insert(level);
+    rests += u64(lots);
+    if (!rests)
+        taken_[order.side].erase(level);
 }
 
 void Ledger::replace(u32 handle, i32 price, u32 quantity, u64 queue) {
     Order &order = orders[handle];
+    stack(order, -i64(order.remaining));
     order.resting = false;
     moved.insert(handle);
     count(handle, 0);
@@ -636,6 +656,7 @@ void Ledger::end(u32 handle) {
     Order &order = orders[handle];
     Account &account = accounts[order.account];
     if (order.resting) {
+        stack(order, -i64(order.remaining));
         order.resting = false;
         moved.insert(handle);
     }
@@ -656,8 +677,10 @@ void Ledger::end(u32 handle) {
 
 void Ledger::shrink(u32 handle, u32 remaining) {
     Order &order = orders[handle];
-    if (order.resting)
+    if (order.resting) {
+        stack(order, i64(remaining) - order.remaining);
         moved.insert(handle);
+    }
     order.remaining = order.peak = remaining;
     count(handle, remaining);
 }
@@ -737,7 +760,7 @@ Health Ledger::health(u32 index) const {
             return;
         const Terms &terms = config->terms[h.market];
         const i32 mark = markets[h.market].mark;
-        has.equity += unrealised_exactly(terms, h.size, h.entry, mark);
+        has.equity += unrealised_exactly(terms, h.size, h.entry, mark) - unpaid(h);
         has.maintenance += i128(scaled(u128(initial_exactly(terms, mark, h.size)), terms.maintenance_ppm, PPM, true));
     });
     if (index == INSURANCE)
@@ -765,12 +788,24 @@ bool Ledger::holds_any(const Account &account, const Numbers &of) const {
     return false;
 }
 
-// Moves the position; gives the profit that is realised.
+// What a position owes goes to the other side, and what rounding adds to dust; gives the quanta.
+i128 Ledger::pay_funding(Holding &h) {
+    Market &market = markets[h.market];
+    const Terms &terms = config->terms[h.market];
+    const i128 change = i128(market.funding.cumulative) - h.funding, paid = unpaid(h);
+    h.funding = market.funding.cumulative;
+    if (change) // modulo 2**128, which what remains is far below
+        market.funding_dust += (u128(paid) * terms.denominator << FUNDING_BITS) - u128(i128(h.size)) * u128(change) * terms.numerator;
+    return overflow.money(paid);
+}
+
+// Moves the position; gives the profit that is realised, less the funding that was owed until now.
 i128 Ledger::move(Account &account, u32 number, i64 quantity, i32 price) {
     Market &market = markets[number];
     const Terms &terms = config->terms[number];
     Holding &h = holding_for(account, number);
     const i64 before = h.size;
+    const i128 paid = pay_funding(h);
     const bool grows = !before || (before > 0) == (quantity > 0);
     const i128 exact = i128(before) + quantity;
     const i64 size = grows ? lots_held(exact, overflow) : i64(exact);
@@ -778,7 +813,7 @@ i128 Ledger::move(Account &account, u32 number, i64 quantity, i32 price) {
     h.size = size;
     if (grows) {
         h.entry += i128(quantity) * price;
-        return 0;
+        return -paid;
     }
     i64 closed = before;
     i128 gone = h.entry;
@@ -796,7 +831,7 @@ i128 Ledger::move(Account &account, u32 number, i64 quantity, i32 price) {
     market.dust += rest;
     if (!size)
         drop_if_empty(account, number);
-    return profit;
+    return profit - paid;
 }
 
 } // namespace hawse::state

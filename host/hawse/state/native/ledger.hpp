@@ -22,6 +22,7 @@ struct alignas(32) Holding {
     i128 entry;
     i64 lots[2]; // open: buys and sells
     u128 loss, basis;
+    i64 funding;     // index up to which the position has paid
     u64 profit_slot; // the number behind that of the slot that has taken some of its profit,
     i64 profit;      // and what may still be taken
 
@@ -128,6 +129,36 @@ struct Health {
     bool good() const { return equity >= maintenance; }
 };
 
+// Integral of a step function of time, in milliseconds; where `is` is false it has no value now.
+struct Average {
+    u64 time;
+    i64 value;
+    bool is;
+    i128 total;
+    u64 elapsed;
+
+    void until(u64 now) {
+        if (is)
+            total += i128(value) * i64(now - time), elapsed += now - time;
+        time = now;
+    }
+    void step(u64 now, bool has, i64 next) {
+        until(now);
+        is = has, value = has ? next : 0;
+    }
+    // To the nearest; there was a value for some time.
+    i64 mean() const {
+        u64 rest;
+        return i64(floored(2 * total + elapsed, 2 * elapsed, rest));
+    }
+};
+
+// Premium and index of funding: hawse.risk.funding.
+struct Funding {
+    Average premium;
+    u64 begun, until;
+    i64 index, cumulative;
+};
 // The average of an index before expiry.
 struct Settlement {
     bool is; // its window has begun
@@ -148,6 +179,9 @@ struct Market {
     i64 basis;      // smoothed difference to the index, with fractional bits
     u8 status;
     Settlement settlement;
+    Average impact; // mid of the impact prices since the last mark, in parts of a tick
+    Funding funding;
+    u128 funding_dust; // in parts of a quantum: the denominator's, and 2**FUNDING_BITS of each
 };
 
 // What is known of an underlying: hawse.state.feeds.
@@ -237,7 +271,7 @@ class Ledger {
     }
     // The lowest instrument from `market` on of which an account has something, or NONE.
     u32 lowest_market(const Account &account, u32 market) const;
-    void set_position(Account &account, u32 market, i64 size, i128 entry);
+    void set_position(Account &account, u32 market, i64 size, i128 entry, i64 funding);
 
     // Nobody asks insurance for maintenance.
     Health health(u32 account) const;
@@ -246,6 +280,14 @@ class Ledger {
     bool holds_any(const Account &account, const Numbers &of) const;
 
     i64 unrealised_of(const Holding &holding);
+    // Funding that a position owes (negative: gets), rounded up, held within ± 2**64.
+    i128 unpaid(const Holding &h) const {
+        const i128 change = i128(markets[h.market].funding.cumulative) - h.funding;
+        return h.size && change ? state::unpaid(config->terms[h.market], h.size, change) : 0;
+    }
+    // Lots that rest on a side of an instrument's book, from the best price on: visit(price, lots) says whether
+    // to go on.
+    template <class Visit> void each_level(u32 market, u32 side, Visit visit) const;
     i64 equity(const Account &account);
     i64 requirement(const Holding *holding, u32 market, u32 side = 0, i32 price = 0, u32 lots = 0);
     i64 free_collateral(const Account &account);
@@ -300,6 +342,10 @@ class Ledger {
     void drop_if_empty(Account &account, u32 market);
     i128 move(Account &account, u32 market, i64 quantity, i32 price);
     void count(u32 handle, u32 held);
+    // So many more lots rest where an order does.
+    void stack(const Order &order, i64 lots);
+    u32 level_of(const Terms &terms, u32 side, i32 price) const;
+    i128 pay_funding(Holding &h);
     void link(u32 handle);
     void unlink(u32 handle);
     u64 hash_of(const Address &address) const;
@@ -309,6 +355,8 @@ class Ledger {
     Holding *holdings_;
     u32 free_holdings_, used_holdings_;
     Index by_owner_, by_account_, by_client_;
+    u64 *levels_[2];   // lots that rest, by side: bids from the pool's end on, asks from its beginning
+    Numbers taken_[2]; // levels where some do
     Agent *agents_; // so many of each account, as they were appointed
     u32 *free_owners_, free_owner_count_;
     u32 ripe_; // indices below it were looked at in this slot, or are not ripe: none below is given again
@@ -316,5 +364,21 @@ class Ledger {
     u32 *freed_, freed_count_; // handles that come free with the slot's end
     u32 *idle_, idle_count_;   // owners whose last order has ended
 };
+
+template <class Visit> void Ledger::each_level(u32 market, u32 side, Visit visit) const {
+    const Terms &terms = config->terms[market];
+    const u32 first = level_of(terms, side, side ? terms.base : terms.base + i32(terms.count - 1));
+    u32 at = taken_[side].has(first) ? first : taken_[side].behind(first);
+    for (; at != NONE && at - first < terms.count; at = taken_[side].behind(at)) {
+        const i32 away = i32(at - first);
+        if (!visit(side ? terms.base + away : terms.base + i32(terms.count - 1) - away, levels_[side][at]))
+            return;
+    }
+}
+
+inline u32 Ledger::level_of(const Terms &terms, u32 side, i32 price) const {
+    const u32 level = terms.first + u32(price - terms.base);
+    return side ? level : config->pool - 1 - level;
+}
 
 } // namespace hawse::state

@@ -273,6 +273,7 @@ i128 Liquidation::insurance_free(u32 market, i64 lots, i32 price) {
     bool found = false;
     ledger.each_holding(venue, [&](const Holding &h) {
         const bool more = h.market == market;
+        free -= ledger.unpaid(h);
         found |= more;
         count(h.market, h.size + i128(more ? lots : 0), h.entry + (more ? i128(lots) * price : 0));
     });

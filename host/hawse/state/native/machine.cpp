@@ -1,5 +1,6 @@
 #include "machine.hpp"
 
+#include "funding.hpp"
 #include "marks.hpp"
 
 namespace hawse::state {
@@ -57,7 +58,7 @@ bool Machine::make(Arena &arena, const u8 *bytes, size_t size, const Capacity &c
         return false;
     const size_t own = 4 * size_t(config.orders);
     ledger.make(arena, config, capacity, seed);
-    admission.make(arena, ledger, capacity, Liquidation::most_events(config));
+    admission.make(arena, ledger, capacity, Liquidation::most_events(config) + FUNDING_EVENTS * config.instruments);
     expired.make(arena, ledger, capacity);
     strategies.make(arena, ledger, admission);
     liquidation.make(arena, ledger, admission, capacity);
@@ -95,6 +96,7 @@ int Machine::open(const hawse_state_slot &slot) {
     admission.seq += slot.observation_count;
     take_in(ledger, slot.observations, slot.observation_count, time, moved_);
     operate(slot);
+    accrue(ledger, admission, time, moved_);
     expired.begin(time, moved_);
     for (u64 n = 0; n < slot.deposit_count; ++n)
         deposit(slot.deposits[n], accumulators_[n]);
@@ -372,6 +374,7 @@ int Machine::clear(const hawse_event *events, u64 count) {
     if (!fits)
         return HAWSE_STATE_CLEARING;
     ledger.end_slot(batch);
+    quote(ledger, time);
     split_fees();
     liquidation.check_changed();
     if (ledger.overflow.happened)

@@ -29,7 +29,7 @@ class Machine {
     i64 snapshot(u8 *out, size_t room);
     int restore(const u8 *bytes, size_t size);
 
-    u64 dust();
+    u128 dust();
     u64 next_withdrawal() const { return withdrawals_first + admission.withdrawals.count; }
 
     // Handles of the resting orders in the order of their tree; returns how many.
@@ -76,7 +76,7 @@ class Machine {
     Hash marks_root();
     Hash withdrawals_root(u128 &sum);
     Hash venue_hash();
-    u64 sum_of_fractions(u32 count);
+    u128 sum_of_fractions(u32 count);
     void write_ledger(class Text &out);
     void write_feeds(class Text &out);
     void write_account(class Text &out, u32 index);
@@ -84,7 +84,7 @@ class Machine {
     Lanes &lanes() { return commitments.lanes(); }
 
     Capacity capacity_;
-    Numbers moved_; // instruments with a new mark
+    Numbers moved_; // instruments with a new mark, or a new index of funding
     Hash *accumulators_, *bodies_, *nodes_;
     u8 *body_; // of an operation, behind its tag and kind
     u128 *sums_;

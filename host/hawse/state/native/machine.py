@@ -11,6 +11,7 @@ from hawse.commit.data import ExitState
 from hawse.commit.exits import ExitMark
 from hawse.commit.trees import NoSuchLeaf
 from hawse.instruments import Instrument, Status, Underlying
+from hawse.risk.funding import Funding
 from hawse.risk.margin import MoneyOverflow
 from hawse.risk.prices import Average, Observation
 from hawse.risk.settlement import Settlement
@@ -314,7 +315,7 @@ class NativeMachine:
         for h in self._state.holdings(index, int(row["holdings"])):
             number, size, lots = int(h["instrument"]), int(h["size"]), h["lots"].tolist()
             if size:
-                account.positions[number] = Position(size, wide(h["entry"]))
+                account.positions[number] = Position(size, wide(h["entry"]), int(h["funding"]))
             if any(lots):
                 account.open[number] = Exposure(lots, wide(h["loss"]), wide(h["basis"]))
         for s in self._state.strategies(index, int(row["strategies"])):
@@ -327,8 +328,13 @@ class NativeMachine:
         return account
 
     def equity(self, account: Account) -> int:
-        """Collateral and unrealised profit at mark, in quanta, each position rounded down."""
+        """As ``Machine.equity``."""
         return int(self._sound(account.index)["equity"])
+
+    def unpaid_funding(self, account: Account, instrument: int) -> int:
+        """As ``Machine.unpaid_funding``."""
+        position = account.positions.get(instrument)
+        return self.markets[instrument].owed(position) if position else 0
 
     def free_collateral(self, account: Account) -> int:
         """Equity without what positions and open orders hold; may be negative."""
@@ -354,13 +360,14 @@ class NativeMachine:
         total = Fraction(self.fees)
         markets = self.markets
         for m in markets.values():
-            total += Fraction(m.dust, m.terms.denominator)
+            total += Fraction(m.dust, m.terms.denominator) + Fraction(m.funding_dust, m.funding_parts)
         for account in self.accounts:
             total += account.collateral
             for number, p in account.positions.items():
                 m = markets[number]
                 value = (p.size * m.mark - p.entry) * m.terms.numerator
-                total += Fraction(value, m.terms.denominator)
+                owed, rest = m.unpaid(p)
+                total += Fraction(value, m.terms.denominator) + Fraction(rest, m.funding_parts) - owed
         return total
 
     # One slot
@@ -548,16 +555,25 @@ def _strategy(row: np.void, account: Account) -> Strategy:
 
 def _market(terms: Instrument, row: np.void, feed: Feed | None) -> Market:
     heard = feed if feed and feed.terms.publishers else None
-    market = Market(terms, int(row["mark"]), dust=wide(row["dust"]), feed=heard)
+    funding = Funding(
+        int(row["begun"]),
+        _average(row["premium"]),
+        *(int(row[name]) for name in ("until", "index", "cumulative")),
+    )
+    market = Market(terms, int(row["mark"]), feed=heard, impact=_average(row["impact"]), funding=funding)
     for name in ("mark_time", "open_interest", "last_trade", "trade_time", "basis"):
         setattr(market, name, int(row[name]))
+    market.dust, market.funding_dust = wide(row["dust"]), wide(row["funding_dust"])
     market.status = Status(int(row["status"]))
     if row["in_window"]:
-        average = Average(
-            int(row["until"]), int(row["value"]) or None, wide(row["total"]), int(row["elapsed"])
-        )
+        average = _average(row["window"])
         market.settlement = Settlement(terms.window, average, int(row["last_index"]), int(row["heard"]))
     return market
+
+
+def _average(row: np.void) -> Average:
+    value = int(row["value"]) if row["is"] else None
+    return Average(int(row["time"]), value, wide(row["total"]), int(row["elapsed"]))
 
 
 def _feed(terms: Underlying, row: np.void) -> Feed:

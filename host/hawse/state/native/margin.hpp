@@ -94,6 +94,16 @@ inline i128 unrealised_exactly(const Terms &t, i128 size, i128 entry, i32 mark) 
     return floored((size * mark - entry) * t.numerator, t.denominator, remainder);
 }
 
+// Funding that a position owes for an index that has changed by so much, rounded up, held within ± 2**64.
+inline i128 unpaid(const Terms &t, i64 size, i128 change) {
+    const u128 owed = u128(magnitude(i128(size))) * u128(magnitude(change));
+    const u64 parts = u64(t.denominator) << FUNDING_BITS;
+    const bool pays = (size > 0) == (change > 0);
+    const u128 high = (owed >> 64) * t.numerator + (u128(u64(owed)) * t.numerator >> 64);
+    const u128 quanta = high / parts ? u128{1} << 64 : scaled(owed, t.numerator, parts, pays);
+    return pays ? i128(quanta) : -i128(quanta);
+}
+
 inline i128 initial_exactly(const Terms &t, i32 mark, i128 size) {
     return i128(share(t, product(mark, size), t.initial_margin_ppm));
 }

@@ -50,12 +50,19 @@ bool reckon(const Underlying &about, Feed &feed, u64 now, bool heard) {
 
 i64 held(i64 value, i64 low, i64 high) { return most(low, least(high, value)); }
 
-// Median of index, index + basis and last trade, held within the bound; the basis follows.
+// Median of impact mid (where none is taken from the book: index), index + basis and last trade, held within the
+// bound; the basis follows the mid, or where none is taken the last trade.
 i32 fair_mark(Market &market, const Terms &terms, i64 index, u64 now) {
     const i64 bound = index * terms.mark_bound_ppm / i64(PPM);
     constexpr i64 ONE = i64{1} << BASIS_BITS;
-    if (market.trade_time && market.trade_time >= market.mark_time) {
-        const i64 target = held(market.last_trade - index, -bound, bound) * ONE;
+    const bool has_book = terms.impact_notional, traded = market.trade_time && market.trade_time >= market.mark_time;
+    Average impact = market.impact;
+    impact.until(now);
+    const bool has_mid = impact.elapsed && 2 * impact.elapsed >= now - market.mark_time;
+    const i64 mid = has_mid ? impact.mean() : 0;
+    if (has_book ? has_mid : traded) {
+        const i64 away = has_book ? mid * (ONE >> PART_BITS) - index * ONE : (market.last_trade - index) * ONE;
+        const i64 target = held(away, -bound * ONE, bound * ONE);
         const i64 span = i64(least(now - market.mark_time, u64(FOLLOWED)));
         const i128 sum = i128(market.basis) * SMOOTHING + i128(target) * span;
         u64 rest;
@@ -64,7 +71,10 @@ i32 fair_mark(Market &market, const Terms &terms, i64 index, u64 now) {
     market.basis = held(market.basis, -bound * ONE, bound * ONE);
     const i64 fair = index + ((market.basis + ONE / 2) >> BASIS_BITS);
     const i64 last = market.trade_time ? market.last_trade : fair;
-    const i64 median = held(last, least(index, fair), most(index, fair));
+    const i64 book = has_mid ? (mid + (1 << (PART_BITS - 1))) >> PART_BITS : has_book ? fair : index;
+    const i64 median = held(last, least(book, fair), most(book, fair));
+    if (has_book)
+        market.impact = {now, market.impact.value, market.impact.is, 0, 0};
     return i32(held(median, index - bound, index + bound));
 }
 

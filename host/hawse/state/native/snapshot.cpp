@@ -124,15 +124,20 @@ void Machine::write_ledger(Text &out) {
     out.put('['), out.number(ledger.fees), out.put(','), out.put('[');
     for (u32 n = 0; n < config.instruments; ++n) {
         const Market &m = ledger.markets[n];
-        const i128 values[] = {config.terms[n].number, m.mark,       m.mark_time, m.open_interest, i128(m.dust),
-                               m.last_trade,           m.trade_time, m.basis,     m.status};
+        const Average &impact = m.impact, &premium = m.funding.premium;
+        const i128 values[] = {config.terms[n].number, m.mark,       m.mark_time,   m.open_interest,
+                               i128(m.dust),           m.last_trade, m.trade_time,  m.basis,
+                               m.status,               i128(m.funding_dust), impact.time,  impact.value,
+                               impact.total,           impact.elapsed, premium.time, premium.value,
+                               premium.total,          premium.elapsed, m.funding.begun, m.funding.until,
+                               m.funding.index,        m.funding.cumulative};
         const Settlement &s = m.settlement;
-        const i128 average[] = {s.time, s.value, s.total, s.elapsed, s.last, s.heard};
+        const i128 window[] = {s.time, s.value, s.total, s.elapsed, s.last, s.heard};
         out.separate(n);
         out.put('[');
-        for (u32 at = 0; at < 9; ++at)
-            out.number(values[at]), out.put(',');
-        out.numbers(s.is ? 6 : 0, [&](u32 at) { return average[at]; });
+        for (const i128 value : values)
+            out.number(value), out.put(',');
+        out.numbers(s.is ? 6 : 0, [&](u32 at) { return window[at]; });
         out.put(']');
     }
     out.put(']'), out.put(','), write_feeds(out), out.put(','), out.put('[');
@@ -222,8 +227,8 @@ void Machine::write_account(Text &out, u32 index) {
         if (!h.size)
             return;
         out.separate(written++);
-        const i128 values[] = {config.terms[h.market].number, h.size, h.entry};
-        out.numbers(3, [&](u32 n) { return values[n]; });
+        const i128 values[] = {config.terms[h.market].number, h.size, h.entry, h.funding};
+        out.numbers(4, [&](u32 n) { return values[n]; });
     });
     out.put(']'), out.put(','), out.put('[');
     u32 count = 0;
@@ -268,6 +273,7 @@ class Restoring {
     void counters();
     void ledger();
     void markets();
+    void average(Average &to);
     void feeds();
     void observed(const Underlying &about, Feed &feed);
     void tags();
@@ -515,8 +521,15 @@ void Restoring::markets() {
         expect(','), market.trade_time = number(TIME_LIMIT);
         expect(','), market.basis = i64(number(INT64_MIN, INT64_MAX));
         expect(','), market.status = u8(number(SETTLED + 1));
+        expect(','), market.funding_dust = u128(number(0, WIDE));
+        average(market.impact), average(market.funding.premium);
+        expect(','), market.funding.begun = number(TIME_LIMIT);
+        expect(','), market.funding.until = number(2 * TIME_LIMIT);
+        expect(','), market.funding.index = i64(number(1, MOST_INDEX << PART_BITS));
+        expect(','), market.funding.cumulative = i64(number(INT64_MIN, INT64_MAX));
         expect(','), settlement(market.settlement, m_.config.terms[n]);
         expect(']');
+        market.impact.is = market.impact.value, market.funding.premium.is = market.funding.until;
         m_.ledger.priced.insert(u32(n));
     });
     good_ = count == m_.config.instruments && good_;
@@ -534,6 +547,13 @@ void Restoring::settlement(Settlement &state, const Terms &terms) {
         good_ = (n == 2 || values[n] < i128(TIME_LIMIT)) && good_;
     good_ = count == 6 && terms.expiry && values[3] <= i128(terms.window) && good_;
     state = {true, u64(values[0]), u64(values[3]), u64(values[5]), i64(values[1]), i64(values[4]), values[2]};
+}
+
+void Restoring::average(Average &to) {
+    expect(','), to.time = number(TIME_LIMIT);
+    expect(','), to.value = i64(number(-(i128{1} << 54), i128{1} << 54));
+    expect(','), to.total = number(-WIDE, WIDE);
+    expect(','), to.elapsed = number(TIME_LIMIT);
 }
 
 void Restoring::feeds() {
@@ -631,11 +651,13 @@ void Restoring::account(u32 index, bool with_orders) {
         const i64 size = i64(number(INT64_MIN, INT64_MAX));
         expect(',');
         const i128 entry = number(-WIDE, WIDE);
+        expect(',');
+        const i64 funding = i64(number(INT64_MIN, INT64_MAX));
         expect(']');
         if (market == NONE || !size || (!with_orders && a.touched >= quota))
             fails();
         else if (!with_orders && good_)
-            ledger.set_position(a, market, size, entry);
+            ledger.set_position(a, market, size, entry, funding);
     });
     ledger.changed.insert(index);
     expect(',');
@@ -701,7 +723,8 @@ void Restoring::order(u32 index, bool with_orders) {
     const Account &a = ledger.accounts[index];
     const bool full = a.touched >= m_.config.position_quota && o.market != NONE && !ledger.holding(a, o.market);
     const bool no_tag = !ledger.owners[a.owner].tag && ledger.tags.empty();
-    if (o.market == NONE || !o.remaining || full || no_tag || !ledger.handles.has(handle) ||
+    const bool in_band = o.market != NONE && u64(i64(o.price) - m_.config.terms[o.market].base) < m_.config.terms[o.market].count;
+    if (!in_band || !o.remaining || full || no_tag || !ledger.handles.has(handle) ||
         ledger.order_at(index, o.client_id) != NONE) {
         fails();
         return;

@@ -157,6 +157,7 @@ typedef struct {
     hawse_i128 entry, loss, basis;
     int64_t size, buy, sell;
     uint32_t instrument, zero;
+    int64_t funding, zeros;
 } hawse_state_holding;
 
 typedef struct {
@@ -167,14 +168,20 @@ typedef struct {
 } hawse_state_order;
 
 typedef struct {
-    hawse_i128 dust;
-    uint64_t mark_time, open_interest, trade_time;
-    int64_t mark, last_trade, basis;
-    uint32_t number, status;
-    uint64_t until, elapsed, heard; /* of the settlement's average: time, and what it is made of */
-    int64_t value, last_index;
     hawse_i128 total;
-    uint32_t in_window, zero[3];
+    uint64_t time, elapsed;
+    int64_t value;
+    uint64_t is; /* 1 if there is a value now */
+} hawse_state_average;
+
+typedef struct {
+    hawse_i128 dust, funding_dust;
+    hawse_state_average impact, premium, window; /* window: before expiry */
+    uint64_t mark_time, open_interest, trade_time, begun, until;
+    int64_t mark, last_trade, basis, index, cumulative;
+    uint64_t heard;
+    int64_t last_index;
+    uint32_t number, status, in_window, zero;
 } hawse_state_market;
 
 typedef struct {
