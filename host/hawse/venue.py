@@ -10,11 +10,12 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import takewhile, zip_longest
-from typing import TypeVar
+from functools import cached_property
+from itertools import islice, takewhile, zip_longest
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
 from hawse.engine.native.bindings import keccak256_each, recover_each
 from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
 from hawse.keys import structs
-from hawse.keys.eip712 import Domain, struct_hashes
+from hawse.keys.eip712 import Domain
 from hawse.keys.messages import split
 from hawse.keys.signing import Primitives, recover, recover_digest, sign_digest
 from hawse.mirror import Mirror, MirrorDiffers
@@ -42,6 +43,8 @@ from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK, StateError
 from hawse.state.machines import DEFAULT, FORMS, AnyBatch, AnyMachine
 from hawse.state.native.machine import NativeMachine
+from hawse.state.native.packed import PackedSigners
+from hawse.state.native.records import struct_hashes
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Observation, Operation, OperationKind, Refusals, SlotInput, SlotOutcome
 from hawse.wire import Reason
@@ -54,6 +57,13 @@ T = TypeVar("T")
 _PAUSES = (0, 0.1, 0.5, 2, 5)
 #: Slots whose signers are found ahead of the one that is carried out.
 _AHEAD = 4
+#: Slots that are read, and whose messages are hashed, together.
+_TOGETHER = 16
+_NOBODY = bytes(20)
+#: By reason: whether it is about who signed.
+_OF_SIGNERS = np.isin(np.arange(256), [Reason.SIGNATURE, Reason.SIGNER])
+#: What the machine takes that it is for: the golden form the first, the native one either.
+AnySigners = Signers | PackedSigners
 _FAST = Primitives(keccak256_each, recover_each)
 _log = logging.getLogger(__name__)
 
@@ -87,15 +97,17 @@ def operation(domain: Domain, operator: bytes, slot: int, kind: OperationKind, b
 
 @dataclass(frozen=True)
 class Signed:
-    """What is known of messages without the state: who signed each, and its struct hash.
+    """Who signed m messages, and what.
 
     Attributes:
-        signers: of m messages, as :func:`~hawse.keys.signing.recover` gives them.
-        structs: as :func:`~hawse.keys.eip712.struct_hashes` gives them.
+        is_signed: (m,) uint8, 1 where somebody signed.
+        addresses: (m, 20) uint8.
+        hashes: (m, 32) uint8, EIP-712 hashStruct; zeros where a message is none.
     """
 
-    signers: list[bytes | None]
-    structs: list[bytes]
+    is_signed: NDArray[np.uint8]
+    addresses: NDArray[np.uint8]
+    hashes: NDArray[np.uint8]
 
     @classmethod
     def of(cls, rows: Array, domain: Domain, workers: int = 2) -> "Signed":
@@ -104,8 +116,34 @@ class Signed:
         Raises:
             ValueError: half of the last message is missing.
         """
-        structs = struct_hashes(rows, keccak256_each)
-        return cls(recover(rows, domain, workers, structs, _FAST), structs)
+        structs = _each(struct_hashes(rows))
+        return cls.listed(recover(rows, domain, workers, structs, _FAST), structs)
+
+    @classmethod
+    def listed(cls, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> "Signed":
+        """Of one address, or None, and one hashStruct each."""
+        return cls(
+            np.array([who is not None for who in signers], np.uint8),
+            np.frombuffer(b"".join([who or _NOBODY for who in signers]), np.uint8).reshape(-1, 20),
+            np.frombuffer(b"".join(structs), np.uint8).reshape(-1, 32),
+        )
+
+    @cached_property
+    def signers(self) -> list[bytes | None]:
+        """Address that signed each, None where none did."""
+        pairs = zip(_each(self.addresses), self.is_signed.tolist(), strict=True)
+        return [who if known else None for who, known in pairs]
+
+    @cached_property
+    def structs(self) -> list[bytes]:
+        """HashStruct of each."""
+        return _each(self.hashes)
+
+
+def _each(rows: NDArray[np.uint8]) -> list[bytes]:
+    """The rows of a matrix."""
+    raw, size = rows.tobytes(), rows.shape[1]
+    return [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
 def signed_ahead(
@@ -122,7 +160,7 @@ def signed_ahead(
         yield from waiting
 
 
-def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> Signers:
+def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> PackedSigners:
     """Who signed what of a slot; nothing of the state is needed for it.
 
     Args:
@@ -135,10 +173,11 @@ def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> 
     """
     known = messages or Signed.of(slot.messages, domain)
     digests = [domain.digest(structs.operation(slot.number, o.kind, o.body)) for o in slot.operations]
-    return Signers(
+    return PackedSigners(
         [recover_digest(d, o.signature) for d, o in zip(digests, slot.operations, strict=True)],
-        known.signers,
-        known.structs,
+        known.is_signed,
+        known.addresses,
+        known.hashes,
         [recover_digest(domain.digest(_struct_of(o)), o.signature) for o in slot.observations],
     )
 
@@ -217,6 +256,11 @@ class SlotDone:
         return self.sealing.result() if self.sealing else None
 
 
+def _takes(machine: AnyMachine) -> NativeMachine:
+    """The machine as one that takes signers of its own form, which no type says."""
+    return machine  # type: ignore[return-value]
+
+
 class Execution:
     """Machine, engine and report log in step: what the same inputs always do again.
 
@@ -290,7 +334,7 @@ class Execution:
             for one, other in zip_longest(theirs[names].tolist(), ours[names].tolist()):
                 _agree(self.next_slot, what, one, other)
 
-    def signers(self, slot: SlotInput, messages: Signed | None = None) -> Signers:
+    def signers(self, slot: SlotInput, messages: Signed | None = None) -> AnySigners:
         """Who signed what of a slot, which is to be known before it is journaled.
 
         ``messages`` is what is known of its messages already.
@@ -299,14 +343,15 @@ class Execution:
             StateError: the slot is none that a sequencer may send.
         """
         try:
-            found = signers(slot, self.config.domain, messages)
+            known = signers(slot, self.config.domain, messages)
         except ValueError as error:
             raise StateError(f"commands: {error}") from None
-        self.machine.check(slot, found)
+        found = known if isinstance(self.machine, NativeMachine) else known.unpacked()
+        _takes(self.machine).check(slot, found)
         return found
 
     def run(
-        self, slot: SlotInput, found: Signers | None = None, messages: Signed | None = None
+        self, slot: SlotInput, found: AnySigners | None = None, messages: Signed | None = None
     ) -> tuple[SlotOutcome, Burst]:
         """Signatures, risk, engine, clearing.
 
@@ -327,9 +372,9 @@ class Execution:
         except (StateError, EngineError, ClearingError, MoneyOverflow, MirrorDiffers) as error:
             raise Halted(slot.number, f"{type(error).__name__}: {error}") from error
 
-    def _run(self, slot: SlotInput, found: Signers) -> tuple[SlotOutcome, Burst]:
+    def _run(self, slot: SlotInput, found: AnySigners) -> tuple[SlotOutcome, Burst]:
         number = slot.number
-        admission = self.machine.open_slot(slot, found)
+        admission = _takes(self.machine).open_slot(slot, found)
         burst = self.engine.run(admission.orders)
         _agree(number, "orders refused by the driver and by the host", burst.refused, [])
         self.log.append(records(burst.events))
@@ -471,24 +516,91 @@ def _readable(outcome: SlotOutcome) -> dict[int, str]:
     }
 
 
-def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: AnyMachine) -> Signed | None:
+def taken_as_signed(
+    slot: SlotInput, outcome: SlotOutcome, machine: AnyMachine, hashes: NDArray[np.uint8]
+) -> Signed | None:
     """The owners, as who signed the messages of a slot: what its outcome says without a look at signatures.
 
     None where only the signatures can tell: a signature or signer was refused, an account has agents, or may
-    have changed hands within the slot.
+    have changed hands within the slot. ``hashes`` has the hashStruct of each message.
     """
     doubtful = slot.deposits or slot.requests or len(slot.authorisations)
     reasons = Refusals.of(outcome.refusals).rows["reason"]
-    if doubtful or np.isin(reasons, (Reason.SIGNATURE, Reason.SIGNER)).any():
+    if doubtful or _OF_SIGNERS[reasons].any():
         return None
     rows = slot.commands
     owners = machine.sole_signers(rows["account"][split(rows).starts])
-    return None if owners is None else Signed([*owners], struct_hashes(rows, keccak256_each))
+    return None if owners is None else Signed(np.ones(len(owners), np.uint8), owners, hashes)
+
+
+def hashed_ahead(slots: Iterator[JournaledSlot]) -> Iterator[tuple[JournaledSlot, NDArray[np.uint8]]]:
+    """Each slot with the hashStruct of its messages, some slots read while those before are carried out.
+
+    Raises:
+        Exception: whatever reading a slot raises, behind the slots that were read before.
+    """
+    with ThreadPoolExecutor(1, "reader") as pool:
+        reading = pool.submit(_read_some, slots)
+        while (some := reading.result())[0] or some[1]:
+            if not some[1]:
+                reading = pool.submit(_read_some, slots)
+            yield from some[0]
+            if some[1]:
+                raise some[1]
+
+
+def _read_some(
+    slots: Iterator[JournaledSlot],
+) -> tuple[list[tuple[JournaledSlot, NDArray[np.uint8]]], Exception | None]:
+    """The next slots, with the hashes of their messages, and why there are no more."""
+    found: list[JournaledSlot] = []
+    failure: Exception | None = None
+    try:
+        found.extend(islice(slots, _TOGETHER))
+    except Exception as error:
+        failure = error
+    if not found:
+        return [], failure
+    rows = [entry.slot.messages for entry in found]
+    ends = np.cumsum([len(part) for part in rows])
+    together = np.concatenate(rows)
+    hashes = struct_hashes(together)
+    parts = np.split(hashes, np.searchsorted(split(together).starts, ends[:-1]))
+    return [*zip(found, parts, strict=True)], failure
+
+
+class Replayed(NamedTuple):
+    """A slot that was executed again.
+
+    Attributes:
+        slot: what went in.
+        outcome: what came out.
+        burst: what the engine said.
+        sealing: what gives the batch that the slot ended, None if it ended none.
+    """
+
+    slot: SlotInput
+    outcome: SlotOutcome
+    burst: Burst
+    sealing: Future[Sealed] | None
+
+    @property
+    def sealed(self) -> Sealed | None:
+        """As :attr:`SlotDone.sealed`."""
+        return self.sealing.result() if self.sealing else None
 
 
 def replay(
     execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True, keep: bool = False
 ) -> Iterator[SlotDone]:
+    """As :func:`run_again`; each slot as it is published."""
+    for again in run_again(execution, slots, signatures, keep):
+        yield execution.done(*again)
+
+
+def run_again(
+    execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True, keep: bool = False
+) -> Iterator[Replayed]:
     """Execute journaled slots again, hold each outcome against the journal's, and seal their batches.
 
     A last slot that has no outcome yet is executed, not sealed.
@@ -502,28 +614,35 @@ def replay(
     Raises:
         Halted: an outcome differs.
     """
-    ahead = (
-        signed_ahead(slots, lambda entry: entry.slot.messages, execution.config.domain)
-        if signatures
-        else ((entry, None) for entry in slots)
-    )
-    for entry, signed in ahead:
+    for entry, known in (_signed if signatures else _unsigned)(execution, slots):
+        slot, outcome = entry.slot, entry.outcome
         if entry.board:
-            raise Halted(
-                entry.slot.number, "the board did something by itself, but not before there are rules"
-            )
-        known = None
-        if signed is not None:
-            known = None if signed.exception() else signed.result()
-        elif entry.outcome is not None:
-            known = taken_as_signed(entry.slot, entry.outcome, execution.machine)
-        ours, burst = execution.run(entry.slot, messages=known)
-        if entry.outcome is None:
-            yield execution.done(entry.slot, ours, burst, None)
+            raise Halted(slot.number, "the board did something by itself, but not before there are rules")
+        ours, burst = execution.run(slot, messages=known)
+        if outcome is None:
+            yield Replayed(slot, ours, burst, None)
             continue
-        execution.check(entry.slot, ours, entry.outcome)
-        sealing = execution.seal(entry.slot, burst, entry.chain, keep)
-        yield execution.done(entry.slot, entry.outcome, burst, sealing)
+        execution.check(slot, ours, outcome)
+        yield Replayed(slot, outcome, burst, execution.seal(slot, burst, entry.chain, keep))
+
+
+def _signed(
+    execution: Execution, slots: Iterator[JournaledSlot]
+) -> Iterator[tuple[JournaledSlot, Signed | None]]:
+    """Each slot with its signers, None where finding them raises."""
+    for entry, signed in signed_ahead(slots, lambda entry: entry.slot.messages, execution.config.domain):
+        yield entry, None if signed.exception() else signed.result()
+
+
+def _unsigned(
+    execution: Execution, slots: Iterator[JournaledSlot]
+) -> Iterator[tuple[JournaledSlot, Signed | None]]:
+    """Each slot with who its outcome says has signed, None where that does not tell."""
+    for entry, hashes in hashed_ahead(slots):
+        if entry.outcome is None:
+            yield entry, None
+        else:
+            yield entry, taken_as_signed(entry.slot, entry.outcome, execution.machine, hashes)
 
 
 def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snapshot | None:

@@ -311,7 +311,8 @@ class _CapacityStruct(ctypes.Structure):
 
 
 @cache
-def _library(*flags: str) -> ctypes.CDLL:
+def library(*flags: str) -> ctypes.CDLL:
+    """The native library, its functions with their types."""
     native = ctypes.CDLL(str(state_library(*flags)))
     capacity, made = POINTER(_CapacityStruct), POINTER(MadeStruct)
     signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -340,6 +341,8 @@ def _library(*flags: str) -> ctypes.CDLL:
         "shortfall": (c_int, (c_void_p, c_void_p)),
         "resting": (c_size_t, (c_void_p, c_void_p, c_size_t)),
         "proof": (c_size_t, (c_void_p, c_uint32, c_void_p)),
+        "links": (c_size_t, (c_void_p, c_size_t, c_void_p, c_void_p, c_size_t, c_void_p)),
+        "structs": (None, (*(c_void_p,) * 4, c_size_t, c_void_p)),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(native, f"hawse_state_{name}")
@@ -366,7 +369,7 @@ class State:
 
     def __init__(self, config: bytes, capacity: Capacity, *flags: str) -> None:
         self.capacity = capacity
-        native = _library(*flags)
+        native = library(*flags)
         sizes = _CapacityStruct(*vars(capacity).values())
         size = self.size_of(config, capacity, *flags)
         if not size:
@@ -389,7 +392,7 @@ class State:
     def size_of(config: bytes, capacity: Capacity, *flags: str) -> int:
         """Bytes that a machine takes; 0 for a configuration that it does not know."""
         sizes = _CapacityStruct(*vars(capacity).values())
-        return int(_library(*flags).hawse_state_size(config, len(config), byref(sizes)))
+        return int(library(*flags).hawse_state_size(config, len(config), byref(sizes)))
 
     def _call(self, name: str) -> Callable[..., Any]:
         return getattr(self._native, f"hawse_state_{name}")  # type: ignore[no-any-return]

@@ -23,6 +23,7 @@ _SOURCES = (
     "machine",
     "batch",
     "snapshot",
+    "records",
     "c_api",
 )
 

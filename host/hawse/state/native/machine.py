@@ -280,10 +280,9 @@ class NativeMachine:
         """Client id of the order that has each handle, or had it in the last slot."""
         return self._state.client_ids(handles)
 
-    def sole_signers(self, indices: NDArray[np.uint32]) -> list[bytes] | None:
+    def sole_signers(self, indices: NDArray[np.uint32]) -> NDArray[np.uint8] | None:
         """As ``Machine.sole_signers``."""
-        found = self._state.sole_signers(indices.astype(np.uint32))
-        return None if found is None else [owner.tobytes() for owner in found]
+        return self._state.sole_signers(indices.astype(np.uint32))
 
     def _account_row(self, index: int) -> np.void:
         found = self._state.account(index)
@@ -365,7 +364,7 @@ class NativeMachine:
         if int(self.counters["phase"]) not in phases:
             raise StateError(f"the machine is {_PHASES[self.counters['phase']]}")
 
-    def check(self, slot: SlotInput, signers: Signers) -> None:
+    def check(self, slot: SlotInput, signers: Signers | PackedSigners) -> None:
         """Whether :meth:`open_slot` takes ``slot``.
 
         Raises:
@@ -402,8 +401,7 @@ class NativeMachine:
 
     def _refuse(self, slot: SlotInput, signers: Signers | PackedSigners) -> None:
         """Say why a slot is none."""
-        if isinstance(signers, Signers):
-            check_slot(self, slot, signers)
+        check_slot(self, slot, signers)
 
     def clear_slot(self, events: Array) -> bytes:
         """Apply the engine's reports, as ``Machine.clear_slot``.

@@ -174,6 +174,22 @@ typedef struct {
     hawse_state_observed observed[16]; /* by publisher */
 } hawse_state_feed;
 
+typedef struct {
+    uint64_t offset; /* of the record */
+    uint32_t length, type;
+    uint8_t link[32];
+} hawse_state_record;
+
+typedef struct { /* a member of a signed struct: little-endian, or an address of 20 bytes */
+    uint16_t offset;
+    uint8_t size, body, shift, mask, is_signed, zero; /* body: in the second row; mask: 0 for all bits */
+} hawse_state_member;
+
+typedef struct {
+    uint32_t first, count; /* of its members */
+    uint8_t type_hash[32];
+} hawse_state_kind;
+
 /* Bytes that a machine takes, 0 for what is no configuration. */
 HAWSE_API size_t hawse_state_size(const uint8_t *config, size_t size, const hawse_state_capacity *);
 /* A machine in `memory`; NULL as above. The seed (two words) is for hash maps; nothing that comes out depends on it. */
@@ -220,6 +236,14 @@ HAWSE_API int hawse_state_shortfall(hawse_state *, hawse_i128 *);
 HAWSE_API size_t hawse_state_resting(hawse_state *, hawse_state_order *out, size_t room);
 /* Siblings of an account's leaf (32 bytes each, up to 32) as of the last root; how many. */
 HAWSE_API size_t hawse_state_proof(hawse_state *, uint32_t account, uint8_t *out);
+
+/* Whole records of a journal at `data`, up to `most`, whose heads and links fit; the first behind `chain`. How many
+   they are. The scratch has `size` bytes and 256 more for each record that may be. */
+HAWSE_API size_t hawse_state_links(const uint8_t *data, size_t size, const uint8_t *chain, hawse_state_record *out,
+                                   size_t most, uint8_t *scratch);
+/* hashStruct, 32 bytes each, of canonical messages whose first rows have these places; `kinds` are 256. */
+HAWSE_API void hawse_state_structs(const hawse_state_kind *kinds, const hawse_state_member *members, const void *rows,
+                                   const uint32_t *places, size_t count, uint8_t *out);
 
 #ifdef __cplusplus
 }
