@@ -29,9 +29,10 @@ from hawse.commit.header import (
     HeaderError,
 )
 from hawse.commit.reportlog import ReportLog
-from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
-from hawse.engine.native.bindings import keccak256_each, recover_each
+from hawse.engine import Band, Burst, DriverRefusal, Engine, EngineError, EngineLost
+from hawse.engine.native.bindings import keccak256_each, last_error, recover_each
 from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
+from hawse.journal.codec import outcome_behind, rest_of_outcome
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain
 from hawse.keys.messages import split
@@ -42,9 +43,11 @@ from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK, StateError
 from hawse.state.machines import DEFAULT, FORMS, AnyBatch, AnyMachine
+from hawse.state.native.bindings import ENGINE, OK, REFUSED, TOO_MUCH, UNFIT
 from hawse.state.native.machine import NativeMachine
 from hawse.state.native.packed import PackedSigners
 from hawse.state.native.records import struct_hashes
+from hawse.state.native.together import Ran, is_plain
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Observation, Operation, OperationKind, Refusals, SlotInput, SlotOutcome
 from hawse.wire import Reason
@@ -64,6 +67,7 @@ _NOBODY = bytes(20)
 _OF_SIGNERS = np.isin(np.arange(256), [Reason.SIGNATURE, Reason.SIGNER])
 #: What the machine takes that it is for: the golden form the first, the native one either.
 AnySigners = Signers | PackedSigners
+_Hashed = tuple[JournaledSlot, NDArray[np.uint8]]
 _FAST = Primitives(keccak256_each, recover_each)
 _log = logging.getLogger(__name__)
 
@@ -256,6 +260,13 @@ class SlotDone:
         return self.sealing.result() if self.sealing else None
 
 
+def _goes_together(entry: JournaledSlot) -> bool:
+    """Whether nothing but the state can be against it that owners have signed all, and it is plain."""
+    if entry.board or entry.outcome is None:
+        return False
+    return is_plain(entry.slot) and not _names_signers(entry.outcome)
+
+
 def _takes(machine: AnyMachine) -> NativeMachine:
     """The machine as one that takes signers of its own form, which no type says."""
     return machine  # type: ignore[return-value]
@@ -401,6 +412,56 @@ class Execution:
         )
         return outcome, burst
 
+    def run_together(self, entries: Sequence[_Hashed]) -> int:
+        """Execute and check the first of some journaled slots, signed by owners: what goes in one call.
+
+        Returns:
+            How many they are; 0 without a native machine and an engine in software.
+
+        Raises:
+            Halted: as :meth:`run` and :meth:`check`.
+        """
+        first = [*takewhile(lambda one: _goes_together(one[0]), entries)]
+        calls = self.engine.native_calls() if isinstance(self.machine, NativeMachine) else None
+        if not first or calls is None or self._mirror:
+            return 0
+        assert isinstance(self.machine, NativeMachine)
+        slots, structs = [entry.slot for entry, _ in first], [hashes for _, hashes in first]
+        all_ran, why, last = self.machine.together(calls, slots, structs)
+        for (entry, _), ran in zip(first, all_ran, strict=False):
+            self._check_ran(entry, ran)
+        if all_ran:
+            self.engine.ran_to(all_ran[-1].last_seq)
+        if why not in (OK, UNFIT, TOO_MUCH):
+            self._raise(slots[len(all_ran)].number, why, last)
+        return len(all_ran)
+
+    def _check_ran(self, entry: JournaledSlot, ran: Ran) -> None:
+        number, theirs = entry.slot.number, entry.outcome
+        assert theirs is not None
+        self.log.append(ran.records)
+        digest = self.log.fence(self.epoch)
+        _agree(number, "log digest of engine and host", ran.log_digest, digest)
+        _agree(number, "records of engine and host", ran.log_records, self.log.records)
+        self.next_slot += 1
+        same = (self.log.records, self.log.fence(theirs.epoch)) == (theirs.records, theirs.log_digest)
+        if not same or ran.outcome != rest_of_outcome(theirs):
+            ours = outcome_behind(ran.outcome, number, self.epoch, self.log.records, digest)
+            self.check(entry.slot, ours, theirs)
+            raise Halted(number, "the outcome recomputed is not the journal's")
+
+    def _raise(self, number: int, why: int, last: np.void) -> None:
+        """What stopped slots that went together."""
+        try:
+            _takes(self.machine).failed(why)
+        except (ClearingError, MoneyOverflow) as error:
+            raise Halted(number, f"{type(error).__name__}: {error}") from error
+        if why == REFUSED:
+            refused = [(int(last["refused"]), DriverRefusal(last["reason"]))]
+            _agree(number, "orders refused by the driver and by the host", refused, [])
+        what = last_error() if why == ENGINE else "the burst's fence was not answered"
+        raise Halted(number, f"EngineError: {what}")
+
     def done(
         self, slot: SlotInput, outcome: SlotOutcome, burst: Burst, sealing: Future[Sealed] | None
     ) -> SlotDone:
@@ -524,17 +585,20 @@ def taken_as_signed(
     None where only the signatures can tell: a signature or signer was refused, an account has agents, or may
     have changed hands within the slot. ``hashes`` has the hashStruct of each message.
     """
-    doubtful = slot.deposits or slot.requests or len(slot.authorisations)
-    reasons = Refusals.of(outcome.refusals).rows["reason"]
-    if doubtful or _OF_SIGNERS[reasons].any():
+    if slot.deposits or slot.requests or len(slot.authorisations) or _names_signers(outcome):
         return None
     rows = slot.commands
     owners = machine.sole_signers(rows["account"][split(rows).starts])
     return None if owners is None else Signed(np.ones(len(owners), np.uint8), owners, hashes)
 
 
-def hashed_ahead(slots: Iterator[JournaledSlot]) -> Iterator[tuple[JournaledSlot, NDArray[np.uint8]]]:
-    """Each slot with the hashStruct of its messages, some slots read while those before are carried out.
+def _names_signers(outcome: SlotOutcome) -> bool:
+    """Whether a signature or a signer was refused."""
+    return bool(_OF_SIGNERS[Refusals.of(outcome.refusals).rows["reason"]].any())
+
+
+def hashed_ahead(slots: Iterator[JournaledSlot]) -> Iterator[list[_Hashed]]:
+    """Slots with the hashStruct of their messages, some of them read while those before are carried out.
 
     Raises:
         Exception: whatever reading a slot raises, behind the slots that were read before.
@@ -544,14 +608,12 @@ def hashed_ahead(slots: Iterator[JournaledSlot]) -> Iterator[tuple[JournaledSlot
         while (some := reading.result())[0] or some[1]:
             if not some[1]:
                 reading = pool.submit(_read_some, slots)
-            yield from some[0]
+            yield some[0]
             if some[1]:
                 raise some[1]
 
 
-def _read_some(
-    slots: Iterator[JournaledSlot],
-) -> tuple[list[tuple[JournaledSlot, NDArray[np.uint8]]], Exception | None]:
+def _read_some(slots: Iterator[JournaledSlot]) -> tuple[list[_Hashed], Exception | None]:
     """The next slots, with the hashes of their messages, and why there are no more."""
     found: list[JournaledSlot] = []
     failure: Exception | None = None
@@ -570,18 +632,9 @@ def _read_some(
 
 
 class Replayed(NamedTuple):
-    """A slot that was executed again.
-
-    Attributes:
-        slot: what went in.
-        outcome: what came out.
-        burst: what the engine said.
-        sealing: what gives the batch that the slot ended, None if it ended none.
-    """
+    """A slot that was executed again, and what gives the batch that it ended, None if it ended none."""
 
     slot: SlotInput
-    outcome: SlotOutcome
-    burst: Burst
     sealing: Future[Sealed] | None
 
     @property
@@ -593,14 +646,6 @@ class Replayed(NamedTuple):
 def replay(
     execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True, keep: bool = False
 ) -> Iterator[SlotDone]:
-    """As :func:`run_again`; each slot as it is published."""
-    for again in run_again(execution, slots, signatures, keep):
-        yield execution.done(*again)
-
-
-def run_again(
-    execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True, keep: bool = False
-) -> Iterator[Replayed]:
     """Execute journaled slots again, hold each outcome against the journal's, and seal their batches.
 
     A last slot that has no outcome yet is executed, not sealed.
@@ -614,16 +659,46 @@ def run_again(
     Raises:
         Halted: an outcome differs.
     """
-    for entry, known in (_signed if signatures else _unsigned)(execution, slots):
-        slot, outcome = entry.slot, entry.outcome
-        if entry.board:
-            raise Halted(slot.number, "the board did something by itself, but not before there are rules")
-        ours, burst = execution.run(slot, messages=known)
-        if outcome is None:
-            yield Replayed(slot, ours, burst, None)
-            continue
-        execution.check(slot, ours, outcome)
-        yield Replayed(slot, outcome, burst, execution.seal(slot, burst, entry.chain, keep))
+    known = _signed(execution, slots) if signatures else _unsigned(execution, slots)
+    for entry, messages in known:
+        yield execution.done(entry.slot, *_again(execution, entry, messages, keep))
+
+
+def run_again(
+    execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True
+) -> Iterator[Replayed]:
+    """As :func:`replay`, for who publishes nothing: without signatures, many slots go in one native call.
+
+    Slots that go together are yielded when the last of them is done.
+    """
+    if signatures:
+        for entry, messages in _signed(execution, slots):
+            yield Replayed(entry.slot, _again(execution, entry, messages)[-1])
+        return
+    for some in hashed_ahead(slots):
+        at = 0
+        while at < len(some):
+            count = execution.run_together(some[at:])
+            yield from (Replayed(entry.slot, None) for entry, _ in some[at : at + count])
+            at += count
+            if at < len(some):
+                sealing = _again(execution, some[at][0], _owners(execution, *some[at]))[-1]
+                yield Replayed(some[at][0].slot, sealing)
+                at += 1
+
+
+def _again(
+    execution: Execution, entry: JournaledSlot, messages: Signed | None, keep: bool = False
+) -> tuple[SlotOutcome, Burst, Future[Sealed] | None]:
+    """One slot, of whose messages so much is known."""
+    slot, outcome = entry.slot, entry.outcome
+    if entry.board:
+        raise Halted(slot.number, "the board did something by itself, but not before there are rules")
+    ours, burst = execution.run(slot, messages=messages)
+    if outcome is None:
+        return ours, burst, None
+    execution.check(slot, ours, outcome)
+    return outcome, burst, execution.seal(slot, burst, entry.chain, keep)
 
 
 def _signed(
@@ -638,11 +713,15 @@ def _unsigned(
     execution: Execution, slots: Iterator[JournaledSlot]
 ) -> Iterator[tuple[JournaledSlot, Signed | None]]:
     """Each slot with who its outcome says has signed, None where that does not tell."""
-    for entry, hashes in hashed_ahead(slots):
-        if entry.outcome is None:
-            yield entry, None
-        else:
-            yield entry, taken_as_signed(entry.slot, entry.outcome, execution.machine, hashes)
+    for some in hashed_ahead(slots):
+        for entry, hashes in some:
+            yield entry, _owners(execution, entry, hashes)
+
+
+def _owners(execution: Execution, entry: JournaledSlot, hashes: NDArray[np.uint8]) -> Signed | None:
+    if entry.outcome is None:
+        return None
+    return taken_as_signed(entry.slot, entry.outcome, execution.machine, hashes)
 
 
 def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snapshot | None:

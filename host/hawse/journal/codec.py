@@ -232,6 +232,8 @@ _VERSION = Integer("version", 1, VERSION, VERSION)
 #: An INPUT up to its rows of commands, and the counts of all that it has; an OUTCOME up to its refusals.
 _PLAIN_INPUT = struct.Struct(">BQQBQQ32sHHBBHHHH")
 _OUTCOME_HEAD = struct.Struct(">BQIQ32sQII")
+#: Its last three fields.
+_REST = struct.Struct(">QII")
 _SLOT_HEAD = struct.Struct(">BQQ")
 _COUNT = struct.Struct(">I")
 _CUTS = {int(cut): cut for cut in Cut}
@@ -338,6 +340,21 @@ def _plain_outcome(payload: bytes) -> SlotOutcome | None:
         return None
     digest = payload[-_HASH:]
     return SlotOutcome(number, epoch, log_records, log_digest, first_seq, inputs, refusals, (), digest)
+
+
+def rest_of_outcome(outcome: SlotOutcome) -> bytes:
+    """What an OUTCOME has behind its log digest."""
+    refusals = outcome.refusals
+    if outcome.events or not isinstance(refusals, Refusals):
+        return encode_outcome(outcome)[_OUTCOME_HEAD.size - _REST.size :]
+    head = _REST.pack(outcome.first_seq, outcome.inputs, len(refusals))
+    return head + refusals.rows.tobytes() + _COUNT.pack(0) + outcome.digest
+
+
+def outcome_behind(rest: bytes, number: int, epoch: int, log_records: int, log_digest: bytes) -> SlotOutcome:
+    """The outcome of which ``rest`` is what an OUTCOME has behind its log digest."""
+    head = _OUTCOME_HEAD.pack(VERSION, number, epoch, log_records, log_digest, 0, 0, 0)
+    return decode_outcome(head[: -_REST.size] + rest)
 
 
 def _each_outcome(payload: bytes, base: int) -> SlotOutcome:

@@ -34,7 +34,7 @@ _VERSION = 2
 #: Magic, version, length of the configuration.
 _HEADER = struct.Struct(">8sII")
 #: Bytes of records that are read and hashed together.
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 19
 #: Offset, type, payload and link of a record.
 _Read = tuple[int, RecordType, bytes, bytes]
 

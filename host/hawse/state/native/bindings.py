@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.commit import data
-from hawse.wire.dtypes import Array
+from hawse.wire.dtypes import FENCE, Array
 
 from .build import state_library
 
 #: From so many bytes on, memory comes in large pages where the system has them: far fewer misses of the TLB.
 _LARGE = 1 << 28
 OK, UNFIT, TOO_MUCH, CLEARING, OVERFLOW, SNAPSHOT = range(0, -6, -1)
+ENGINE, REFUSED, UNANSWERED, TOO_LITTLE = range(-6, -10, -1)
 
 #: An i128, its low word first; :func:`wide` makes an integer of one.
 I128 = ("<u8", (2,))
@@ -209,6 +210,31 @@ RESTING = np.dtype(
         ("zero", "u1", (2,)),
     ]
 )
+PLAIN = np.dtype(
+    [(name, "<u8") for name in ("number", "time", "row_count", "message_count", "rows", "structs")]
+)
+RAN = np.dtype(
+    [
+        *((name, "<u8") for name in ("outcome_end", "records_end", "last_seq")),
+        *((name, "<u4") for name in ("refused", "reason")),
+        ("fence", FENCE),
+        ("log_digest", "V32"),
+    ]
+)
+ROOMS = np.dtype(
+    [
+        (name, "<u8")
+        for name in (
+            "messages",
+            "addresses",
+            "ones",
+            "outcomes",
+            "outcomes_end",
+            "records",
+            "records_end",
+        )
+    ]
+)
 OWNER = np.dtype([("generation", "<u8"), ("owner", "u1", (20,)), ("zero", "u1", (4,))])
 MARKET = np.dtype(
     [
@@ -342,6 +368,7 @@ def library(*flags: str) -> ctypes.CDLL:
         "resting": (c_size_t, (c_void_p, c_void_p, c_size_t)),
         "proof": (c_size_t, (c_void_p, c_uint32, c_void_p)),
         "links": (c_size_t, (c_void_p, c_size_t, c_void_p, c_void_p, c_size_t, c_void_p)),
+        "together": (c_size_t, (*(c_void_p,) * 3, c_size_t, *(c_void_p,) * 3)),
         "structs": (None, (*(c_void_p,) * 4, c_size_t, c_void_p)),
     }
     for name, (result, arguments) in signatures.items():
@@ -404,6 +431,12 @@ class State:
     def clear(self, events: Array, made: MadeStruct) -> int:
         """Apply the engine's reports, a contiguous array of EVENT."""
         return int(self._call("clear")(self._it, events.ctypes.data, len(events), byref(made)))
+
+    def together(self, engine: NDArray[Any], slots: Array, ran: Array, rooms: Array) -> tuple[int, int]:
+        """How many PLAIN were carried out, and why no more; ``ran`` has RAN for them, ``rooms`` a ROOMS."""
+        why = c_int()
+        at = engine.ctypes.data, slots.ctypes.data, len(slots), ran.ctypes.data, rooms.ctypes.data
+        return int(self._call("together")(self._it, *at, byref(why))), why.value
 
     def seal(self, out: Array) -> int:
         """End a batch; ``out`` is one BATCH_MADE."""

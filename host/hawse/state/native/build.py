@@ -24,6 +24,7 @@ _SOURCES = (
     "batch",
     "snapshot",
     "records",
+    "together",
     "c_api",
 )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from . import bindings
 from .batch import PackedBatch
 from .bindings import Capacity, MadeStruct, State, copied, wide
 from .packed import PackedAdmission, PackedSigners, packed
+from .together import Ran, Together
 
 _BOUNDARY, _OPEN, _BROKEN, _SEALING = range(4)
 _PHASES = (
@@ -85,6 +86,7 @@ class NativeMachine:
         self._made = MadeStruct()
         self._admission: PackedAdmission | None = None
         self._fill_fees: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._rooms: Together | None = None
         self._look()
 
     @staticmethod
@@ -403,6 +405,21 @@ class NativeMachine:
         """Say why a slot is none."""
         check_slot(self, slot, signers)
 
+    def together(
+        self, engine: NDArray[Any], slots: Sequence[SlotInput], structs: Sequence[NDArray[np.uint8]]
+    ) -> tuple[list[Ran], int, Any]:
+        """Carry out plain slots (see :mod:`.together`) that the owners of their accounts have signed.
+
+        As ``Together.run``; where the reason is none of the engine, it is raised by :meth:`failed`.
+        """
+        self._expect(_BOUNDARY)
+        if self._rooms is None:
+            self._rooms = Together(self.config.geometry.orders)
+        self._admission, self._fill_fees = None, np.zeros(0, np.int64)
+        found = self._rooms.run(self._state, engine, slots, structs)
+        self._look()
+        return found
+
     def clear_slot(self, events: Array) -> bytes:
         """Apply the engine's reports, as ``Machine.clear_slot``.
 
@@ -422,14 +439,18 @@ class NativeMachine:
             raise StateError(f"events: {events.dtype}, not rows of EVENT")
         found = self._state.clear(np.ascontiguousarray(events), self._made)
         self._look()
+        self.failed(found)
+        self._fill_fees = copied(self._made.fill_fees, self._made.fill_count, np.dtype("<i8"))
+        return self.digest
+
+    def failed(self, found: int) -> None:
+        """Raise what :meth:`clear_slot` does, where a native call has found it."""
         if found == bindings.CLEARING:
             seq = int(self.counters["wrong_seq"])
             where = f"command {seq}: its report" if seq else "a report that belongs to no command"
             raise ClearingError(f"{where} cannot be")
         if found == bindings.OVERFLOW:
             raise MoneyOverflow("a balance", wide(self.counters["overflow"]))
-        self._fill_fees = copied(self._made.fill_fees, self._made.fill_count, np.dtype("<i8"))
-        return self.digest
 
     # Commitments
 
