@@ -31,7 +31,7 @@ from hawse.commit.header import (
 from hawse.commit.reportlog import ReportLog
 from hawse.engine import Band, Burst, DriverRefusal, Engine, EngineError, EngineLost
 from hawse.engine.native.bindings import keccak256_each, last_error, recover_each
-from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
+from hawse.journal import Journal, JournalBehind, JournaledSlot, JournalError, Snapshot, Snapshots
 from hawse.journal.codec import outcome_behind, rest_of_outcome
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain
@@ -47,7 +47,7 @@ from hawse.state.native.bindings import ENGINE, OK, REFUSED, TOO_MUCH, UNFIT
 from hawse.state.native.machine import NativeMachine
 from hawse.state.native.packed import PackedSigners
 from hawse.state.native.records import struct_hashes
-from hawse.state.native.together import Ran, is_plain
+from hawse.state.native.together import Messages, Ran, is_plain
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Observation, Operation, OperationKind, Refusals, SlotInput, SlotOutcome
 from hawse.wire import Reason
@@ -68,6 +68,7 @@ _OF_SIGNERS = np.isin(np.arange(256), [Reason.SIGNATURE, Reason.SIGNER])
 #: What the machine takes that it is for: the golden form the first, the native one either.
 AnySigners = Signers | PackedSigners
 _Hashed = tuple[JournaledSlot, NDArray[np.uint8]]
+_Known = tuple[JournaledSlot, Messages, "Signed | None"]
 _FAST = Primitives(keccak256_each, recover_each)
 _log = logging.getLogger(__name__)
 
@@ -260,11 +261,11 @@ class SlotDone:
         return self.sealing.result() if self.sealing else None
 
 
-def _goes_together(entry: JournaledSlot) -> bool:
-    """Whether nothing but the state can be against it that owners have signed all, and it is plain."""
-    if entry.board or entry.outcome is None:
+def _goes_together(entry: JournaledSlot, messages: Messages) -> bool:
+    """Whether it is plain, and, where owners are taken as who signed, no signature was refused."""
+    if entry.board or entry.outcome is None or not messages:
         return False
-    return is_plain(entry.slot) and not _names_signers(entry.outcome)
+    return is_plain(entry.slot) and (len(messages) > 1 or not _names_signers(entry.outcome))
 
 
 def _takes(machine: AnyMachine) -> NativeMachine:
@@ -412,8 +413,8 @@ class Execution:
         )
         return outcome, burst
 
-    def run_together(self, entries: Sequence[_Hashed]) -> int:
-        """Execute and check the first of some journaled slots, signed by owners: what goes in one call.
+    def run_together(self, entries: Sequence[tuple[JournaledSlot, Messages]]) -> int:
+        """Execute and check the first of some journaled slots: those that go in one call.
 
         Returns:
             How many they are; 0 without a native machine and an engine in software.
@@ -421,13 +422,13 @@ class Execution:
         Raises:
             Halted: as :meth:`run` and :meth:`check`.
         """
-        first = [*takewhile(lambda one: _goes_together(one[0]), entries)]
+        first = [*takewhile(lambda one: _goes_together(*one), entries)]
         calls = self.engine.native_calls() if isinstance(self.machine, NativeMachine) else None
         if not first or calls is None or self._mirror:
             return 0
         assert isinstance(self.machine, NativeMachine)
-        slots, structs = [entry.slot for entry, _ in first], [hashes for _, hashes in first]
-        all_ran, why, last = self.machine.together(calls, slots, structs)
+        slots, messages = [entry.slot for entry, _ in first], [known for _, known in first]
+        all_ran, why, last = self.machine.together(calls, slots, messages)
         for (entry, _), ran in zip(first, all_ran, strict=False):
             self._check_ran(entry, ran)
         if all_ran:
@@ -671,20 +672,38 @@ def run_again(
 
     Slots that go together are yielded when the last of them is done.
     """
-    if signatures:
-        for entry, messages in _signed(execution, slots):
-            yield Replayed(entry.slot, _again(execution, entry, messages)[-1])
-        return
-    for some in hashed_ahead(slots):
+    for some in _with_signers(execution, slots) if signatures else _with_hashes(slots):
         at = 0
         while at < len(some):
-            count = execution.run_together(some[at:])
-            yield from (Replayed(entry.slot, None) for entry, _ in some[at : at + count])
+            count = execution.run_together([(entry, messages) for entry, messages, _ in some[at:]])
+            yield from (Replayed(entry.slot, None) for entry, _, _ in some[at : at + count])
             at += count
             if at < len(some):
-                sealing = _again(execution, some[at][0], _owners(execution, *some[at]))[-1]
-                yield Replayed(some[at][0].slot, sealing)
+                entry, messages, signed = some[at]
+                known = signed if signatures else _owners(execution, entry, *messages)
+                yield Replayed(entry.slot, _again(execution, entry, known)[-1])
                 at += 1
+
+
+def _with_hashes(slots: Iterator[JournaledSlot]) -> Iterator[list[_Known]]:
+    for some in hashed_ahead(slots):
+        yield [(entry, (hashes,), None) for entry, hashes in some]
+
+
+def _with_signers(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[list[_Known]]:
+    """Some slots with their signers, and nothing where finding them raises."""
+    some: list[_Known] = []
+    try:
+        for entry, signed in _signed(execution, slots):
+            known = (signed.hashes, signed.addresses, signed.is_signed) if signed else ()
+            some.append((entry, known, signed))
+            if len(some) == _AHEAD:
+                yield some
+                some = []
+    except JournalError:
+        yield some
+        raise
+    yield some
 
 
 def _again(

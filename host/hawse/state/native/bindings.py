@@ -211,7 +211,19 @@ RESTING = np.dtype(
     ]
 )
 PLAIN = np.dtype(
-    [(name, "<u8") for name in ("number", "time", "row_count", "message_count", "rows", "structs")]
+    [
+        (name, "<u8")
+        for name in (
+            "number",
+            "time",
+            "row_count",
+            "message_count",
+            "rows",
+            "structs",
+            "signers",
+            "is_signed",
+        )
+    ]
 )
 RAN = np.dtype(
     [

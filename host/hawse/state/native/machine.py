@@ -31,7 +31,7 @@ from . import bindings
 from .batch import PackedBatch
 from .bindings import Capacity, MadeStruct, State, copied, wide
 from .packed import PackedAdmission, PackedSigners, packed
-from .together import Ran, Together
+from .together import Messages, Ran, Together
 
 _BOUNDARY, _OPEN, _BROKEN, _SEALING = range(4)
 _PHASES = (
@@ -406,9 +406,9 @@ class NativeMachine:
         check_slot(self, slot, signers)
 
     def together(
-        self, engine: NDArray[Any], slots: Sequence[SlotInput], structs: Sequence[NDArray[np.uint8]]
+        self, engine: NDArray[Any], slots: Sequence[SlotInput], messages: Sequence[Messages]
     ) -> tuple[list[Ran], int, Any]:
-        """Carry out plain slots (see :mod:`.together`) that the owners of their accounts have signed.
+        """Carry out plain slots (see :mod:`.together`).
 
         As ``Together.run``; where the reason is none of the engine, it is raised by :meth:`failed`.
         """
@@ -416,7 +416,7 @@ class NativeMachine:
         if self._rooms is None:
             self._rooms = Together(self.config.geometry.orders)
         self._admission, self._fill_fees = None, np.zeros(0, np.int64)
-        found = self._rooms.run(self._state, engine, slots, structs)
+        found = self._rooms.run(self._state, engine, slots, messages)
         self._look()
         return found
 

@@ -206,6 +206,7 @@ typedef struct {
     uint64_t number, time, row_count, message_count;
     const void *rows;       /* as in hawse_state_slot */
     const uint8_t *structs; /* of each message: 32 bytes */
+    const uint8_t *signers, *is_signed; /* as in hawse_state_slot; NULL: the owners of the accounts have signed */
 } hawse_state_plain;
 
 /* What became of one. */
@@ -281,7 +282,7 @@ HAWSE_API size_t hawse_state_proof(hawse_state *, uint32_t account, uint8_t *out
    they are. The scratch has `size` bytes and 256 more for each record that may be. */
 HAWSE_API size_t hawse_state_links(const uint8_t *data, size_t size, const uint8_t *chain, hawse_state_record *out,
                                    size_t most, uint8_t *scratch);
-/* Carries out slots whose messages are taken as signed by the accounts' owners. Returns how many; *why is OK if that
+/* Carries out slots. Returns how many; *why is OK if that
    is all. UNFIT and TOO_MUCH: nothing has changed behind them, and hawse_state_open may say more, also where others
    may sign for an account. After anything else machine and engine are of no further use. */
 HAWSE_API size_t hawse_state_together(hawse_state *, const hawse_state_engine *, const hawse_state_plain *, size_t count,

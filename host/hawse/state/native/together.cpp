@@ -76,12 +76,13 @@ size_t hawse_state_together(hawse_state *state, const hawse_state_engine *engine
     for (size_t n = 0; n < count; ++n) {
         const hawse_state_plain &plain = slots[n];
         *why = HAWSE_STATE_UNFIT;
-        if (plain.message_count > rooms->messages || !owners(state, plain, rooms->addresses))
+        if (!plain.signers && (plain.message_count > rooms->messages || !owners(state, plain, rooms->addresses)))
             return n;
         hawse_state_slot slot{};
         slot.number = plain.number, slot.time = plain.time, slot.rows = plain.rows, slot.row_count = plain.row_count;
         slot.message_count = plain.message_count, slot.structs = plain.structs;
-        slot.signers = rooms->addresses, slot.is_signed = rooms->ones;
+        slot.signers = plain.signers ? plain.signers : rooms->addresses;
+        slot.is_signed = plain.signers ? plain.is_signed : rooms->ones;
         hawse_state_made made;
         if ((*why = hawse_state_open(state, &slot, &made)) != HAWSE_STATE_OK)
             return n;

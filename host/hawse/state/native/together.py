@@ -13,6 +13,9 @@ from hawse.wire.dtypes import Array
 
 from .bindings import PLAIN, RAN, ROOMS, State
 
+#: HashStruct (32 bytes), and, where it is not taken as the owner, who signed it (20 bytes) and whether somebody
+#: did, of each message of a slot. Nothing where it is not known.
+Messages = tuple[NDArray[np.uint8], ...]
 #: Messages of a slot.
 _MESSAGES = 2048
 #: Bytes of a room beside what one slot can need at most.
@@ -68,7 +71,7 @@ class Together:
         state: State,
         engine: NDArray[Any],
         slots: Sequence[SlotInput],
-        structs: Sequence[NDArray[np.uint8]],
+        messages: Sequence[Messages],
     ) -> tuple[list[Ran], int, Any]:
         """The slots that were carried out, why no more, and a RAN of the one that was not.
 
@@ -76,13 +79,20 @@ class Together:
             state: before the first of them.
             engine: ``hawse_state_engine``.
             slots: all of them plain.
-            structs: hashStruct of each one's messages.
+            messages: of each one.
         """
         plain, kept = np.zeros(len(slots), PLAIN), []
-        for at, (slot, hashes) in enumerate(zip(slots, structs, strict=True)):
-            arrays = np.ascontiguousarray(slot.commands), np.ascontiguousarray(hashes)
-            places = (array.ctypes.data for array in arrays)
-            plain[at] = slot.number, slot.time, *map(len, arrays), *places
+        for at, (slot, known) in enumerate(zip(slots, messages, strict=True)):
+            arrays = [np.ascontiguousarray(array) for array in (slot.commands, *known)]
+            places = [array.ctypes.data for array in arrays]
+            plain[at] = (
+                slot.number,
+                slot.time,
+                len(arrays[0]),
+                len(arrays[1]),
+                *places,
+                *[0] * (4 - len(places)),
+            )
             kept.append(arrays)
         ran, rooms = np.zeros(len(slots) + 1, RAN), np.zeros(1, ROOMS)
         ends = [
