@@ -18,6 +18,7 @@ from hawse.journal.position import Position
 from hawse.journal.segments import Segment, segment_path
 from hawse.keys import eip712
 from hawse.keys.messages import BODIES, MESSAGE, WIDE, MessageKind, split
+from hawse.keys.store import derive
 from hawse.state.native import bindings
 from hawse.state.native.records import struct_hashes
 from hawse.state.slot import Refusals
@@ -30,13 +31,14 @@ ACCOUNTS, COMMANDS, SLOT, BATCH = 12, 1_200, 30, 16
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    """A journal of 41 slots, of which the first holds deposits and three end batches; nothing is signed."""
+    """A journal of 41 slots, of which the first holds deposits and three end batches."""
     patch = pytest.MonkeyPatch()
     patch.setattr(bench_venue, "SLOT", SLOT)
     patch.setattr(bench_venue, "BATCH", BATCH)
     patch.setattr(bench_venue, "LIFE", 40)
     there = tmp_path_factory.mktemp("replay")
-    flow = bench_venue.Flow(ACCOUNTS, COMMANDS)
+    keys = [derive("hawse test replay", n) for n in range(ACCOUNTS)]
+    flow = bench_venue.Flow(ACCOUNTS, COMMANDS, keys)
     slots = [*flow.deposits()]
     slots += flow.slots(len(slots))
     with Journal(there, CONFIG.encode()) as journal, closing(Engine(SoftBackend(CONFIG.geometry))) as engine:
@@ -56,11 +58,11 @@ def entries(directory):
         return list(journal.slots())
 
 
-def again(slots, execute=run_again, form="native"):
+def again(slots, execute=run_again, form="native", signatures=False):
     """The snapshot behind the slots, batch headers, and the numbers of the slots in the order they came."""
     with closing(Engine(SoftBackend(CONFIG.geometry))) as engine:
         execution = Execution(CONFIG, engine, 9, form=form)
-        done = list(execute(execution, iter(slots), signatures=False))
+        done = list(execute(execution, iter(slots), signatures))
         headers = [one.sealed.header for one in done if one.sealed]
         return execution.machine.snapshot(), headers, [one.slot.number for one in done], engine.hello()
 
@@ -89,7 +91,9 @@ def test_many_at_a_time_lead_to_the_same_state_and_batches(entries, together):
     assert many[2] == list(range(len(entries))) and len(many[1]) == 4
     golden = again(entries, form="golden")
     assert golden[:3] == many[:3]
-    assert sum(together) == len(entries) - 4
+    together.clear()
+    assert again(entries, signatures=True)[:3] == many[:3]
+    assert sum(together) == len(entries) - 4 and max(together) > 2
 
 
 def changed(outcome, what):
@@ -108,16 +112,19 @@ def changed(outcome, what):
     raise AssertionError(what)
 
 
+@pytest.mark.parametrize("signatures", [False, True])
 @pytest.mark.parametrize(
     "what", ["digest", "log_digest", "records", "inputs", "first_seq", "refusals", "refusals fewer"]
 )
-def test_an_outcome_that_differs_among_many_is_told_with_its_slot_and_both_values(entries, together, what):
+def test_an_outcome_that_differs_among_many_is_told_with_its_slot_and_both_values(
+    entries, together, what, signatures
+):
     """And so as one at a time tells it; the refused command is named by its sequence number."""
     at = next(n for n, e in enumerate(entries) if n > 5 and e.outcome.refusals and e.slot.closes is None)
     entries[at] = entries[at]._replace(outcome=changed(entries[at].outcome, what))
     with pytest.raises(Halted) as many:
-        again(entries)
-    assert max(together) > 2
+        again(entries, signatures=signatures)
+    assert max(together) >= 2
     told = {str(many.value)}
     for form in ("native", "golden"):
         with pytest.raises(Halted) as one:
@@ -165,6 +172,19 @@ def test_a_changed_command_among_many_is_told_with_its_slot(entries):
             again(entries, execute)
         told.append(str(halted.value))
     assert told[0] == told[1]
+
+
+def test_a_changed_signature_among_many_is_told_with_its_slot(entries, together):
+    at = 12
+    rows = entries[at].slot.commands.copy()
+    rows["signature"][7, 40] ^= 1
+    entries[at] = entries[at]._replace(slot=replace(entries[at].slot, commands=rows))
+    told = []
+    for execute in (run_again, replay):
+        with pytest.raises(Halted, match=f"slot {at}: refusals .*SIGN.* is not ") as halted:
+            again(entries, execute, signatures=True)
+        told.append(str(halted.value))
+    assert told[0] == told[1] and max(together) > 2
 
 
 def test_a_slot_with_no_outcome_or_with_the_boards_own_command_goes_alone(entries, together):

@@ -13,8 +13,8 @@ from hawse.wire.dtypes import Array
 
 from .bindings import PLAIN, RAN, ROOMS, State
 
-#: HashStruct (32 bytes), and, where it is not taken as the owner, who signed it (20 bytes) and whether somebody
-#: did, of each message of a slot. Nothing where it is not known.
+#: Of each message of a slot the hashStruct (32 bytes) and, where it is not taken that the owner has signed,
+#: who has (20 bytes) and whether somebody has. Empty where it is not known.
 Messages = tuple[NDArray[np.uint8], ...]
 #: Messages of a slot.
 _MESSAGES = 2048
