@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from hawse.state.native.machine import NativeMachine
+from hawse.state.native.packed import PackedSigners
 from hawse.state.outcomes import Signers
 from hawse.state.slot import SlotInput
 from hawse.wire.dtypes import Array
@@ -36,7 +37,7 @@ class Mirror:
         self._waiting: deque[Future[None]] = deque()
         self._failure: Exception | None = None
 
-    def slot(self, slot: SlotInput, signers: Signers, events: Array, digest: bytes) -> None:
+    def slot(self, slot: SlotInput, signers: Signers | PackedSigners, events: Array, digest: bytes) -> None:
         """Carry a slot out, some time, and hold its digest against the first machine's.
 
         Raises:
@@ -46,7 +47,7 @@ class Mirror:
         while self._waiting and (self._waiting[0].done() or len(self._waiting) > ROOM):
             self._waiting.popleft().result()
 
-    def _again(self, slot: SlotInput, signers: Signers, events: Array, digest: bytes) -> None:
+    def _again(self, slot: SlotInput, signers: Signers | PackedSigners, events: Array, digest: bytes) -> None:
         def run(machine: NativeMachine) -> None:
             machine.open_slot(slot, signers)
             found = machine.clear_slot(events)

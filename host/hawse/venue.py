@@ -10,11 +10,12 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import takewhile, zip_longest
-from typing import TypeVar
+from functools import cached_property
+from itertools import islice, takewhile, zip_longest
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,12 @@ from hawse.commit.header import (
     HeaderError,
 )
 from hawse.commit.reportlog import ReportLog
-from hawse.engine import Band, Burst, Engine, EngineError, EngineLost
-from hawse.engine.native.bindings import keccak256_each, recover_each
-from hawse.journal import Journal, JournalBehind, JournaledSlot, Snapshot, Snapshots
+from hawse.engine import Band, Burst, DriverRefusal, Engine, EngineError, EngineLost
+from hawse.engine.native.bindings import keccak256_each, last_error, recover_each
+from hawse.journal import Journal, JournalBehind, JournaledSlot, JournalError, Snapshot, Snapshots
+from hawse.journal.codec import outcome_behind, rest_of_outcome
 from hawse.keys import structs
-from hawse.keys.eip712 import Domain, struct_hashes
+from hawse.keys.eip712 import Domain
 from hawse.keys.messages import split
 from hawse.keys.signing import Primitives, recover, recover_digest, sign_digest
 from hawse.mirror import Mirror, MirrorDiffers
@@ -41,7 +43,11 @@ from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
 from hawse.state.inputs import MARK, StateError
 from hawse.state.machines import DEFAULT, FORMS, AnyBatch, AnyMachine
+from hawse.state.native.bindings import ENGINE, OK, REFUSED, TOO_MUCH, UNFIT
 from hawse.state.native.machine import NativeMachine
+from hawse.state.native.packed import PackedSigners
+from hawse.state.native.records import struct_hashes
+from hawse.state.native.together import Messages, Ran, is_plain
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Observation, Operation, OperationKind, Refusals, SlotInput, SlotOutcome
 from hawse.wire import Reason
@@ -54,6 +60,15 @@ T = TypeVar("T")
 _PAUSES = (0, 0.1, 0.5, 2, 5)
 #: Slots whose signers are found ahead of the one that is carried out.
 _AHEAD = 4
+#: Slots that are read, and whose messages are hashed, together.
+_TOGETHER = 16
+_NOBODY = bytes(20)
+#: By reason: whether it is about who signed.
+_OF_SIGNERS = np.isin(np.arange(256), [Reason.SIGNATURE, Reason.SIGNER])
+#: What the machine takes that it is for: the golden form the first, the native one either.
+AnySigners = Signers | PackedSigners
+_Hashed = tuple[JournaledSlot, NDArray[np.uint8]]
+_Known = tuple[JournaledSlot, Messages, "Signed | None"]
 _FAST = Primitives(keccak256_each, recover_each)
 _log = logging.getLogger(__name__)
 
@@ -87,15 +102,17 @@ def operation(domain: Domain, operator: bytes, slot: int, kind: OperationKind, b
 
 @dataclass(frozen=True)
 class Signed:
-    """What is known of messages without the state: who signed each, and its struct hash.
+    """Who signed m messages, and what.
 
     Attributes:
-        signers: of m messages, as :func:`~hawse.keys.signing.recover` gives them.
-        structs: as :func:`~hawse.keys.eip712.struct_hashes` gives them.
+        is_signed: (m,) uint8, 1 where somebody signed.
+        addresses: (m, 20) uint8.
+        hashes: (m, 32) uint8, EIP-712 hashStruct; zeros where a message is none.
     """
 
-    signers: list[bytes | None]
-    structs: list[bytes]
+    is_signed: NDArray[np.uint8]
+    addresses: NDArray[np.uint8]
+    hashes: NDArray[np.uint8]
 
     @classmethod
     def of(cls, rows: Array, domain: Domain, workers: int = 2) -> "Signed":
@@ -104,8 +121,34 @@ class Signed:
         Raises:
             ValueError: half of the last message is missing.
         """
-        structs = struct_hashes(rows, keccak256_each)
-        return cls(recover(rows, domain, workers, structs, _FAST), structs)
+        structs = _each(struct_hashes(rows))
+        return cls.listed(recover(rows, domain, workers, structs, _FAST), structs)
+
+    @classmethod
+    def listed(cls, signers: Sequence[bytes | None], structs: Sequence[bytes]) -> "Signed":
+        """Of one address, or None, and one hashStruct each."""
+        return cls(
+            np.array([who is not None for who in signers], np.uint8),
+            np.frombuffer(b"".join([who or _NOBODY for who in signers]), np.uint8).reshape(-1, 20),
+            np.frombuffer(b"".join(structs), np.uint8).reshape(-1, 32),
+        )
+
+    @cached_property
+    def signers(self) -> list[bytes | None]:
+        """Address that signed each, None where none did."""
+        pairs = zip(_each(self.addresses), self.is_signed.tolist(), strict=True)
+        return [who if known else None for who, known in pairs]
+
+    @cached_property
+    def structs(self) -> list[bytes]:
+        """HashStruct of each."""
+        return _each(self.hashes)
+
+
+def _each(rows: NDArray[np.uint8]) -> list[bytes]:
+    """The rows of a matrix."""
+    raw, size = rows.tobytes(), rows.shape[1]
+    return [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
 def signed_ahead(
@@ -122,7 +165,7 @@ def signed_ahead(
         yield from waiting
 
 
-def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> Signers:
+def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> PackedSigners:
     """Who signed what of a slot; nothing of the state is needed for it.
 
     Args:
@@ -135,10 +178,11 @@ def signers(slot: SlotInput, domain: Domain, messages: Signed | None = None) -> 
     """
     known = messages or Signed.of(slot.messages, domain)
     digests = [domain.digest(structs.operation(slot.number, o.kind, o.body)) for o in slot.operations]
-    return Signers(
+    return PackedSigners(
         [recover_digest(d, o.signature) for d, o in zip(digests, slot.operations, strict=True)],
-        known.signers,
-        known.structs,
+        known.is_signed,
+        known.addresses,
+        known.hashes,
         [recover_digest(domain.digest(_struct_of(o)), o.signature) for o in slot.observations],
     )
 
@@ -217,6 +261,18 @@ class SlotDone:
         return self.sealing.result() if self.sealing else None
 
 
+def _goes_together(entry: JournaledSlot, messages: Messages) -> bool:
+    """Whether it is plain, and, where owners are taken as who signed, no signature was refused."""
+    if entry.board or entry.outcome is None or not messages:
+        return False
+    return is_plain(entry.slot) and (len(messages) > 1 or not _names_signers(entry.outcome))
+
+
+def _takes(machine: AnyMachine) -> NativeMachine:
+    """The machine as one that takes signers of its own form, which no type says."""
+    return machine  # type: ignore[return-value]
+
+
 class Execution:
     """Machine, engine and report log in step: what the same inputs always do again.
 
@@ -290,7 +346,7 @@ class Execution:
             for one, other in zip_longest(theirs[names].tolist(), ours[names].tolist()):
                 _agree(self.next_slot, what, one, other)
 
-    def signers(self, slot: SlotInput, messages: Signed | None = None) -> Signers:
+    def signers(self, slot: SlotInput, messages: Signed | None = None) -> AnySigners:
         """Who signed what of a slot, which is to be known before it is journaled.
 
         ``messages`` is what is known of its messages already.
@@ -299,14 +355,15 @@ class Execution:
             StateError: the slot is none that a sequencer may send.
         """
         try:
-            found = signers(slot, self.config.domain, messages)
+            known = signers(slot, self.config.domain, messages)
         except ValueError as error:
             raise StateError(f"commands: {error}") from None
-        self.machine.check(slot, found)
+        found = known if isinstance(self.machine, NativeMachine) else known.unpacked()
+        _takes(self.machine).check(slot, found)
         return found
 
     def run(
-        self, slot: SlotInput, found: Signers | None = None, messages: Signed | None = None
+        self, slot: SlotInput, found: AnySigners | None = None, messages: Signed | None = None
     ) -> tuple[SlotOutcome, Burst]:
         """Signatures, risk, engine, clearing.
 
@@ -327,9 +384,9 @@ class Execution:
         except (StateError, EngineError, ClearingError, MoneyOverflow, MirrorDiffers) as error:
             raise Halted(slot.number, f"{type(error).__name__}: {error}") from error
 
-    def _run(self, slot: SlotInput, found: Signers) -> tuple[SlotOutcome, Burst]:
+    def _run(self, slot: SlotInput, found: AnySigners) -> tuple[SlotOutcome, Burst]:
         number = slot.number
-        admission = self.machine.open_slot(slot, found)
+        admission = _takes(self.machine).open_slot(slot, found)
         burst = self.engine.run(admission.orders)
         _agree(number, "orders refused by the driver and by the host", burst.refused, [])
         self.log.append(records(burst.events))
@@ -355,6 +412,56 @@ class Execution:
             digest=slot_digest,
         )
         return outcome, burst
+
+    def run_together(self, entries: Sequence[tuple[JournaledSlot, Messages]]) -> int:
+        """Execute and check the first of some journaled slots: those that go in one call.
+
+        Returns:
+            How many they are; 0 without a native machine and an engine in software.
+
+        Raises:
+            Halted: as :meth:`run` and :meth:`check`.
+        """
+        first = [*takewhile(lambda one: _goes_together(*one), entries)]
+        calls = self.engine.native_calls() if isinstance(self.machine, NativeMachine) else None
+        if not first or calls is None or self._mirror:
+            return 0
+        assert isinstance(self.machine, NativeMachine)
+        slots, messages = [entry.slot for entry, _ in first], [known for _, known in first]
+        all_ran, why, last = self.machine.together(calls, slots, messages)
+        for (entry, _), ran in zip(first, all_ran, strict=False):
+            self._check_ran(entry, ran)
+        if all_ran:
+            self.engine.ran_to(all_ran[-1].last_seq)
+        if why not in (OK, UNFIT, TOO_MUCH):
+            self._raise(slots[len(all_ran)].number, why, last)
+        return len(all_ran)
+
+    def _check_ran(self, entry: JournaledSlot, ran: Ran) -> None:
+        number, theirs = entry.slot.number, entry.outcome
+        assert theirs is not None
+        self.log.append(ran.records)
+        digest = self.log.fence(self.epoch)
+        _agree(number, "log digest of engine and host", ran.log_digest, digest)
+        _agree(number, "records of engine and host", ran.log_records, self.log.records)
+        self.next_slot += 1
+        same = (self.log.records, self.log.fence(theirs.epoch)) == (theirs.records, theirs.log_digest)
+        if not same or ran.outcome != rest_of_outcome(theirs):
+            ours = outcome_behind(ran.outcome, number, self.epoch, self.log.records, digest)
+            self.check(entry.slot, ours, theirs)
+            raise Halted(number, "the outcome recomputed is not the journal's")
+
+    def _raise(self, number: int, why: int, last: np.void) -> None:
+        """What stopped slots that went together."""
+        try:
+            _takes(self.machine).failed(why)
+        except (ClearingError, MoneyOverflow) as error:
+            raise Halted(number, f"{type(error).__name__}: {error}") from error
+        if why == REFUSED:
+            refused = [(int(last["refused"]), DriverRefusal(last["reason"]))]
+            _agree(number, "orders refused by the driver and by the host", refused, [])
+        what = last_error() if why == ENGINE else "the burst's fence was not answered"
+        raise Halted(number, f"EngineError: {what}")
 
     def done(
         self, slot: SlotInput, outcome: SlotOutcome, burst: Burst, sealing: Future[Sealed] | None
@@ -471,19 +578,70 @@ def _readable(outcome: SlotOutcome) -> dict[int, str]:
     }
 
 
-def taken_as_signed(slot: SlotInput, outcome: SlotOutcome, machine: AnyMachine) -> Signed | None:
+def taken_as_signed(
+    slot: SlotInput, outcome: SlotOutcome, machine: AnyMachine, hashes: NDArray[np.uint8]
+) -> Signed | None:
     """The owners, as who signed the messages of a slot: what its outcome says without a look at signatures.
 
     None where only the signatures can tell: a signature or signer was refused, an account has agents, or may
-    have changed hands within the slot.
+    have changed hands within the slot. ``hashes`` has the hashStruct of each message.
     """
-    doubtful = slot.deposits or slot.requests or len(slot.authorisations)
-    reasons = Refusals.of(outcome.refusals).rows["reason"]
-    if doubtful or np.isin(reasons, (Reason.SIGNATURE, Reason.SIGNER)).any():
+    if slot.deposits or slot.requests or len(slot.authorisations) or _names_signers(outcome):
         return None
     rows = slot.commands
     owners = machine.sole_signers(rows["account"][split(rows).starts])
-    return None if owners is None else Signed([*owners], struct_hashes(rows, keccak256_each))
+    return None if owners is None else Signed(np.ones(len(owners), np.uint8), owners, hashes)
+
+
+def _names_signers(outcome: SlotOutcome) -> bool:
+    """Whether a signature or a signer was refused."""
+    return bool(_OF_SIGNERS[Refusals.of(outcome.refusals).rows["reason"]].any())
+
+
+def hashed_ahead(slots: Iterator[JournaledSlot]) -> Iterator[list[_Hashed]]:
+    """Slots with the hashStruct of their messages, some of them read while those before are carried out.
+
+    Raises:
+        Exception: whatever reading a slot raises, behind the slots that were read before.
+    """
+    with ThreadPoolExecutor(1, "reader") as pool:
+        reading = pool.submit(_read_some, slots)
+        while (some := reading.result())[0] or some[1]:
+            if not some[1]:
+                reading = pool.submit(_read_some, slots)
+            yield some[0]
+            if some[1]:
+                raise some[1]
+
+
+def _read_some(slots: Iterator[JournaledSlot]) -> tuple[list[_Hashed], Exception | None]:
+    """The next slots, with the hashes of their messages, and why there are no more."""
+    found: list[JournaledSlot] = []
+    failure: Exception | None = None
+    try:
+        found.extend(islice(slots, _TOGETHER))
+    except Exception as error:
+        failure = error
+    if not found:
+        return [], failure
+    rows = [entry.slot.messages for entry in found]
+    ends = np.cumsum([len(part) for part in rows])
+    together = np.concatenate(rows)
+    hashes = struct_hashes(together)
+    parts = np.split(hashes, np.searchsorted(split(together).starts, ends[:-1]))
+    return [*zip(found, parts, strict=True)], failure
+
+
+class Replayed(NamedTuple):
+    """A slot that was executed again, and what gives the batch that it ended, None if it ended none."""
+
+    slot: SlotInput
+    sealing: Future[Sealed] | None
+
+    @property
+    def sealed(self) -> Sealed | None:
+        """As :attr:`SlotDone.sealed`."""
+        return self.sealing.result() if self.sealing else None
 
 
 def replay(
@@ -502,28 +660,87 @@ def replay(
     Raises:
         Halted: an outcome differs.
     """
-    ahead = (
-        signed_ahead(slots, lambda entry: entry.slot.messages, execution.config.domain)
-        if signatures
-        else ((entry, None) for entry in slots)
-    )
-    for entry, signed in ahead:
-        if entry.board:
-            raise Halted(
-                entry.slot.number, "the board did something by itself, but not before there are rules"
-            )
-        known = None
-        if signed is not None:
-            known = None if signed.exception() else signed.result()
-        elif entry.outcome is not None:
-            known = taken_as_signed(entry.slot, entry.outcome, execution.machine)
-        ours, burst = execution.run(entry.slot, messages=known)
-        if entry.outcome is None:
-            yield execution.done(entry.slot, ours, burst, None)
-            continue
-        execution.check(entry.slot, ours, entry.outcome)
-        sealing = execution.seal(entry.slot, burst, entry.chain, keep)
-        yield execution.done(entry.slot, entry.outcome, burst, sealing)
+    known = _signed(execution, slots) if signatures else _unsigned(execution, slots)
+    for entry, messages in known:
+        yield execution.done(entry.slot, *_again(execution, entry, messages, keep))
+
+
+def run_again(
+    execution: Execution, slots: Iterator[JournaledSlot], signatures: bool = True
+) -> Iterator[Replayed]:
+    """As :func:`replay`, for who publishes nothing: without signatures, many slots go in one native call.
+
+    Slots that go together are yielded when the last of them is done.
+    """
+    for some in _with_signers(execution, slots) if signatures else _with_hashes(slots):
+        at = 0
+        while at < len(some):
+            count = execution.run_together([(entry, messages) for entry, messages, _ in some[at:]])
+            yield from (Replayed(entry.slot, None) for entry, _, _ in some[at : at + count])
+            at += count
+            if at < len(some):
+                entry, messages, signed = some[at]
+                known = signed if signatures else _owners(execution, entry, *messages)
+                yield Replayed(entry.slot, _again(execution, entry, known)[-1])
+                at += 1
+
+
+def _with_hashes(slots: Iterator[JournaledSlot]) -> Iterator[list[_Known]]:
+    for some in hashed_ahead(slots):
+        yield [(entry, (hashes,), None) for entry, hashes in some]
+
+
+def _with_signers(execution: Execution, slots: Iterator[JournaledSlot]) -> Iterator[list[_Known]]:
+    """Some slots with their signers, and nothing where finding them raises."""
+    some: list[_Known] = []
+    try:
+        for entry, signed in _signed(execution, slots):
+            known = (signed.hashes, signed.addresses, signed.is_signed) if signed else ()
+            some.append((entry, known, signed))
+            if len(some) == _AHEAD:
+                yield some
+                some = []
+    except JournalError:
+        yield some
+        raise
+    yield some
+
+
+def _again(
+    execution: Execution, entry: JournaledSlot, messages: Signed | None, keep: bool = False
+) -> tuple[SlotOutcome, Burst, Future[Sealed] | None]:
+    """One slot, of whose messages so much is known."""
+    slot, outcome = entry.slot, entry.outcome
+    if entry.board:
+        raise Halted(slot.number, "the board did something by itself, but not before there are rules")
+    ours, burst = execution.run(slot, messages=messages)
+    if outcome is None:
+        return ours, burst, None
+    execution.check(slot, ours, outcome)
+    return outcome, burst, execution.seal(slot, burst, entry.chain, keep)
+
+
+def _signed(
+    execution: Execution, slots: Iterator[JournaledSlot]
+) -> Iterator[tuple[JournaledSlot, Signed | None]]:
+    """Each slot with its signers, None where finding them raises."""
+    for entry, signed in signed_ahead(slots, lambda entry: entry.slot.messages, execution.config.domain):
+        yield entry, None if signed.exception() else signed.result()
+
+
+def _unsigned(
+    execution: Execution, slots: Iterator[JournaledSlot]
+) -> Iterator[tuple[JournaledSlot, Signed | None]]:
+    """Each slot with who its outcome says has signed, None where that does not tell."""
+    for some in hashed_ahead(slots):
+        for entry, hashes in some:
+            yield entry, _owners(execution, entry, hashes)
+
+
+def _owners(execution: Execution, entry: JournaledSlot, hashes: NDArray[np.uint8]) -> Signed | None:
+    if entry.outcome is None:
+        return None
+    return taken_as_signed(entry.slot, entry.outcome, execution.machine, hashes)
 
 
 def fitting_snapshot(journal: Journal, snapshots: Snapshots, last: int) -> Snapshot | None:

@@ -24,7 +24,7 @@ from hawse.results import record
 from hawse.state.config import VenueConfig
 from hawse.state.outcomes import Signers
 from hawse.state.slot import Cut, Deposit, SlotInput
-from hawse.venue import Execution, SlotDone, Venue, replay, signed_ahead
+from hawse.venue import Execution, SlotDone, Venue, run_again, signed_ahead
 from hawse.wire import Geometry
 from hawse.wire.dtypes import Array
 
@@ -276,7 +276,7 @@ def _replay(directory: Path, signatures: bool) -> float:
     ):
         execution = Execution(_CONFIG, engine, journal.epoch + 1)
         started, commands = time.perf_counter(), 0
-        for done in replay(execution, journal.slots(), signatures):
+        for done in run_again(execution, journal.slots(), signatures):
             commands += len(done.slot.commands)
         return round(commands / (time.perf_counter() - started))
 

@@ -16,7 +16,7 @@ from hawse.journal.segments import segment_path
 from hawse.keys.messages import split
 from hawse.state.config import VenueConfig
 from hawse.state.machines import FORMS
-from hawse.venue import Execution, SlotDone, fitting_snapshot
+from hawse.venue import Execution, Replayed, SlotDone, fitting_snapshot, run_again
 from hawse.venue import replay as execute
 
 from .common import (
@@ -41,7 +41,7 @@ class VerificationFailed(click.ClickException):
 
 def _execute(
     journal: Journal, engine_name: str, form: str, trace: Trace | None = None, signatures: bool = True
-) -> Iterator[SlotDone]:
+) -> Iterator[Replayed]:
     config = config_of(journal)
     with (
         closing(open_engine(engine_name, config.geometry, trace)) as engine,
@@ -49,7 +49,7 @@ def _execute(
     ):
         epoch = max(journal.epoch, engine.board_epoch()) + 1
         execution = Execution(config, engine, epoch, form=form)
-        for done in execute(execution, journal.slots(), signatures):
+        for done in run_again(execution, journal.slots(), signatures):
             yield done
             progress(done.slot.number + 1, journal.next_slot)
 
@@ -191,7 +191,7 @@ class _Anchor(msgspec.Struct):
 
 
 def _compare(
-    done: SlotDone, config: VenueConfig, anchors: dict[int, AnchoredBatch], noted: dict[int, BatchHeader]
+    done: Replayed, config: VenueConfig, anchors: dict[int, AnchoredBatch], noted: dict[int, BatchHeader]
 ) -> None:
     """Hold the header of a batch against its anchor; the journal's own note of it tells the field."""
     assert done.sealed

@@ -205,7 +205,7 @@ class Commands:
     def signed(self) -> Signed:
         """Of all, authorisations first, as a slot has them."""
         both = (*self.authorisations, *self.others)
-        return Signed([one.signer for one in both], [one.struct for one in both])
+        return Signed.listed([one.signer for one in both], [one.struct for one in both])
 
     @property
     def tickets(self) -> list[object]:

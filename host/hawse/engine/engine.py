@@ -7,12 +7,14 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hawse.wire import LEAST_WINDOW, Geometry, InstrumentState, Kind, Opcode, Reason, Side
 from hawse.wire.dtypes import COMMAND, ORDER, Array, kinds, make
 
 from .backend import Backend, Batch, Beats, EngineError, Fence, split
-from .native.bindings import Driver
+from .native.bindings import Driver, burst_calls
+from .soft import SoftBackend
 
 
 class DriverRefusal(IntEnum):
@@ -126,6 +128,18 @@ class Engine:
         if end is None:
             raise EngineError(f"{self.backend.name}: the burst's fence was not answered")
         return Burst(events, resting, *end, [(i, DriverRefusal(reason)) for i, reason in refused])
+
+    def native_calls(self) -> NDArray[np.uintp] | None:
+        """``hawse_state_engine`` for who carries out bursts without this object; None but in software.
+
+        Its user tells :meth:`ran_to` of them.
+        """
+        soft = self.backend.native if isinstance(self.backend, SoftBackend) else None
+        return None if soft is None else burst_calls(self._driver, soft)
+
+    def ran_to(self, seq: int) -> None:
+        """The last command that went to the backend had this sequence number."""
+        self._last_seq = seq
 
     def load(self, orders: Array, bands: Sequence[Band], seq: int = 0) -> Burst:
         """Put bands, states and resting orders into an engine that was reset; the log is empty afterwards.

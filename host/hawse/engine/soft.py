@@ -26,6 +26,11 @@ class SoftBackend:
         self.geometry = geometry or Geometry()
         self._engine = Soft(self.geometry, no_band)
 
+    @property
+    def native(self) -> Soft:
+        """What it is."""
+        return self._engine
+
     def reset(self, epoch: int) -> None:
         """See :class:`~hawse.engine.backend.Backend`."""
         self._engine.reset(epoch)

@@ -173,7 +173,7 @@ class Intake:
     async def _give(self, good: Sequence[_Signed]) -> None:
         """To the host, in order, as soon as it takes them."""
         tickets = [one.ticket for one in good]
-        theirs = Signed([one.signer for one in good], [one.struct for one in good])
+        theirs = Signed.listed([one.signer for one in good], [one.struct for one in good])
         async with self._giving:
             while good and not self._stopping:
                 if self._offer([ticket.rows for ticket in tickets], theirs, tickets):

@@ -1,5 +1,6 @@
 """Canonical bytes of what the journal holds. ``docs/journal.md`` shows them field by field; big-endian."""
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hawse.commit.header import BatchHeader, HeaderError
-from hawse.keys.messages import AUTHORISATIONS
+from hawse.keys.messages import AUTHORISATIONS, MESSAGE, ROW_BYTES, split
 from hawse.keys.structs import MOST_NODES
 from hawse.state.slot import (
     Block,
@@ -27,6 +28,7 @@ from hawse.state.slot import (
     Surface,
 )
 from hawse.wire import Reason
+from hawse.wire.dtypes import Array
 
 from .errors import JournalCorrupt
 from .fields import Choice, Field, Group, Integer, Many, Optional, Raw, Reader, Rows, Sized
@@ -174,13 +176,16 @@ class _Refusals:
     _count = Integer("refusals", 4)
 
     @staticmethod
-    def _good(refusals: Refusals) -> bool:
+    def good(refusals: Refusals) -> bool:
+        """Whether their reasons are some and their numbers rise."""
+        if not len(refusals):
+            return True
         seqs = refusals.rows["seq"].astype(np.uint64)
         return bool(_REASON_OF_REFUSAL[refusals.rows["reason"]].all() and (seqs[:-1] < seqs[1:]).all())
 
     def pack(self, values: Sequence[Refusal]) -> bytes:
         """See :class:`Field`."""
-        if isinstance(values, Refusals) and self._good(values):
+        if isinstance(values, Refusals) and self.good(values):
             return self._count.pack(len(values)) + values.rows.tobytes()
         return _EACH_REFUSAL.pack(values)
 
@@ -191,7 +196,7 @@ class _Refusals:
         if count * _REFUSAL_BYTES <= len(reader.data) - reader.at:
             raw = reader.raw(self.name, count * _REFUSAL_BYTES)
             found = Refusals(np.frombuffer(raw, Refusals.ROW))
-            if self._good(found):
+            if self.good(found):
                 return found
         reader.at = at
         return _EACH_REFUSAL.read(reader)
@@ -224,6 +229,14 @@ _OUTCOME = Group("outcome", SlotOutcome, **_OUTCOME_FIELDS)
 #: Offsets in an OUTCOME.
 _INPUTS_AT, _REFUSALS_AT = 61, 69
 _VERSION = Integer("version", 1, VERSION, VERSION)
+#: An INPUT up to its rows of commands, and the counts of all that it has; an OUTCOME up to its refusals.
+_PLAIN_INPUT = struct.Struct(">BQQBQQ32sHHBBHHHH")
+_OUTCOME_HEAD = struct.Struct(">BQIQ32sQII")
+#: Its last three fields.
+_REST = struct.Struct(">QII")
+_SLOT_HEAD = struct.Struct(">BQQ")
+_COUNT = struct.Struct(">I")
+_CUTS = {int(cut): cut for cut in Cut}
 
 
 def encode_input(slot: SlotInput) -> bytes:
@@ -245,11 +258,31 @@ def decode_input(payload: bytes, base: int = 0) -> SlotInput:
     Raises:
         JournalCorrupt: not the encoding of a slot.
     """
+    if (plain := _plain_input(payload)) is not None:
+        return plain
     reader = Reader(payload, base)
     _VERSION.read(reader)
     slot: SlotInput = _INPUT.read(reader)
     reader.end()
     return slot
+
+
+def _plain_input(payload: bytes) -> SlotInput | None:
+    """The slot of an INPUT that has commands and nothing else, and nothing wrong; None for any other."""
+    if len(payload) < _PLAIN_INPUT.size:
+        return None
+    version, number, time, cut, closes, block, block_hash, *counts = _PLAIN_INPUT.unpack_from(payload)
+    rows = counts.pop()
+    if version != VERSION or any(counts) or time >= TIME_LIMIT or cut not in _CUTS or rows > ROWS_MOST:
+        return None
+    if len(payload) != _PLAIN_INPUT.size + rows * ROW_BYTES:
+        return None
+    commands: Array = np.frombuffer(payload, MESSAGE, rows, _PLAIN_INPUT.size)
+    try:
+        split(commands)
+    except ValueError:
+        return None
+    return SlotInput(number, time, _CUTS[cut], closes or None, Block(block, block_hash), commands=commands)
 
 
 def _outcome_problem(outcome: SlotOutcome) -> tuple[int, str, str] | None:
@@ -286,12 +319,49 @@ def decode_outcome(payload: bytes, base: int = 0) -> SlotOutcome:
     Raises:
         JournalCorrupt: not the encoding of an outcome.
     """
+    outcome = _plain_outcome(payload) or _each_outcome(payload, base)
+    if problem := _outcome_problem(outcome):
+        raise JournalCorrupt(base + problem[0], *problem[1:])
+    return outcome
+
+
+def _plain_outcome(payload: bytes) -> SlotOutcome | None:
+    """The outcome of an OUTCOME without events, and with no field wrong; None for any other."""
+    if len(payload) < _OUTCOME_HEAD.size:
+        return None
+    version, number, epoch, log_records, log_digest, first_seq, inputs, count = _OUTCOME_HEAD.unpack_from(
+        payload
+    )
+    end = _OUTCOME_HEAD.size + count * _REFUSAL_BYTES
+    if version != VERSION or not first_seq or len(payload) != end + _COUNT.size + _HASH:
+        return None
+    refusals = Refusals(np.frombuffer(payload, Refusals.ROW, count, _OUTCOME_HEAD.size))
+    if _COUNT.unpack_from(payload, end)[0] or not _Refusals.good(refusals):
+        return None
+    digest = payload[-_HASH:]
+    return SlotOutcome(number, epoch, log_records, log_digest, first_seq, inputs, refusals, (), digest)
+
+
+def rest_of_outcome(outcome: SlotOutcome) -> bytes:
+    """What an OUTCOME has behind its log digest."""
+    refusals = outcome.refusals
+    if outcome.events or not isinstance(refusals, Refusals):
+        return encode_outcome(outcome)[_OUTCOME_HEAD.size - _REST.size :]
+    head = _REST.pack(outcome.first_seq, outcome.inputs, len(refusals))
+    return head + refusals.rows.tobytes() + _COUNT.pack(0) + outcome.digest
+
+
+def outcome_behind(rest: bytes, number: int, epoch: int, log_records: int, log_digest: bytes) -> SlotOutcome:
+    """The outcome of which ``rest`` is what an OUTCOME has behind its log digest."""
+    head = _OUTCOME_HEAD.pack(VERSION, number, epoch, log_records, log_digest, 0, 0, 0)
+    return decode_outcome(head[: -_REST.size] + rest)
+
+
+def _each_outcome(payload: bytes, base: int) -> SlotOutcome:
     reader = Reader(payload, base)
     _VERSION.read(reader)
     outcome: SlotOutcome = _OUTCOME.read(reader)
     reader.end()
-    if problem := _outcome_problem(outcome):
-        raise JournalCorrupt(base + problem[0], *problem[1:])
     return outcome
 
 
@@ -315,6 +385,10 @@ def slot_of_input(payload: bytes, base: int = 0) -> tuple[int, int]:
     Raises:
         JournalCorrupt: another version, too short, or a time out of bounds.
     """
+    if len(payload) >= _PLAIN_INPUT.size:
+        version, number, time = _SLOT_HEAD.unpack_from(payload)
+        if version == VERSION and time < TIME_LIMIT:
+            return number, time
     reader = Reader(payload, base)
     _VERSION.read(reader)
     return _INPUT_FIELDS["number"].read(reader), _INPUT_FIELDS["time"].read(reader)
@@ -326,6 +400,10 @@ def slot_of_outcome(payload: bytes, base: int = 0) -> tuple[int, int, int]:
     Raises:
         JournalCorrupt: another version, too short, or a number out of bounds.
     """
+    if len(payload) >= _OUTCOME_HEAD.size:
+        version, number, _, _, _, first_seq, inputs, _ = _OUTCOME_HEAD.unpack_from(payload)
+        if version == VERSION and first_seq:
+            return number, first_seq, inputs
     reader = Reader(payload, base)
     _VERSION.read(reader)
     number, _, _, _, first_seq, inputs = (

@@ -9,6 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Self
 
+from hawse.state.native.records import good_records
+
 from .errors import JournalCorrupt, JournalOrder, SegmentError
 from .files import File, replace_durably
 from .position import Position
@@ -31,6 +33,10 @@ _MAGIC = b"HAWSEJNL"
 _VERSION = 2
 #: Magic, version, length of the configuration.
 _HEADER = struct.Struct(">8sII")
+#: Bytes of records that are read and hashed together.
+_AT_ONCE = 1 << 19
+#: Offset, type, payload and link of a record.
+_Read = tuple[int, RecordType, bytes, bytes]
 
 
 def segment_path(directory: Path, index: int) -> Path:
@@ -146,33 +152,51 @@ class Segment:
         """
         at = self.start
         while size - at >= FRAME_SIZE:
-            try:
-                length, kind = self._read_frame(at)
-            except JournalCorrupt:
-                if self._zeros(at + FRAME_SIZE, size):
-                    return
-                raise
-            body = at + FRAME_SIZE
-            if body + length + HASH_SIZE > size:
+            records = self._many(at, size, position.chain) or self._one(at, size, position.chain)
+            if not records:
                 return
-            payload = self.file.read(body, length)
-            try:
-                type_ = RecordType(kind)
-            except ValueError:
-                raise self.corrupt(at + 4, "record type", f"{kind} is none") from None
-            value = link(position.chain, type_, payload)
-            if self.file.read(body + length, HASH_SIZE) != value:
-                if self._zeros(body + length + HASH_SIZE, size):
-                    return
-                raise self.corrupt(at, type_.name, "does not fit its hash")
-            try:
-                with self.named():
-                    position.apply(type_, payload, body, value)
-            except JournalOrder as error:
-                raise self.corrupt(at, type_.name, str(error)) from error
-            record = Record(at, type_, payload, position.chain)
-            yield record
+            for at, type_, payload, value in records:
+                try:
+                    with self.named():
+                        position.apply(type_, payload, at + FRAME_SIZE, value)
+                except JournalOrder as error:
+                    raise self.corrupt(at, type_.name, str(error)) from error
+                record = Record(at, type_, payload, position.chain)
+                yield record
             at = record.end
+
+    def _many(self, at: int, size: int, chain: bytes) -> list[_Read]:
+        """The good records from ``at`` on that are read at once; none if the first is not, or is large."""
+        data = self.file.read(at, min(_AT_ONCE, size - at))
+        found = []
+        for offset, length, type_ in good_records(data, chain):
+            end = offset + FRAME_SIZE + length
+            payload, value = data[offset + FRAME_SIZE : end], data[end : end + HASH_SIZE]
+            found.append((at + offset, RecordType(type_), payload, value))
+        return found
+
+    def _one(self, at: int, size: int, chain: bytes) -> list[_Read]:
+        """The record at ``at``; none where it is torn."""
+        try:
+            length, kind = self._read_frame(at)
+        except JournalCorrupt:
+            if self._zeros(at + FRAME_SIZE, size):
+                return []
+            raise
+        body = at + FRAME_SIZE
+        if body + length + HASH_SIZE > size:
+            return []
+        payload = self.file.read(body, length)
+        try:
+            type_ = RecordType(kind)
+        except ValueError:
+            raise self.corrupt(at + 4, "record type", f"{kind} is none") from None
+        value = link(chain, type_, payload)
+        if self.file.read(body + length, HASH_SIZE) != value:
+            if self._zeros(body + length + HASH_SIZE, size):
+                return []
+            raise self.corrupt(at, type_.name, "does not fit its hash")
+        return [(at, type_, payload, value)]
 
     def last_link(self, size: int) -> bytes:
         """The last 32 bytes of the first ``size``."""

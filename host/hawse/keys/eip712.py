@@ -14,7 +14,8 @@ from .members import MEMBERS, TYPES
 from .messages import BODIES, MESSAGE, NO_INSTRUMENT, ROW_BYTES, MarginMode, MessageKind, Split, split
 
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-_TYPE_HASHES = {kind: bytes(keccak256(text.encode())) for kind, text in TYPES.items()}
+#: keccak256 of the EIP-712 type of each kind.
+TYPE_HASHES = {kind: bytes(keccak256(text.encode())) for kind, text in TYPES.items()}
 #: What stands for the struct of a message that is none.
 NO_STRUCT = bytes(32)
 
@@ -96,7 +97,8 @@ def _good_bodies(kinds: NDArray[np.uint8], bodies: Array) -> NDArray[np.bool_]:
     return np.asarray(good)
 
 
-def _canonical(rows: Array, at: Split) -> NDArray[np.bool_]:
+def canonical_at(rows: Array, at: Split) -> NDArray[np.bool_]:
+    """:func:`canonical`, where it is known where the messages are."""
     heads = _gather(rows, at.starts)
     kinds = heads["kind"]
     good = _KNOWN[kinds] & ~_stray(heads, _ZERO_HEAD[kinds])
@@ -123,14 +125,14 @@ def canonical(rows: Array) -> NDArray[np.bool_]:
     Raises:
         ValueError: half of the last message is missing.
     """
-    return _canonical(rows, split(rows))
+    return canonical_at(rows, split(rows))
 
 
 def _structs(heads: Array, bodies: Array, kind: MessageKind) -> bytes:
     """Type hash and members of each message, as EIP-712 encodes them: one 32-byte word each, big-endian."""
     members = MEMBERS[kind]
     words = np.zeros((len(heads), 1 + len(members), 32), np.uint8)
-    words[:, 0] = np.frombuffer(_TYPE_HASHES[kind], np.uint8)
+    words[:, 0] = np.frombuffer(TYPE_HASHES[kind], np.uint8)
     for at, member in enumerate(members, 1):
         values = member.values(heads, bodies)
         if values.ndim == 2:  # an address
@@ -188,7 +190,7 @@ def struct_hashes(rows: Array, each: Hasher = hash_each) -> list[bytes]:
         ValueError: half of the last message is missing.
     """
     at = split(rows)
-    good = np.flatnonzero(_canonical(rows, at))
+    good = np.flatnonzero(canonical_at(rows, at))
     found = _struct_hashes(rows, at, good, each)
     if len(good) == len(at.starts):
         return found
@@ -209,7 +211,7 @@ def good_digests(
         ValueError: half of the last message is missing.
     """
     at = split(rows)
-    good = np.flatnonzero(_canonical(rows, at))
+    good = np.flatnonzero(canonical_at(rows, at))
     prefix = b"\x19\x01" + domain.separator
     mine = _struct_hashes(rows, at, good, each) if structs is None else [structs[n] for n in good.tolist()]
     return at, good, each(b"".join([prefix + struct for struct in mine]), len(prefix) + 32)

@@ -88,6 +88,20 @@ class Member:
             return np.asarray(column[self.part][:, self.leg])
         return np.asarray(column >> self.shift & self.mask if self.mask else column)
 
+    def place(self, kind: MessageKind) -> tuple[int, int, bool, int, int, bool, int]:
+        """Offset and bytes in its row, ``body``, ``shift``, ``mask``, whether it is signed, and 0."""
+        dtype, offset = _field(BODIES[kind] if self.body else MESSAGE, self.column)
+        if self.leg is not None:
+            part, within = _field(dtype.base, self.part)
+            dtype, offset = part, offset + self.leg * dtype.base.itemsize + within
+        return offset, dtype.itemsize, self.body, self.shift, self.mask, dtype.kind == "i", 0
+
+
+def _field(dtype: np.dtype[Any], name: str) -> tuple[np.dtype[Any], int]:
+    """Type and offset of a field."""
+    assert dtype.fields is not None
+    return dtype.fields[name][0], dtype.fields[name][1]
+
 
 def _member(kind: MessageKind, text: str) -> Member:
     solidity, name = text.split()

@@ -170,8 +170,8 @@ def split(rows: Array) -> Split:
     Raises:
         ValueError: the last row is the first of a wide message: half of it is missing.
     """
-    index = np.arange(len(rows))
     wide = _IS_WIDE[rows["kind"]]
+    index = np.arange(len(rows))
     if not wide.any():
         return Split(index, np.full_like(index, -1))
     # In a run of wide kinds every other row is a body, and so is the row behind a run of odd length.

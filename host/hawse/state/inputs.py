@@ -1,7 +1,7 @@
 """What a sequencer may put into a slot: all that does not depend on accounts and orders."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,6 @@ from hawse.wire import Reason
 from .config import VenueConfig
 from .feeds import Feed, Unfit, check_observations
 from .ledger import Account, Market
-from .outcomes import Signers
 from .rules import FLAGS, RuleSet, check_flags
 from .slot import OperationKind, Request, SlotInput
 
@@ -73,7 +72,27 @@ class Standing(Protocol):
         """If there is one."""
 
 
-def check_slot(at: Standing, slot: SlotInput, signers: Signers) -> None:
+class SignersOfSlot(Protocol):
+    """What of :class:`hawse.state.outcomes.Signers`, packed or not, is looked at here."""
+
+    @property
+    def operations(self) -> Sequence[bytes | None]:
+        """Of each."""
+
+    @property
+    def observations(self) -> Sequence[bytes | None]:
+        """Of each."""
+
+    @property
+    def commands(self) -> Sized:
+        """Of each message."""
+
+    @property
+    def structs(self) -> Sized:
+        """Of each message."""
+
+
+def check_slot(at: Standing, slot: SlotInput, signers: SignersOfSlot) -> None:
     """Refuse a slot that does not follow on, or holds what none may.
 
     Raises:
@@ -94,7 +113,7 @@ def check_slot(at: Standing, slot: SlotInput, signers: Signers) -> None:
             raise StateError(f"requests: index {request.index}, not {index}")
 
 
-def check_inputs(slot: SlotInput, signers: Signers, at: Standing) -> None:
+def check_inputs(slot: SlotInput, signers: SignersOfSlot, at: Standing) -> None:
     """Refuse what no slot may hold.
 
     Args:
@@ -121,6 +140,8 @@ def check_inputs(slot: SlotInput, signers: Signers, at: Standing) -> None:
 def _check_prices(slot: SlotInput, signers: Sequence[bytes | None], at: Standing) -> None:
     if len(signers) != len(slot.observations):
         raise StateError(f"observations: {len(slot.observations)}, with {len(signers)} signers")
+    if not signers and not slot.omissions:
+        return
     try:
         check_observations(at.feeds, slot.observations, signers, slot.time)
     except Unfit as error:
@@ -264,7 +285,7 @@ def _check_request(request: Request) -> None:
         raise StateError(f"requests: {error}") from None
 
 
-def _check_messages(slot: SlotInput, signers: Signers) -> None:
+def _check_messages(slot: SlotInput, signers: SignersOfSlot) -> None:
     count = 0
     for name in ("authorisations", "commands"):
         rows = getattr(slot, name)

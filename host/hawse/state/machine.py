@@ -506,13 +506,16 @@ class Machine:
         equity = 0 if account.index == INSURANCE else self.equity(account)
         return ExitLeaf(account.index, account.owner, account.generation, 0, equity)
 
-    def sole_signers(self, indices: NDArray[np.uint32]) -> list[bytes] | None:
-        """Owners of accounts that they alone sign for; None if one has agents, nothing, or does not exist."""
+    def sole_signers(self, indices: NDArray[np.uint32]) -> NDArray[np.uint8] | None:
+        """Owners (20 bytes each) of accounts that they alone sign for.
+
+        None if one has agents, nothing, or does not exist.
+        """
         known = self.accounts
         chosen = [known[index] for index in indices.tolist() if index < len(known)]
         if len(chosen) < len(indices) or any(account.agents or account.is_bare() for account in chosen):
             return None
-        return [account.owner for account in chosen]
+        return np.frombuffer(b"".join(account.owner for account in chosen), np.uint8).reshape(-1, 20)
 
     def resting_orders(self) -> Array:
         """The resting orders as LOADs (rows of wire ORDER), in the order of their tree.

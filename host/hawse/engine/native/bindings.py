@@ -295,6 +295,19 @@ class Driver(_Object):
         return first, count, base, state, bool(no_band)
 
 
+def burst_calls(driver: Driver, soft: Soft) -> NDArray[np.uintp]:
+    """``hawse_state_engine``: who carries a burst out, and by which functions."""
+    names = ("driver_prepare", "soft_exchange", "driver_absorb", "driver_done")
+    calls = [ctypes.cast(getattr(_library(), f"hawse_{name}"), c_void_p).value for name in names]
+    return np.array([driver._alive(), soft._alive(), *calls], np.uintp)
+
+
+def last_error() -> str:
+    """What the library said last to this thread."""
+    said: bytes = _library().hawse_error()
+    return said.decode()
+
+
 class Fused(_Object):
     """Driver and software engine in one, without commands and beats between; it moves no band.
 

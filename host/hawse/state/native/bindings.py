@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.commit import data
-from hawse.wire.dtypes import Array
+from hawse.wire.dtypes import FENCE, Array
 
 from .build import state_library
 
 #: From so many bytes on, memory comes in large pages where the system has them: far fewer misses of the TLB.
 _LARGE = 1 << 28
 OK, UNFIT, TOO_MUCH, CLEARING, OVERFLOW, SNAPSHOT = range(0, -6, -1)
+ENGINE, REFUSED, UNANSWERED, TOO_LITTLE = range(-6, -10, -1)
 
 #: An i128, its low word first; :func:`wide` makes an integer of one.
 I128 = ("<u8", (2,))
@@ -222,6 +223,43 @@ RESTING = np.dtype(
         ("zero", "u1", (2,)),
     ]
 )
+PLAIN = np.dtype(
+    [
+        (name, "<u8")
+        for name in (
+            "number",
+            "time",
+            "row_count",
+            "message_count",
+            "rows",
+            "structs",
+            "signers",
+            "is_signed",
+        )
+    ]
+)
+RAN = np.dtype(
+    [
+        *((name, "<u8") for name in ("outcome_end", "records_end", "last_seq")),
+        *((name, "<u4") for name in ("refused", "reason")),
+        ("fence", FENCE),
+        ("log_digest", "V32"),
+    ]
+)
+ROOMS = np.dtype(
+    [
+        (name, "<u8")
+        for name in (
+            "messages",
+            "addresses",
+            "ones",
+            "outcomes",
+            "outcomes_end",
+            "records",
+            "records_end",
+        )
+    ]
+)
 OWNER = np.dtype([("generation", "<u8"), ("owner", "u1", (20,)), ("zero", "u1", (4,))])
 _AVERAGE = np.dtype([("total", *I128), ("time", "<u8"), ("elapsed", "<u8"), ("value", "<i8"), ("is", "<u8")])
 MARKET = np.dtype(
@@ -326,7 +364,8 @@ class _CapacityStruct(ctypes.Structure):
 
 
 @cache
-def _library(*flags: str) -> ctypes.CDLL:
+def library(*flags: str) -> ctypes.CDLL:
+    """The native library, its functions with their types."""
     native = ctypes.CDLL(str(state_library(*flags)))
     capacity, made = POINTER(_CapacityStruct), POINTER(MadeStruct)
     signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -356,6 +395,9 @@ def _library(*flags: str) -> ctypes.CDLL:
         "shortfall": (c_int, (c_void_p, c_void_p)),
         "resting": (c_size_t, (c_void_p, c_void_p, c_size_t)),
         "proof": (c_size_t, (c_void_p, c_uint32, c_void_p)),
+        "links": (c_size_t, (c_void_p, c_size_t, c_void_p, c_void_p, c_size_t, c_void_p)),
+        "together": (c_size_t, (*(c_void_p,) * 3, c_size_t, *(c_void_p,) * 3)),
+        "structs": (None, (*(c_void_p,) * 4, c_size_t, c_void_p)),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(native, f"hawse_state_{name}")
@@ -382,7 +424,7 @@ class State:
 
     def __init__(self, config: bytes, capacity: Capacity, *flags: str) -> None:
         self.capacity = capacity
-        native = _library(*flags)
+        native = library(*flags)
         sizes = _CapacityStruct(*vars(capacity).values())
         size = self.size_of(config, capacity, *flags)
         if not size:
@@ -405,7 +447,7 @@ class State:
     def size_of(config: bytes, capacity: Capacity, *flags: str) -> int:
         """Bytes that a machine takes; 0 for a configuration that it does not know."""
         sizes = _CapacityStruct(*vars(capacity).values())
-        return int(_library(*flags).hawse_state_size(config, len(config), byref(sizes)))
+        return int(library(*flags).hawse_state_size(config, len(config), byref(sizes)))
 
     def _call(self, name: str) -> Callable[..., Any]:
         return getattr(self._native, f"hawse_state_{name}")  # type: ignore[no-any-return]
@@ -417,6 +459,12 @@ class State:
     def clear(self, events: Array, made: MadeStruct) -> int:
         """Apply the engine's reports, a contiguous array of EVENT."""
         return int(self._call("clear")(self._it, events.ctypes.data, len(events), byref(made)))
+
+    def together(self, engine: NDArray[Any], slots: Array, ran: Array, rooms: Array) -> tuple[int, int]:
+        """How many PLAIN were carried out, and why no more; ``ran`` has RAN for them, ``rooms`` a ROOMS."""
+        why = c_int()
+        at = engine.ctypes.data, slots.ctypes.data, len(slots), ran.ctypes.data, rooms.ctypes.data
+        return int(self._call("together")(self._it, *at, byref(why))), why.value
 
     def seal(self, out: Array) -> int:
         """End a batch; ``out`` is one BATCH_MADE."""

@@ -26,6 +26,8 @@ _SOURCES = (
     "machine",
     "batch",
     "snapshot",
+    "records",
+    "together",
     "c_api",
 )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from . import bindings
 from .batch import PackedBatch
 from .bindings import Capacity, MadeStruct, State, copied, wide
 from .packed import PackedAdmission, PackedSigners, packed
+from .together import Messages, Ran, Together
 
 _BOUNDARY, _OPEN, _BROKEN, _SEALING = range(4)
 _PHASES = (
@@ -87,6 +88,7 @@ class NativeMachine:
         self._made = MadeStruct()
         self._admission: PackedAdmission | None = None
         self._fill_fees: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._rooms: Together | None = None
         self._look()
 
     @staticmethod
@@ -282,10 +284,9 @@ class NativeMachine:
         """Client id of the order that has each handle, or had it in the last slot."""
         return self._state.client_ids(handles)
 
-    def sole_signers(self, indices: NDArray[np.uint32]) -> list[bytes] | None:
+    def sole_signers(self, indices: NDArray[np.uint32]) -> NDArray[np.uint8] | None:
         """As ``Machine.sole_signers``."""
-        found = self._state.sole_signers(indices.astype(np.uint32))
-        return None if found is None else [owner.tobytes() for owner in found]
+        return self._state.sole_signers(indices.astype(np.uint32))
 
     def _account_row(self, index: int) -> np.void:
         found = self._state.account(index)
@@ -376,7 +377,7 @@ class NativeMachine:
         if int(self.counters["phase"]) not in phases:
             raise StateError(f"the machine is {_PHASES[self.counters['phase']]}")
 
-    def check(self, slot: SlotInput, signers: Signers) -> None:
+    def check(self, slot: SlotInput, signers: Signers | PackedSigners) -> None:
         """Whether :meth:`open_slot` takes ``slot``.
 
         Raises:
@@ -413,8 +414,22 @@ class NativeMachine:
 
     def _refuse(self, slot: SlotInput, signers: Signers | PackedSigners) -> None:
         """Say why a slot is none."""
-        if isinstance(signers, Signers):
-            check_slot(self, slot, signers)
+        check_slot(self, slot, signers)
+
+    def together(
+        self, engine: NDArray[Any], slots: Sequence[SlotInput], messages: Sequence[Messages]
+    ) -> tuple[list[Ran], int, Any]:
+        """Carry out plain slots (see :mod:`.together`).
+
+        As ``Together.run``; where the reason is none of the engine, it is raised by :meth:`failed`.
+        """
+        self._expect(_BOUNDARY)
+        if self._rooms is None:
+            self._rooms = Together(self.config.geometry.orders)
+        self._admission, self._fill_fees = None, np.zeros(0, np.int64)
+        found = self._rooms.run(self._state, engine, slots, messages)
+        self._look()
+        return found
 
     def clear_slot(self, events: Array) -> bytes:
         """Apply the engine's reports, as ``Machine.clear_slot``.
@@ -435,14 +450,18 @@ class NativeMachine:
             raise StateError(f"events: {events.dtype}, not rows of EVENT")
         found = self._state.clear(np.ascontiguousarray(events), self._made)
         self._look()
+        self.failed(found)
+        self._fill_fees = copied(self._made.fill_fees, self._made.fill_count, np.dtype("<i8"))
+        return self.digest
+
+    def failed(self, found: int) -> None:
+        """Raise what :meth:`clear_slot` does, where a native call has found it."""
         if found == bindings.CLEARING:
             seq = int(self.counters["wrong_seq"])
             where = f"command {seq}: its report" if seq else "a report that belongs to no command"
             raise ClearingError(f"{where} cannot be")
         if found == bindings.OVERFLOW:
             raise MoneyOverflow("a balance", wide(self.counters["overflow"]))
-        self._fill_fees = copied(self._made.fill_fees, self._made.fill_count, np.dtype("<i8"))
-        return self.digest
 
     # Commitments
 

@@ -51,6 +51,17 @@ class PackedSigners:
             signers.observations,
         )
 
+    @property
+    def commands(self) -> NDArray[np.uint8]:
+        """One row for each message."""
+        return self.addresses
+
+    def unpacked(self) -> Signers:
+        """The same, as the golden form takes it."""
+        pairs = zip(self.addresses, self.is_signed.tolist(), strict=True)
+        people = [who.tobytes() if known else None for who, known in pairs]
+        return Signers(self.operations, people, [one.tobytes() for one in self.structs], self.observations)
+
 
 class PackedAdmission:
     """What a slot lets through, as :class:`hawse.state.admission.Admission` says it, in arrays.

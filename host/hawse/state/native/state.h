@@ -196,6 +196,63 @@ typedef struct {
     hawse_state_observed observed[16]; /* by publisher */
 } hawse_state_feed;
 
+typedef struct {
+    uint64_t offset; /* of the record */
+    uint32_t length, type;
+    uint8_t link[32];
+} hawse_state_record;
+
+typedef struct { /* a member of a signed struct: little-endian, or an address of 20 bytes */
+    uint16_t offset;
+    uint8_t size, body, shift, mask, is_signed, zero; /* body: in the second row; mask: 0 for all bits */
+} hawse_state_member;
+
+typedef struct {
+    uint32_t first, count; /* of its members */
+    uint8_t type_hash[32];
+} hawse_state_kind;
+
+/* The calls of an engine in this process, hawse.engine's c_api.h. */
+typedef struct {
+    void *driver, *soft;
+    int64_t (*prepare)(void *driver, const hawse_order *, size_t count, const hawse_command **commands,
+                       const uint32_t **refused, size_t *refused_count);
+    int64_t (*exchange)(void *soft, const hawse_command *, size_t count, const void **beats);
+    int64_t (*absorb)(void *driver, const void *beats, size_t count, const hawse_event **events,
+                      const hawse_resting **dumped, size_t *dumped_count);
+    int (*done)(const void *driver, hawse_fence *, uint8_t *digest, hawse_batch *, uint8_t *root);
+} hawse_state_engine;
+
+/* A slot of commands alone, which ends no batch. */
+typedef struct {
+    uint64_t number, time, row_count, message_count;
+    const void *rows;       /* as in hawse_state_slot */
+    const uint8_t *structs; /* of each message: 32 bytes */
+    const uint8_t *signers, *is_signed; /* as in hawse_state_slot; NULL: the owners of the accounts have signed */
+} hawse_state_plain;
+
+/* What became of one. */
+typedef struct {
+    uint64_t outcome_end, records_end; /* in the rooms */
+    uint64_t last_seq;                 /* of the burst */
+    uint32_t refused, reason;          /* the first order that the driver refused, and why */
+    hawse_fence fence;
+    uint8_t log_digest[32]; /* of the engine */
+} hawse_state_ran;
+
+typedef struct {
+    uint64_t messages;  /* that a slot may have */
+    uint8_t *addresses; /* 20 bytes for each */
+    const uint8_t *ones; /* for each */
+    uint8_t *outcomes, *outcomes_end; /* of each slot, what an OUTCOME has behind its log digest */
+    uint8_t *records, *records_end;   /* of each slot, what the engine commits to */
+} hawse_state_rooms;
+
+#define HAWSE_STATE_ENGINE (-6)     /* hawse_error says it */
+#define HAWSE_STATE_REFUSED (-7)    /* the driver refused an order */
+#define HAWSE_STATE_UNANSWERED (-8) /* the burst's fence was not answered */
+#define HAWSE_STATE_TOO_LITTLE (-9) /* of a room */
+
 /* Bytes that a machine takes, 0 for what is no configuration. */
 HAWSE_API size_t hawse_state_size(const uint8_t *config, size_t size, const hawse_state_capacity *);
 /* A machine in `memory`; NULL as above. The seed (two words) is for hash maps; nothing that comes out depends on it. */
@@ -244,6 +301,19 @@ HAWSE_API int hawse_state_shortfall(hawse_state *, hawse_i128 *);
 HAWSE_API size_t hawse_state_resting(hawse_state *, hawse_state_order *out, size_t room);
 /* Siblings of an account's leaf (32 bytes each, up to 32) as of the last root; how many. */
 HAWSE_API size_t hawse_state_proof(hawse_state *, uint32_t account, uint8_t *out);
+
+/* Whole records of a journal at `data`, up to `most`, whose heads and links fit; the first behind `chain`. How many
+   they are. The scratch has `size` bytes and 256 more for each record that may be. */
+HAWSE_API size_t hawse_state_links(const uint8_t *data, size_t size, const uint8_t *chain, hawse_state_record *out,
+                                   size_t most, uint8_t *scratch);
+/* Carries out slots. Returns how many; *why is OK if that
+   is all. UNFIT and TOO_MUCH: nothing has changed behind them, and hawse_state_open may say more, also where others
+   may sign for an account. After anything else machine and engine are of no further use. */
+HAWSE_API size_t hawse_state_together(hawse_state *, const hawse_state_engine *, const hawse_state_plain *, size_t count,
+                                      hawse_state_ran *, hawse_state_rooms *, int *why);
+/* hashStruct, 32 bytes each, of canonical messages whose first rows have these places; `kinds` are 256. */
+HAWSE_API void hawse_state_structs(const hawse_state_kind *kinds, const hawse_state_member *members, const void *rows,
+                                   const uint32_t *places, size_t count, uint8_t *out);
 
 #ifdef __cplusplus
 }
