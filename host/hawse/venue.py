@@ -738,6 +738,10 @@ class Venue:
         if not self._sound:
             raise Halted(slot.number, "an earlier slot failed; open the venue again")
         found = self._execution.signers(slot, messages)
+        if arrived and len(arrived) != len(found.commands):
+            raise StateError(
+                f"arrived: {len(arrived)} times, but the slot has {len(found.commands)} messages"
+            )
         self._sound = False
         self._note_receipts()
         self._write_ahead(slot)

@@ -302,8 +302,6 @@ def verify(directory: Path, rpc: str | None, engine: str, form: str, as_json: bo
     else:
         console.print(f"Verified: {sealed} slots and {count} batches lead to what was anchored ({source}).")
         if receipts.slots:
-            console.print(
-                f"The receipts of {receipts.slots} slots are the operator's, and what they lead to."
-            )
+            console.print(f"The receipts of {receipts.slots} slots are signed, and what they lead to.")
         if slots > sealed:
             console.print(f"Nothing vouches yet for the {slots - sealed} slots behind the last batch.")

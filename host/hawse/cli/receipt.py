@@ -11,7 +11,7 @@ from hawse.commit.inclusion import DamagedProof, ProofError
 from hawse.commit.inputs import OutcomeLeaf
 from hawse.journal import Journal
 from hawse.publisher.store import Outcomes
-from hawse.receipt import BadReceipt, Receipt, Word, in_batch, receipt_of
+from hawse.receipt import BadReceipt, Receipt, Word
 from hawse.state.slot import InputClass
 from hawse.wire import Reason
 
@@ -39,23 +39,6 @@ def group() -> None:
     """The operator's signed word on one input: have it, and check whether it was kept."""
 
 
-def find(kept: Outcomes, chain_id: int, contract: bytes, seq: int) -> Receipt:
-    """The receipt of an input, with what its batch has there once that is anchored.
-
-    Raises:
-        ProofError: there is none, or what is kept is not what was anchored.
-    """
-    made = kept.receipts_of(seq)
-    if made is None:
-        raise ProofError(f"no receipt of input {seq} is kept; the host writes it with a later slot")
-    header = kept.header_of(made.receipts.slot)
-    batch = None
-    if header is not None:
-        slots = list(kept.receipts_within(header.journal_first, header.journal_last))
-        batch = in_batch(header, slots, seq)
-    return receipt_of(chain_id, contract, made, seq, batch)
-
-
 @group.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("seq", type=click.IntRange(1, 2**63 - 1), required=False)
@@ -79,7 +62,10 @@ def get(
         if seq is None:
             assert account is not None and client_id is not None
             seq = _newest(kept, account, client_id)
-        text = find(kept, config.chain_id, config.contract, seq).encode() + "\n"
+        receipt = kept.receipt(config.chain_id, config.contract, seq)
+    if receipt is None:
+        raise ProofError(f"no receipt of input {seq} is kept; the host writes it with a later slot")
+    text = receipt.encode() + "\n"
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -211,7 +211,7 @@ def decode_receipts(payload: bytes, base: int = 0) -> Receipts:
     times_in = reader.raw("receipts times in", size)
     cycles = reader.raw("receipts cycles", _HAS_CYCLES.read(reader) * size)
     reader.end()
-    return Receipts(*named, times_in=times_in, cycles=cycles)
+    return Receipts(*(*named, times_in, cycles))
 
 
 def encode_board(command: BoardCommand) -> bytes:

@@ -12,8 +12,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from hawse.commit.header import BatchHeader
+from hawse.commit.header import INPUTS_MOST, BatchHeader
 from hawse.journal.records import decode_receipts, encode_receipts
+from hawse.receipt import Receipt, in_batch, receipt_of
 from hawse.receipts import SlotReceipts
 from hawse.state.outcomes import SlotLeaves
 from hawse.venue import Sealed, SlotDone
@@ -207,6 +208,40 @@ class Outcomes:
             (found,) = [*self._slot_receipts(where, seq), None][:1]
         told = found and found.receipts
         return found if told and told.first_seq <= seq < told.first_seq + told.count else None
+
+    def receipt(self, chain_id: int, contract: bytes, seq: int, most: int = INPUTS_MOST) -> Receipt | None:
+        """The receipt of an input, None if there is none yet.
+
+        With what its batch has there, once that is anchored.
+
+        Args:
+            chain_id, contract: of the venue.
+            seq: of the input.
+            most: inputs of a batch that may be hashed for it; of a larger one, nothing is shown.
+
+        Raises:
+            ProofError: what is kept is not what was anchored.
+        """
+        made = self.receipts_of(seq)
+        if made is None:
+            return None
+        batch, header = None, self.header_of(made.receipts.slot)
+        if header is not None and header.inputs_count <= most:
+            slots = list(self.receipts_within(header.journal_first, header.journal_last))
+            batch = in_batch(header, slots, seq)
+        return receipt_of(chain_id, contract, made, seq, batch)
+
+    def has_sent(self, account: int, generation: int, slot: int, seq: int) -> bool:
+        """Whether an input of a slot was one life of an account's own: no side of another's trade."""
+        with self._named():
+            found = self._db.execute(
+                "SELECT text FROM lines WHERE account = ? AND stream = ? AND number = ?",
+                (account, SLOTS, slot),
+            ).fetchall()
+        told = [json.loads(text) for (text,) in found]
+        return any(
+            "kind" in line and line["seq"] == seq and line.get("generation") == generation for line in told
+        )
 
     def header_of(self, slot: int) -> BatchHeader | None:
         """Header of the anchored batch that has a slot; None before it is anchored."""
