@@ -25,7 +25,7 @@ from hawse.receipts import cycles_of
 from hawse.state.config import VenueConfig
 from hawse.state.machine import Machine
 from hawse.venue import Halted, Venue
-from hawse.wire import Geometry
+from hawse.wire import Geometry, Reason
 from hawse.wire.dtypes import EVENT, make
 from support.desk import PERP
 from support.signed import DEPOSIT, DEPOSITS, KEYS, OPERATOR, START, signed_slots
@@ -46,7 +46,7 @@ class Run:
 
     def __init__(self, directory, config, form="native"):
         self.directory, self.config, self.form = directory, config, form
-        self.slots = list(signed_slots(config, 4, SLOTS, size=30, batch=BATCH))
+        self.slots = list(signed_slots(config, 4, SLOTS + 2, size=30, batch=BATCH))
 
     def host(self, **options):
         return _Host(self, **options)
@@ -134,7 +134,10 @@ def test_a_receipt_says_when_its_command_came_and_what_became_of_it(done):
         assert came == slot.time * 10**6 - 1000 * place and cycles == [0, 0]
         assert out > came
         assert receipt.input.signature == messages(slot)["signature"][place].tobytes()
-        assert bool(receipt.outcome.reason) == (line["event"] in ("refused", "rejected"))
+        if line["event"] in ("refused", "rejected"):
+            assert Reason(receipt.outcome.reason).name.lower() == line["reason"]
+        lots = [one["quantity"] for one in lines if one.get("role") == "taker" and one["seq"] == seq]
+        assert receipt.outcome.filled == sum(lots)
     assert any(done.of(seq).outcome.filled for seq in answers)
 
 

@@ -13,7 +13,7 @@ from hawse.journal import Journal
 from hawse.publisher.store import Outcomes
 from hawse.receipt import BadReceipt, Receipt, Word
 from hawse.state.slot import InputClass
-from hawse.wire import Reason
+from hawse.wire import NULL_HANDLE, Reason
 
 from .check import config_of
 from .common import OUTCOMES, address, clear_errors, console, json_errors, json_option, say
@@ -222,7 +222,8 @@ def _told(receipt: Receipt) -> str:
 def _became(out: OutcomeLeaf) -> str:
     if out.reason:
         numbers = f", has {out.have}, needs {out.need}" if out.have or out.need else ""
-        told = f"refused, {Reason(out.reason).name.lower()}{numbers}"
+        how = "refused" if out.handle == NULL_HANDLE else "not carried out to its end"
+        told = f"{how}, {Reason(out.reason).name.lower()}{numbers}"
     else:
         told = "accepted"
     if out.filled:

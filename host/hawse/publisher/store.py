@@ -233,11 +233,9 @@ class Outcomes:
 
     def has_sent(self, account: int, generation: int, slot: int, seq: int) -> bool:
         """Whether an input of a slot was one life of an account's own: no side of another's trade."""
+        what = "SELECT text FROM lines WHERE account = ? AND stream = ? AND number = ?"
         with self._named():
-            found = self._db.execute(
-                "SELECT text FROM lines WHERE account = ? AND stream = ? AND number = ?",
-                (account, SLOTS, slot),
-            ).fetchall()
+            found = self._db.execute(what, (account, SLOTS, slot)).fetchall()
         told = [json.loads(text) for (text,) in found]
         return any(
             "kind" in line and line["seq"] == seq and line.get("generation") == generation for line in told
