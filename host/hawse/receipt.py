@@ -238,7 +238,7 @@ def receipt_of(
     """
     told, leaves = made.receipts, made.leaves
     at = seq - told.first_seq
-    siblings = _proof(np.frombuffer(b"".join(made.hashes()), np.uint8).reshape(-1, 32), at, NodeTag.RECEIPTS)
+    siblings = _proof(made.hashes(), at, NodeTag.RECEIPTS)
     cycles = np.frombuffer(told.cycles or bytes(8 * told.count), ">u4").reshape(-1, 2)[at].tolist()
     came = int.from_bytes(told.times_in[8 * at : 8 * at + 8], "big")
     return Receipt(

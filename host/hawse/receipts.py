@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from hawse.commit.codec import CommitError
 from hawse.commit.inputs import ReceiptLeaf
 from hawse.commit.trees import NodeTag
-from hawse.engine.native.bindings import keccak256_each
+from hawse.engine.native.bindings import keccak256_rows
 from hawse.journal import Receipts
 from hawse.keys.eip712 import Domain
 from hawse.keys.signing import recover_digest, sign_digest
-from hawse.state.hashing import tree_root
+from hawse.state.hashing import root_of
 from hawse.state.outcomes import SlotLeaves
 from hawse.wire.dtypes import Array
 
@@ -47,8 +47,8 @@ class SlotReceipts:
     receipts: Receipts
     leaves: SlotLeaves
 
-    def hashes(self) -> list[bytes]:
-        """Hash of each input's receipt, in sequence."""
+    def hashes(self) -> NDArray[np.uint8]:
+        """Hash of each input's receipt, in sequence: shape (n, 32)."""
         return leaf_hashes(self.receipts, self.leaves)
 
 
@@ -67,8 +67,8 @@ class Stand:
     final_digest: bytes
 
 
-def leaf_hashes(receipts: Receipts, leaves: SlotLeaves) -> list[bytes]:
-    """Hash of each input's receipt: from its two leaves, and the times that the record has."""
+def leaf_hashes(receipts: Receipts, leaves: SlotLeaves) -> NDArray[np.uint8]:
+    """Hash of each input's receipt, shape (n, 32): of its two leaves, and the times that the record has."""
     count = len(leaves)
     rows = np.zeros(count, _LEAF)
     rows["prefix"] = np.frombuffer(ReceiptLeaf.PREFIX, np.uint8)
@@ -79,7 +79,7 @@ def leaf_hashes(receipts: Receipts, leaves: SlotLeaves) -> list[bytes]:
     rows["time_out"] = receipts.time_out
     if receipts.cycles:
         rows["cycles"] = np.frombuffer(receipts.cycles, ">u4").reshape(-1, 2)
-    return keccak256_each(rows.tobytes(), _LEAF.itemsize)
+    return keccak256_rows(rows.view(np.uint8).reshape(count, _LEAF.itemsize))
 
 
 def cycles_of(events: Array, first_seq: int, count: int) -> bytes:
@@ -136,7 +136,7 @@ def sign_receipts(
     came, out, cycles = clocks
     where = stand.deposit_index, stand.deposit_accumulator, stand.final_batch, stand.final_digest
     bare = Receipts(slot, leaves.first_seq, len(leaves), bytes(32), *where, bytes(64), out, came, cycles)
-    rooted = replace(bare, root=tree_root(leaf_hashes(bare, leaves), NodeTag.RECEIPTS))
+    rooted = replace(bare, root=root_of(leaf_hashes(bare, leaves), NodeTag.RECEIPTS))
     signature = sign_digest(domain.digest(rooted.struct_hash()), key)
     return SlotReceipts(replace(rooted, signature=signature), leaves)
 
@@ -159,7 +159,7 @@ def check_receipts(
     ours = leaves.first_seq, len(leaves)
     _agree(receipts.slot, "first sequence number and count", ours, theirs)
     _agree(receipts.slot, "last deposit", deposits, (receipts.deposit_index, receipts.deposit_accumulator))
-    root = tree_root(leaf_hashes(receipts, leaves), NodeTag.RECEIPTS)
+    root = root_of(leaf_hashes(receipts, leaves), NodeTag.RECEIPTS)
     _agree(receipts.slot, "root", root, receipts.root)
     signer = recover_digest(domain.digest(receipts.struct_hash()), receipts.signature)
     _agree(receipts.slot, "signer", operator, signer)
