@@ -280,7 +280,7 @@ def _sync_ms(directory: Path) -> dict[str, float]:
 def _receipts(
     venue: Venue, slots: Sequence[SlotInput], rate: float, progress: Callable[[int, int], None], before: int
 ) -> dict[str, float]:
-    """Milliseconds from a command's arrival to its receipt; they arrive evenly, ``rate`` a second."""
+    """Milliseconds from a command's arrival to its answer; they arrive evenly, ``rate`` a second."""
     rows = np.concatenate([slot.commands for slot in slots])
     arrives = np.arange(len(rows)) / rate
     took, at, number, started = np.zeros(len(rows)), 0, venue.next_slot, time.perf_counter()
@@ -395,4 +395,4 @@ def venue(commands: int, accounts: tuple[int, ...], out: Path | None, as_json: b
         click.echo(f"batch end      {wait:>10} ms that the next slot waits")
     for name in ("receipt_ms", "sync_ms"):
         click.echo(f"{name:14} p50 {told[name]['p50']} p99 {told[name]['p99']}")
-    console.print("A receipt is at half the venue's rate; commands are signed before the clock starts.")
+    console.print("receipt_ms is an answer's, at half the venue's rate; commands are signed before the clock starts.")
