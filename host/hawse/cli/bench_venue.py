@@ -395,4 +395,4 @@ def venue(commands: int, accounts: tuple[int, ...], out: Path | None, as_json: b
         click.echo(f"batch end      {wait:>10} ms that the next slot waits")
     for name in ("receipt_ms", "sync_ms"):
         click.echo(f"{name:14} p50 {told[name]['p50']} p99 {told[name]['p99']}")
-    console.print("receipt_ms is an answer's, at half the venue's rate; commands are signed before the clock starts.")
+    console.print("receipt_ms: an answer's, at half the venue's rate; commands are signed beforehand.")
