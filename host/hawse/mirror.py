@@ -57,7 +57,7 @@ class Mirror:
 
         self._on_it(run)
 
-    def seal(self, make: Callable[[NativeMachine], T]) -> Future[T]:
+    def ask(self, make: Callable[[NativeMachine], T]) -> Future[T]:
         """What ``make`` gives of the machine behind the slots so far, if all of them went well."""
         return self._pool.submit(self._on_it, make)
 

@@ -31,13 +31,31 @@ from hawse.commit.header import (
 from hawse.commit.reportlog import ReportLog
 from hawse.engine import Band, Burst, DriverRefusal, Engine, EngineError, EngineLost
 from hawse.engine.native.bindings import keccak256_each, last_error, recover_each
-from hawse.journal import Journal, JournalBehind, JournaledSlot, JournalError, Snapshot, Snapshots
+from hawse.journal import (
+    Journal,
+    JournalBehind,
+    JournaledSlot,
+    JournalError,
+    Receipts,
+    Snapshot,
+    Snapshots,
+)
 from hawse.journal.codec import outcome_behind, rest_of_outcome
 from hawse.keys import structs
 from hawse.keys.eip712 import Domain
 from hawse.keys.messages import split
 from hawse.keys.signing import Primitives, recover, recover_digest, sign_digest
+from hawse.keys.store import address_of
 from hawse.mirror import Mirror, MirrorDiffers
+from hawse.receipts import (
+    SlotReceipts,
+    Stand,
+    WrongReceipts,
+    check_receipts,
+    cycles_of,
+    sign_receipts,
+    times_in,
+)
 from hawse.risk.margin import MoneyOverflow
 from hawse.state.clearing import ClearingError
 from hawse.state.config import VenueConfig
@@ -558,8 +576,13 @@ class Execution:
         if self._mirror:
             assert isinstance(self.machine, NativeMachine)
             self.machine.turn_batch()
-            return self._mirror.seal(make)
-        made: Future[Sealed] = Future()
+        return self.behind(make)
+
+    def behind(self, make: Callable[[AnyMachine], T]) -> Future[T]:
+        """What ``make`` gives of the machine behind the last slot, beside the slot path if it can."""
+        if self._mirror:
+            return self._mirror.ask(make)
+        made: Future[T] = Future()
         made.set_result(make(self.machine))
         return made
 
@@ -780,8 +803,15 @@ class Venue:
         published: last slot that ``publish`` need not be told of again; all behind it are run again, even if
             a snapshot has them. None: it need not be told of what a snapshot has.
         form: of the state, one of ``hawse.state.machines.FORMS``; each reads the other's snapshots.
+        operator: private key, 32 bytes, with which each slot's receipts are signed; None: there are none.
+        receipts: called with each slot's receipts once they are durable, in order; again with those that a
+            recovery repeats.
+
+    Attributes:
+        final: number and header digest of the last final batch, which the host knows; receipts name it.
 
     Raises:
+        ValueError: the key is not the operator's.
         Halted: the journal's outcomes are not what its inputs lead to.
         JournalBehind: the journal ends before a slot of which there is a snapshot.
         RecoveryFailed: the engine cannot be brought back.
@@ -797,7 +827,18 @@ class Venue:
         progress: Progress | None = None,
         published: int | None = None,
         form: str = DEFAULT,
+        operator: bytes | None = None,
+        receipts: Callable[[SlotReceipts], None] = lambda made: None,
     ) -> None:
+        if operator and address_of(operator) != config.operator:
+            raise ValueError(
+                f"operator: the key of {address_of(operator).hex()}, not of {config.operator.hex()}"
+            )
+        self._operator, self._give, self.final = operator, receipts, (0, bytes(32))
+        self._making: deque[Future[SlotReceipts]] = deque()
+        self._noted: list[SlotReceipts] = []
+        self._unsynced = False
+        self._known: Iterator[Receipts] = iter(())
         self._config, self._engine, self._form = config, engine, form
         self._journal, self._snapshots, self._publish = journal, snapshots, publish
         self._sealing: dict[int, Future[Sealed]] = {}
@@ -875,25 +916,33 @@ class Venue:
 
     def _rebuild(self, progress: Progress | None, published: int | None) -> SlotDone | None:
         epoch = max(self._journal.epoch, self._engine.board_epoch()) + 1
+        self.give_receipts()
+        self._making.clear()
         self._journal.append_epoch(epoch)
         durable = self._journal.next_slot - 1 - self._journal.pending
         last = durable if published is None else min(durable, published)
+        if self._operator:  # every slot gets receipts, so it is run again until it has
+            last = min(last, self._journal.next_receipts - 1)
         snapshot = fitting_snapshot(self._journal, self._snapshots, last)
         machine = FORMS[self._form].restore(self._config, snapshot.state) if snapshot else None
         first = snapshot.slot + 1 if snapshot else 0
         self._execution = Execution(self._config, self._engine, epoch, machine, self._form, beside=True)
-        end = None
+        end, self._known = None, self._journal.receipts(first)
         for done in replay(self._execution, self._journal.slots(first), keep=True):
             if self._journal.pending and done.outcome.number == self._journal.next_slot - 1:
                 end = self._finish(done.slot, done.outcome, done.burst)
             else:
                 end = done
                 self._done(done)
+            self.give_receipts()
             if progress:
                 progress(done.outcome.number + 1 - first, self._journal.next_slot - first)
+        self._known = iter(())
         return end
 
-    def run_slot(self, slot: SlotInput, messages: Signed | None = None) -> SlotDone:
+    def run_slot(
+        self, slot: SlotInput, messages: Signed | None = None, arrived: Sequence[int] = ()
+    ) -> SlotDone:
         """Take one slot from its inputs, durable, to its outcome.
 
         The outcome is durable with the next slot's inputs, for it follows from what is; that of a slot that
@@ -903,6 +952,7 @@ class Venue:
         Args:
             slot: the next one.
             messages: what is known of its messages already.
+            arrived: when each message came, nanoseconds since 1970; for its receipt.
 
         Raises:
             StateError: the slot does not follow the last one; nothing has changed.
@@ -913,11 +963,17 @@ class Venue:
         if not self._sound:
             raise Halted(slot.number, "an earlier slot failed; open the venue again")
         found = self._execution.signers(slot, messages)
+        if arrived and len(arrived) != len(found.commands):
+            raise StateError(
+                f"arrived: {len(arrived)} times, but the slot has {len(found.commands)} messages"
+            )
         self._sound = False
+        self._note_receipts()
         self._write_ahead(slot)
+        self._give_noted()
         try:
             outcome, burst = self._execution.run(slot, found)
-            done = self._finish(slot, outcome, burst)
+            done = self._finish(slot, outcome, burst, arrived)
         except EngineLost as error:
             _log.warning("engine lost in slot %d: %s", slot.number, error)
             recovered = self.recover()
@@ -933,22 +989,92 @@ class Venue:
             self._sound = True
             raise StateError(str(error)) from error
 
-    def _finish(self, slot: SlotInput, outcome: SlotOutcome, burst: Burst) -> SlotDone:
+    def _finish(
+        self, slot: SlotInput, outcome: SlotOutcome, burst: Burst, arrived: Sequence[int] = ()
+    ) -> SlotDone:
         self._journal.append_outcome(outcome, sync=slot.closes is not None)
         sealing = self._execution.seal(slot, burst, self._journal.chain, keep=True)
         done = self._execution.done(slot, outcome, burst, sealing)
-        self._done(done)
+        self._done(done, arrived)
         return done
 
-    def _done(self, done: SlotDone) -> None:
+    def _done(self, done: SlotDone, arrived: Sequence[int] = ()) -> None:
         if done.sealing:
             assert done.slot.closes is not None
             self._sealing[done.slot.closes] = done.sealing
+        if self._operator:
+            self._answer(done, arrived, self._operator)
         self._publish(done)
+
+    # Receipts
+
+    def _answer(self, done: SlotDone, arrived: Sequence[int], key: bytes) -> None:
+        """Have a slot's receipts made, or held against those that it has, beside the slot path."""
+        slot, outcome, domain = done.slot, done.outcome, self._config.domain
+        number, first, count = slot.number, outcome.first_seq, outcome.inputs
+        known = self._receipts_of(number) if number < self._journal.next_receipts else None
+        final, now = self.final, time.time_ns()
+
+        def make(machine: AnyMachine) -> SlotReceipts:
+            leaves = machine.slot_leaves()
+            deposits = machine.deposit_index, machine.deposit_accumulator
+            if known is not None:
+                try:
+                    check_receipts(known, leaves, deposits, domain, self._config.operator)
+                except WrongReceipts as error:
+                    raise Halted(number, str(error)) from error
+                return SlotReceipts(known, leaves)
+            came = times_in(slot.time, first, count, done.command_seqs, arrived)
+            clocks = came, now, cycles_of(done.burst.events, first, count)
+            return sign_receipts(number, leaves, clocks, Stand(*deposits, *final), domain, key)
+
+        self._making.append(self._execution.behind(make))
+
+    def _receipts_of(self, slot: int) -> Receipts:
+        """What the journal has of a slot; those of earlier ones were asked for."""
+        found = next(self._known, None)
+        if found is None or found.slot != slot:
+            what = "none" if found is None else f"those of slot {found.slot} first"
+            raise Halted(slot, f"its receipts should be in the journal, but it has {what}")
+        return found
+
+    def _note_receipts(self, wait: bool = False) -> None:
+        """Append the receipts that are made, in order; whoever syncs the journal next gives them out."""
+        while self._making and (wait or self._making[0].done()):
+            try:
+                made = self._making.popleft().result()
+            except (MirrorDiffers, StateError) as error:
+                self._sound = False
+                raise Halted(self._journal.next_receipts, f"{type(error).__name__}: {error}") from error
+            if made.receipts.slot >= self._journal.next_receipts:
+                self._journal.append_receipts(made.receipts, sync=False)
+                self._unsynced = True
+            self._noted.append(made)
+
+    def _give_noted(self) -> None:
+        self._unsynced = False
+        noted, self._noted = self._noted, []
+        for made in noted:
+            self._give(made)
+
+    def give_receipts(self, wait: bool = False) -> None:
+        """Make durable and give out the receipts that are made; ``wait``: of all slots so far.
+
+        :meth:`run_slot` does the same with the sync that it needs anyway.
+
+        Raises:
+            Halted: they cannot be made, or what the journal has is not what its slot leads to.
+        """
+        self._note_receipts(wait)
+        if self._unsynced:
+            self._journal.sync()
+        self._give_noted()
 
     def anchored(self, number: int, transaction: bytes) -> None:
         """Note that batch ``number`` is on the chain; from now on a recovery begins behind it."""
         sealed = self._sealing.pop(number).result()
         header = sealed.header
+        self._note_receipts()
         self._journal.append_anchor(header, transaction)
+        self._give_noted()
         self._snapshots.save(Snapshot(header.journal_last, header.journal_hash, sealed.snapshot))

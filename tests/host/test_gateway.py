@@ -10,6 +10,8 @@ from itertools import pairwise
 
 import aiohttp
 import pytest
+from click.testing import CliRunner
+from hawse.cli import main
 from hawse.gateway.errors import CODES
 from hawse.gateway.levels import Levels
 from hawse.keys import lines
@@ -112,6 +114,29 @@ def test_money_moves_by_the_owner_s_word(venue):
         time.sleep(0.2)
     assert told[0]["amount"] == 30_000_000 and told[0]["among"]["count"] == 1
     assert venue.get("/v1/batches?limit=1")[1][0]["transaction"].startswith("0x")
+
+
+def test_a_trader_has_the_operator_s_word_on_his_own_inputs_alone(venue, tmp_path):
+    one = number()
+    status, done = venue.command(6, **BTC, client_id=one, side="sell", price=79_500)
+    assert status == 200
+    _, met = venue.command(7, **BTC | {"quantity": 4000}, client_id=number(), side="buy", price=79_500)
+    token, path, end = venue.session(6), f"/v1/account/receipt?seq={done['seq']}", time.monotonic() + 30
+    while (told := venue.get(path, token))[0] == 404 or told[1]["batch"] is None:
+        assert time.monotonic() < end, told
+        time.sleep(0.2)
+    file = tmp_path / "receipt.json"
+    file.write_text(json.dumps(told[1]))
+    rpc = json.loads((venue.directory / "run.json").read_text())["rpc"]
+    found = CliRunner().invoke(main, ["receipt", "check", str(file), "--rpc", rpc])
+    assert found.exit_code == 0 and "he kept his word; it is final" in found.output
+    came, answered, *_ = told[1]["times"]
+    assert time.time_ns() - 60 * 10**9 < came < answered < time.time_ns()
+    # His own side of a trade stands in a line of the other one's input, which is not his to have.
+    for account, seq in ((6, met["seq"]), (7, done["seq"]), (6, 10**9)):
+        status, error = venue.get(f"/v1/account/receipt?seq={seq}", venue.session(account))
+        assert (status, error["error"]["code"]) == (404, "not_found")
+    assert venue.get(path)[0] == 401
 
 
 def test_an_agent_trades_and_reads_until_he_is_revoked(venue):

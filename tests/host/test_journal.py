@@ -59,9 +59,8 @@ def make_outcome(number, records=0):
 
 
 def make_receipts(slot):
-    return Receipts(
-        slot, 1 + INPUTS * slot, INPUTS, bytes(32), 0, bytes(32), 0, bytes(32), bytes([slot % 256]) * 64
-    )
+    named = slot, 1 + INPUTS * slot, INPUTS, bytes(32), 0, bytes(32), 0, bytes(32), bytes([slot % 256]) * 64
+    return Receipts(*named, 0, bytes(8 * INPUTS))
 
 
 def append_slot(journal, sync=False):

@@ -262,7 +262,10 @@ def test_the_vectors_of_the_other_records():
     )
     events = (Event(Reason.TIMER, 3, 0xFFFF, 4, -1),)
     outcome = SlotOutcome(9, 7, 640, digest, 100, 5, refusals, events, root)
-    receipts = Receipts(9, 100, 5, root, 5, accumulator, 1, digest, bytes(range(64)))
+    clock = 1_777_000_000_000 * 10**6
+    times = b"".join((clock + n).to_bytes(8, "big") for n in range(5))
+    named = 9, 100, 5, root, 5, accumulator, 1, digest, bytes(range(64))
+    receipts = Receipts(*named, clock + 9, times, bytes(range(40)))
     board = BoardCommand(9, 3, bytes(range(32)))
     head = SegmentHead(2, 10, root, digest, 67_108_900, accumulator, 1_777_000_000_250, 105, 7, 10, b"")
     for name, value, encode, decode in (
@@ -313,7 +316,7 @@ def request(**changes):
 
 
 def receipts(**changes):
-    one = Receipts(1, 1, 1, bytes(32), 1, bytes(32), 1, bytes(32), bytes(64))
+    one = Receipts(1, 1, 1, bytes(32), 1, bytes(32), 1, bytes(32), bytes(64), 3, bytes(8))
     return replace(one, **changes)
 
 

@@ -57,6 +57,7 @@ def test_the_page_leads_from_nothing_to_orders_by_curl_and_by_the_client(followe
     assert '"bids":[],"asks":[[78000,1000000]]' in out
     assert re.search(r"^trade 78000 1000000 1$", out, re.MULTILINE)
     assert "'size': 1000000" in out and "4 trades; equity" in out and " lots held" in out
+    assert "has signed that the command of 0x" in out and "refused, nonce_used" in out
     # Told once, though the host was killed; and the maker left nothing in the book.
     places = [(line["slot"], line["line"]) for line in told if "slot" in line]
     assert places == sorted(set(places))

@@ -37,6 +37,16 @@ READING: list[dict[str, Any]] = [
         _fields(arg0="uint64"),
         [_struct("", _fields(digest="bytes32", withdrawals="bytes32", place="uint256"))],
     ),
+    *(
+        _view(name, _fields(**takes), _nameless(gives))
+        for name, takes, gives in (
+            ("operator", {}, "address"),
+            ("frozen", {}, "bool"),
+            ("last_final", {}, "uint64"),
+            ("batch_count", {}, "uint64"),
+            ("deposit_accumulators", {"arg0": "uint64"}, "bytes32"),
+        )
+    ),
     _view("exit_factor", [_HEADER], _nameless("uint256", "uint256")),
     _view(
         "exit_payout",

@@ -160,6 +160,26 @@ class SettlementReader:
             raise ChainError(f"no batch {number} is anchored")
         return AnchoredBatch(number, batch[0], batch[1])
 
+    def operator(self) -> bytes:
+        """Who anchors, and signs receipts: 20 bytes."""
+        return _to_bytes(self._read(self._contract.functions.operator()))
+
+    def frozen(self) -> bool:
+        """Whether the venue has ended."""
+        return bool(self._read(self._contract.functions.frozen()))
+
+    def last_final(self) -> int:
+        """Number of the last batch that is final, 0 before the first."""
+        return int(self._read(self._contract.functions.last_final()))
+
+    def batch_count(self) -> int:
+        """Batches anchored so far."""
+        return int(self._read(self._contract.functions.batch_count()))
+
+    def deposit_accumulator(self, index: int) -> bytes:
+        """The accumulator after the deposit of ``index``, 32 bytes; zero at index 0."""
+        return bytes(self._read(self._contract.functions.deposit_accumulators(index)))
+
     def digest(self, header: BatchHeader) -> bytes:
         """EIP-712 digest of a header for this contract, 32 bytes."""
         return header_digest(header, self.chain_id, self.address)
@@ -527,14 +547,6 @@ class SettlementClient(SettlementReader):
         names = ("window", "grace", "drift", "request_fee", "threshold")
         return {name: int(self._read(self._contract.functions[name]())) for name in names}
 
-    def frozen(self) -> bool:
-        """Whether the venue has ended."""
-        return bool(self._read(self._contract.functions.frozen()))
-
-    def last_final(self) -> int:
-        """Number of the last batch that is final, 0 before the first."""
-        return int(self._read(self._contract.functions.last_final()))
-
     def is_silent(self) -> bool:
         """Whether nothing was anchored for a quarter of the time after which anybody may freeze."""
         call = self._contract.functions
@@ -693,10 +705,6 @@ class SettlementClient(SettlementReader):
                     return _transaction(self._web3.eth.get_transaction_receipt(log["transactionHash"]))
         raise ChainError(f"batch {header.number} is anchored, but the node has no event of it")
 
-    def batch_count(self) -> int:
-        """Batches anchored so far."""
-        return int(self._read(self._contract.functions.batch_count()))
-
     def state_root(self) -> bytes:
         """State root of the last batch, 32 bytes; the genesis root before the first."""
         return bytes(self._read(self._contract.functions.state_root()))
@@ -708,10 +716,6 @@ class SettlementClient(SettlementReader):
     def deposit_count(self) -> int:
         """Deposits made so far, confirmed or not."""
         return int(self._read(self._contract.functions.deposit_count()))
-
-    def deposit_accumulator(self, index: int) -> bytes:
-        """The accumulator after the deposit of ``index``, 32 bytes; zero at index 0."""
-        return bytes(self._read(self._contract.functions.deposit_accumulators(index)))
 
     def assets_hash(self) -> bytes:
         """Hash of the list of assets that every header must name, 32 bytes."""

@@ -19,6 +19,7 @@ _COMMANDS = {
     "verify": ("hawse.cli.check", "verify"),
     "prove": ("hawse.cli.proof", "prove"),
     "check-proof": ("hawse.cli.proof", "check_proof"),
+    "receipt": ("hawse.cli.receipt", "group"),
     "load": ("hawse.cli.load", "load"),
     "bench": ("hawse.cli.bench", "bench"),
     "bitstream": ("hawse.cli.bitstream", "bitstream"),

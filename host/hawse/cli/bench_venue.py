@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -46,6 +46,7 @@ CROSSING = 25
 START = 1_777_000_000_000
 MARK = 78_000
 ACCOUNTS = (1_000, 100_000)
+_OPERATOR = derive("hawse bench venue", 0)
 _CONFIG = VenueConfig(
     instruments=(
         Instrument(
@@ -62,7 +63,7 @@ _CONFIG = VenueConfig(
         ),
     ),
     geometry=Geometry(instruments=1, pool=32_768, orders=8_192, tag_bits=16),
-    operator=address_of(derive("hawse bench venue", 0)),
+    operator=address_of(_OPERATOR),
     chain_id=1,
     contract=b"\x01" * 20,
 )
@@ -195,30 +196,66 @@ def _one(execution: Execution, slot: SlotInput, signers: Signers) -> float:
     return time.perf_counter() - started
 
 
+def _opened(directory: Path, stack: ExitStack, receipts: bool = True) -> Venue:
+    """A venue whose journal is in ``directory``, with the accounts' deposits still to come."""
+    journal = stack.enter_context(Journal(directory, _CONFIG.encode()))
+    engine = stack.enter_context(closing(Engine(SoftBackend(_CONFIG.geometry))))
+    key = _OPERATOR if receipts else None
+    snapshots = Snapshots(directory / "snapshots")
+    return Venue(_CONFIG, engine, journal, snapshots, lambda done: None, operator=key)
+
+
+def _throughput(
+    flow: Flow, venue: Venue, slots: Sequence[SlotInput], progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """A flow that is signed already as fast as it goes, its receipts until they are durable."""
+    for slot in flow.deposits():
+        venue.run_slot(slot)
+    started, used = time.perf_counter(), time.process_time()
+    ahead = signed_ahead(slots, lambda slot: slot.commands, _CONFIG.domain)
+    for n, (slot, signed) in enumerate(ahead):
+        _anchor(venue, venue.run_slot(slot, signed.result()))
+        progress(n + 1, len(slots))
+    venue.give_receipts(wait=True)
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    count = sum(len(slot.commands) for slot in slots)
+    return {
+        "commands_per_s": round(count / seconds),
+        "processor_us_per_command": round(1e6 * used / count, 2),
+    }
+
+
 def _venue(flow: Flow, directory: Path, progress: Callable[[int, int], None]) -> dict[str, Any]:
-    """The whole venue on a flow that is signed already: as fast as it goes, then at half of that."""
+    """The whole venue: as fast as it goes, then at half of that."""
     slots = flow.slots(len(flow.deposits()))
     half = len(slots) // 2
-    told: dict[str, Any] = {}
-    with (
-        Journal(directory, _CONFIG.encode()) as journal,
-        closing(Engine(SoftBackend(_CONFIG.geometry))) as engine,
-    ):
-        venue = Venue(_CONFIG, engine, journal, Snapshots(directory / "snapshots"), lambda done: None)
-        for slot in flow.deposits():
-            venue.run_slot(slot)
-        started, used = time.perf_counter(), time.process_time()
-        ahead = signed_ahead(slots[:half], lambda slot: slot.commands, _CONFIG.domain)
-        for n, (slot, signed) in enumerate(ahead):
-            _anchor(venue, venue.run_slot(slot, signed.result()))
-            progress(n + 1, len(slots))
-        seconds, used = time.perf_counter() - started, time.process_time() - used
-        count = sum(len(slot.commands) for slot in slots[:half])
-        told["commands_per_s"] = round(count / seconds)
-        told["processor_us_per_command"] = round(1e6 * used / count, 2)
+    with ExitStack() as stack:
+        venue = _opened(directory, stack)
+        told = _throughput(flow, venue, slots[:half], progress)
         told["sync_ms"] = _sync_ms(directory)
         told["receipt_ms"] = _receipts(venue, slots[half:], told["commands_per_s"] / 2, progress, half)
     return told
+
+
+def _with_and_without(
+    flow: Flow, directory: Path, progress: Callable[[int, int], None]
+) -> dict[str, dict[str, Any]]:
+    """What receipts cost: the same flow with and without, in turn, the best of some runs of each."""
+    slots = flow.slots(len(flow.deposits()))
+    slots = slots[: len(slots) // 2]
+    found: dict[str, list[dict[str, Any]]] = {"with": [], "without": []}
+    for run in range(RUNS):
+        for word, runs in found.items():
+            with ExitStack() as stack:
+                venue = _opened(directory / f"{run}-{word}", stack, word == "with")
+                runs.append(_throughput(flow, venue, slots, progress))
+    return {
+        word: {
+            "commands_per_s": max(one["commands_per_s"] for one in runs),
+            "processor_us_per_command": min(one["processor_us_per_command"] for one in runs),
+        }
+        for word, runs in found.items()
+    }
 
 
 def _anchor(venue: Venue, done: SlotDone) -> None:
@@ -243,7 +280,7 @@ def _sync_ms(directory: Path) -> dict[str, float]:
 def _receipts(
     venue: Venue, slots: Sequence[SlotInput], rate: float, progress: Callable[[int, int], None], before: int
 ) -> dict[str, float]:
-    """Milliseconds from a command's arrival to its receipt; they arrive evenly, ``rate`` a second."""
+    """Milliseconds from a command's arrival to its answer; they arrive evenly, ``rate`` a second."""
     rows = np.concatenate([slot.commands for slot in slots])
     arrives = np.arange(len(rows)) / rate
     took, at, number, started = np.zeros(len(rows)), 0, venue.next_slot, time.perf_counter()
@@ -295,10 +332,11 @@ def measure(commands: int, accounts: Sequence[int]) -> dict[str, Any]:
         # Before and behind what is held against it: other work on the machine makes it less, never more.
         limits = [_signature_limit(flow, workers)]
         told: dict[str, Any] = {"commands": commands, "slot": SLOT}
-        told |= _venue(flow, Path(name), progress)
+        told |= _venue(flow, Path(name) / "signed", progress)
+        told["receipts"] = _with_and_without(flow, Path(name), progress)
         limits.append(_signature_limit(flow, workers))
         told["replay_commands_per_s"] = {
-            word: _replay(Path(name), signatures)
+            word: _replay(Path(name) / "signed", signatures)
             for word, signatures in (("signed", True), ("unsigned", False))
         }
         told["signature_limit_per_s"] = round(max(*limits, _signature_limit(flow, workers)))
@@ -343,6 +381,9 @@ def venue(commands: int, accounts: tuple[int, ...], out: Path | None, as_json: b
     if as_json:
         say(told)
         return
+    for word, one in told["receipts"].items():
+        rate, us = one["commands_per_s"], one["processor_us_per_command"]
+        click.echo(f"{word + ' receipts':18}{rate:>7,} commands/s, {us} us of processor time a command")
     ratio = told["commands_per_s"] / told["signature_limit_per_s"]
     click.echo(f"signed venue   {told['commands_per_s']:>10,} commands/s, {ratio:.2f} of libsecp256k1 alone")
     click.echo(f"               {told['processor_us_per_command']:>10} us of processor time a command")
@@ -354,4 +395,4 @@ def venue(commands: int, accounts: tuple[int, ...], out: Path | None, as_json: b
         click.echo(f"batch end      {wait:>10} ms that the next slot waits")
     for name in ("receipt_ms", "sync_ms"):
         click.echo(f"{name:14} p50 {told[name]['p50']} p99 {told[name]['p99']}")
-    console.print("A receipt is at half the venue's rate; commands are signed before the clock starts.")
+    console.print("receipt_ms: an answer's, at half the venue's rate; commands are signed beforehand.")

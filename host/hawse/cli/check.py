@@ -1,7 +1,7 @@
 """``hawse replay`` and ``hawse verify``: the journal executed again, for whoever does not take our word."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -14,8 +14,9 @@ from hawse.commit.header import BatchHeader
 from hawse.journal import Journal, Snapshots
 from hawse.journal.segments import segment_path
 from hawse.keys.messages import split
+from hawse.receipts import WrongReceipts, check_receipts
 from hawse.state.config import VenueConfig
-from hawse.state.machines import FORMS
+from hawse.state.machines import FORMS, AnyMachine
 from hawse.venue import Execution, Replayed, SlotDone, fitting_snapshot, run_again
 from hawse.venue import replay as execute
 
@@ -33,6 +34,44 @@ from .common import (
 )
 
 
+class _Receipts:
+    """The receipts of a journal, held against its slots one after another."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._told, self._config = journal.receipts(), config_of(journal)
+        self._next = next(self._told, None)
+        self.slots = 0
+
+    @property
+    def none(self) -> bool:
+        """Whether no slot has any that were not held against it."""
+        return self._next is None
+
+    def checked(self, slots: Iterable[SlotDone], execution: Execution) -> Iterator[SlotDone]:
+        """The same slots, each held against its receipts."""
+        for done in slots:
+            self.check(done, execution.machine)
+            yield done
+
+    def check(self, done: SlotDone, machine: AnyMachine) -> None:
+        """Of the slot that ``machine`` has carried out last; those behind the last receipts have none yet.
+
+        Raises:
+            VerificationFailed: they are not what the slot leads to, not the operator's, or not its own.
+        """
+        told, slot = self._next, done.slot.number
+        if told is None:
+            return
+        if told.slot != slot:
+            raise VerificationFailed(f"slot {slot} has no receipts, but slot {told.slot} has")
+        deposits = machine.deposit_index, machine.deposit_accumulator
+        try:
+            check_receipts(told, machine.slot_leaves(), deposits, self._config.domain, self._config.operator)
+        except WrongReceipts as error:
+            raise VerificationFailed(str(error)) from error
+        self._next, self.slots = next(self._told, None), self.slots + 1
+
+
 class VerificationFailed(click.ClickException):
     """What a journal leads to is not what was anchored."""
 
@@ -40,8 +79,14 @@ class VerificationFailed(click.ClickException):
 
 
 def _execute(
-    journal: Journal, engine_name: str, form: str, trace: Trace | None = None, signatures: bool = True
-) -> Iterator[Replayed]:
+    journal: Journal,
+    receipts: _Receipts,
+    engine_name: str,
+    form: str,
+    trace: Trace | None = None,
+    signatures: bool = True,
+) -> Iterator[Replayed | SlotDone]:
+    """Slots one after another; many at a time where no receipts are held against them."""
     config = config_of(journal)
     with (
         closing(open_engine(engine_name, config.geometry, trace)) as engine,
@@ -49,7 +94,11 @@ def _execute(
     ):
         epoch = max(journal.epoch, engine.board_epoch()) + 1
         execution = Execution(config, engine, epoch, form=form)
-        for done in run_again(execution, journal.slots(), signatures):
+        if not signatures or receipts.none:
+            executed: Iterator[Replayed | SlotDone] = run_again(execution, journal.slots(), signatures)
+        else:
+            executed = receipts.checked(execute(execution, journal.slots()), execution)
+        for done in executed:
             yield done
             progress(done.slot.number + 1, journal.next_slot)
 
@@ -134,7 +183,8 @@ def replay(
     if not segment_path(directory, 0).exists() and segment_path(directory / "journal", 0).exists():
         raise click.BadParameter(f"{directory} is that of a run; its journal is {directory / 'journal'}")
     with Journal(directory, readonly=True) as journal:
-        for done in _execute(journal, engine, form, waveform, not no_signatures):
+        receipts = _Receipts(journal)
+        for done in _execute(journal, receipts, engine, form, waveform, not no_signatures):
             commands += len(split(done.slot.commands).starts)
             if done.sealed:
                 header = done.sealed.header
@@ -149,6 +199,7 @@ def replay(
         "signatures": not no_signatures,
         "slots": slots,
         "commands": commands,
+        "receipts": receipts.slots,
         "batches": batches,
     }
     result |= {"seconds": round(seconds, 2), "commands_per_s": rate}
@@ -160,6 +211,8 @@ def replay(
         click.echo(f"batch {row['number']:4}  state {state}…  log {log}…")
     if batches:
         click.echo("Roots are cut; --json has all of them.")
+    if receipts.slots:
+        click.echo(f"The receipts of {receipts.slots} slots are what they lead to.")
     click.echo(f"{slots} slots, {commands:,} commands in {seconds:.1f} s: {rate:,} commands/s on {engine}.")
 
 
@@ -238,8 +291,8 @@ def verify(directory: Path, rpc: str | None, engine: str, form: str, as_json: bo
     """Recompute every root of a finished run from its journal, and hold them against the anchors.
 
     DIRECTORY is that of the run, such as out/demo. The exit code is 0 only if the journal is intact, each
-    slot leads to its outcome, and each batch to the header that the contract holds. Slots of a batch that is
-    still open are executed too, but no anchor vouches for them; it says how many they are.
+    slot leads to its outcome and receipts, and each batch to the header that the contract holds. Slots of a
+    batch that is still open are executed too, but no anchor vouches for them; it says how many they are.
     """
     anchors, source = _anchors(directory, rpc)
     count, slots, sealed = len(anchors), 0, 0
@@ -248,7 +301,8 @@ def verify(directory: Path, rpc: str | None, engine: str, form: str, as_json: bo
             raise VerificationFailed(f"the journal ends in {journal.dropped} bytes of a torn record")
         config = config_of(journal)
         noted = {anchor.header.number: anchor.header for anchor in journal.anchors()}
-        for done in _execute(journal, engine, form):
+        receipts = _Receipts(journal)
+        for done in _execute(journal, receipts, engine, form):
             slots += 1
             if done.sealed:
                 _compare(done, config, anchors, noted)
@@ -259,8 +313,10 @@ def verify(directory: Path, rpc: str | None, engine: str, form: str, as_json: bo
         )
     if as_json:
         result = {"verified": True, "slots": sealed, "batches": count, "unanchored_slots": slots - sealed}
-        say(result | {"anchors": source, "engine": engine})
+        say(result | {"receipts": receipts.slots, "anchors": source, "engine": engine})
     else:
         console.print(f"Verified: {sealed} slots and {count} batches lead to what was anchored ({source}).")
+        if receipts.slots:
+            console.print(f"The receipts of {receipts.slots} slots are signed, and what they lead to.")
         if slots > sealed:
             console.print(f"Nothing vouches yet for the {slots - sealed} slots behind the last batch.")

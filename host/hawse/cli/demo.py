@@ -548,7 +548,9 @@ def demo(
         snapshots = Snapshots(out / "journal" / "snapshots")
         opened = stack.enter_context(closing(open_engine(name, geometry)))
         with bar("Recovering" if resume else "Starting the engine") as progress:
-            venue = Venue(run.config, opened, journal, snapshots, run.publish, progress, form=form)
+            venue = Venue(
+                run.config, opened, journal, snapshots, run.publish, progress, form=form, operator=_OPERATOR
+            )
         run.anchor(venue)
         run.trade(venue)
         run.withdraw(venue)

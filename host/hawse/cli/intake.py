@@ -179,11 +179,12 @@ class Operator:
 
 
 class Command(NamedTuple):
-    """A message, of one row or two, who signed it, its struct hash, and what its sender knows it by."""
+    """A message, of one row or two, who signed it, its struct hash, when it came, and its sender's ticket."""
 
     row: Array
     signer: bytes | None
     struct: bytes
+    arrived: int = 0
     ticket: object = None
 
 
@@ -208,6 +209,11 @@ class Commands:
         return Signed.listed([one.signer for one in both], [one.struct for one in both])
 
     @property
+    def arrived(self) -> list[int]:
+        """Nanoseconds since 1970 at which each came, likewise."""
+        return [one.arrived for one in (*self.authorisations, *self.others)]
+
+    @property
     def tickets(self) -> list[object]:
         """Of all, likewise; None of those that nobody waits for."""
         return [one.ticket for one in (*self.authorisations, *self.others)]
@@ -223,6 +229,7 @@ class _Piece(NamedTuple):
 
     rows: Sequence[Array]
     signed: Future[Signed]
+    arrived: Sequence[int]
     tickets: Sequence[object]
 
 
@@ -254,11 +261,12 @@ class Incoming:
         with ThreadPoolExecutor(os.cpu_count() or 1, "signers") as pool:
             try:
                 for piece in pieces(self._fd):
+                    now = time.time_ns()
                     rows = list(self._parsed(piece, number + 1))
                     number += len(piece)
                     if rows:
                         signed = pool.submit(Signed.of, np.concatenate(rows), self._domain, 1)
-                        self._queue.put(_Piece(rows, signed, [None] * len(rows)))
+                        self._queue.put(_Piece(rows, signed, [now] * len(rows), [None] * len(rows)))
             except OSError as error:
                 self._queue.put(Bad(0, f"the commands cannot be read: {error.strerror}"))
             except RuntimeError:  # no thread starts any more: the host ends
@@ -276,18 +284,21 @@ class Incoming:
                 except lines.LineError as error:
                     self._queue.put(Bad(number, str(error)))
 
-    def offer(self, rows: Sequence[Array], signed: Signed, tickets: Sequence[object]) -> bool:
+    def offer(
+        self, rows: Sequence[Array], signed: Signed, arrived: Sequence[int], tickets: Sequence[object]
+    ) -> bool:
         """Commands beside the stream's, from any thread; False, and nothing taken, if too many wait.
 
         Args:
             rows: one or two of each command.
             signed: what is known of them.
+            arrived: when each came, nanoseconds since 1970.
             tickets: what comes back with each, once it is carried out.
         """
         known: Future[Signed] = Future()
         known.set_result(signed)
         with suppress(queue.Full):
-            self._queue.put_nowait(_Piece(rows, known, tickets))
+            self._queue.put_nowait(_Piece(rows, known, arrived, tickets))
             return True
         return False
 
@@ -310,7 +321,8 @@ class Incoming:
                 bad.append(one)
             else:
                 signed = one.signed.result()
-                self._ready.extend(map(Command, one.rows, signed.signers, signed.structs, one.tickets))
+                known = signed.signers, signed.structs, one.arrived, one.tickets
+                self._ready.extend(map(Command, one.rows, *known))
         return commands, bad
 
 

@@ -201,7 +201,18 @@ class _Host:
             engine = stack.enter_context(closing(open_engine(engine_name, config.geometry)))
             with bar("Recovering") as progress:
                 last = self._outcomes.batch_slot
-                self._venue = Venue(config, engine, journal, snapshots, self._keep, progress, last, form)
+                self._venue = Venue(
+                    config,
+                    engine,
+                    journal,
+                    snapshots,
+                    self._keep,
+                    progress,
+                    last,
+                    form,
+                    key,
+                    self._outcomes.keep_receipts,
+                )
             self._check_anchors(journal)
             self._teller = TellerProcess(directory / OUTCOMES, directory / "told", stopped)
             stack.callback(self._teller.close)
@@ -245,6 +256,7 @@ class _Host:
 
     def resume(self) -> None:
         """Tell what the last host left untold, and close and anchor what it left open."""
+        self._venue.final = self._settling.last_final() or self._venue.final
         self._teller.tell()
         if self._venue.batch_is_open and not self.waits():
             self.slot(Commands(), Cut.BATCH)
@@ -265,6 +277,7 @@ class _Host:
         filled = bool(len(commands) or deposits or requests or operations or observations or omissions)
         closes = closes and (filled or self._venue.batch_is_open or self._is_silent())
         if not (filled or closes):
+            self._venue.give_receipts()
             self.anchor()
             return
         slot = SlotInput(
@@ -281,7 +294,7 @@ class _Host:
             commands=rows_of(commands.others),
         )
         start = time.monotonic()
-        done = self._venue.run_slot(slot, commands.signed)
+        done = self._venue.run_slot(slot, commands.signed, commands.arrived)
         if self._gateway is not None:
             took = time.monotonic() - start
             self._gateway.settle(commands.tickets, done.command_seqs, self._lines, now, took)
@@ -371,10 +384,13 @@ class _Host:
             sent = self._settling.anchor(sealed.header, sealed.data)
             if sent is None:
                 return
+            # Once the batch is told, a recovery begins behind it.
+            self._venue.give_receipts()
             lines = self._outcomes.keep_batch(sealed, sent.hash)
             if self._gateway is not None:
                 self._gateway.anchored(lines)
             self._venue.anchored(number, sent.hash)
+            self._venue.final = self._settling.last_final() or self._venue.final
             self._teller.tell()
             if not wait:
                 return
@@ -412,6 +428,7 @@ class _Host:
             while self._venue.unanchored and time.monotonic() < end:
                 time.sleep(0.1)
                 self.anchor(wait=True)
+        self._venue.give_receipts(wait=True)
         self._teller.finish()
         if self._venue.unanchored:
             left = ", ".join(map(str, sorted(self._venue.pending)))

@@ -80,6 +80,15 @@ class Settling:
             return None
         return self._reach(partial(self._client.anchor, header, signatures, data))
 
+    def last_final(self) -> tuple[int, bytes] | None:
+        """Number and header digest of the last final batch; None where there is none, or no good answer."""
+
+        def ask() -> tuple[int, bytes] | None:
+            number = self._client.last_final()
+            return (number, self._client.anchored(number).digest) if number else None
+
+        return self._reach(ask)
+
     def _signed(self, header: BatchHeader) -> dict[bytes, bytes] | None:
         """As many signatures as there have to be, None while there are fewer."""
         if not self.threshold or self._signatures is None:

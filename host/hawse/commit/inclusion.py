@@ -82,21 +82,21 @@ class RecordProof:
             NotIncluded: the way does not end there.
         """
         leaves, count = self.header.log_leaves, self.header.log_records
-        _expect(self.leaf < leaves, "leaf", f"{self.leaf} of {leaves} leaves")
-        _expect(self.number < count, "number", f"{self.number} of {count} records")
+        expect(self.leaf < leaves, "leaf", f"{self.leaf} of {leaves} leaves")
+        expect(self.number < count, "number", f"{self.number} of {count} records")
         size, odd = divmod(len(self.chunk), RECORD_BYTES)
         whole = 0 < size <= CHUNK_RECORDS and not odd
-        _expect(whole, "chunk", f"{len(self.chunk)} bytes are not 1 to {CHUNK_RECORDS} records")
-        _expect(self.position < size, "position", f"{self.position} of {size} records")
+        expect(whole, "chunk", f"{len(self.chunk)} bytes are not 1 to {CHUNK_RECORDS} records")
+        expect(self.position < size, "position", f"{self.position} of {size} records")
         at = self.position * RECORD_BYTES
         there = self.chunk[at : at + RECORD_BYTES]
-        _expect(self.record == there, "record", f"{self.record.hex()}, but the chunk has {there.hex()} there")
+        expect(self.record == there, "record", f"{self.record.hex()}, but the chunk has {there.hex()} there")
         first = self.number - self.position
         possible = self.leaf <= first <= self.leaf * CHUNK_RECORDS
-        _expect(possible, "number", f"leaf {self.leaf} cannot begin with record {first}")
+        expect(possible, "number", f"leaf {self.leaf} cannot begin with record {first}")
         length = sum(1 for _ in trees.path(self.leaf, leaves))
         what = f"{len(self.siblings)}, but leaf {self.leaf} of {leaves} has {length}"
-        _expect(len(self.siblings) == length, "siblings", what)
+        expect(len(self.siblings) == length, "siblings", what)
         leaf, log_root = bytes(keccak256(_LEAF + self.chunk)), self.header.log_root
         if not trees.verify(leaf, self.leaf, leaves, self.siblings, log_root, NodeTag.LOG):
             raise NotIncluded(f"the path does not lead from the record to the root {log_root.hex()}")
@@ -113,12 +113,12 @@ class RecordProof:
             DamagedProof: a field is missing, unknown, or none that a proof may have.
         """
         # The decoder recurses, as deep as whatever limit other libraries have set, and beyond the stack.
-        _expect(text.count("[") + text.count("{") <= 4, "format", f"nested as no {FORMAT!r} is")
+        expect(text.count("[") + text.count("{") <= 4, "format", f"nested as no {FORMAT!r} is")
         try:
             given = json.loads(text)
         except ValueError as error:
             raise DamagedProof(f"not JSON: {error}") from error
-        _expect(isinstance(given, dict) and given.get("format") == FORMAT, "format", f"is not {FORMAT!r}")
+        expect(isinstance(given, dict) and given.get("format") == FORMAT, "format", f"is not {FORMAT!r}")
         names = {"format", "fields", *(f.name for f in fields(cls))}
         for name in sorted(names ^ given.keys()):
             raise DamagedProof(f"{name}: {'missing' if name in names else 'a proof has no such field'}")
@@ -155,7 +155,7 @@ def prove(
     for field, ours in (("log_records", count), ("log_leaves", len(tree)), ("log_root", tree.root)):
         theirs = getattr(header, field)
         if ours != theirs:
-            what = f"the records have {_shown(ours)}, the header {_shown(theirs)}"
+            what = f"the records have {shown(ours)}, the header {shown(theirs)}"
             raise NotIncluded(f"batch {header.number}: {field}: {what}")
     if not 0 <= number < count:
         raise NoSuchRecord(f"record {number} of batch {header.number}, which has {count}, numbered from 0")
@@ -192,55 +192,59 @@ def _name(names: type[IntEnum], value: int) -> str | int:
     return names(value).name if value in set(names) else value
 
 
-def _expect(good: bool, field: str, what: str) -> None:
+def expect(good: bool, field: str, what: str) -> None:
+    """Refuse a file of which one field is not what it may be, by a DamagedProof that names it."""
     if not good:
         raise DamagedProof(f"{field}: {what}")
 
 
 def _jsonable(proof: RecordProof) -> dict[str, Any]:
-    values = {f.name: _shown(getattr(proof, f.name)) for f in fields(proof)}
-    header = {name: _shown(value) for name, value in asdict(proof.header).items()}
-    return values | {"header": header, "siblings": [_shown(sibling) for sibling in proof.siblings]}
+    values = {f.name: shown(getattr(proof, f.name)) for f in fields(proof)}
+    header = {name: shown(value) for name, value in asdict(proof.header).items()}
+    return values | {"header": header, "siblings": [shown(sibling) for sibling in proof.siblings]}
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
+    """A field as JSON has it."""
     return "0x" + value.hex() if isinstance(value, bytes) else value
 
 
 def _value(name: str, given: Any) -> Any:
     if name == "header":
-        return _header(given)
+        return read_header(given)
     if name == "siblings":
-        _expect(isinstance(given, list), name, "not a list")
-        return tuple(_bytes(f"{name}[{n}]", sibling, 32) for n, sibling in enumerate(given))
+        expect(isinstance(given, list), name, "not a list")
+        return tuple(read_bytes(f"{name}[{n}]", sibling, 32) for n, sibling in enumerate(given))
     if name in (*_HEXADECIMAL, "chunk"):
-        return _bytes(name, given, _HEXADECIMAL.get(name))
-    _expect(type(given) is int and 0 <= given < 1 << 64, name, f"{given!r} is not a uint64")
+        return read_bytes(name, given, _HEXADECIMAL.get(name))
+    expect(type(given) is int and 0 <= given < 1 << 64, name, f"{given!r} is not a uint64")
     return given
 
 
-def _header(given: Any) -> BatchHeader:
-    _expect(isinstance(given, dict), "header", "no object of fields")
+def read_header(given: Any) -> BatchHeader:
+    """The header of an object of its fields; a DamagedProof names what is wrong."""
+    expect(isinstance(given, dict), "header", "no object of fields")
     names = [f.name for f in fields(BatchHeader)]
     for name in sorted({*names} ^ given.keys()):
         raise DamagedProof(f"header.{name}: {'missing' if name in names else 'a header has no such field'}")
     values: dict[str, Any] = {}
     for name in names:
         value = given[name]
-        _expect(type(value) in (int, str), f"header.{name}", f"{value!r} is neither a number nor bytes")
-        values[name] = value if type(value) is int else _bytes(f"header.{name}", value, 32)
+        expect(type(value) in (int, str), f"header.{name}", f"{value!r} is neither a number nor bytes")
+        values[name] = value if type(value) is int else read_bytes(f"header.{name}", value, 32)
     try:
         return BatchHeader(**values)
     except HeaderError as error:
         raise DamagedProof(f"header.{error}") from error
 
 
-def _bytes(name: str, given: Any, size: int | None) -> bytes:
+def read_bytes(name: str, given: Any, size: int | None) -> bytes:
+    """Bytes of hexadecimal digits, as many as ``size`` says; a DamagedProof names the field."""
     try:
         if not isinstance(given, str) or not given.startswith("0x"):
             raise ValueError("no 0x in front")
         data = bytes.fromhex(given[2:])
     except ValueError as error:
         raise DamagedProof(f"{name}: not hexadecimal: {error}") from error
-    _expect(size is None or len(data) == size, name, f"{len(data)} bytes, not {size}")
+    expect(size is None or len(data) == size, name, f"{len(data)} bytes, not {size}")
     return data

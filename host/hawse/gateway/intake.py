@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -26,15 +27,17 @@ from .shapes import Done
 _log = logging.getLogger(__name__)
 #: Commands whose signatures are checked in one go, and seconds between two attempts to hand them over.
 _TOGETHER, _AGAIN = 256, 0.002
-#: Takes rows of commands, who signed them, and tickets, for the next slot; False if too many wait.
-Offer = Callable[[Sequence[Array], Signed, Sequence[object]], bool]
+#: Takes rows of commands, who signed them, when they came, and tickets, for the next slot; False if too many
+#: wait.
+Offer = Callable[[Sequence[Array], Signed, Sequence[int], Sequence[object]], bool]
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A command on its way: its rows, and what will say what became of it."""
+    """A command on its way: its rows, when it came, and what will say what became of it."""
 
     rows: Array
+    arrived: int = field(default_factory=time.time_ns)
     done: asyncio.Future[Done] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -176,7 +179,7 @@ class Intake:
         theirs = Signed.listed([one.signer for one in good], [one.struct for one in good])
         async with self._giving:
             while good and not self._stopping:
-                if self._offer([ticket.rows for ticket in tickets], theirs, tickets):
+                if self._offer([t.rows for t in tickets], theirs, [t.arrived for t in tickets], tickets):
                     return
                 await asyncio.sleep(_AGAIN)
 

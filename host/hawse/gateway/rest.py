@@ -1,12 +1,15 @@
 """What is asked by HTTP: every path, what it takes, and what it answers."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
 
+from hawse.publisher.store import Outcomes
+from hawse.receipt import Receipt
 from hawse.state.config import VenueConfig
 from hawse.state.machines import AnyMachine
 
@@ -33,6 +36,7 @@ from .shapes import (
     Owned,
     Pending,
     Problem,
+    ReceiptOf,
     Session,
     SessionRequest,
     Status,
@@ -53,6 +57,8 @@ Slot = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 #: No order has a higher one; typed bounds end at 2**63.
 CLIENT_ID_MOST = 2**64 - 1
+#: Inputs of the largest batch that is hashed to show what it has in an input's place.
+MOST_HASHED = 1 << 16
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -95,6 +101,12 @@ class OfOrders(msgspec.Struct, forbid_unknown_fields=True):
     """By the account's own number."""
 
     client_id: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class OfReceipt(msgspec.Struct, forbid_unknown_fields=True):
+    """Of which input."""
+
+    seq: Slot
 
 
 class OfLines(msgspec.Struct, forbid_unknown_fields=True):
@@ -172,6 +184,7 @@ class Rest:
         self._limits, self._feed, self._archive, self._intake = limits, feed, archive, intake
         self._directory, self._questions, self._sessions = directory, questions, sessions
         self._status, self._clock = status, clock
+        self._config = config
         self._terms = {i.number: terms_of(i) for i in config.instruments}
         self._about = about(config, name, limits, list(self._terms.values()))
 
@@ -268,6 +281,16 @@ class Rest:
                 {200: Lines},
                 OfLines,
                 private=True,
+            ),
+            Route(
+                "GET",
+                f"{own}/receipt",
+                "the operator's signed word on an input of one's own",
+                self._receipt,
+                {200: ReceiptOf},
+                OfReceipt,
+                private=True,
+                errors=("not_found",),
             ),
             Route(
                 "GET",
@@ -421,6 +444,21 @@ class Rest:
         return await self._archive.account(
             session.account, session.generation, call.given.from_, call.given.limit
         )
+
+    async def _receipt(self, call: Call) -> tuple[int, Any]:
+        session, seq, where = call.reader, call.given.seq, (self._config.chain_id, self._config.contract)
+
+        def ask(kept: Outcomes) -> Receipt | None:
+            found, mine = kept.receipts_of(seq), (session.account, session.generation)
+            if found is None or not kept.has_sent(*mine, found.receipts.slot, seq):
+                return None
+            return kept.receipt(*where, seq, MOST_HASHED)
+
+        found = await self._archive.ask(ask)
+        if found is None:
+            why = "no input of the account with this number has a receipt; it follows with a later slot"
+            raise Refused("not_found", why, have=seq, need=None)
+        return 200, ReceiptOf(**json.loads(found.encode()))
 
     async def _withdrawals(self, call: Call) -> tuple[int, Any]:
         known = await self._directory.find(call.reader.account)

@@ -313,6 +313,20 @@ class Withdrawals(msgspec.Struct):
     withdrawals: list[dict[str, Any]]
 
 
+class ReceiptOf(msgspec.Struct):
+    """The operator's signed word on one input, as ``hawse receipt check`` takes it."""
+
+    format: str
+    chain_id: int
+    contract: str
+    receipts: dict[str, Any]
+    times: list[int]
+    input: dict[str, Any]
+    outcome: dict[str, Any]
+    siblings: list[str]
+    batch: dict[str, Any] | None
+
+
 class Done(msgspec.Struct, omit_defaults=True):
     """What became of a command: all lines of it that are the sender's; the first is the answer."""
 

@@ -219,6 +219,11 @@ class Journal:
         return self._position.next_seq
 
     @property
+    def next_receipts(self) -> int:
+        """The lowest slot that may still get receipts."""
+        return self._position.receipts
+
+    @property
     def epoch(self) -> int:
         """Highest epoch ever announced, 0 if none."""
         return self._position.epoch

@@ -4,7 +4,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tiny_keccak import keccak256
 
@@ -58,6 +58,10 @@ class Receipts:
         deposit_index, deposit_accumulator: of the chain, on which it stands.
         final_batch, final_digest: likewise, the last final batch and its header's digest.
         signature: of the operator, 64 bytes.
+        time_out: when the slot was answered, nanoseconds since 1970.
+        times_in: when each input came, likewise, u64 each.
+        cycles: of the board, u32 when each input was accepted and u32 when its last report left; empty where
+            no board has counted them.
     """
 
     slot: int
@@ -69,6 +73,9 @@ class Receipts:
     final_batch: int
     final_digest: bytes
     signature: bytes
+    time_out: int
+    times_in: bytes
+    cycles: bytes = b""
 
     def struct_hash(self) -> bytes:
         """What the operator signs, with the domain: EIP-712 hashStruct, 32 bytes."""
@@ -131,9 +138,10 @@ class SegmentHead:
 
 
 _VERSION = Integer("version", 1, VERSION, VERSION)
+_COUNT = 2
 _RECEIPTS = Group(
     "receipts",
-    Receipts,
+    lambda *named: named,
     slot=Integer("receipts slot", 8),
     first_seq=Integer("receipts first seq", 8, 1),
     count=Integer("receipts count", 4),
@@ -143,7 +151,9 @@ _RECEIPTS = Group(
     final_batch=Integer("receipts final batch", 8),
     final_digest=Raw("receipts final digest", HASH_SIZE),
     signature=Raw("receipts signature", 64),
+    time_out=Integer("receipts time out", 8),
 )
+_HAS_CYCLES = Integer("receipts cycles", 1, 0, 1)
 _BOARD = Group(
     "board",
     BoardCommand,
@@ -183,14 +193,25 @@ def _decode(group: Group, payload: bytes, base: int) -> object:
 
 def encode_receipts(receipts: Receipts) -> bytes:
     """Payload of a RECEIPTS record; a ValueError names what is out of bounds."""
-    return _encode(_RECEIPTS, receipts)
+    named = _encode(_RECEIPTS, receipts)
+    for name, each in (("times_in", 8), ("cycles", 8)):
+        have, need = len(getattr(receipts, name)), each * receipts.count
+        if have != need and (have or name == "times_in"):
+            raise ValueError(f"receipts {name}: {have} bytes, not {need}")
+    clocks = receipts.times_in + _HAS_CYCLES.pack(bool(receipts.cycles)) + receipts.cycles
+    return named + clocks
 
 
 def decode_receipts(payload: bytes, base: int = 0) -> Receipts:
     """The receipts of a RECEIPTS record; a JournalCorrupt names what is not theirs."""
-    value = _decode(_RECEIPTS, payload, base)
-    assert isinstance(value, Receipts)
-    return value
+    reader = Reader(payload, base)
+    _VERSION.read(reader)
+    named: tuple[Any, ...] = _RECEIPTS.read(reader)
+    size = 8 * named[_COUNT]
+    times_in = reader.raw("receipts times in", size)
+    cycles = reader.raw("receipts cycles", _HAS_CYCLES.read(reader) * size)
+    reader.end()
+    return Receipts(*(*named, times_in, cycles))
 
 
 def encode_board(command: BoardCommand) -> bytes:

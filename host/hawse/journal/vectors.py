@@ -61,7 +61,8 @@ def _outcome() -> bytes:
 
 def _receipts() -> bytes:
     named = _u(9, 8) + _u(100, 8) + _u(5, 4) + _ONE + _u(5, 8) + _TWO + _u(1, 8) + _THREE
-    return _u(2, 1) + named + _SIGNATURE
+    times = b"".join(_u(_TIME * 10**6 + n, 8) for n in range(5))
+    return _u(2, 1) + named + _SIGNATURE + _u(_TIME * 10**6 + 9, 8) + times + _u(1, 1) + bytes(range(40))
 
 
 def _segment() -> bytes:

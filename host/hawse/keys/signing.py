@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from coincurve import PrivateKey, PublicKey
@@ -77,6 +77,12 @@ def _compact(signature: bytes) -> bytes:
     return signature[:32] + bytes([signature[32] | signature[64] << 7]) + signature[33:64]
 
 
+@lru_cache(maxsize=16)
+def _private(key: bytes) -> PrivateKey:
+    """Making one costs more than a signature."""
+    return PrivateKey(key)
+
+
 def sign_digest(digest: bytes, private_key: bytes) -> bytes:
     """Signature of a digest, 64 bytes, deterministic (RFC 6979).
 
@@ -85,7 +91,7 @@ def sign_digest(digest: bytes, private_key: bytes) -> bytes:
     """
     if len(private_key) != 32:
         raise ValueError(f"private_key: {len(private_key)} bytes, not 32")
-    return _compact(PrivateKey(private_key).sign_recoverable(digest, None))
+    return _compact(_private(private_key).sign_recoverable(digest, None))
 
 
 @cache

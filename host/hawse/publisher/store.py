@@ -12,13 +12,18 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from hawse.commit.header import INPUTS_MOST, BatchHeader
+from hawse.journal.records import decode_receipts, encode_receipts
+from hawse.receipt import Receipt, in_batch, receipt_of
+from hawse.receipts import SlotReceipts
+from hawse.state.outcomes import SlotLeaves
 from hawse.venue import Sealed, SlotDone
 
 from .errors import PublisherError
 from .lines import Book, Line, Order, batch_lines
 from .streams import BATCHES, SLOTS, Stored, connect, lines_from
 
-_VERSION = 3
+_VERSION = 4
 _COLUMNS = tuple(field.name for field in fields(Order))
 _CLIENT_ID, _values = _COLUMNS.index("client_id"), attrgetter(*_COLUMNS)
 _SCHEMA = f"""
@@ -34,6 +39,9 @@ CREATE INDEX lines_of_an_account ON lines (account, stream, number, line) WHERE 
 CREATE TABLE orders (seq INTEGER PRIMARY KEY, {", ".join(_COLUMNS[1:])});
 CREATE INDEX orders_of_an_id ON orders (account, client_id);
 CREATE INDEX open_orders ON orders (handle) WHERE state = 'open';
+CREATE TABLE receipts (slot INTEGER PRIMARY KEY, first INTEGER, record BLOB, inputs BLOB, outcomes BLOB);
+CREATE INDEX receipts_by_input ON receipts (first);
+CREATE TABLE headers (batch INTEGER PRIMARY KEY, first_slot INTEGER, last_slot INTEGER, header BLOB);
 PRAGMA user_version = {_VERSION};
 """
 
@@ -153,10 +161,23 @@ class Outcomes:
         lines = batch_lines(sealed, transaction)
         with self._named(), self._transaction():
             self._add(BATCHES, header.number, lines)
+            ends = header.number, header.journal_first, header.journal_last
+            self._db.execute("INSERT INTO headers VALUES (?, ?, ?, ?)", (*ends, header.encode()))
             place = (header.number, header.journal_last)
             self._db.execute("UPDATE position SET batch = ?, batch_slot = ?", place)
         self.batch, self.batch_slot = place
         return lines
+
+    def keep_receipts(self, made: SlotReceipts) -> None:
+        """Keep a slot's receipts with the leaves that they are about; those that are kept already stay.
+
+        Raises:
+            PublisherError: the disk does not take them.
+        """
+        told, leaves = made.receipts, made.leaves
+        row = told.slot, told.first_seq, encode_receipts(told), leaves.inputs, leaves.outcomes
+        with self._named():
+            self._db.execute("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)", row)
 
     def _add(self, stream: int, number: int, lines: Sequence[Line]) -> None:
         rows = [
@@ -179,6 +200,64 @@ class Outcomes:
         """The lines of a stream from a place on, in order."""
         with self._named():
             yield from lines_from(self._db, stream, number, line)
+
+    def receipts_of(self, seq: int) -> SlotReceipts | None:
+        """The receipts of the slot that gave an input its sequence number; None if there are none yet."""
+        where = "first <= ? ORDER BY first DESC, slot DESC LIMIT 1"
+        with self._named():
+            (found,) = [*self._slot_receipts(where, seq), None][:1]
+        told = found and found.receipts
+        return found if told and told.first_seq <= seq < told.first_seq + told.count else None
+
+    def receipt(self, chain_id: int, contract: bytes, seq: int, most: int = INPUTS_MOST) -> Receipt | None:
+        """The receipt of an input, None if there is none yet.
+
+        With what its batch has there, once that is anchored.
+
+        Args:
+            chain_id, contract: of the venue.
+            seq: of the input.
+            most: inputs of a batch that may be hashed for it; of a larger one, nothing is shown.
+
+        Raises:
+            ProofError: what is kept is not what was anchored.
+        """
+        made = self.receipts_of(seq)
+        if made is None:
+            return None
+        batch, header = None, self.header_of(made.receipts.slot)
+        if header is not None and header.inputs_count <= most:
+            slots = list(self.receipts_within(header.journal_first, header.journal_last))
+            batch = in_batch(header, slots, seq)
+        return receipt_of(chain_id, contract, made, seq, batch)
+
+    def has_sent(self, account: int, generation: int, slot: int, seq: int) -> bool:
+        """Whether an input of a slot was one life of an account's own: no side of another's trade."""
+        what = "SELECT text FROM lines WHERE account = ? AND stream = ? AND number = ?"
+        with self._named():
+            found = self._db.execute(what, (account, SLOTS, slot)).fetchall()
+        told = [json.loads(text) for (text,) in found]
+        return any(
+            "kind" in line and line["seq"] == seq and line.get("generation") == generation for line in told
+        )
+
+    def header_of(self, slot: int) -> BatchHeader | None:
+        """Header of the anchored batch that has a slot; None before it is anchored."""
+        with self._named():
+            found = self._db.execute(
+                "SELECT header FROM headers WHERE first_slot <= ? AND last_slot >= ?", (slot, slot)
+            ).fetchone()
+        return BatchHeader.decode(found[0]) if found else None
+
+    def receipts_within(self, first: int, last: int) -> Iterator[SlotReceipts]:
+        """The receipts of slots ``first`` to ``last``, in order."""
+        with self._named():
+            yield from self._slot_receipts("slot >= ? AND slot <= ? ORDER BY slot", first, last)
+
+    def _slot_receipts(self, where: str, *values: int) -> Iterator[SlotReceipts]:
+        for row in self._db.execute(f"SELECT record, inputs, outcomes FROM receipts WHERE {where}", values):
+            told = decode_receipts(row[0])
+            yield SlotReceipts(told, SlotLeaves.of(told.first_seq, row[1], row[2]))
 
     def open_orders(self) -> list[Order]:
         """The orders that rest in the book, as they were placed."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from tiny_keccak import keccak256
 
 from hawse.commit.trees import EMPTY, NodeTag
@@ -31,7 +32,11 @@ def hash_many(messages: Sequence[bytes]) -> list[bytes]:
 
 def tree_root(leaves: Sequence[bytes], tag: NodeTag) -> bytes:
     """The same as :func:`hawse.commit.trees.root`, a level at a time."""
-    level = np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, _HASH)
+    return root_of(np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, _HASH), tag)
+
+
+def root_of(level: NDArray[np.uint8], tag: NodeTag) -> bytes:
+    """Root over leaf hashes of shape (n, 32)."""
     while len(level) > 1:
         pairs = len(level) // 2
         nodes = np.empty((pairs, 1 + 2 * _HASH), np.uint8)

@@ -14,6 +14,7 @@ from hawse.commit.exits import ExitLeaf, ExitMark
 from hawse.commit.queues import START, deposit_accumulator, request_accumulator
 from hawse.commit.roots import VenueLeaf
 from hawse.commit.withdrawals import Withdrawal
+from hawse.engine.native.bindings import keccak256_each
 from hawse.instruments import PPM, Status
 from hawse.keys.messages import split
 from hawse.risk import margin
@@ -29,7 +30,7 @@ from .config import VenueConfig
 from .inputs import MARK, STATE, StateError, check_slot, queued
 from .ledger import INSURANCE, TRANSFER_BITS, Account, Ledger, Market, Order
 from .marks import take_in
-from .outcomes import Signers, input_leaves, outcome_leaves
+from .outcomes import INPUT_BYTES, Signers, SlotLeaves, input_leaves, outcome_leaves
 from .payments import Payments
 from .rules import FLAGS, RuleSet
 from .slot import Deposit, Operation, OperationKind, Refusal, Request, SlotInput
@@ -90,6 +91,8 @@ class Machine:
         self._command_seqs: tuple[int, ...] = ()
         self._machine_commands: dict[int, Reason] = {}
         self._machine_accounts: dict[int, int] = {}
+        self._slot_inputs = b""
+        self._slot_leaves = SlotLeaves(0, b"", b"", b"", b"")
         self.next_slot = 0
         self.time = 0
         self.last_seq = 0
@@ -285,7 +288,8 @@ class Machine:
         strategies.run(self._ledger, admitter, slot.time)
         self.last_seq = admitter.seq
         self.transfers = payments.received
-        self._inputs += input_leaves(slot, first, signers, accumulators, requests, admitter)
+        self._slot_inputs = input_leaves(slot, first, signers, accumulators, requests, admitter)
+        self._inputs += keccak256_each(self._slot_inputs, INPUT_BYTES)
         end, token = (Opcode.FENCE, slot.number) if slot.closes is None else (Opcode.CLOSE, slot.closes)
         rows = [*admitter.rows, (end, 0, 0, 0, 0, 0, 0, token & 0xFFFF_FFFF, self.last_seq, 0)]
         refusals += admitter.refusals
@@ -397,9 +401,10 @@ class Machine:
         clear(ledger, self._sent, events)
         ledger.end_slot(self.batch)
         funding.quote(ledger, slot.time)
-        self._outcomes += outcome_leaves(
-            admission.first_seq, admission.inputs, admission.refusals, self._sent
-        )
+        outcomes = outcome_leaves(admission.first_seq, admission.inputs, admission.refusals, self._sent)
+        self._slot_leaves = SlotLeaves.of(admission.first_seq, self._slot_inputs, outcomes)
+        hashes = self._slot_leaves.outcome_hashes
+        self._outcomes += [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
         self._split_fees()
         liquidating.check_slot(ledger)
         digest = self._commitments.end_slot(slot.number)
@@ -417,6 +422,10 @@ class Machine:
             ledger.changed.add(INSURANCE)
         ledger.fees += ledger.slot_fees - share
         ledger.slot_fees = 0
+
+    def slot_leaves(self) -> SlotLeaves:
+        """What entered the last slot and what became of it; nothing before the first."""
+        return self._slot_leaves
 
     # Commitments
 

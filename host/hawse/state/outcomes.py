@@ -19,6 +19,7 @@ from .slot import InputClass, Refusal, SlotInput
 #: Input leaf, 135 bytes, field for field; and outcome leaf, 76 bytes. ``hawse.commit.inputs`` explains them.
 _INPUT = struct.Struct(">BBQB20sQ32s64s")
 _OUTCOME = struct.Struct(">BBQBB16s16sII16sq")
+INPUT_BYTES, OUTCOME_BYTES = _INPUT.size, _OUTCOME.size
 _ZERO = bytes(16)
 _NOBODY = bytes(20)
 
@@ -40,6 +41,33 @@ class Signers:
     observations: Sequence[bytes | None] = ()
 
 
+@dataclass(frozen=True)
+class SlotLeaves:
+    """What entered a slot and what became of it: the leaves, in sequence, and their hashes.
+
+    Attributes:
+        first_seq: sequence number of the first.
+        inputs, outcomes: of n leaves each, 135 and 76 bytes a leaf.
+        input_hashes, outcome_hashes: 32 bytes a leaf.
+    """
+
+    first_seq: int
+    inputs: bytes
+    outcomes: bytes
+    input_hashes: bytes
+    outcome_hashes: bytes
+
+    @classmethod
+    def of(cls, first_seq: int, inputs: bytes, outcomes: bytes) -> "SlotLeaves":
+        """With the hashes of these leaves."""
+        hashes = (keccak256_each(inputs, INPUT_BYTES), keccak256_each(outcomes, OUTCOME_BYTES))
+        return cls(first_seq, inputs, outcomes, *map(b"".join, hashes))
+
+    def __len__(self) -> int:
+        """How many inputs."""
+        return len(self.inputs) // INPUT_BYTES
+
+
 def input_leaves(
     slot: SlotInput,
     first: int,
@@ -47,8 +75,8 @@ def input_leaves(
     deposits: Iterable[bytes],
     requests: Iterable[bytes],
     admitter: Admitter,
-) -> list[bytes]:
-    """Hash of each input's leaf, in sequence.
+) -> bytes:
+    """The inputs' leaves, 135 bytes each, in sequence.
 
     Observations, operations and deposits, then authorisations and forced requests, then the machine's and
     users' commands.
@@ -76,9 +104,9 @@ def input_leaves(
         own.append(_INPUT.pack(0xA0, 2, seq, *row))
     users = _messages(slot, admitter, signers)
     if not own:
-        return keccak256_each(b"".join(packed) + users, _INPUT.size)
+        return b"".join(packed) + users
     later = own + [users[at : at + _INPUT.size] for at in range(0, len(users), _INPUT.size)]
-    return keccak256_each(b"".join(packed + sorted(later, key=lambda leaf: leaf[2:10])), _INPUT.size)
+    return b"".join(packed + sorted(later, key=lambda leaf: leaf[2:10]))
 
 
 def _machine_input(command: MachineInput) -> bytes:
@@ -116,8 +144,8 @@ def _messages(slot: SlotInput, admitter: Admitter, signers: Signers) -> bytes:
     return leaves.tobytes()
 
 
-def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: Sequence[Sent]) -> list[bytes]:
-    """Hash of each input's outcome leaf.
+def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: Sequence[Sent]) -> bytes:
+    """Each input's outcome leaf, 76 bytes each.
 
     Args:
         first: sequence number of the slot's first input.
@@ -138,7 +166,7 @@ def outcome_leaves(first: int, inputs: int, refusals: Sequence[Refusal], sent: S
         done.get(seq) or pack(0x80, 2, seq, 0, 0, _ZERO, _ZERO, NULL_HANDLE, 0, _ZERO, 0)
         for seq in range(first, first + inputs)
     ]
-    return keccak256_each(b"".join(leaves), _OUTCOME.size)
+    return b"".join(leaves)
 
 
 def _wide(value: int) -> bytes:

@@ -355,7 +355,19 @@ class MadeStruct(ctypes.Structure):
         )
     ] + [
         (name, c_void_p)
-        for name in ("orders", "refusals", "events", "machine", "message_seqs", "fill_fees", "transfers")
+        for name in (
+            "orders",
+            "refusals",
+            "events",
+            "machine",
+            "message_seqs",
+            "fill_fees",
+            "transfers",
+            "input_leaves",
+            "outcome_leaves",
+            "input_hashes",
+            "outcome_hashes",
+        )
     ]
 
 

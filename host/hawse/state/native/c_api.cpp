@@ -60,8 +60,14 @@ int hawse_state_open(hawse_state *state, const hawse_state_slot *slot, hawse_sta
 }
 
 int hawse_state_clear(hawse_state *state, const hawse_event *events, size_t count, hawse_state_made *out) {
-    const int wrong = state->machine.clear(events, count);
-    made(state->machine, *out);
+    Machine &m = state->machine;
+    const int wrong = m.clear(events, count);
+    made(m, *out);
+    if (wrong == HAWSE_STATE_OK) {
+        const size_t first = m.inputs.size() - out->inputs;
+        out->input_leaves = m.input_bytes, out->outcome_leaves = m.outcome_bytes;
+        out->input_hashes = m.inputs.leaves()[first].bytes, out->outcome_hashes = m.outcomes.leaves()[first].bytes;
+    }
     return wrong;
 }
 

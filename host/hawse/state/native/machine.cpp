@@ -46,10 +46,6 @@ Flags read_flags(const hawse_state_operation &operation) {
 
 const Message *messages_of(const hawse_state_slot &slot) { return static_cast<const Message *>(slot.rows); }
 
-Writer input_leaf(Lanes &lanes, Hash *out, u64 seq, InputClass kind) {
-    return lanes.begin(INPUT_BYTES, out).put(u8(0xA0)).put(VERSION).put(seq).put(u8(kind));
-}
-
 } // namespace
 
 bool Machine::make(Arena &arena, const u8 *bytes, size_t size, const Capacity &capacity, const Seed &seed) {
@@ -69,6 +65,9 @@ bool Machine::make(Arena &arena, const u8 *bytes, size_t size, const Capacity &c
     moved_.make(arena, config.instruments);
     accumulators_ = arena.make<Hash>(capacity.messages);
     bodies_ = arena.make<Hash>(own);
+    const size_t leaves = LEAF_ROOM * (size_t(capacity.messages) + own);
+    input_bytes = arena.make<u8>(leaves);
+    outcome_bytes = arena.make<u8>(leaves);
     body_ = arena.make<u8>(2 + Rules::LONGEST);
     const size_t nodes = most(capacity.accounts, most(capacity.withdrawals, u64(config.instruments)));
     nodes_ = arena.make<Hash>(nodes);
@@ -301,26 +300,32 @@ Hash Machine::operation_body(u8 kind, const u8 *body, u32 size) {
     return keccak256(body_, size_t{2} + size);
 }
 
+Writer Machine::input_leaf(Hash *leaves, u64 seq, u8 kind) {
+    u8 *room = input_bytes + LEAF_ROOM * (seq - slot_first);
+    lanes().begin_there(room, INPUT_BYTES, leaves + (seq - slot_first));
+    return Writer(room).put(u8(0xA0)).put(VERSION).put(seq).put(kind);
+}
+
 void Machine::input_leaves(const hawse_state_slot &slot) {
     Hash *leaves = inputs.append(last_seq + 1 - slot_first);
     u64 seq = slot_first;
     for (u64 n = 0; n < slot.observation_count; ++n, ++seq) {
         const hawse_state_observation &one = slot.observations[n];
-        input_leaf(lanes(), leaves + (seq - slot_first), seq, OBSERVATION)
+        input_leaf(leaves, seq, OBSERVATION)
             .raw(one.signer, 20).put(one.number).raw(one.struct_hash, 32).raw(one.signature, 64);
     }
     for (u64 n = 0; n < slot.operation_count; ++n, ++seq) {
         const hawse_state_operation &operation = slot.operations[n];
         const Hash body = operation_body(operation.kind, operation.body, operation.size);
-        input_leaf(lanes(), leaves + (seq - slot_first), seq, OPERATOR)
+        input_leaf(leaves, seq, OPERATOR)
             .raw(operation.signer, 20).put(u64(0)).put(body).raw(operation.signature, 64);
     }
     for (u64 n = 0; n < slot.deposit_count; ++n, ++seq)
-        input_leaf(lanes(), leaves + (seq - slot_first), seq, DEPOSIT)
+        input_leaf(leaves, seq, DEPOSIT)
             .raw(slot.deposits[n].owner, 20).put(slot.deposits[n].index).put(accumulators_[n]).zeros(64);
     for (u64 n = 0; n < slot.request_count; ++n) {
         const u64 number = admission.request_seqs.items[n];
-        input_leaf(lanes(), leaves + (number - slot_first), number, REQUEST)
+        input_leaf(leaves, number, REQUEST)
             .raw(slot.requests[n].owner, 20).put(slot.requests[n].index).put(accumulators_[slot.deposit_count + n])
             .zeros(64);
     }
@@ -341,7 +346,7 @@ void Machine::machine_inputs(Hash *leaves) {
     lanes().finish();
     for (u32 n = 0; n < own.count; ++n) {
         const MachineInput &input = own.items[n];
-        input_leaf(lanes(), leaves + (input.seq - slot_first), input.seq, MACHINE)
+        input_leaf(leaves, input.seq, MACHINE)
             .zeros(20).put(input.cause).put(bodies_[n]).zeros(64);
     }
 }
@@ -353,7 +358,7 @@ void Machine::user_inputs(const hawse_state_slot &slot, Hash *leaves) {
     for (u64 row = 0; row < slot.row_count; row += 1 + is_wide(rows[row].kind), ++message) {
         const u64 seq = admission.message_seqs.items[message];
         const u8 *signer = slot.is_signed[message] ? slot.signers + 20 * message : NOBODY.bytes;
-        input_leaf(lanes(), leaves + (seq - slot_first), seq, row < slot.authorised ? AUTHORISATION : USER)
+        input_leaf(leaves, seq, row < slot.authorised ? AUTHORISATION : USER)
             .raw(signer, 20).put(admission.appointments.items[message]).raw(slot.structs + 32 * message, 32)
             .raw(rows[row].signature, 64);
     }
@@ -397,7 +402,9 @@ void Machine::outcome_leaves() {
     const List<Refusal> &refusals = admission.refusals;
     u32 next_sent = 0, next_refusal = 0;
     for (u64 seq = slot_first; seq <= last_seq; ++seq) {
-        Writer leaf = lanes().begin(OUTCOME_BYTES, leaves + (seq - slot_first));
+        u8 *room = outcome_bytes + LEAF_ROOM * (seq - slot_first);
+        lanes().begin_there(room, OUTCOME_BYTES, leaves + (seq - slot_first));
+        Writer leaf(room);
         leaf.put(u8(0x80)).put(VERSION).put(seq);
         if (next_sent < sent.count && sent.items[next_sent].seq == seq) {
             const Sent &s = sent.items[next_sent++];

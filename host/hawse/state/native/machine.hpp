@@ -48,6 +48,9 @@ class Machine {
     u64 withdrawals_first, inputs_first;
     Hash deposit_accumulator, request_accumulator;
     Growing inputs, outcomes;
+    // Leaves of the last slot as they are hashed, each at the beginning of so many bytes.
+    static constexpr size_t LEAF_ROOM = KECCAK_RATE;
+    u8 *input_bytes, *outcome_bytes;
     u64 wrong_seq;  // of the command whose report could not be
     u64 slot_first; // sequence number of the slot's first input
     i64 *exits;     // equity of each account, as the last seal has it
@@ -66,6 +69,7 @@ class Machine {
     // Messages from a row to another; `message` is the number of the first, and then of the one behind the last.
     void admit(const hawse_state_slot &slot, u64 from, u64 to, u64 &message);
     Hash operation_body(u8 kind, const u8 *body, u32 size);
+    Writer input_leaf(Hash *leaves, u64 seq, u8 kind);
     void input_leaves(const hawse_state_slot &slot);
     void machine_inputs(Hash *leaves);
     void user_inputs(const hawse_state_slot &slot, Hash *leaves);

@@ -22,7 +22,7 @@ from hawse.state.feeds import Feed
 from hawse.state.inputs import StateError, check_slot
 from hawse.state.ledger import INSURANCE, Account, Exposure, Market, Order, Position, Strategy
 from hawse.state.nonces import NonceWindow
-from hawse.state.outcomes import Signers
+from hawse.state.outcomes import INPUT_BYTES, OUTCOME_BYTES, Signers, SlotLeaves
 from hawse.state.rules import RuleSet
 from hawse.state.slot import SlotInput
 from hawse.state.snapshot import SnapshotError
@@ -35,6 +35,8 @@ from .bindings import Capacity, MadeStruct, State, copied, wide
 from .packed import PackedAdmission, PackedSigners, packed
 from .together import Messages, Ran, Together
 
+#: Bytes from one leaf of a slot to the next.
+_LEAF_ROOM = 136
 _BOUNDARY, _OPEN, _BROKEN, _SEALING = range(4)
 _PHASES = (
     "between two slots",
@@ -462,6 +464,24 @@ class NativeMachine:
             raise ClearingError(f"{where} cannot be")
         if found == bindings.OVERFLOW:
             raise MoneyOverflow("a balance", wide(self.counters["overflow"]))
+
+    def slot_leaves(self) -> SlotLeaves:
+        """As ``Machine.slot_leaves``."""
+        self._expect(_BOUNDARY, _SEALING)
+        made = self._made
+        count = int(made.inputs)
+        room, hashes = np.dtype(("u1", (_LEAF_ROOM,))), np.dtype(("u1", (32,)))
+        inputs, outcomes = (
+            copied(at, count, room).reshape(count, _LEAF_ROOM)
+            for at in (made.input_leaves, made.outcome_leaves)
+        )
+        return SlotLeaves(
+            int(made.first_seq),
+            inputs[:, :INPUT_BYTES].tobytes(),
+            outcomes[:, :OUTCOME_BYTES].tobytes(),
+            copied(made.input_hashes, count, hashes).tobytes(),
+            copied(made.outcome_hashes, count, hashes).tobytes(),
+        )
 
     # Commitments
 

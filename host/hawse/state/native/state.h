@@ -82,6 +82,8 @@ typedef struct {
     const uint64_t *message_seqs;
     const int64_t *fill_fees;
     const void *transfers; /* 24 bytes each */
+    /* Of a slot that is cleared, until its batch is sealed: leaves, 136 bytes apart, and their hashes. */
+    const uint8_t *input_leaves, *outcome_leaves, *input_hashes, *outcome_hashes;
 } hawse_state_made;
 
 typedef struct {
