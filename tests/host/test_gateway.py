@@ -7,8 +7,10 @@ import sys
 import time
 import urllib.parse
 from itertools import pairwise
+from pathlib import Path
 
 import aiohttp
+import jsonschema
 import pytest
 from hawse.gateway.errors import CODES
 from hawse.gateway.levels import Levels
@@ -336,12 +338,14 @@ def test_a_load_is_answered_and_its_latency_counted_from_when_it_was_due(venue):
 # ---- WebSocket
 
 
-def talk(venue, work):
-    """What a coroutine does with a WebSocket, within a minute."""
+def talk(venue, work, first=lambda hello: None):
+    """What a coroutine does with a WebSocket, within a minute; ``first`` gets the hello."""
 
     async def go():
         async with aiohttp.ClientSession() as session, session.ws_connect(venue.url + "/v1/stream") as socket:
-            assert (await socket.receive_json(timeout=10))["op"] == "hello"
+            hello = await socket.receive_json(timeout=10)
+            assert hello["op"] == "hello"
+            first(hello)
             return await asyncio.wait_for(work(socket), 60)
 
     return asyncio.run(go())
@@ -487,11 +491,11 @@ def test_rows_in_a_binary_frame_are_commands_each_with_its_answer(venue):
         ("[]", "not what a client may ask"),
         ('{"op": "shutdown"}', "not what a client may ask"),
         ('{"op": "ping", "more": 1}', "more"),
-        ('{"op": "subscribe"}', "stream: is missing"),
+        ('{"op": "subscribe"}', "`stream`"),
         ('{"op": "subscribe", "stream": "book", "instrument": 9}', "none of this number"),
         ('{"op": "subscribe", "stream": "book", "from": 1000000000}', "the slot has not been yet"),
         ('{"op": "unsubscribe", "stream": "book"}', "is not subscribed to"),
-        ('{"op": "command"}', "not the JSON object"),
+        ('{"op": "command"}', "`command`"),
         ("[" * 8000, "not what a client may ask"),
         (b"", "a binary frame is rows"),
         (b"\x00\x01\x02", "a binary frame is rows"),
@@ -507,6 +511,72 @@ def test_a_frame_that_asks_for_nothing_is_answered_and_the_next_one_served(venue
         assert (await said(socket, op="ping"))["op"] == "pong"
 
     talk(venue, work)
+
+
+def kinds(venue):
+    """A validator of each message that AsyncAPI knows."""
+    _, spec = venue.get("/asyncapi.json")
+    schemas = {"components": {"schemas": spec["components"]["schemas"]}}
+    return {
+        name: jsonschema.Draft7Validator(message["payload"] | schemas)
+        for name, message in spec["components"]["messages"].items()
+    }
+
+
+def test_asyncapi_is_what_its_standard_says(venue):
+    standard = Path("build/asyncapi/node_modules/@asyncapi/specs/schemas/3.0.0-without-$id.json")
+    if not standard.exists():
+        pytest.skip("make asyncapi fetches the standard, where npm is")
+    schema = json.loads(standard.read_text())
+    check = jsonschema.validators.validator_for(schema)(schema)
+    _, spec = venue.get("/asyncapi.json")
+    check.validate(spec)
+    for part in ("action", "channel"):
+        broken = json.loads(json.dumps(spec))
+        del broken["operations"]["subscribe"][part]
+        assert not check.is_valid(broken)
+
+
+def test_asyncapi_has_whatever_a_websocket_carries_and_nothing_else(venue):
+    known, seen = kinds(venue), set()
+    asked = venue.get("/asyncapi.json")[1]["operations"].keys()
+
+    def look(told, names):
+        fits = [name for name in names if known[name].is_valid(told)]
+        assert len(fits) == 1, (told, fits)
+        seen.update(fits)
+
+    asks = ("Login", "Subscribe", "Unsubscribe", "Command", "OnDisconnect", "Ping")
+    answers = [name for name in known if name not in (*asks, "Rows")]
+
+    async def work(socket):
+        async def ask(**fields):
+            fields |= {"id": "x"}
+            look(fields, asks)
+            await socket.send_json(fields)
+            await hear(lambda told: told.get("id") == "x")
+
+        async def hear(test):
+            seen_now = await until(socket, test)
+            for told in seen_now:
+                look(told, answers)
+
+        await ask(op="login", token=venue.session(7))
+        for stream in ("book", "trades", "account", "status", "batches"):
+            await ask(op="subscribe", stream=stream)
+        for account, side in ((8, "sell"), (7, "buy")):
+            line = venue.line(account, **BTC, client_id=number(), side=side, price=78_600)
+            await ask(op="command", command=line)
+        await ask(op="on_disconnect", command=venue.line(7, kind="cancel_all", instrument=0))
+        await ask(op="ping")
+        await socket.send_json({"op": "none"})
+        await hear(lambda told: told.get("op") == "error")
+        await hear(lambda told: told.get("stream") == "batches")
+        await ask(op="unsubscribe", stream="status")
+
+    talk(venue, work, lambda hello: look(hello, answers))
+    assert seen | {"Heartbeat"} == known.keys() - {"Rows"}  # one every five seconds, and like hello
+    assert asked == {"login", "subscribe", "unsubscribe", "command", "on_disconnect", "ping", "rows", "tell"}
 
 
 def test_a_frame_that_is_too_long_ends_its_connection_alone(venue):

@@ -25,7 +25,7 @@ from hawse.publisher.lines import Line, Order
 from hawse.state.config import VenueConfig
 from hawse.state.machines import AnyMachine
 
-from . import pages
+from . import asyncapi, openapi, pages
 from .accounts import Watch
 from .archive import Archive
 from .directory import Directory, Questions
@@ -34,7 +34,6 @@ from .feed import Feed, MarketNow, Resting, Told, encode
 from .intake import Intake, Offer
 from .limits import Connections, Limits, Rates, host_of
 from .metrics import metrics
-from .openapi import document
 from .rest import Call, Rest, Route, batch_of
 from .sessions import Open, Sessions
 from .shapes import Batch, Status
@@ -329,8 +328,9 @@ class Gateway:
         app = web.Application(middlewares=[self._middleware], client_max_size=MOST_BYTES)
         for route in routes:
             app.router.add_route(route.method, route.path, self._handler(route))
-        spec = msgspec.json.format(encode(document(routes)))
-        app.router.add_get("/openapi.json", _fixed(spec, "application/json"), allow_head=False)
+        for name, spec in (("openapi", openapi.document(routes)), ("asyncapi", asyncapi.document())):
+            body = msgspec.json.format(encode(spec))
+            app.router.add_get(f"/{name}.json", _fixed(body, "application/json"), allow_head=False)
         app.router.add_get("/v1/stream", self._socket_handler, allow_head=False)
         app.router.add_get("/health", _fixed(b"ok\n", "text/plain"), allow_head=False)
         app.router.add_get("/ready", self._ready, allow_head=False)
