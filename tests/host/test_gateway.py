@@ -6,12 +6,16 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
 import jsonschema
 import pytest
+from hawse.commit import exits
+from hawse.commit.exit_file import ExitFile
+from hawse.commit.trees import Node
 from hawse.gateway.errors import CODES
 from hawse.gateway.levels import Levels
 from hawse.keys import lines
@@ -135,6 +139,41 @@ def test_an_agent_trades_and_reads_until_he_is_revoked(venue):
     status, told = venue.command(5, agent, kind="cancel_all", instrument=0xFFFF)
     assert (status, told["error"]["code"]) == (403, "signer")
     assert venue.command(5, kind="cancel_all", instrument=0xFFFF)[0] == 200
+
+
+def test_an_order_is_judged_before_it_is_sent(venue):
+    token, one = venue.session(9), number()
+    asked = "/v1/account/what-if?instrument=0&side=buy&price=70000&quantity="
+    status, told = venue.get(asked + "10000", token)
+    assert (status, told["admitted"], told["reason"]) == (200, True, "") and told["held"] > 0
+    _, before = venue.get("/v1/account", token)
+    assert before["orders"] == [] and before["free_collateral"] == told["before"]["free_collateral"]
+    assert venue.command(9, **BTC, client_id=one, side="buy", price=70_000)[1]["event"] == "ack"
+    _, after = venue.get("/v1/account", token)
+    names = ("equity", "margin", "maintenance", "free_collateral")
+    assert {name: after[name] for name in names} == told["after"]
+    status, told = venue.get(asked + "10000&reduce_only=true", token)
+    assert (status, told["admitted"], told["reason"], told["held"]) == (200, False, "reduce_only", 0)
+    assert (told["have"], told["need"]) == (0, 10_000)
+    status, told = venue.get(asked + "0", token)
+    assert (status, told["error"]["code"]) == (400, "request") and "quantity" in told["error"]["message"]
+    assert venue.command(9, kind="cancel", client_id=one)[0] == 200
+
+
+def test_what_an_account_has_in_a_batch_is_proven(venue, tmp_path):
+    token, end = venue.session(9), time.monotonic() + 30
+    assert venue.command(9, kind="cancel_all", instrument=0)[0] == 200
+    while (answer := venue.get("/v1/account/proof", token))[0] == 404:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    (tmp_path / "exit.json").write_text(json.dumps(answer[1]))
+    header, leaf, proof = ExitFile.read(tmp_path / "exit.json").terms()
+    top = Node(header.exit_root, (header.exit_positive, header.exit_shortfall))
+    assert exits.verify(leaf, header.accounts, proof, top)
+    assert (leaf.index, leaf.owner) == (9, address_of(KEYS[8]))
+    assert not exits.verify(replace(leaf, equity=leaf.equity + 1), header.accounts, proof, top)
+    (batch,) = venue.get(f"/v1/batches?limit=1&before={header.number + 1}")[1]
+    assert batch["state_root"] == "0x" + header.state_root.hex()
 
 
 @pytest.mark.parametrize(
@@ -562,7 +601,7 @@ def test_asyncapi_has_whatever_a_websocket_carries_and_nothing_else(venue):
                 look(told, answers)
 
         await ask(op="login", token=venue.session(7))
-        for stream in ("book", "trades", "account", "status", "batches"):
+        for stream in ("book", "trades", "account", "status", "batches", "proofs"):
             await ask(op="subscribe", stream=stream)
         for account, side in ((8, "sell"), (7, "buy")):
             line = venue.line(account, **BTC, client_id=number(), side=side, price=78_600)
@@ -571,7 +610,8 @@ def test_asyncapi_has_whatever_a_websocket_carries_and_nothing_else(venue):
         await ask(op="ping")
         await socket.send_json({"op": "none"})
         await hear(lambda told: told.get("op") == "error")
-        await hear(lambda told: told.get("stream") == "batches")
+        while not {"BatchTold", "ProofTold"} <= seen:
+            await hear(lambda told: told.get("stream") in ("batches", "proofs"))
         await ask(op="unsubscribe", stream="status")
 
     talk(venue, work, lambda hello: look(hello, answers))

@@ -344,7 +344,7 @@ class _Host:
                 return
             lines = self._outcomes.keep_batch(sealed, sent.hash)
             if self._gateway is not None:
-                self._gateway.anchored(lines)
+                self._gateway.anchored(sealed, lines)
             self._venue.anchored(number, sent.hash)
             self._teller.tell()
             if not wait:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from hawse.commit.exit_file import ExitFile
+
 from .levels import Level
 from .shapes import U16, U63, Batch, Done, Status, Trade
 
@@ -17,7 +19,7 @@ Id = U63 | str | msgspec.UnsetType
 SignedLine = Annotated[
     msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/SignedLine"})
 ]
-StreamName = Literal["book", "trades", "account", "status", "batches"]
+StreamName = Literal["book", "trades", "account", "status", "batches", "proofs"]
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field="op"):
@@ -27,7 +29,7 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_field=
 
 
 class Login(Asked, tag="login"):
-    """Read as the session of ``token`` may; before a stream ``account``."""
+    """Read as the session of ``token`` may; before the streams ``account`` and ``proofs``."""
 
     token: str
 
@@ -199,6 +201,12 @@ class BatchTold(msgspec.Struct, tag_field="stream", tag="batches"):
     batches: Batch
 
 
+class ProofTold(msgspec.Struct, tag_field="stream", tag="proofs"):
+    """What the session's account has in the batch that was anchored last, and its path in the exit tree."""
+
+    proof: ExitFile
+
+
 #: Each message of a client, with what answers it beside an error.
 ASKS: dict[type[Asked], type[Said]] = {
     Login: LoggedIn,
@@ -218,6 +226,7 @@ TOLD: tuple[type[msgspec.Struct], ...] = (
     AccountTold,
     StatusTold,
     BatchTold,
+    ProofTold,
 )
 
 

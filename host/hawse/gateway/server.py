@@ -24,6 +24,7 @@ from hawse.keys.lines import MOST_BYTES
 from hawse.publisher.lines import Line, Order
 from hawse.state.config import VenueConfig
 from hawse.state.machines import AnyMachine
+from hawse.venue import Sealed
 
 from . import asyncapi, openapi, pages
 from .accounts import Watch
@@ -34,6 +35,7 @@ from .feed import Feed, MarketNow, Resting, Told, encode
 from .intake import Intake, Offer
 from .limits import Connections, Limits, Rates, host_of
 from .metrics import metrics
+from .proofs import Proofs
 from .rest import Call, Rest, Route, batch_of
 from .sessions import Open, Sessions
 from .shapes import Batch, Status
@@ -97,7 +99,7 @@ class Gateway:
         self._socket, self._config, self._offer = server, config, offer
         self._limits = limits or Limits()
         self._archive = Archive(outcomes)
-        self._watch = Watch()
+        self._watch, self._proofs = Watch(), Proofs(config)
         self._started = threading.Event()
         self._stopped: asyncio.Event | None = None
         self._orderly = False
@@ -149,8 +151,9 @@ class Gateway:
         """What became of the commands of a slot, which was told before, and how long it took."""
         self._post(self._settled, tickets, seqs, lines, slot_time, seconds)
 
-    def anchored(self, lines: Sequence[Line]) -> None:
+    def anchored(self, sealed: Sealed, lines: Sequence[Line]) -> None:
         """A batch is anchored; its lines."""
+        self._proofs.put(sealed)
         for line in lines:
             if line["event"] == "anchored":
                 self._post(self._batched, batch_of(line))
@@ -178,6 +181,7 @@ class Gateway:
             self._post(self._stopping)
             self._thread.join(4 * _END_SECONDS)
         self._archive.close()
+        self._proofs.close()
 
     def _post(self, call: Callable[..., object], *arguments: Any) -> None:
         with suppress(RuntimeError):  # the loop has ended
@@ -254,6 +258,7 @@ class Gateway:
             self._directory,
             self._questions,
             self._sessions,
+            self._proofs,
             self._status_now,
             _clock,
         )
@@ -435,6 +440,7 @@ class Gateway:
             self._still,
             lambda: self._status,
             lambda: self._batch,
+            self._proofs,
             self._take,
             lambda error: error.told(_clock(), self._feed.time),
             _clock,

@@ -39,9 +39,10 @@ from .messages import (
     Unsubscribed,
     Wrong,
 )
+from .proofs import Proofs
 from .sessions import Open
 from .shapes import Batch, Done, Status
-from .streams import AccountStream, BookStream, LatestStream, Stream, TradesStream, known_slot
+from .streams import AccountStream, BookStream, LatestStream, ProofsStream, Stream, TradesStream, known_slot
 
 #: Streams, and commands under way, of one connection.
 _STREAMS, _UNDER_WAY = 64, 1024
@@ -59,6 +60,7 @@ class Desk(msgspec.Struct):
         find: the open session of a token.
         still: raises Refused once a session's signer may not read its account any more.
         status, batch: the latest.
+        proofs: of accounts.
         take: one request of an address, or Refused.
         told: an error as it is sent.
         clock: milliseconds now.
@@ -72,6 +74,7 @@ class Desk(msgspec.Struct):
     still: Callable[[Open], Any]
     status: Callable[[], Status]
     batch: Callable[[], Batch | None]
+    proofs: Proofs
     take: Callable[[str], Any]
     told: Callable[[Refused], dict[str, Any]]
     clock: Callable[[], int]
@@ -185,12 +188,13 @@ class Connection:
             case "trades":
                 stream = TradesStream(name, desk.feed, desk.archive, asked.instrument, known)
             case "account":
-                session = self._session
-                if session is None:
-                    raise Refused("session", "account: log in first")
+                session = self._logged_in(name)
                 stream = AccountStream(
                     name, desk.feed, desk.archive, session, lambda: desk.still(session), known
                 )
+            case "proofs":
+                session = self._logged_in(name)
+                stream = ProofsStream(name, desk.feed, desk.proofs, session, lambda: desk.still(session))
             case "status":
                 stream = LatestStream(name, desk.feed, desk.status)
             case _:
@@ -199,6 +203,11 @@ class Connection:
         await self._say(Subscribed(id=asked.id, stream=name, sequence=stream.at))
         self._streams[name] = stream
         self._news.set()
+
+    def _logged_in(self, stream: str) -> Open:
+        if self._session is None:
+            raise Refused("session", f"{stream}: log in first")
+        return self._session
 
     async def _unsubscribe(self, asked: Unsubscribe) -> None:
         if self._streams.pop(asked.name, None) is None:
@@ -268,7 +277,7 @@ class Connection:
         while True:
             await asyncio.sleep(self._desk.limits.heartbeat_seconds)
             if self._session is not None and any(
-                isinstance(s, AccountStream) for s in self._streams.values()
+                isinstance(s, AccountStream | ProofsStream) for s in self._streams.values()
             ):
                 try:
                     await self._desk.still(self._session)

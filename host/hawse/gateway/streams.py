@@ -12,7 +12,8 @@ import msgspec
 from .archive import Archive
 from .errors import Refused
 from .feed import Feed, encode
-from .messages import AccountTold, BatchTold, BookWhole, StatusTold, TradesTold, ready
+from .messages import AccountTold, BatchTold, BookWhole, ProofTold, StatusTold, TradesTold, ready
+from .proofs import Proofs
 from .sessions import Open
 from .shapes import Batch, Status
 
@@ -144,6 +145,31 @@ class LatestStream(Stream):
         if found is not None and found is not self._told:
             self._told = found
             yield encode(StatusTold(found) if isinstance(found, Status) else BatchTold(found))
+
+
+class ProofsStream(Stream):
+    """Of each batch that is anchored, the proof of what the session's account has in it."""
+
+    def __init__(
+        self, name: str, feed: Feed, proofs: Proofs, session: Open, still: Callable[[], Any]
+    ) -> None:
+        super().__init__(name, feed)
+        self._proofs, self._session, self._still = proofs, session, still
+        self._told = 0
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Raises :class:`Refused` once the session's signer may not read any more."""
+        batch = self._proofs.batch
+        if batch <= self._told:
+            return
+        await self._still()
+        try:
+            proof = await self._proofs.of(self._session.account, self._session.generation)
+        except Refused as error:  # the account is younger than the batch; or too many ask, and it tries again
+            self._told = batch if error.code == "not_found" else self._told
+        else:
+            self._told = batch
+            yield encode(ProofTold(proof))
 
 
 def known_slot(asked: Any, feed: Feed) -> int | None:
