@@ -216,6 +216,10 @@ class _Host:
         orders = self._outcomes.open_orders()
         self._gateway.start(self._outcomes.slot, orders, self._venue.machine, self._venue.unanchored)
 
+    def gateway_is_behind(self) -> bool:
+        """Whether the gateway has yet to tell so many slots that standard input should make no more."""
+        return self._gateway is not None and self._gateway.is_behind
+
     def _stop_gateway(self) -> None:
         if self._gateway is not None:
             self._gateway.stop(self._orderly)
@@ -514,7 +518,8 @@ def run(
     settling = _settling(client, venue, state, signatures, signers)
     with closing(_Host(directory, engine, form, client, venue, key, stopped, said, settling)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
-        incoming = Incoming(commands, venue.domain, endless=server is not None)
+        held = host.gateway_is_behind
+        incoming = Incoming(commands, venue.domain, endless=server is not None, held=held)
         if server is not None:
             host.open_gateway(server, incoming, Limits(requests=http_rate))
             console.print(f"Gateway at {url_of(server)}/")

@@ -45,6 +45,8 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: Seconds between two tellings of the status, and for connections to end with the host.
 _STATUS_SECONDS, _END_SECONDS = 1.0, 2.0
+#: Slots that may wait to be told before standard input is held back.
+_BEHIND = 64
 #: For answers that are on their way when the host ends.
 _LAST_SECONDS = 0.05
 #: Bytes on their way to one reader.
@@ -106,6 +108,7 @@ class Gateway:
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
         self._failed: BaseException | None = None
         self._waits = ""
+        self._handed = self._taken = 0
         self._batch: Batch | None = None
 
     # The host's side
@@ -138,7 +141,13 @@ class Gateway:
         """What a slot did."""
         orders = [Resting.of(order) for order in touched]
         now = self._now_of(machine, unanchored)
+        self._handed += 1
         self._post(self._told, Told(number, slot_time, lines, orders, _markets(machine), now))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many slots wait to be told that what makes more of them should wait, too."""
+        return self._handed - self._taken > _BEHIND and self._thread.is_alive()
 
     def settle(
         self,
@@ -200,8 +209,11 @@ class Gateway:
     # The loop's side
 
     def _told(self, told: Told) -> None:
-        self._directory.look(told.lines)
-        self._feed.tell(told)
+        try:
+            self._directory.look(told.lines)
+            self._feed.tell(told)
+        finally:
+            self._taken += 1
 
     def _settled(
         self,
