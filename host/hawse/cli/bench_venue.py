@@ -46,7 +46,7 @@ CROSSING = 25
 START = 1_777_000_000_000
 MARK = 78_000
 ACCOUNTS = (1_000, 100_000)
-_CONFIG = VenueConfig(
+CONFIG = VenueConfig(
     instruments=(
         Instrument(
             number=0,
@@ -84,7 +84,7 @@ class Flow:
         ]
         rows = self._rows(commands)
         if keys:
-            sign(rows, _CONFIG.domain, [keys[n - 1] for n in rows["account"].tolist()])
+            sign(rows, CONFIG.domain, [keys[n - 1] for n in rows["account"].tolist()])
         self._rows_of_all = rows
 
     def _rows(self, commands: int) -> Array:
@@ -174,8 +174,8 @@ def _transition(accounts: int, commands: int) -> tuple[int, int]:
 def _batch_end_wait_ms(accounts: int, commands: int, progress: Callable[[int, int], None]) -> float:
     """The longest that the end of a batch keeps the next slot waiting."""
     flow = Flow(accounts, commands)
-    with closing(Engine(SoftBackend(_CONFIG.geometry))) as engine:
-        execution = Execution(_CONFIG, engine, 1, beside=True)
+    with closing(Engine(SoftBackend(CONFIG.geometry))) as engine:
+        execution = Execution(CONFIG, engine, 1, beside=True)
         for slot in flow.deposits():
             _one(execution, slot, Signers([], [], []))
         slots, ends = flow.slots(execution.next_slot), []
@@ -201,14 +201,14 @@ def _venue(flow: Flow, directory: Path, progress: Callable[[int, int], None]) ->
     half = len(slots) // 2
     told: dict[str, Any] = {}
     with (
-        Journal(directory, _CONFIG.encode()) as journal,
-        closing(Engine(SoftBackend(_CONFIG.geometry))) as engine,
+        Journal(directory, CONFIG.encode()) as journal,
+        closing(Engine(SoftBackend(CONFIG.geometry))) as engine,
     ):
-        venue = Venue(_CONFIG, engine, journal, Snapshots(directory / "snapshots"), lambda done: None)
+        venue = Venue(CONFIG, engine, journal, Snapshots(directory / "snapshots"), lambda done: None)
         for slot in flow.deposits():
             venue.run_slot(slot)
         started, used = time.perf_counter(), time.process_time()
-        ahead = signed_ahead(slots[:half], lambda slot: slot.commands, _CONFIG.domain)
+        ahead = signed_ahead(slots[:half], lambda slot: slot.commands, CONFIG.domain)
         for n, (slot, signed) in enumerate(ahead):
             _anchor(venue, venue.run_slot(slot, signed.result()))
             progress(n + 1, len(slots))
@@ -272,9 +272,9 @@ def _replay(directory: Path, signatures: bool) -> float:
     """Commands a second of the journal carried out again."""
     with (
         Journal(directory, readonly=True) as journal,
-        closing(Engine(SoftBackend(_CONFIG.geometry))) as engine,
+        closing(Engine(SoftBackend(CONFIG.geometry))) as engine,
     ):
-        execution = Execution(_CONFIG, engine, journal.epoch + 1)
+        execution = Execution(CONFIG, engine, journal.epoch + 1)
         started, commands = time.perf_counter(), 0
         for done in replay(execution, journal.slots(), signatures):
             commands += len(done.slot.commands)
