@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import time
 import urllib.parse
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,16 +22,36 @@ from hawse.gateway.errors import CODES
 from hawse.gateway.levels import Levels
 from hawse.keys import lines
 from hawse.keys.store import address_of
+from hawse_client.itch import Receiver
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from itch.parser import MessageParser
 from support.live import KEYS, LiveVenue
 
 BTC = {"kind": "order", "instrument": 0, "quantity": 10_000}
 
 
+def datagrams():
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind(("127.0.0.1", 0))
+    one.settimeout(10)
+    return one
+
+
 @pytest.fixture(scope="module")
-def venue(tmp_path_factory):
-    venue = LiveVenue(tmp_path_factory.mktemp("gateway") / "venue", "--batch-seconds", "1")
+def itch():
+    """A socket that listens to a feed, and an address for requests."""
+    with datagrams() as listens, datagrams() as other:
+        address = other.getsockname()
+        other.close()
+        yield listens, address
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory, itch):
+    listens, (host, port) = itch
+    feed = ("--itch", f"127.0.0.1:{listens.getsockname()[1]}", "--itch-requests", f"{host}:{port}")
+    venue = LiveVenue(tmp_path_factory.mktemp("gateway") / "venue", "--batch-seconds", "1", *feed)
     yield venue
     venue.close()
     assert "Traceback" not in venue.errors()
@@ -521,6 +543,41 @@ def test_rows_in_a_binary_frame_are_commands_each_with_its_answer(venue):
         return [found[nonce] for nonce in sorted(found)]
 
     assert talk(venue, work) == ["ack", "signer", "accepted", "line", "accepted"]
+
+
+def test_the_feed_for_machines_has_the_book_that_people_see(venue, itch):
+    one = number()
+    assert venue.command(10, **BTC, client_id=one, side="buy", price=69_000)[1]["event"] == "ack"
+    book = venue.get("/v1/instruments/0/book")[1]
+    last = venue.get("/v1/instruments/0/trades?from=0")[1]["trades"][-1]["trade"]
+    reader, orders, match = Receiver(*itch), {}, 0
+    levels = Counter()
+    for message in reader.messages():
+        (told,) = MessageParser().parse_stream(len(message).to_bytes(2, "big") + message)
+        kind, ref = told.message_type, getattr(told, "order_reference_number", None)
+        if kind == b"A":
+            assert told.stock == b"BTC/USD "
+            orders[ref] = [told.buy_sell_indicator, told.price, told.shares]
+        elif kind == b"E":
+            match = max(match, told.match_number)
+            orders[ref][2] -= told.executed_shares
+        elif kind == b"X":
+            orders[ref][2] -= told.cancelled_shares
+        elif kind == b"U":
+            orders[told.new_order_reference_number] = [orders.pop(ref)[0], told.price, told.shares]
+        elif kind == b"D":
+            del orders[ref]
+        levels = Counter()
+        for side, price, lots in orders.values():
+            levels[side, price] += lots
+        if (b"B", 69_000) in levels:
+            break
+    assert match == last
+    seen = {(b"B", price): lots for price, lots in book["bids"]}
+    seen |= {(b"S", price): lots for price, lots in book["asks"]}
+    assert {level: lots for level, lots in levels.items() if lots} == seen
+    reader.close()
+    assert venue.command(10, kind="cancel", client_id=one)[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from hawse.commit.data import NOWHERE, ON_CHAIN
 from hawse.gateway.limits import Limits
 from hawse.gateway.server import Gateway, listen, url_of
 from hawse.instruments import Instrument, Underlying
+from hawse.itch.feed import Feed
+from hawse.itch.messages import Unfit, symbol_of
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
 from hawse.keys import structs
@@ -170,6 +172,7 @@ class _Host:
         self._directory = directory
         self._settling = settling
         self._gateway: Gateway | None = None
+        self._itch: Feed | None = None
         self._lines: list[Line] = []
         self._orderly = False
         with ExitStack() as stack:
@@ -203,6 +206,8 @@ class _Host:
             self._lines, slot, venue = lines, done.slot, self._venue
             touched = self._outcomes.touched
             self._gateway.tell(slot.number, slot.time, lines, touched, venue.machine, venue.unanchored)
+        if self._itch is not None and lines is not None:
+            self._itch.tell(done)
 
     def open_gateway(self, server: socket.socket, incoming: Incoming, limits: Limits) -> None:
         """Serve traders on a listening socket, whose commands go where ``incoming``'s go.
@@ -215,6 +220,18 @@ class _Host:
         self._stack.callback(self._stop_gateway)
         orders = self._outcomes.open_orders()
         self._gateway.start(self._outcomes.slot, orders, self._venue.machine, self._venue.unanchored)
+
+    def open_itch(self, target: tuple[str, int], requests: tuple[str, int]) -> Feed:
+        """Tell every order of the books to an address, and again to those who ask.
+
+        Raises:
+            Unfit: ITCH cannot tell of an instrument.
+            OSError: an address or the session's file cannot be had.
+        """
+        folder, machine, trades = self._directory / "itch", self._venue.machine, self._outcomes.last_trade
+        self._itch = Feed(folder, self._config, target, requests, machine, trades)
+        self._stack.callback(self._itch.close)
+        return self._itch
 
     def gateway_is_behind(self) -> bool:
         """Whether the gateway has yet to tell so many slots that standard input should make no more."""
@@ -465,6 +482,18 @@ class _Host:
     show_default=True,
     help="Requests a second that one address may make.",
 )
+@click.option(
+    "--itch",
+    metavar="HOST:PORT",
+    help="Send every order of the books there, to a group or host, as ITCH 5.0 over MoldUDP64.",
+)
+@click.option(
+    "--itch-requests",
+    metavar="HOST:PORT",
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Where readers ask again for what they lost.",
+)
 @json_errors
 @clear_errors
 def run(
@@ -488,6 +517,8 @@ def run(
     batch_seconds: float,
     http: str | None,
     http_rate: int,
+    itch: str | None,
+    itch_requests: str,
 ) -> None:
     """Run a venue: signed commands in, outcomes out.
 
@@ -499,6 +530,9 @@ def run(
     """
     stopped = threading.Event()
     server = None if http is None else _listen(http)
+    feed = None if itch is None else (_place("--itch", itch), _place("--itch-requests", itch_requests))
+    if feed is not None:
+        _check_symbols(config)
     if not (directory / "run.json").exists():
         # An engine that does not fit is refused before there is a chain.
         open_engine(engine, load_config(config, bytes(20)).geometry).close()
@@ -523,6 +557,10 @@ def run(
         if server is not None:
             host.open_gateway(server, incoming, Limits(requests=http_rate))
             console.print(f"Gateway at {url_of(server)}/")
+        if feed is not None:
+            told = host.open_itch(*feed)
+            place = f"{feed[0][0]}:{feed[0][1]}, requests to {told.address[0]}:{told.address[1]}"
+            console.print(f"ITCH at {place}, session {told.session.decode()}")
         _serve(host, incoming, stopped, most, slot_ms, batch_seconds)
 
 
@@ -534,6 +572,22 @@ def _listen(address: str) -> socket.socket:
         raise click.BadParameter(str(error), param_hint="--http") from error
     except OSError as error:
         raise click.BadParameter(f"{address}: {error.strerror}", param_hint="--http") from error
+
+
+def _check_symbols(config: Path) -> None:
+    """What ITCH cannot tell of is refused before there is a chain."""
+    try:
+        for terms in load_config(config, bytes(20)).instruments:
+            symbol_of(terms)
+    except Unfit as error:
+        raise click.BadParameter(str(error), param_hint="--itch") from error
+
+
+def _place(option: str, address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 0xFFFF:
+        raise click.BadParameter(f"{address!r} is not HOST:PORT, as in 239.1.1.1:26477", param_hint=option)
+    return host or "127.0.0.1", int(port)
 
 
 def _hex(committee: dict[str, Any]) -> tuple[str, ...]:
