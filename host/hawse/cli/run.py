@@ -1,13 +1,14 @@
 """``hawse run``: the host of a venue."""
 
 import json
+import os
 import signal
 import socket
 import threading
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -69,7 +70,8 @@ WAIT_SECONDS = 0.5
 SIGNING_SECONDS = 30
 _OPERATOR = derive("hawse run", 0)
 T = TypeVar("T")
-_DEFAULT = Path(__file__).with_name("venue.toml")
+#: The venue that is opened when no other is given.
+DEFAULT_CONFIG = Path(__file__).with_name("venue.toml")
 
 
 def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
@@ -85,6 +87,7 @@ def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
     """
     try:
         text = tomllib.loads(path.read_text())
+        text.pop("run", None)
         given = text.pop("instruments", [])
         if not isinstance(given, list):
             raise ValueError("instruments: not a list of tables, each as [[instruments]]")
@@ -416,10 +419,53 @@ class _Host:
         self._stack.close()
 
 
+#: Options that a file may not give: a secret, and what the file itself is.
+_NOT_IN_A_FILE = frozenset({"password", "config", "commands", "json"})
+
+
+def run_table(path: Path) -> dict[str, Any]:
+    """The table ``[run]`` of a file: names of the options of ``hawse run``, and ``directory``.
+
+    Raises:
+        click.BadParameter: the file cannot be read, or a name is none of those.
+    """
+    known = {*_by_option(run)}
+    try:
+        given = tomllib.loads(path.read_text()).get("run", {})
+        if not isinstance(given, dict):
+            raise ValueError("run: not a table, [run]")
+        if unknown := sorted(given.keys() - known):
+            raise ValueError(f"run has no field {unknown[0]}, but {', '.join(sorted(known))}")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise click.BadParameter(f"{path}: {why}", param_hint="--config") from error
+    return given
+
+
+def _by_option(command: click.Command) -> dict[str, str]:
+    """Parameters that a file may give, by the name of their option."""
+    given = (param for param in command.params if param.name and param.name not in _NOT_IN_A_FILE)
+    return {param.opts[0].lstrip("-").replace("-", "_"): str(param.name) for param in given}
+
+
+def _run_options(context: click.Context, _: click.Parameter, path: Path) -> Path:
+    """Take the table ``[run]`` of the file as defaults."""
+    names = _by_option(context.command)
+    context.default_map = {names[option]: value for option, value in run_table(path).items()}
+    return path
+
+
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("commands", type=click.File("rb"), default="-")
-@click.option("--config", type=click.Path(path_type=Path), default=_DEFAULT, help="The venue, as TOML.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CONFIG,
+    is_eager=True,
+    callback=_run_options,
+    help="The venue, as TOML; its table [run] may give DIRECTORY and these options.",
+)
 @click.option(
     "--operations",
     type=click.File("rb"),
@@ -561,6 +607,7 @@ def run(
             told = host.open_itch(*feed)
             place = f"{feed[0][0]}:{feed[0][1]}, requests to {told.address[0]}:{told.address[1]}"
             console.print(f"ITCH at {place}, session {told.session.decode()}")
+        _notify("READY=1")
         _serve(host, incoming, stopped, most, slot_ms, batch_seconds)
 
 
@@ -672,7 +719,15 @@ def _serve(
         host.slot(commands, Cut.BATCH if closes else Cut.COUNT if full else Cut.TIME)
         if closes:
             due = time.monotonic() + batch_seconds
+    _notify("STOPPING=1")
     host.finish()
+
+
+def _notify(word: str) -> None:
+    """To systemd, where it has started the host and wants to know."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one, suppress(OSError):
+            one.sendto(word.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def _operator(name: str | None, password: str | None) -> bytes:
