@@ -342,7 +342,7 @@ def test_a_signal_ends_a_host_whose_lines_nobody_reads_and_the_next_tells_them(v
     first = process.stdout.readline()  # it is at work
     time.sleep(5)  # more than a pipe holds, and nobody reads
     process.send_signal(signal.SIGINT)
-    assert process.wait(300) == 0
+    assert process.wait(300) == 0, process.stderr.read().decode()
     first = told(first + process.stdout.read())
     second, _ = venue.run()
     rows = of_slots(first + second)

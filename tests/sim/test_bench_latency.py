@@ -95,7 +95,7 @@ def test_the_command_measures_engines_and_venue(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out, plot = tmp_path / "latency.json", tmp_path / "latency.svg"
     options = ["--messages", 2000, "--repeats", 2, "--host-rate", 300, "--host-rate", 600]
-    more = ["--host-seconds", 0.3, "--library", "another", abi.soft_library()]
+    more = ["--host-seconds", 0.1, "--library", "another", abi.soft_library()]
     command = ["bench", "latency", *options, *more, "--out", out, "--plot", plot, "--json"]
     done = CliRunner().invoke(main, [*map(str, command)])
     assert done.exit_code == 0, done.output

@@ -1,6 +1,7 @@
 """A venue's feed beside its slots: it holds up none, and a fault of it ends the feed alone."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from hawse.state.config import VenueConfig
@@ -57,5 +58,6 @@ class Feed:
     def close(self) -> None:
         """The host ends."""
         if self._publisher is not None:
-            self._publisher.tell([self._orders.closing(self._time)])
+            with suppress(OSError):  # a disk that is full: readers see the session end all the same
+                self._publisher.tell([self._orders.closing(self._time)])
             self._publisher.close()
