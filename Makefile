@@ -3,15 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
 ANVIL := build/anvil/.setup
+ASYNCAPI := build/asyncapi/.setup
 PNR := $(BIN)/.pnr
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test lint types ci slow abi route route-test fuzz mutate anvil requirements clean
+.PHONY: setup demo test lint types ci slow abi route route-test fuzz mutate anvil asyncapi requirements clean
 
 demo: $(SETUP)
 	$(BIN)/hawse demo
 
-test: $(SETUP) $(PNR) anvil lint types
+test: $(SETUP) $(PNR) anvil asyncapi lint types
 	$(PYTEST) -m "not slow and not ci" -n 2 --dist loadfile --durations 25
 
 setup: $(SETUP)
@@ -33,6 +34,16 @@ $(ANVIL):
 	  npm install --silent --no-save --no-audit --no-fund --no-package-lock --prefix build/anvil @foundry-rs/anvil@1.7.1 \
 	    || echo "anvil could not be installed; its test will be skipped"; \
 	else echo "npm not found: the anvil test will be skipped"; fi
+	@touch $@
+
+# The standard of AsyncAPI as a JSON schema, likewise.
+asyncapi: $(ASYNCAPI)
+$(ASYNCAPI):
+	@mkdir -p build/asyncapi
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-save --no-audit --no-fund --no-package-lock --prefix build/asyncapi @asyncapi/specs@6.11.1 \
+	    || echo "the standard of AsyncAPI could not be had; its test will be skipped"; \
+	else echo "npm not found: the test against the standard of AsyncAPI will be skipped"; fi
 	@touch $@
 
 lint: $(SETUP)

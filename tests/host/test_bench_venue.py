@@ -37,8 +37,8 @@ def test_every_figure_that_it_promises(tmp_path):
 
 def test_the_flow_is_what_it_says():
     flow = bench_venue.Flow(20, 4_096)
-    with closing(Engine(SoftBackend(bench_venue._CONFIG.geometry))) as engine:
-        execution, refused, kinds = Execution(bench_venue._CONFIG, engine, 1), Counter(), Counter()
+    with closing(Engine(SoftBackend(bench_venue.CONFIG.geometry))) as engine:
+        execution, refused, kinds = Execution(bench_venue.CONFIG, engine, 1), Counter(), Counter()
         slots = [*flow.deposits()]
         slots += flow.slots(len(slots))
         for slot in slots:

@@ -2,30 +2,58 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import time
 import urllib.parse
+from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import aiohttp
+import jsonschema
 import pytest
 from click.testing import CliRunner
 from hawse.cli import main
+from hawse.commit import exits
+from hawse.commit.exit_file import ExitFile
+from hawse.commit.trees import Node
 from hawse.gateway.errors import CODES
 from hawse.gateway.levels import Levels
 from hawse.keys import lines
 from hawse.keys.store import address_of
+from hawse_client.itch import Receiver
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from itch.parser import MessageParser
 from support.live import KEYS, LiveVenue
 
 BTC = {"kind": "order", "instrument": 0, "quantity": 10_000}
 
 
+def datagrams():
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind(("127.0.0.1", 0))
+    one.settimeout(10)
+    return one
+
+
 @pytest.fixture(scope="module")
-def venue(tmp_path_factory):
-    venue = LiveVenue(tmp_path_factory.mktemp("gateway") / "venue", "--batch-seconds", "1")
+def itch():
+    """A socket that listens to a feed, and an address for requests."""
+    with datagrams() as listens, datagrams() as other:
+        address = other.getsockname()
+        other.close()
+        yield listens, address
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory, itch):
+    listens, (host, port) = itch
+    feed = ("--itch", f"127.0.0.1:{listens.getsockname()[1]}", "--itch-requests", f"{host}:{port}")
+    venue = LiveVenue(tmp_path_factory.mktemp("gateway") / "venue", "--batch-seconds", "1", *feed)
     yield venue
     venue.close()
     assert "Traceback" not in venue.errors()
@@ -158,6 +186,41 @@ def test_an_agent_trades_and_reads_until_he_is_revoked(venue):
     status, told = venue.command(5, agent, kind="cancel_all", instrument=0xFFFF)
     assert (status, told["error"]["code"]) == (403, "signer")
     assert venue.command(5, kind="cancel_all", instrument=0xFFFF)[0] == 200
+
+
+def test_an_order_is_judged_before_it_is_sent(venue):
+    token, one = venue.session(9), number()
+    asked = "/v1/account/what-if?instrument=0&side=buy&price=70000&quantity="
+    status, told = venue.get(asked + "10000", token)
+    assert (status, told["admitted"], told["reason"]) == (200, True, "") and told["held"] > 0
+    _, before = venue.get("/v1/account", token)
+    assert before["orders"] == [] and before["free_collateral"] == told["before"]["free_collateral"]
+    assert venue.command(9, **BTC, client_id=one, side="buy", price=70_000)[1]["event"] == "ack"
+    _, after = venue.get("/v1/account", token)
+    names = ("equity", "margin", "maintenance", "free_collateral")
+    assert {name: after[name] for name in names} == told["after"]
+    status, told = venue.get(asked + "10000&reduce_only=true", token)
+    assert (status, told["admitted"], told["reason"], told["held"]) == (200, False, "reduce_only", 0)
+    assert (told["have"], told["need"]) == (0, 10_000)
+    status, told = venue.get(asked + "0", token)
+    assert (status, told["error"]["code"]) == (400, "request") and "quantity" in told["error"]["message"]
+    assert venue.command(9, kind="cancel", client_id=one)[0] == 200
+
+
+def test_what_an_account_has_in_a_batch_is_proven(venue, tmp_path):
+    token, end = venue.session(9), time.monotonic() + 30
+    assert venue.command(9, kind="cancel_all", instrument=0)[0] == 200
+    while (answer := venue.get("/v1/account/proof", token))[0] == 404:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    (tmp_path / "exit.json").write_text(json.dumps(answer[1]))
+    header, leaf, proof = ExitFile.read(tmp_path / "exit.json").terms()
+    top = Node(header.exit_root, (header.exit_positive, header.exit_shortfall))
+    assert exits.verify(leaf, header.accounts, proof, top)
+    assert (leaf.index, leaf.owner) == (9, address_of(KEYS[8]))
+    assert not exits.verify(replace(leaf, equity=leaf.equity + 1), header.accounts, proof, top)
+    (batch,) = venue.get(f"/v1/batches?limit=1&before={header.number + 1}")[1]
+    assert batch["state_root"] == "0x" + header.state_root.hex()
 
 
 @pytest.mark.parametrize(
@@ -361,12 +424,14 @@ def test_a_load_is_answered_and_its_latency_counted_from_when_it_was_due(venue):
 # ---- WebSocket
 
 
-def talk(venue, work):
-    """What a coroutine does with a WebSocket, within a minute."""
+def talk(venue, work, first=lambda hello: None):
+    """What a coroutine does with a WebSocket, within a minute; ``first`` gets the hello."""
 
     async def go():
         async with aiohttp.ClientSession() as session, session.ws_connect(venue.url + "/v1/stream") as socket:
-            assert (await socket.receive_json(timeout=10))["op"] == "hello"
+            hello = await socket.receive_json(timeout=10)
+            assert hello["op"] == "hello"
+            first(hello)
             return await asyncio.wait_for(work(socket), 60)
 
     return asyncio.run(go())
@@ -505,6 +570,41 @@ def test_rows_in_a_binary_frame_are_commands_each_with_its_answer(venue):
     assert talk(venue, work) == ["ack", "signer", "accepted", "line", "accepted"]
 
 
+def test_the_feed_for_machines_has_the_book_that_people_see(venue, itch):
+    one = number()
+    assert venue.command(10, **BTC, client_id=one, side="buy", price=69_000)[1]["event"] == "ack"
+    book = venue.get("/v1/instruments/0/book")[1]
+    last = venue.get("/v1/instruments/0/trades?from=0")[1]["trades"][-1]["trade"]
+    reader, orders, match = Receiver(*itch), {}, 0
+    levels = Counter()
+    for message in reader.messages():
+        (told,) = MessageParser().parse_stream(len(message).to_bytes(2, "big") + message)
+        kind, ref = told.message_type, getattr(told, "order_reference_number", None)
+        if kind == b"A":
+            assert told.stock == b"BTC/USD "
+            orders[ref] = [told.buy_sell_indicator, told.price, told.shares]
+        elif kind == b"E":
+            match = max(match, told.match_number)
+            orders[ref][2] -= told.executed_shares
+        elif kind == b"X":
+            orders[ref][2] -= told.cancelled_shares
+        elif kind == b"U":
+            orders[told.new_order_reference_number] = [orders.pop(ref)[0], told.price, told.shares]
+        elif kind == b"D":
+            del orders[ref]
+        levels = Counter()
+        for side, price, lots in orders.values():
+            levels[side, price] += lots
+        if (b"B", 69_000) in levels:
+            break
+    assert match == last
+    seen = {(b"B", price): lots for price, lots in book["bids"]}
+    seen |= {(b"S", price): lots for price, lots in book["asks"]}
+    assert {level: lots for level, lots in levels.items() if lots} == seen
+    reader.close()
+    assert venue.command(10, kind="cancel", client_id=one)[0] == 200
+
+
 @pytest.mark.parametrize(
     ("frame", "says"),
     [
@@ -512,11 +612,11 @@ def test_rows_in_a_binary_frame_are_commands_each_with_its_answer(venue):
         ("[]", "not what a client may ask"),
         ('{"op": "shutdown"}', "not what a client may ask"),
         ('{"op": "ping", "more": 1}', "more"),
-        ('{"op": "subscribe"}', "stream: is missing"),
+        ('{"op": "subscribe"}', "`stream`"),
         ('{"op": "subscribe", "stream": "book", "instrument": 9}', "none of this number"),
         ('{"op": "subscribe", "stream": "book", "from": 1000000000}', "the slot has not been yet"),
         ('{"op": "unsubscribe", "stream": "book"}', "is not subscribed to"),
-        ('{"op": "command"}', "not the JSON object"),
+        ('{"op": "command"}', "`command`"),
         ("[" * 8000, "not what a client may ask"),
         (b"", "a binary frame is rows"),
         (b"\x00\x01\x02", "a binary frame is rows"),
@@ -532,6 +632,73 @@ def test_a_frame_that_asks_for_nothing_is_answered_and_the_next_one_served(venue
         assert (await said(socket, op="ping"))["op"] == "pong"
 
     talk(venue, work)
+
+
+def kinds(venue):
+    """A validator of each message that AsyncAPI knows."""
+    _, spec = venue.get("/asyncapi.json")
+    schemas = {"components": {"schemas": spec["components"]["schemas"]}}
+    return {
+        name: jsonschema.Draft7Validator(message["payload"] | schemas)
+        for name, message in spec["components"]["messages"].items()
+    }
+
+
+def test_asyncapi_is_what_its_standard_says(venue):
+    standard = Path("build/asyncapi/node_modules/@asyncapi/specs/schemas/3.0.0-without-$id.json")
+    if not standard.exists():
+        pytest.skip("make asyncapi fetches the standard, where npm is")
+    schema = json.loads(standard.read_text())
+    check = jsonschema.validators.validator_for(schema)(schema)
+    _, spec = venue.get("/asyncapi.json")
+    check.validate(spec)
+    for part in ("action", "channel"):
+        broken = json.loads(json.dumps(spec))
+        del broken["operations"]["subscribe"][part]
+        assert not check.is_valid(broken)
+
+
+def test_asyncapi_has_whatever_a_websocket_carries_and_nothing_else(venue):
+    known, seen = kinds(venue), set()
+    asked = venue.get("/asyncapi.json")[1]["operations"].keys()
+
+    def look(told, names):
+        fits = [name for name in names if known[name].is_valid(told)]
+        assert len(fits) == 1, (told, fits)
+        seen.update(fits)
+
+    asks = ("Login", "Subscribe", "Unsubscribe", "Command", "OnDisconnect", "Ping")
+    answers = [name for name in known if name not in (*asks, "Rows")]
+
+    async def work(socket):
+        async def ask(**fields):
+            fields |= {"id": "x"}
+            look(fields, asks)
+            await socket.send_json(fields)
+            await hear(lambda told: told.get("id") == "x")
+
+        async def hear(test):
+            seen_now = await until(socket, test)
+            for told in seen_now:
+                look(told, answers)
+
+        await ask(op="login", token=venue.session(7))
+        for stream in ("book", "trades", "account", "status", "batches", "proofs"):
+            await ask(op="subscribe", stream=stream)
+        for account, side in ((8, "sell"), (7, "buy")):
+            line = venue.line(account, **BTC, client_id=number(), side=side, price=78_600)
+            await ask(op="command", command=line)
+        await ask(op="on_disconnect", command=venue.line(7, kind="cancel_all", instrument=0))
+        await ask(op="ping")
+        await socket.send_json({"op": "none"})
+        await hear(lambda told: told.get("op") == "error")
+        while not {"BatchTold", "ProofTold"} <= seen:
+            await hear(lambda told: told.get("stream") in ("batches", "proofs"))
+        await ask(op="unsubscribe", stream="status")
+
+    talk(venue, work, lambda hello: look(hello, answers))
+    assert seen | {"Heartbeat"} == known.keys() - {"Rows"}  # one every five seconds, and like hello
+    assert asked == {"login", "subscribe", "unsubscribe", "command", "on_disconnect", "ping", "rows", "tell"}
 
 
 def test_a_frame_that_is_too_long_ends_its_connection_alone(venue):

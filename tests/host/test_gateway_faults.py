@@ -5,6 +5,7 @@ The host is the test itself: it hands over slots, answers questions, and takes c
 
 import asyncio
 import json
+import os
 import socket
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+from hawse.cli.intake import Incoming
 from hawse.cli.run import load_config
 from hawse.gateway import directory, feed
 from hawse.gateway.accounts import Known, Watch, described
@@ -28,6 +30,7 @@ from hawse.keys.store import address_of
 from hawse.publisher.lines import Order
 from hawse.publisher.store import Outcomes, _topic
 from hawse.state.ledger import Account
+from hawse.venue import Signed
 from support.desk import Desk
 
 KEYS = [bytes([n]) * 32 for n in (1, 2)]
@@ -128,6 +131,42 @@ def host(tmp_path, request):
     host = Host(tmp_path, **getattr(request, "param", {}))
     yield host
     host.close()
+
+
+def test_what_outruns_the_gateway_waits_at_its_sender_and_others_do_not(host):
+    """Standard input is held back while the gateway has slots to tell; nothing of it is lost."""
+    count, most, outlet, inlet = 12_000, 16, *os.pipe()
+    line = host.line() + b"\n"
+    busy, written = threading.Event(), []
+
+    def write():
+        for _ in range(count // 100):
+            written.append(os.write(inlet, 100 * line) // len(line))
+        os.close(inlet)
+
+    incoming = Incoming(os.fdopen(outlet, "rb"), CONFIG.domain, True, lambda: host.gateway.is_behind)
+    host.gateway._post(busy.wait, 60)
+    writer = threading.Thread(target=write)
+    writer.start()
+
+    def slots(wait):
+        """Of what there is, until there is nothing."""
+        found = 0
+        while commands := len(incoming.burst(most, wait)[0]):
+            host.tell()
+            found += commands
+        return found
+
+    before = slots(0.5)
+    waiting = host.gateway._handed - host.gateway._taken
+    assert host.gateway.is_behind and writer.is_alive() and 64 * most <= before <= count // 2
+    assert waiting <= 64 + 17 * (1 << 16) // len(line) // most + 17
+    rows = [lines.parse(line)]
+    assert incoming.offer(rows, Signed.of(rows[0], CONFIG.domain, 1), ["a trader's"])
+    (one,) = incoming.burst(most, 0.5)[0].others
+    assert one.ticket == "a trader's"
+    busy.set()
+    assert before + slots(0.5) == count == sum(written)
 
 
 def limited(**limits):

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from hawse.chain.client import SettlementClient
 from hawse.cli import main
-from hawse.cli.leave import ExitFile
+from hawse.commit.exit_file import ExitFile
 
 PASSWORD = "not a good one"
 GRACE = 7 * 86_400

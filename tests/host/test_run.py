@@ -20,8 +20,7 @@ from click.testing import CliRunner
 from hawse.chain.client import Claim, SettlementClient
 from hawse.chain.devchain import dev_keys
 from hawse.cli import main
-from hawse.cli.run import _DEFAULT as DEFAULT_CONFIG
-from hawse.cli.run import _serve
+from hawse.cli.run import DEFAULT_CONFIG, _serve
 from hawse.commit.trees import Node
 from hawse.commit.withdrawals import Range, Withdrawal
 from hawse.engine import Engine, SoftBackend

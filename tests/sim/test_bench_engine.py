@@ -115,7 +115,9 @@ def test_documents_say_what_the_result_says():
     told = json.loads((checkout / "docs" / "results" / "engine.json").read_text())["result"]
     for name, titles in (("README.md", engine_report.SHORT), ("docs/benchmark.md", None)):
         text = (checkout / name).read_text()
-        assert engine_report.replaced(text, engine_report.markdown(told, titles)) == text, name
+        assert (
+            engine_report.marked(text, engine_report.markdown(told, titles), engine_report.BEGIN) == text
+        ), name
 
 
 def test_cycles_are_those_of_the_routed_geometry_where_the_flow_fits(results):
@@ -130,16 +132,16 @@ def test_cycles_are_those_of_the_routed_geometry_where_the_flow_fits(results):
 
 
 def test_a_flow_fits_where_no_order_lacks_a_handle_or_a_place_in_the_band():
-    place = bench_engine._Place(Geometry(1, 1024, 64, 4), 100, 16)
+    place = bench_engine.Place(Geometry(1, 1024, 64, 4), 100, 16)
     low, high, beyond = (
         make(ORDER, opcode=Opcode.NEW, price=p, quantity=1, order_id=p) for p in (100, 1123, 1124)
     )
-    assert bench_engine._fits(np.concatenate([low, high]), place)
-    assert not bench_engine._fits(np.concatenate([low, beyond]), place)
+    assert place.holds(np.concatenate([low, high]))
+    assert not place.holds(np.concatenate([low, beyond]))
     many = np.repeat(low, 65)
     many["order_id"] = np.arange(65)
-    assert bench_engine._fits(many[:64], place)
-    assert not bench_engine._fits(many, place)
+    assert place.holds(many[:64])
+    assert not place.holds(many)
 
 
 def test_a_routed_result_of_other_gateware_is_refused(results, capsys):
@@ -179,10 +181,10 @@ def test_engines_that_differ_are_an_error(monkeypatch, tmp_path):
 
 
 def test_a_message_that_does_not_become_a_command_is_an_error(monkeypatch, tmp_path):
-    whole = bench_engine._places
+    whole = bench_engine.places
     small = Geometry(2, 2048, 64, 4)  # 64 orders do not hold the flow, and the driver refuses the next
-    place = bench_engine._Place(small, START - 1024, 4096)
-    monkeypatch.setattr(bench_engine, "_places", lambda routed: [*whole(routed)[:-1], place])
+    place = bench_engine.Place(small, START - 1024, 4096)
+    monkeypatch.setattr(bench_engine, "places", lambda routed: [*whole(routed)[:-1], place])
     done = bench("--messages", 3000, "--scenario", "static", "--variant", "serial", "--results", tmp_path)
     assert done.exit_code == 1 and "refused a message: STORE_FULL" in done.output
 

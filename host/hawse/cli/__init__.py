@@ -13,6 +13,7 @@ _COMMANDS = {
     "demo": ("hawse.cli.demo", "demo"),
     "board": ("hawse.cli.board", "board"),
     "run": ("hawse.cli.run", "run"),
+    "doctor": ("hawse.cli.doctor", "doctor"),
     "status": ("hawse.cli.status", "status"),
     "replay": ("hawse.cli.check", "replay"),
     "wave": ("hawse.cli.wave", "wave"),

@@ -5,6 +5,7 @@ import click
 from .bench_data import data
 from .bench_engine import engine
 from .bench_hash import hash_
+from .bench_latency import latency
 from .bench_risk import risk
 from .bench_state import state
 from .bench_venue import venue
@@ -18,6 +19,7 @@ def bench() -> None:
 bench.add_command(data)
 bench.add_command(engine)
 bench.add_command(hash_)
+bench.add_command(latency)
 bench.add_command(risk)
 bench.add_command(state)
 bench.add_command(venue)

@@ -53,7 +53,7 @@ def _first_reports(events: Array) -> NDArray[np.uint32]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a flow runs.
 
     Attributes:
@@ -66,41 +66,40 @@ class _Place:
     base: int
     burst: int
 
+    def holds(self, rows: Array) -> bool:
+        """Whether no order lacks a handle or a place in the band."""
+        from hawse_sim.flow.benchmark import bursts  # noqa: PLC0415
 
-def _places(routed: Geometry | None) -> list[_Place]:
+        with Engine(SoftBackend(self.geometry), recentring=False) as engine:
+            engine.reset(1)
+            engine.open(0, self.base, first=0, count=self.geometry.pool)
+            for burst in bursts(rows, self.burst):
+                done = engine.run(burst)
+                if done.refused or (done.events["reason"] == Reason.PRICE).any():
+                    return False
+        return True
+
+
+def places(routed: Geometry | None) -> list[Place]:
     """Where flows may run, the best first: what is routed, and what holds every flow.
 
     Handles are free again behind a FENCE only, so a small store needs more of them.
     """
     from hawse_sim.flow import benchmark  # noqa: PLC0415
 
-    whole = _Place(benchmark.GEOMETRY, 0, 16_384)
+    whole = Place(benchmark.GEOMETRY, 0, 16_384)
     if routed is None:
         return [whole]
-    return [_Place(routed, benchmark.START - routed.pool // 2, routed.orders // 2), whole]
+    return [Place(routed, benchmark.START - routed.pool // 2, routed.orders // 2), whole]
 
 
-def _opening(place: _Place) -> Array:
+def _opening(place: Place) -> Array:
     """ORDERs that open instrument 0, with the whole pool as its window."""
     rows = np.zeros(3, ORDER)
     rows["opcode"] = Opcode.STATE, Opcode.STATE, Opcode.CLOSE
     rows["quantity"] = InstrumentState.LOADING, InstrumentState.OPEN, 0
     rows["token"][0], rows["price"][0] = place.geometry.pool, place.base
     return rows
-
-
-def _fits(rows: Array, place: _Place) -> bool:
-    """Whether no order lacks a handle or a place in the band."""
-    from hawse_sim.flow.benchmark import bursts  # noqa: PLC0415
-
-    with Engine(SoftBackend(place.geometry), recentring=False) as engine:
-        engine.reset(1)
-        engine.open(0, place.base, first=0, count=place.geometry.pool)
-        for burst in bursts(rows, place.burst):
-            done = engine.run(burst)
-            if done.refused or (done.events["reason"] == Reason.PRICE).any():
-                return False
-    return True
 
 
 class _Recorder:
@@ -131,7 +130,7 @@ class _Recorder:
 
 
 def _rtl(
-    place: _Place, bursts: Sequence[Array], alone: Sequence[Array], progress: Callable[[int], None]
+    place: Place, bursts: Sequence[Array], alone: Sequence[Array], progress: Callable[[int], None]
 ) -> tuple[dict[str, Any], list[Array], bytes]:
     """The RTL's figures, all commands that it was given, by burst, and its records."""
     from hawse_sim.rtl import RtlBackend  # noqa: PLC0415
@@ -173,7 +172,7 @@ def _rtl(
 
 
 def _soft(
-    place: _Place, bursts: Sequence[Array], orders: Sequence[Array], messages: Array
+    place: Place, bursts: Sequence[Array], orders: Sequence[Array], messages: Array
 ) -> tuple[Any, bytes]:
     """The software's figures, in every form that it has, and the engine's records.
 
@@ -296,8 +295,8 @@ def measure(
     orders = max(1, messages * 1000 // 1997)
     flow = benchmark.generate(scenario, variant, orders, seed)
     rows = benchmark.wire_orders(flow)
-    *small, whole = _places(clock.geometry)
-    place = next((place for place in small if _fits(rows, place)), whole)
+    *small, whole = places(clock.geometry)
+    place = next((place for place in small if place.holds(rows)), whole)
     single = min(_ALONE, len(rows) // 4)
     fence = make(ORDER, opcode=Opcode.FENCE)
     bulk, alone = rows[: len(rows) - single], rows[len(rows) - single :]
@@ -316,7 +315,7 @@ def measure(
     return {**told, **where, "rtl": rtl, "soft": soft, "golden": golden}
 
 
-def _pin() -> int | None:
+def pin() -> int | None:
     """Stay on one core from now on; its number, None where the system has no such call."""
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -384,7 +383,7 @@ def engine(
         raise click.BadParameter("at least 8", param_hint="--messages")
     routed = None if clock_mhz else fastest_routed(results, "appliance")
     clock = _clock(routed, clock_mhz, clock_of)
-    core, load = _pin(), os.getloadavg()[0]
+    core, load = pin(), os.getloadavg()[0]
     flows = {}
     for variant in variants or VARIANTS:
         for scenario in scenarios or SCENARIOS:

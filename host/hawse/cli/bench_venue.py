@@ -47,7 +47,7 @@ START = 1_777_000_000_000
 MARK = 78_000
 ACCOUNTS = (1_000, 100_000)
 _OPERATOR = derive("hawse bench venue", 0)
-_CONFIG = VenueConfig(
+CONFIG = VenueConfig(
     instruments=(
         Instrument(
             number=0,
@@ -85,7 +85,7 @@ class Flow:
         ]
         rows = self._rows(commands)
         if keys:
-            sign(rows, _CONFIG.domain, [keys[n - 1] for n in rows["account"].tolist()])
+            sign(rows, CONFIG.domain, [keys[n - 1] for n in rows["account"].tolist()])
         self._rows_of_all = rows
 
     def _rows(self, commands: int) -> Array:
@@ -175,8 +175,8 @@ def _transition(accounts: int, commands: int) -> tuple[int, int]:
 def _batch_end_wait_ms(accounts: int, commands: int, progress: Callable[[int, int], None]) -> float:
     """The longest that the end of a batch keeps the next slot waiting."""
     flow = Flow(accounts, commands)
-    with closing(Engine(SoftBackend(_CONFIG.geometry))) as engine:
-        execution = Execution(_CONFIG, engine, 1, beside=True)
+    with closing(Engine(SoftBackend(CONFIG.geometry))) as engine:
+        execution = Execution(CONFIG, engine, 1, beside=True)
         for slot in flow.deposits():
             _one(execution, slot, Signers([], [], []))
         slots, ends = flow.slots(execution.next_slot), []
@@ -198,11 +198,11 @@ def _one(execution: Execution, slot: SlotInput, signers: Signers) -> float:
 
 def _opened(directory: Path, stack: ExitStack, receipts: bool = True) -> Venue:
     """A venue whose journal is in ``directory``, with the accounts' deposits still to come."""
-    journal = stack.enter_context(Journal(directory, _CONFIG.encode()))
-    engine = stack.enter_context(closing(Engine(SoftBackend(_CONFIG.geometry))))
+    journal = stack.enter_context(Journal(directory, CONFIG.encode()))
+    engine = stack.enter_context(closing(Engine(SoftBackend(CONFIG.geometry))))
     key = _OPERATOR if receipts else None
     snapshots = Snapshots(directory / "snapshots")
-    return Venue(_CONFIG, engine, journal, snapshots, lambda done: None, operator=key)
+    return Venue(CONFIG, engine, journal, snapshots, lambda done: None, operator=key)
 
 
 def _throughput(
@@ -212,7 +212,7 @@ def _throughput(
     for slot in flow.deposits():
         venue.run_slot(slot)
     started, used = time.perf_counter(), time.process_time()
-    ahead = signed_ahead(slots, lambda slot: slot.commands, _CONFIG.domain)
+    ahead = signed_ahead(slots, lambda slot: slot.commands, CONFIG.domain)
     for n, (slot, signed) in enumerate(ahead):
         _anchor(venue, venue.run_slot(slot, signed.result()))
         progress(n + 1, len(slots))
@@ -309,9 +309,9 @@ def _replay(directory: Path, signatures: bool) -> float:
     """Commands a second of the journal carried out again."""
     with (
         Journal(directory, readonly=True) as journal,
-        closing(Engine(SoftBackend(_CONFIG.geometry))) as engine,
+        closing(Engine(SoftBackend(CONFIG.geometry))) as engine,
     ):
-        execution = Execution(_CONFIG, engine, journal.epoch + 1)
+        execution = Execution(CONFIG, engine, journal.epoch + 1)
         started, commands = time.perf_counter(), 0
         for done in run_again(execution, journal.slots(), signatures):
             commands += len(done.slot.commands)

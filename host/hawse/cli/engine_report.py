@@ -118,17 +118,17 @@ SHORT = [
 BEGIN, END = "<!-- hawse bench engine: begin -->", "<!-- end -->"
 
 
-def replaced(text: str, table: str) -> str:
-    """``text`` with what stands between the marks set anew.
+def marked(text: str, table: str, mark: str) -> str:
+    """``text`` with what stands behind a mark set anew.
 
     Raises:
-        ValueError: the marks are not there.
+        ValueError: the mark is not there, or its end.
     """
-    before, begin, rest = text.partition(BEGIN)
+    before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+        raise ValueError(f"no {mark} … {END}")
+    return f"{before}{mark}\n{table}\n{END}{after}"
 
 
 def write_docs(found: dict[str, Any], checkout: Path) -> None:
@@ -140,7 +140,7 @@ def write_docs(found: dict[str, Any], checkout: Path) -> None:
     for name, titles in (("README.md", SHORT), ("docs/benchmark.md", None)):
         path = checkout / name
         try:
-            path.write_text(replaced(path.read_text(), markdown(found, titles)))
+            path.write_text(marked(path.read_text(), markdown(found, titles), BEGIN))
         except ValueError as error:
             raise click.ClickException(f"{path}: {error}") from error
 

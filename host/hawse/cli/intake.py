@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,10 @@ from hawse.wire.dtypes import Array
 #: Pieces of what was read that wait for their slot, at most; behind them, the sender waits.
 _PIECES = 16
 _READ = 1 << 16
+#: Lines of the operator that say nothing, and wait to be told so, at most.
+_BAD = 1024
+#: Seconds between two looks whether a stream is still held back.
+_HELD_SECONDS = 0.005
 
 
 class Bad(NamedTuple):
@@ -122,7 +126,7 @@ class Operator:
 
     def __init__(self, stream: IO[bytes], instruments: Collection[int]) -> None:
         self._newest: dict[int, int] = {}
-        self._bad: queue.SimpleQueue[Bad] = queue.SimpleQueue()
+        self._bad: queue.Queue[Bad] = queue.Queue(_BAD)
         self._waiting: queue.Queue[tuple[int, Rules | Flags | Opened]] = queue.Queue(_PIECES)
         self._next: tuple[int, Rules | Flags | Opened] | None = None
         self._observed: queue.Queue[tuple[int, Observed]] = queue.Queue(OBSERVATIONS_MOST)
@@ -242,12 +246,21 @@ class Incoming:
         stream: a binary file; its descriptor is read, so that nothing is left locked when the host ends.
         domain: of the venue.
         endless: others offer commands, too, so that the end of the stream is not the end.
+        held: whether the stream is to wait, since somebody who is told of it does not keep up; others are not
+            held back by that.
 
     Attributes:
         ended: the stream has ended, and everything in it was taken.
     """
 
-    def __init__(self, stream: IO[bytes], domain: Domain, endless: bool = False) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        domain: Domain,
+        endless: bool = False,
+        held: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._held = held
         self._queue: queue.Queue[_Piece | Bad | None] = queue.Queue(_PIECES)
         self._endless = endless
         self._fd, self._domain = stream.fileno(), domain
@@ -261,6 +274,8 @@ class Incoming:
         with ThreadPoolExecutor(os.cpu_count() or 1, "signers") as pool:
             try:
                 for piece in pieces(self._fd):
+                    while self._held():
+                        time.sleep(_HELD_SECONDS)
                     now = time.time_ns()
                     rows = list(self._parsed(piece, number + 1))
                     number += len(piece)

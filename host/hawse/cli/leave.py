@@ -1,7 +1,6 @@
 """What a user does without the operator: ``hawse force``, ``freeze``, ``exit`` and ``refund``."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,9 +9,10 @@ import msgspec
 
 from hawse.chain.client import SettlementClient
 from hawse.chain.errors import ChainError
+from hawse.commit.exit_file import ExitFile
 from hawse.commit.exits import ExitLeaf
 from hawse.commit.header import BatchHeader
-from hawse.commit.inclusion import DamagedProof, ProofError
+from hawse.commit.inclusion import ProofError
 from hawse.commit.trees import Node
 from hawse.journal import Journal
 from hawse.keys.store import KeyStore, address_of
@@ -23,8 +23,6 @@ from .common import address, clear_errors, console, json_option, say, state_opti
 from .keys import directory_option, password_option
 from .rebuild import first_block_option, from_chain, on_chain
 from .trader import account_of, quanta_of
-
-_FORMAT = "hawse exit 1"
 
 
 @click.command()
@@ -124,45 +122,6 @@ def freeze(
     console.print("What comes next: hawse exit claim with your proof, and hawse refund.")
 
 
-class ExitFile(msgspec.Struct, forbid_unknown_fields=True):
-    """The file of an exit: an account's leaf in the exit tree of a batch, with its path and the header."""
-
-    format: str
-    chain_id: int
-    contract: str
-    header: dict[str, int | str]
-    index: int
-    owner: str
-    generation: int
-    equity: int
-    proof: list[tuple[str, int, int]]
-
-    @classmethod
-    def read(cls, path: Path) -> "ExitFile":
-        """What a file says.
-
-        Raises:
-            DamagedProof: it is none of ours; says which field.
-        """
-        try:
-            made = msgspec.json.decode(path.read_bytes(), type=cls)
-            made.terms()
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            raise DamagedProof(f"{path}: {error}") from None
-        if made.format != _FORMAT:
-            raise DamagedProof(f"{path}: format {made.format!r}, not {_FORMAT!r}")
-        return made
-
-    def terms(self) -> tuple[BatchHeader, ExitLeaf, list[Node]]:
-        """Header, leaf and siblings."""
-        given = {n: bytes.fromhex(v) if isinstance(v, str) else v for n, v in self.header.items()}
-        leaf = ExitLeaf(self.index, bytes.fromhex(self.owner), self.generation, 0, self.equity)
-        nodes = [
-            Node(bytes.fromhex(hash_), (positive, shortfall)) for hash_, positive, shortfall in self.proof
-        ]
-        return BatchHeader(**given), leaf, nodes  # type: ignore[arg-type]
-
-
 @click.group("exit")
 def group() -> None:
     """An account's way out of a venue that was frozen: a proof kept in time, and its claim."""
@@ -210,7 +169,7 @@ def prove(
     files = []
     for leaf in found:
         path = out if len(found) == 1 else out.with_stem(f"{out.stem}-{leaf.index}")
-        made = _file(client, header, leaf, proof(leaf.index))
+        made = ExitFile.of(client.chain_id, client.address, header, leaf, proof(leaf.index))
         path.write_bytes(msgspec.json.format(msgspec.json.encode(made)))
         files.append(
             {"file": str(path), "batch": header.number, "account": leaf.index, "equity": leaf.equity}
@@ -243,21 +202,6 @@ def _from_journal(
     assert sealed
     state = sealed.state
     return header, state.exits, lambda index: state.exit_proof(index)[1]
-
-
-def _file(client: SettlementClient, header: BatchHeader, leaf: ExitLeaf, proof: tuple[Node, ...]) -> ExitFile:
-    values = {f.name: getattr(header, f.name) for f in fields(header)}
-    return ExitFile(
-        _FORMAT,
-        client.chain_id,
-        client.address.hex(),
-        {name: v.hex() if isinstance(v, bytes) else v for name, v in values.items()},
-        leaf.index,
-        leaf.owner.hex(),
-        leaf.generation,
-        leaf.equity,
-        [(node.hash.hex(), *node.sums) for node in proof],  # type: ignore[misc]
-    )
 
 
 @group.command()

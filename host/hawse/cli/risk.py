@@ -7,24 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from hawse.keys.messages import MESSAGE, REDUCE_ONLY, MessageKind
 from hawse.keys.store import KeyStore
 from hawse.risk import margin
 from hawse.state.ledger import Account
 from hawse.state.machine import Machine
-from hawse.state.outcomes import Signers
-from hawse.state.slot import SlotInput
-from hawse.wire import Side, TimeInForce
+from hawse.state.what_if import Asked, part_of, what_if
+from hawse.wire import Side
 
 from .common import clear_errors, json_option, say
 from .keys import directory_option
 from .trader import machine_of
-
-#: Milliseconds that the order of a what-if would live.
-_LIFE = 1000
-_STRUCT = b"\1" * 32
 
 
 @dataclass(frozen=True)
@@ -180,7 +173,7 @@ def show(directory: Path, name: str, subaccount: int, keys: Path, as_json: bool)
 @click.option("--instrument", type=click.IntRange(0, 0xFFFE), default=0, show_default=True)
 @click.option("--reduce-only", is_flag=True)
 @_options
-def what_if(
+def what_if_command(
     directory: Path,
     name: str,
     subaccount: int,
@@ -193,26 +186,14 @@ def what_if(
     as_json: bool,
 ) -> None:
     """Say whether an order would be admitted now, and what it would hold. Nothing is sent."""
+    asked = Asked(instrument, Side.SELL if side == "sell" else Side.BUY, price, quantity, reduce_only)
     with _account(directory, name, subaccount, keys) as (machine, account):
-        before = _sums(machine, account)
-        row = np.zeros(1, MESSAGE)
-        row["kind"], row["account"], row["generation"] = MessageKind.ORDER, account.index, account.generation
-        row["side"] = Side.SELL if side == "sell" else Side.BUY
-        row["time_in_force"], row["instrument"] = TimeInForce.GTC, instrument
-        row["price"], row["quantity"] = price, quantity
-        row["mode"] = REDUCE_ONLY if reduce_only else 0
-        row["client_id"] = next(n for n in range(1, 2**64) if n not in account.orders)
-        row["nonce"] = max([machine.time, *(nonce + 1 for nonce in account.nonces.used[-1:])])
-        row["expiry"] = machine.time + _LIFE
-        slot = SlotInput(machine.next_slot, machine.time, commands=row)
-        admission = machine.open_slot(slot, Signers([], [account.owner], [_STRUCT]))
-        mine = admission.command_seqs[-1]
-        refused = [refusal for refusal in admission.refusals if refusal.seq == mine]
-        after = _sums(machine, account)
-    told: dict[str, Any] = {"admitted": not refused, "before": before, "after": after}
+        part, one = part_of(machine, account, len(machine.orders))
+    found = what_if(part, one, asked)
+    before, after, refused = asdict(found.before), asdict(found.after), found.refusal
+    told: dict[str, Any] = {"admitted": refused is None, "before": before, "after": after}
     if refused:
-        told["reason"] = refused[0].reason.name.lower()
-        told |= {"have": refused[0].have, "need": refused[0].need}
+        told |= {"reason": refused.reason.name.lower(), "have": refused.have, "need": refused.need}
     if as_json:
         say(told)
         return

@@ -1,13 +1,14 @@
 """``hawse run``: the host of a venue."""
 
 import json
+import os
 import signal
 import socket
 import threading
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from hawse.commit.data import NOWHERE, ON_CHAIN
 from hawse.gateway.limits import Limits
 from hawse.gateway.server import Gateway, listen, url_of
 from hawse.instruments import Instrument, Kind, Status, Underlying
+from hawse.itch.feed import Feed
+from hawse.itch.messages import Unfit, symbol_of
 from hawse.journal import Journal, JournalBehind, Snapshots
 from hawse.journal.codec import OPERATIONS_MOST
 from hawse.keys import structs
@@ -68,7 +71,8 @@ WAIT_SECONDS = 0.5
 SIGNING_SECONDS = 30
 _OPERATOR = derive("hawse run", 0)
 T = TypeVar("T")
-_DEFAULT = Path(__file__).with_name("venue.toml")
+#: The venue that is opened when no other is given.
+DEFAULT_CONFIG = Path(__file__).with_name("venue.toml")
 
 
 def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
@@ -84,6 +88,7 @@ def load_config(path: Path, operator: bytes, **chain: Any) -> VenueConfig:
     """
     try:
         text = tomllib.loads(path.read_text())
+        text.pop("run", None)
         given = text.pop("instruments", [])
         if not isinstance(given, list):
             raise ValueError("instruments: not a list of tables, each as [[instruments]]")
@@ -188,6 +193,7 @@ class _Host:
         self._directory = directory
         self._settling = settling
         self._gateway: Gateway | None = None
+        self._itch: Feed | None = None
         self._lines: list[Line] = []
         self._orderly = False
         with ExitStack() as stack:
@@ -232,6 +238,8 @@ class _Host:
             self._lines, slot, venue = lines, done.slot, self._venue
             touched = self._outcomes.touched
             self._gateway.tell(slot.number, slot.time, lines, touched, venue.machine, venue.unanchored)
+        if self._itch is not None and lines is not None:
+            self._itch.tell(done)
 
     def open_gateway(self, server: socket.socket, incoming: Incoming, limits: Limits) -> None:
         """Serve traders on a listening socket, whose commands go where ``incoming``'s go.
@@ -244,6 +252,22 @@ class _Host:
         self._stack.callback(self._stop_gateway)
         orders = self._outcomes.open_orders()
         self._gateway.start(self._outcomes.slot, orders, self._venue.machine, self._venue.unanchored)
+
+    def open_itch(self, target: tuple[str, int], requests: tuple[str, int]) -> Feed:
+        """Tell every order of the books to an address, and again to those who ask.
+
+        Raises:
+            Unfit: ITCH cannot tell of an instrument.
+            OSError: an address or the session's file cannot be had.
+        """
+        folder, machine, trades = self._directory / "itch", self._venue.machine, self._outcomes.last_trade
+        self._itch = Feed(folder, self._config, target, requests, machine, trades)
+        self._stack.callback(self._itch.close)
+        return self._itch
+
+    def gateway_is_behind(self) -> bool:
+        """Whether the gateway has yet to tell so many slots that standard input should make no more."""
+        return self._gateway is not None and self._gateway.is_behind
 
     def _stop_gateway(self) -> None:
         if self._gateway is not None:
@@ -388,7 +412,7 @@ class _Host:
             self._venue.give_receipts()
             lines = self._outcomes.keep_batch(sealed, sent.hash)
             if self._gateway is not None:
-                self._gateway.anchored(lines)
+                self._gateway.anchored(sealed, lines)
             self._venue.anchored(number, sent.hash)
             self._venue.final = self._settling.last_final() or self._venue.final
             self._teller.tell()
@@ -441,10 +465,53 @@ class _Host:
         self._stack.close()
 
 
+#: Options that a file may not give: a secret, and what the file itself is.
+_NOT_IN_A_FILE = frozenset({"password", "config", "commands", "json"})
+
+
+def run_table(path: Path) -> dict[str, Any]:
+    """The table ``[run]`` of a file: names of the options of ``hawse run``, and ``directory``.
+
+    Raises:
+        click.BadParameter: the file cannot be read, or a name is none of those.
+    """
+    known = {*_by_option(run)}
+    try:
+        given = tomllib.loads(path.read_text()).get("run", {})
+        if not isinstance(given, dict):
+            raise ValueError("run: not a table, [run]")
+        if unknown := sorted(given.keys() - known):
+            raise ValueError(f"run has no field {unknown[0]}, but {', '.join(sorted(known))}")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise click.BadParameter(f"{path}: {why}", param_hint="--config") from error
+    return given
+
+
+def _by_option(command: click.Command) -> dict[str, str]:
+    """Parameters that a file may give, by the name of their option."""
+    given = (param for param in command.params if param.name and param.name not in _NOT_IN_A_FILE)
+    return {param.opts[0].lstrip("-").replace("-", "_"): str(param.name) for param in given}
+
+
+def _run_options(context: click.Context, _: click.Parameter, path: Path) -> Path:
+    """Take the table ``[run]`` of the file as defaults."""
+    names = _by_option(context.command)
+    context.default_map = {names[option]: value for option, value in run_table(path).items()}
+    return path
+
+
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("commands", type=click.File("rb"), default="-")
-@click.option("--config", type=click.Path(path_type=Path), default=_DEFAULT, help="The venue, as TOML.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CONFIG,
+    is_eager=True,
+    callback=_run_options,
+    help="The venue, as TOML; its table [run] may give DIRECTORY and these options.",
+)
 @click.option(
     "--operations",
     type=click.File("rb"),
@@ -507,6 +574,18 @@ class _Host:
     show_default=True,
     help="Requests a second that one address may make.",
 )
+@click.option(
+    "--itch",
+    metavar="HOST:PORT",
+    help="Send every order of the books there, to a group or host, as ITCH 5.0 over MoldUDP64.",
+)
+@click.option(
+    "--itch-requests",
+    metavar="HOST:PORT",
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Where readers ask again for what they lost.",
+)
 @json_errors
 @clear_errors
 def run(
@@ -530,6 +609,8 @@ def run(
     batch_seconds: float,
     http: str | None,
     http_rate: int,
+    itch: str | None,
+    itch_requests: str,
 ) -> None:
     """Run a venue: signed commands in, outcomes out.
 
@@ -541,6 +622,9 @@ def run(
     """
     stopped = threading.Event()
     server = None if http is None else _listen(http)
+    feed = None if itch is None else (_place("--itch", itch), _place("--itch-requests", itch_requests))
+    if feed is not None:
+        _check_symbols(config)
     if not (directory / "run.json").exists():
         # An engine that does not fit is refused before there is a chain.
         open_engine(engine, load_config(config, bytes(20)).geometry).close()
@@ -560,10 +644,16 @@ def run(
     settling = _settling(client, venue, state, signatures, signers)
     with closing(_Host(directory, engine, form, client, venue, key, stopped, said, settling)) as host:
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
-        incoming = Incoming(commands, venue.domain, endless=server is not None)
+        held = host.gateway_is_behind
+        incoming = Incoming(commands, venue.domain, endless=server is not None, held=held)
         if server is not None:
             host.open_gateway(server, incoming, Limits(requests=http_rate))
             console.print(f"Gateway at {url_of(server)}/")
+        if feed is not None:
+            told = host.open_itch(*feed)
+            place = f"{feed[0][0]}:{feed[0][1]}, requests to {told.address[0]}:{told.address[1]}"
+            console.print(f"ITCH at {place}, session {told.session.decode()}")
+        _notify("READY=1")
         _serve(host, incoming, stopped, most, slot_ms, batch_seconds)
 
 
@@ -575,6 +665,22 @@ def _listen(address: str) -> socket.socket:
         raise click.BadParameter(str(error), param_hint="--http") from error
     except OSError as error:
         raise click.BadParameter(f"{address}: {error.strerror}", param_hint="--http") from error
+
+
+def _check_symbols(config: Path) -> None:
+    """What ITCH cannot tell of is refused before there is a chain."""
+    try:
+        for terms in load_config(config, bytes(20)).instruments:
+            symbol_of(terms)
+    except Unfit as error:
+        raise click.BadParameter(str(error), param_hint="--itch") from error
+
+
+def _place(option: str, address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 0xFFFF:
+        raise click.BadParameter(f"{address!r} is not HOST:PORT, as in 239.1.1.1:26477", param_hint=option)
+    return host or "127.0.0.1", int(port)
 
 
 def _hex(committee: dict[str, Any]) -> tuple[str, ...]:
@@ -659,7 +765,15 @@ def _serve(
         host.slot(commands, Cut.BATCH if closes else Cut.COUNT if full else Cut.TIME)
         if closes:
             due = time.monotonic() + batch_seconds
+    _notify("STOPPING=1")
     host.finish()
+
+
+def _notify(word: str) -> None:
+    """To systemd, where it has started the host and wants to know."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one, suppress(OSError):
+            one.sendto(word.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def _operator(name: str | None, password: str | None) -> bytes:

@@ -15,6 +15,7 @@ from hawse.publisher.lines import Line, Order
 from hawse.state.config import VenueConfig
 
 from .levels import Levels
+from .messages import BookChange
 from .shapes import BookOf, Latency, Ticker, Trade
 
 #: Slots, and bytes of their messages, that a reader may be behind before he gets them from the disk.
@@ -166,10 +167,9 @@ class Feed:
         for instrument, places in changed.items():
             book = self._books[instrument]
             new = [sorted((p, book.sides[s].get(p, 0)) for s, p in places if s == side) for side in (0, 1)]
-            delta = {"stream": "book", "instrument": instrument, "sequence": told.number}
-            delta |= {"previous": self._changed[instrument], "time": told.time}
-            body = encode(delta | {"bids": new[0], "asks": new[1], "check": book.check})
-            past.books[instrument] = Before(self._changed[instrument], body)
+            before = self._changed[instrument]
+            change = BookChange(instrument, told.number, before, told.time, new[0], new[1], book.check)
+            past.books[instrument] = Before(before, encode(change))
             self._changed[instrument] = told.number
 
     def _put(self, order: Resting) -> None:

@@ -13,7 +13,8 @@ from .errors import CODES
 from .rest import Nothing, Route
 from .shapes import Problem
 
-_REF = "#/components/schemas/{name}"
+#: Where a schema is.
+REF = "#/components/schemas/{name}"
 #: Codes that any path may answer.
 _ALWAYS = ("request", "rate", "too_large", "busy", "internal", "not_found", "slow")
 
@@ -24,7 +25,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         kind for route in routes for kind in (*route.says.values(), route.body) if kind not in (None, bytes)
     ]
     types += [route.takes for route in routes] + [Problem]
-    schemas, parts = msgspec.json.schema_components(types, ref_template=_REF)
+    schemas, parts = msgspec.json.schema_components(types, ref_template=REF)
     by_type = dict(zip(map(_key, types), schemas, strict=True))
     paths: dict[str, Any] = {}
     for route in routes:
@@ -38,7 +39,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": parts | {"Command": {"oneOf": [_command(kind) for kind in MEMBERS]}},
+            "schemas": parts | {"Command": signed_line()},
             "securitySchemes": {"session": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -61,7 +62,7 @@ def _operation(route: Route, by_type: dict[str, Any], parts: dict[str, Any]) -> 
     if route.takes is not Nothing:
         out["parameters"] = [*_parameters(route, parts[route.takes.__name__])]
     if route.body is not None:
-        schema = {"$ref": _REF.format(name="Command")} if route.body is bytes else by_type[_key(route.body)]
+        schema = {"$ref": REF.format(name="Command")} if route.body is bytes else by_type[_key(route.body)]
         out["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     if route.private:
         out["security"] = [{"session": []}]
@@ -86,6 +87,11 @@ def _parameters(route: Route, struct: dict[str, Any]) -> list[dict[str, Any]]:
 def _name(route: Route) -> str:
     words = [word.strip("{}") for word in route.path.split("/")[2:]]
     return "_".join((route.method.lower(), *words))
+
+
+def signed_line() -> dict[str, Any]:
+    """A signed line of any kind."""
+    return {"oneOf": [_command(kind) for kind in MEMBERS]}
 
 
 @cache

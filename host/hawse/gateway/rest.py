@@ -3,15 +3,19 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import astuple, dataclass, field
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from hawse.commit.exit_file import ExitFile
 from hawse.publisher.store import Outcomes
 from hawse.receipt import Receipt
 from hawse.state.config import VenueConfig
 from hawse.state.machines import AnyMachine
+from hawse.state.what_if import Asked, part_of, what_if
+from hawse.state.what_if import WhatIf as Judged
+from hawse.wire import Side
 
 from .accounts import account_at, described, lowest, nonces_of
 from .archive import Archive
@@ -20,6 +24,7 @@ from .errors import REFUSED, Refused
 from .feed import Feed
 from .intake import Intake
 from .limits import Limits
+from .proofs import Proofs
 from .sessions import Open, Sessions
 from .shapes import (
     U16,
@@ -40,14 +45,17 @@ from .shapes import (
     Session,
     SessionRequest,
     Status,
+    SumsOf,
     Terms,
     Ticker,
     Time,
     Trades,
+    WhatIf,
     Withdrawals,
 )
 from .sockets import parsed
 
+T = TypeVar("T")
 Depth = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Address = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$")]
@@ -116,6 +124,16 @@ class OfLines(msgspec.Struct, forbid_unknown_fields=True):
     limit: Limit = 1000
 
 
+class OfOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """An order as it would be sent; its price in ticks, its quantity in lots."""
+
+    instrument: U16
+    side: Literal["buy", "sell"]
+    price: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)]
+    reduce_only: bool = False
+
+
 @dataclass(frozen=True)
 class Call:
     """A request: its parameters, its body, and its session where the route has one."""
@@ -162,7 +180,7 @@ class Rest:
         config: of the venue.
         name: the id of this run, in hexadecimal.
         limits: of the gateway.
-        feed, archive, intake, directory, questions, sessions: what it asks.
+        feed, archive, intake, directory, questions, sessions, proofs: what it asks.
         status, batch: the latest.
         clock: milliseconds now.
     """
@@ -178,12 +196,13 @@ class Rest:
         directory: Directory,
         questions: Questions,
         sessions: Sessions,
+        proofs: Proofs,
         status: Callable[[], Status],
         clock: Callable[[], int],
     ) -> None:
         self._limits, self._feed, self._archive, self._intake = limits, feed, archive, intake
         self._directory, self._questions, self._sessions = directory, questions, sessions
-        self._status, self._clock = status, clock
+        self._proofs, self._status, self._clock = proofs, status, clock
         self._config = config
         self._terms = {i.number: terms_of(i) for i in config.instruments}
         self._about = about(config, name, limits, list(self._terms.values()))
@@ -294,6 +313,23 @@ class Rest:
             ),
             Route(
                 "GET",
+                f"{own}/what-if",
+                "margin of an order before it is sent",
+                self._what_if,
+                {200: WhatIf},
+                OfOrder,
+                private=True,
+            ),
+            Route(
+                "GET",
+                f"{own}/proof",
+                "what the account has in the last anchored batch, with its path",
+                self._proof,
+                {200: ExitFile},
+                private=True,
+            ),
+            Route(
+                "GET",
                 f"{own}/withdrawals",
                 "anchored withdrawals, with proofs",
                 self._withdrawals,
@@ -390,9 +426,30 @@ class Rest:
             return None if one is None or one.generation != session.generation else described(machine, one)
 
         found = await self._questions.ask(("account", session.account, session.generation), ask)
+        return 200, self._living(found, session)
+
+    async def _what_if(self, call: Call) -> tuple[int, Any]:
+        session, given, resting = call.reader, call.given, self._feed.resting
+        side = Side.SELL if given.side == "sell" else Side.BUY
+        asked = Asked(given.instrument, side, given.price, given.quantity, given.reduce_only)
+
+        def ask(machine: AnyMachine) -> WhatIf | None:
+            one = account_at(machine, session.account)
+            if one is None or one.generation != session.generation:
+                return None
+            slot = machine.next_slot - 1
+            return judged(slot, what_if(*part_of(machine, one, resting), asked))
+
+        found = await self._questions.ask(("what-if", session.account, session.generation, asked), ask)
+        return 200, self._living(found, session)
+
+    def _living(self, found: T | None, session: Open) -> T:
         if found is None:
             raise Refused("gone", "the account has another generation", have=session.generation, need=None)
-        return 200, found
+        return found
+
+    async def _proof(self, call: Call) -> tuple[int, Any]:
+        return 200, await self._proofs.of(call.reader.account, call.reader.generation)
 
     async def _nonces(self, call: Call) -> tuple[int, Any]:
         session = call.reader
@@ -464,6 +521,16 @@ class Rest:
         known = await self._directory.find(call.reader.account)
         owner = "0x" + known.owner.hex()
         return 200, Withdrawals(await self._archive.ask(lambda kept: kept.withdrawals(owner)))
+
+
+def judged(slot: int, found: Judged) -> WhatIf:
+    """As a trader gets it."""
+    before, after = (SumsOf(*astuple(sums)) for sums in (found.before, found.after))
+    told = WhatIf(slot, found.refusal is None, before.free_collateral - after.free_collateral, before, after)
+    if found.refusal is not None:
+        told.reason = found.refusal.reason.name.lower()
+        told.have, told.need = found.refusal.have, found.refusal.need
+    return told
 
 
 def terms_of(i: Any) -> Terms:

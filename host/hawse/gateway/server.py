@@ -24,8 +24,9 @@ from hawse.keys.lines import MOST_BYTES
 from hawse.publisher.lines import Line, Order
 from hawse.state.config import VenueConfig
 from hawse.state.machines import AnyMachine
+from hawse.venue import Sealed
 
-from . import pages
+from . import asyncapi, openapi, pages
 from .accounts import Watch
 from .archive import Archive
 from .directory import Directory, Questions
@@ -34,7 +35,7 @@ from .feed import Feed, MarketNow, Resting, Told, encode
 from .intake import Intake, Offer
 from .limits import Connections, Limits, Rates, host_of
 from .metrics import metrics
-from .openapi import document
+from .proofs import Proofs
 from .rest import Call, Rest, Route, batch_of
 from .sessions import Open, Sessions
 from .shapes import Batch, Status
@@ -44,6 +45,8 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: Seconds between two tellings of the status, and for connections to end with the host.
 _STATUS_SECONDS, _END_SECONDS = 1.0, 2.0
+#: Slots that may wait to be told before standard input is held back.
+_BEHIND = 64
 #: For answers that are on their way when the host ends.
 _LAST_SECONDS = 0.05
 #: Bytes on their way to one reader.
@@ -98,13 +101,14 @@ class Gateway:
         self._socket, self._config, self._offer = server, config, offer
         self._limits = limits or Limits()
         self._archive = Archive(outcomes)
-        self._watch = Watch()
+        self._watch, self._proofs = Watch(), Proofs(config)
         self._started = threading.Event()
         self._stopped: asyncio.Event | None = None
         self._orderly = False
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
         self._failed: BaseException | None = None
         self._waits = ""
+        self._handed = self._taken = 0
         self._batch: Batch | None = None
 
     # The host's side
@@ -137,7 +141,13 @@ class Gateway:
         """What a slot did."""
         orders = [Resting.of(order) for order in touched]
         now = self._now_of(machine, unanchored)
+        self._handed += 1
         self._post(self._told, Told(number, slot_time, lines, orders, _markets(machine), now))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many slots wait to be told that what makes more of them should wait, too."""
+        return self._handed - self._taken > _BEHIND and self._thread.is_alive()
 
     def settle(
         self,
@@ -150,8 +160,9 @@ class Gateway:
         """What became of the commands of a slot, which was told before, and how long it took."""
         self._post(self._settled, tickets, seqs, lines, slot_time, seconds)
 
-    def anchored(self, lines: Sequence[Line]) -> None:
+    def anchored(self, sealed: Sealed, lines: Sequence[Line]) -> None:
         """A batch is anchored; its lines."""
+        self._proofs.put(sealed)
         for line in lines:
             if line["event"] == "anchored":
                 self._post(self._batched, batch_of(line))
@@ -179,6 +190,7 @@ class Gateway:
             self._post(self._stopping)
             self._thread.join(4 * _END_SECONDS)
         self._archive.close()
+        self._proofs.close()
 
     def _post(self, call: Callable[..., object], *arguments: Any) -> None:
         with suppress(RuntimeError):  # the loop has ended
@@ -197,8 +209,11 @@ class Gateway:
     # The loop's side
 
     def _told(self, told: Told) -> None:
-        self._directory.look(told.lines)
-        self._feed.tell(told)
+        try:
+            self._directory.look(told.lines)
+            self._feed.tell(told)
+        finally:
+            self._taken += 1
 
     def _settled(
         self,
@@ -255,6 +270,7 @@ class Gateway:
             self._directory,
             self._questions,
             self._sessions,
+            self._proofs,
             self._status_now,
             _clock,
         )
@@ -329,8 +345,9 @@ class Gateway:
         app = web.Application(middlewares=[self._middleware], client_max_size=MOST_BYTES)
         for route in routes:
             app.router.add_route(route.method, route.path, self._handler(route))
-        spec = msgspec.json.format(encode(document(routes)))
-        app.router.add_get("/openapi.json", _fixed(spec, "application/json"), allow_head=False)
+        for name, spec in (("openapi", openapi.document(routes)), ("asyncapi", asyncapi.document())):
+            body = msgspec.json.format(encode(spec))
+            app.router.add_get(f"/{name}.json", _fixed(body, "application/json"), allow_head=False)
         app.router.add_get("/v1/stream", self._socket_handler, allow_head=False)
         app.router.add_get("/health", _fixed(b"ok\n", "text/plain"), allow_head=False)
         app.router.add_get("/ready", self._ready, allow_head=False)
@@ -435,6 +452,7 @@ class Gateway:
             self._still,
             lambda: self._status,
             lambda: self._batch,
+            self._proofs,
             self._take,
             lambda error: error.told(_clock(), self._feed.time),
             _clock,

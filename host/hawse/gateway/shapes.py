@@ -266,6 +266,31 @@ class AccountOf(msgspec.Struct):
     cancel_all_at: int
 
 
+class SumsOf(msgspec.Struct):
+    """What an account has; ``margin`` is what positions and open orders hold of its equity."""
+
+    equity: int
+    margin: int
+    maintenance: int
+    free_collateral: int
+
+
+class WhatIf(msgspec.Struct):
+    """What an order would do, behind slot ``slot``, and nothing was sent.
+
+    ``held``: what it would take of free collateral. A refusal has the venue's reason, and both numbers.
+    """
+
+    slot: int
+    admitted: bool
+    held: int
+    before: SumsOf
+    after: SumsOf
+    reason: str = ""
+    have: int = 0
+    need: int = 0
+
+
 class Nonces(msgspec.Struct):
     """Nonces of the session's signer: those from ``lowest`` on may be used, but not the ``used``."""
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,9 +19,30 @@ from .errors import Refused
 from .feed import Feed, encode
 from .intake import Intake
 from .limits import Limits
+from .messages import (
+    Armed,
+    Ask,
+    Asked,
+    Command,
+    Heartbeat,
+    Hello,
+    LoggedIn,
+    Login,
+    OnDisconnect,
+    Outcome,
+    Ping,
+    Pong,
+    Said,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+    Unsubscribed,
+    Wrong,
+)
+from .proofs import Proofs
 from .sessions import Open
-from .shapes import U16, U63, Batch, Done, Status
-from .streams import AccountStream, BookStream, LatestStream, Stream, TradesStream, known_slot
+from .shapes import Batch, Done, Status
+from .streams import AccountStream, BookStream, LatestStream, ProofsStream, Stream, TradesStream, known_slot
 
 #: Streams, and commands under way, of one connection.
 _STREAMS, _UNDER_WAY = 64, 1024
@@ -29,24 +50,6 @@ _STREAMS, _UNDER_WAY = 64, 1024
 _LAST_WORDS = (MessageKind.CANCEL, MessageKind.CANCEL_ALL, MessageKind.CANCEL_ALL_AFTER)
 #: Close code of a reader that is too slow, and of one whose session has ended.
 SLOW, ENDED = 4008, 4001
-
-
-class Ask(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client sends, as a JSON object in one text frame; ``id`` comes back with the answer.
-
-    ``op`` is login (``token``), subscribe or unsubscribe (``stream``: book and trades with ``instrument``,
-    account, status, batches; ``from``: the first slot that is not known yet), command (``command``: a signed
-    line), on_disconnect (``command``: a signed cancel, cancel_all or cancel_all_after that is sent when the
-    connection ends; none takes it back), or ping. A binary frame is the rows of signed commands.
-    """
-
-    op: Literal["login", "subscribe", "unsubscribe", "command", "on_disconnect", "ping"]
-    id: U63 | str | None = None
-    token: str | None = None
-    stream: Literal["book", "trades", "account", "status", "batches"] | None = None
-    instrument: U16 = 0
-    from_: U63 | None = msgspec.field(default=None, name="from")
-    command: msgspec.Raw = msgspec.Raw()
 
 
 class Desk(msgspec.Struct):
@@ -57,6 +60,7 @@ class Desk(msgspec.Struct):
         find: the open session of a token.
         still: raises Refused once a session's signer may not read its account any more.
         status, batch: the latest.
+        proofs: of accounts.
         take: one request of an address, or Refused.
         told: an error as it is sent.
         clock: milliseconds now.
@@ -70,6 +74,7 @@ class Desk(msgspec.Struct):
     still: Callable[[Open], Any]
     status: Callable[[], Status]
     batch: Callable[[], Batch | None]
+    proofs: Proofs
     take: Callable[[str], Any]
     told: Callable[[Refused], dict[str, Any]]
     clock: Callable[[], int]
@@ -92,13 +97,13 @@ class Connection:
         self._session: Open | None = None
         self._last_words: Array | None = None
         self._under_way = 0
-        self._answers: deque[dict[str, Any]] = deque()
+        self._answers: deque[Said] = deque()
         self._news = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Until either side ends it."""
         await self._socket.prepare(request)
-        await self._say({"op": "hello", "sequence": self._desk.feed.slot, "time": self._desk.clock()})
+        await self._say(Hello(sequence=self._desk.feed.slot, time=self._desk.clock()))
         self._desk.feed.listeners.add(self._news)
         sides = [asyncio.create_task(side()) for side in (self._read, self._write, self._beat)]
         try:
@@ -131,35 +136,47 @@ class Connection:
         async for message in self._socket:
             if message.type is WSMsgType.ERROR:
                 return
-            given: Ask | None = None
+            given: Asked | None = None
             try:
                 self._desk.take(self._host)
                 if message.type is WSMsgType.BINARY:
                     self._rows(message.data)
                 else:
-                    given = _asked(message.data)
-                    await getattr(self, f"_{given.op}")(given)
+                    given = asked = _asked(message.data)
+                    await self._obey(asked)
             except Refused as error:
-                await self._answer(given, {"op": "error"} | self._desk.told(error))
+                await self._say(self._wrong(error, id=msgspec.UNSET if given is None else given.id))
 
-    async def _ping(self, asked: Ask) -> None:
-        await self._answer(
-            asked, {"op": "pong", "time": self._desk.clock(), "sequence": self._desk.feed.slot}
-        )
+    async def _obey(self, asked: Ask) -> None:
+        match asked:
+            case Login():
+                await self._login(asked)
+            case Subscribe():
+                await self._subscribe(asked)
+            case Unsubscribe():
+                await self._unsubscribe(asked)
+            case Command():
+                self._submit(parsed(asked.command), id=asked.id)
+            case OnDisconnect():
+                await self._on_disconnect(asked)
+            case Ping():
+                desk = self._desk
+                await self._say(Pong(id=asked.id, time=desk.clock(), sequence=desk.feed.slot))
 
-    async def _login(self, asked: Ask) -> None:
-        if asked.token is None:
-            raise Refused("request", "token: is missing")
+    def _wrong(self, error: Refused, **tag: Any) -> Wrong:
+        return Wrong(**self._desk.told(error), **tag)
+
+    async def _login(self, asked: Login) -> None:
         session = self._desk.find(asked.token)
         await self._desk.still(session)
         self._session = session
-        await self._answer(asked, {"op": "login", "account": session.account, "expires": session.expires})
+        await self._say(LoggedIn(id=asked.id, account=session.account, expires=session.expires))
 
-    async def _subscribe(self, asked: Ask) -> None:
+    async def _subscribe(self, asked: Subscribe) -> None:
         if len(self._streams) >= _STREAMS:
             raise Refused("request", "too many streams", have=len(self._streams) + 1, need=_STREAMS)
         desk, known = self._desk, known_slot(asked.from_, self._desk.feed)
-        name = _name(asked)
+        name = asked.name
         if asked.stream in ("book", "trades") and asked.instrument not in desk.feed.markets:
             raise Refused(
                 "not_found", "instrument: there is none of this number", have=asked.instrument, need=None
@@ -171,28 +188,31 @@ class Connection:
             case "trades":
                 stream = TradesStream(name, desk.feed, desk.archive, asked.instrument, known)
             case "account":
-                session = self._session
-                if session is None:
-                    raise Refused("session", "account: log in first")
+                session = self._logged_in(name)
                 stream = AccountStream(
                     name, desk.feed, desk.archive, session, lambda: desk.still(session), known
                 )
+            case "proofs":
+                session = self._logged_in(name)
+                stream = ProofsStream(name, desk.feed, desk.proofs, session, lambda: desk.still(session))
             case "status":
                 stream = LatestStream(name, desk.feed, desk.status)
             case _:
                 stream = LatestStream(name, desk.feed, desk.batch)
         # Said before the stream begins, so that a client knows what its next message is.
-        await self._answer(asked, {"op": "subscribe", "stream": name, "sequence": stream.at})
+        await self._say(Subscribed(id=asked.id, stream=name, sequence=stream.at))
         self._streams[name] = stream
         self._news.set()
 
-    async def _unsubscribe(self, asked: Ask) -> None:
-        if self._streams.pop(_name(asked), None) is None:
-            raise Refused("request", f"stream: {_name(asked)} is not subscribed to")
-        await self._answer(asked, {"op": "unsubscribe", "stream": _name(asked)})
+    def _logged_in(self, stream: str) -> Open:
+        if self._session is None:
+            raise Refused("session", f"{stream}: log in first")
+        return self._session
 
-    async def _command(self, asked: Ask) -> None:
-        self._submit(parsed(asked.command), {} if asked.id is None else {"id": asked.id})
+    async def _unsubscribe(self, asked: Unsubscribe) -> None:
+        if self._streams.pop(asked.name, None) is None:
+            raise Refused("request", f"stream: {asked.name} is not subscribed to")
+        await self._say(Unsubscribed(id=asked.id, stream=asked.name))
 
     def _rows(self, data: bytes) -> None:
         """Commands as their rows: each is answered by its account and nonce, and counts as a request."""
@@ -201,11 +221,11 @@ class Connection:
             try:
                 if n:  # the frame itself was counted
                     self._desk.take(self._host)
-                self._submit(rows, who)
+                self._submit(rows, **who)
             except Refused as error:
-                self._finished({"op": "error"} | self._desk.told(error) | who)
+                self._finished(self._wrong(error, **who))
 
-    def _submit(self, rows: Array, tag: dict[str, Any]) -> None:
+    def _submit(self, rows: Array, **tag: Any) -> None:
         """A command whose answer bears a tag."""
         if self._under_way >= _UNDER_WAY:
             raise Refused("busy", "commands under way", have=self._under_way + 1, need=_UNDER_WAY)
@@ -217,23 +237,23 @@ class Connection:
         self._under_way -= 1
         error = done.exception()
         if isinstance(error, Refused):
-            self._finished({"op": "error"} | self._desk.told(error) | tag)
+            self._finished(self._wrong(error, **tag))
         else:
-            self._finished({"op": "command", "outcome": done.result()} | tag)
+            self._finished(Outcome(outcome=done.result(), **tag))
 
-    def _finished(self, answer: dict[str, Any]) -> None:
+    def _finished(self, answer: Said) -> None:
         self._answers.append(answer)
         self._news.set()
 
-    async def _on_disconnect(self, asked: Ask) -> None:
+    async def _on_disconnect(self, asked: OnDisconnect) -> None:
         rows = None
-        if bytes(asked.command):
+        if asked.command is not msgspec.UNSET:
             rows = parsed(asked.command)
             if rows["kind"][0] not in _LAST_WORDS:
                 names = ", ".join(kind.name.lower() for kind in _LAST_WORDS)
                 raise Refused("line", f"command: on_disconnect takes {names}")
         self._last_words = rows
-        await self._answer(asked, {"op": "on_disconnect", "armed": rows is not None})
+        await self._say(Armed(id=asked.id, armed=rows is not None))
 
     # What it says
 
@@ -257,7 +277,7 @@ class Connection:
         while True:
             await asyncio.sleep(self._desk.limits.heartbeat_seconds)
             if self._session is not None and any(
-                isinstance(s, AccountStream) for s in self._streams.values()
+                isinstance(s, AccountStream | ProofsStream) for s in self._streams.values()
             ):
                 try:
                     await self._desk.still(self._session)
@@ -265,13 +285,9 @@ class Connection:
                     if error.code != "busy":
                         await self.end(ENDED, f"account: {error}")
                         return
-            beat = {"op": "heartbeat", "sequence": self._desk.feed.slot, "time": self._desk.clock()}
-            await self._say(beat)
+            await self._say(Heartbeat(sequence=self._desk.feed.slot, time=self._desk.clock()))
 
-    async def _answer(self, asked: Ask | None, told: dict[str, Any]) -> None:
-        await self._say(told if asked is None or asked.id is None else told | {"id": asked.id})
-
-    async def _say(self, told: Any) -> None:
+    async def _say(self, told: Said) -> None:
         await self._send(encode(told))
 
     async def _send(self, message: bytes) -> None:
@@ -322,10 +338,4 @@ def _asked(text: str) -> Ask:
         raise Refused("line", f"not what a client may ask: {error}") from None
 
 
-def _name(asked: Ask) -> str:
-    if asked.stream is None:
-        raise Refused("request", "stream: is missing")
-    return f"{asked.stream}.{asked.instrument}" if asked.stream in ("book", "trades") else asked.stream
-
-
-_DECODER = msgspec.json.Decoder(Ask)
+_DECODER = msgspec.json.Decoder[Ask](Ask)

@@ -7,9 +7,13 @@ the disk. So nothing is lost, and nobody's slowness costs others memory.
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
+
 from .archive import Archive
 from .errors import Refused
 from .feed import Feed, encode
+from .messages import AccountTold, BatchTold, BookWhole, ProofTold, StatusTold, TradesTold, ready
+from .proofs import Proofs
 from .sessions import Open
 from .shapes import Batch, Status
 
@@ -47,9 +51,7 @@ class BookStream(Stream):
         if self.at < -1 or not self._feed.reaches(self.at):
             book = self._feed.book(self._instrument)
             self.at = book.sequence
-            whole = {"stream": "book", "snapshot": True, "instrument": book.instrument}
-            whole |= {"sequence": book.sequence, "time": book.time}
-            yield encode(whole | {"bids": book.bids, "asks": book.asks, "check": book.check})
+            yield encode(BookWhole(True, *msgspec.structs.astuple(book)))
         for past in self._feed.since(self.at):
             self.at = past.number
             if (one := past.books.get(self._instrument)) is not None:
@@ -82,10 +84,9 @@ class TradesStream(Stream):
                 yield self._message(past.number, one.body)
 
     def _message(self, number: int, trades: bytes) -> bytes:
-        head = f'{{"stream":"trades","instrument":{self._instrument},"sequence":{number},'
-        head += f'"previous":{self._previous},"trades":'
+        told = TradesTold(self._instrument, number, self._previous, ready(trades))
         self._previous = number
-        return head.encode() + trades + b"}"
+        return encode(told)
 
 
 class AccountStream(Stream):
@@ -125,10 +126,9 @@ class AccountStream(Stream):
                     yield self._message(past.number, one[1])
 
     def _message(self, number: int, lines: bytes) -> bytes:
-        head = f'{{"stream":"account","account":{self.session.account},"sequence":{number},'
-        head += f'"previous":{self._previous},"lines":'
+        told = AccountTold(self.session.account, number, self._previous, ready(lines))
         self._previous = number
-        return head.encode() + lines + b"}"
+        return encode(told)
 
 
 class LatestStream(Stream):
@@ -136,14 +136,40 @@ class LatestStream(Stream):
 
     def __init__(self, name: str, feed: Feed, latest: Callable[[], Status | Batch | None]) -> None:
         super().__init__(name, feed)
-        self._latest, self._told = latest, None
+        self._latest = latest
+        self._told: Status | Batch | None = None
 
     async def messages(self) -> AsyncIterator[bytes]:
         """The latest, if it is not told yet."""
-        found: Any = self._latest()
+        found = self._latest()
         if found is not None and found is not self._told:
             self._told = found
-            yield encode({"stream": self.name, self.name: found})
+            yield encode(StatusTold(found) if isinstance(found, Status) else BatchTold(found))
+
+
+class ProofsStream(Stream):
+    """Of each batch that is anchored, the proof of what the session's account has in it."""
+
+    def __init__(
+        self, name: str, feed: Feed, proofs: Proofs, session: Open, still: Callable[[], Any]
+    ) -> None:
+        super().__init__(name, feed)
+        self._proofs, self._session, self._still = proofs, session, still
+        self._told = 0
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Raises :class:`Refused` once the session's signer may not read any more."""
+        batch = self._proofs.batch
+        if batch <= self._told:
+            return
+        await self._still()
+        try:
+            proof = await self._proofs.of(self._session.account, self._session.generation)
+        except Refused as error:  # the account is younger than the batch; or too many ask, and it tries again
+            self._told = batch if error.code == "not_found" else self._told
+        else:
+            self._told = batch
+            yield encode(ProofTold(proof))
 
 
 def known_slot(asked: Any, feed: Feed) -> int | None:

@@ -143,6 +143,11 @@ class Outcomes:
         return lines
 
     @property
+    def last_trade(self) -> int:
+        """Number of the last trade, 0 before the first."""
+        return self._book.trades
+
+    @property
     def touched(self) -> Iterable[Order]:
         """The orders that the last slot made or changed."""
         return self._book.touched.values()

@@ -34,7 +34,7 @@ from .outcomes import INPUT_BYTES, Signers, SlotLeaves, input_leaves, outcome_le
 from .payments import Payments
 from .rules import FLAGS, RuleSet
 from .slot import Deposit, Operation, OperationKind, Refusal, Request, SlotInput
-from .snapshot import SnapshotError, ledger_body, read_ledger, seal, unseal
+from .snapshot import SnapshotError, ledger_body, part_body, read_ledger, seal, unseal
 
 #: Numbers of the machine that a snapshot has.
 _COUNTERS = (
@@ -121,6 +121,32 @@ class Machine:
         self.feeds = ledger.feeds
         liquidating.check(ledger, [account.index for account in ledger.accounts])
         self._commitments = Commitments(ledger, digest)
+
+    @classmethod
+    def part(cls, whole: Any, accounts: Sequence[Account], resting: int) -> "Machine":
+        """A machine that stands where another of either form stands, with a few of its accounts alone.
+
+        To be asked, and thrown away: it has no queues, and commits to nothing that the whole commits to.
+
+        Args:
+            whole: between two slots.
+            accounts: the venue's own, and all of one owner.
+            resting: orders that the engine has.
+        """
+        machine = cls(whole.config)
+        for name in ("next_slot", "time", "last_seq", "batch"):
+            setattr(machine, name, getattr(whole, name))
+        ledger = Ledger(whole.config)
+        ledger.time = whole.time
+        read_ledger(ledger, part_body(whole, accounts))
+        ledger.handles = ledger.handles[: max(0, whole.config.geometry.orders - resting)]
+        machine._begin(ledger)
+        return machine
+
+    def accounts_of(self, owner: bytes) -> list[Account]:
+        """All accounts of an owner, by subaccount."""
+        mine = self._ledger.by_owner.get(owner, {})
+        return [mine[subaccount] for subaccount in sorted(mine)]
 
     def account_of(self, owner: bytes, subaccount: int = 0) -> Account | None:
         """A subaccount of ``owner``, if there is one; 0 is the one that a deposit opens."""

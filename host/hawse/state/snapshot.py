@@ -1,6 +1,7 @@
 """Snapshots: readable, canonical JSON of all that a machine is, behind hashes that guard it."""
 
 import json
+from collections.abc import Sequence
 from heapq import heapify
 from typing import Any
 
@@ -112,12 +113,10 @@ def unseal(config: VenueConfig, data: bytes) -> tuple[Any, bytes]:
 def ledger_body(ledger: Ledger) -> list[Any]:
     """All of a ledger between two slots."""
     return [
-        ledger.fees,
-        [_market_body(n, m) for n, m in ledger.markets.items()],
-        [[n, f.index, f.time, f.counted, _said(f)] for n, f in ledger.feeds.items()],
+        *_shared(ledger),
         sorted([tag.number, tag.owner.hex()] for tag in ledger.tags.values()),
         sorted([index, until] for index, until in ledger.waiting.items()),
-        [ledger.rules_from, ledger.rules.encode().hex() if ledger.rules else ""],
+        [ledger.rules_from, _encoded(ledger.rules)],
         [_account_body(account) for account in ledger.accounts],
         [
             [place, one.account.index, int(one.fired), *(getattr(one, name) for name in _STRATEGY)]
@@ -148,6 +147,36 @@ def _read_market(market: Market, values: list[Any]) -> None:
     average = Average(time, premium if until else None, total, elapsed)
     market.funding = Funding(begun, average, until, index, cumulative)
     market.settlement = _settlement(market.terms, window)
+
+
+def part_body(whole: Any, accounts: Sequence[Account]) -> list[Any]:
+    """A ledger of the venue's own account and those of one owner, at the marks of a machine of either form.
+
+    Their indices and their orders' handles are other ones.
+    """
+    bodies = [_account_body(account) for account in accounts]
+    orders = [order for body in bodies for order in body[-1]]
+    for handle, order in enumerate(orders):
+        order[_ORDER.index("handle")] = handle
+    owner = accounts[-1].owner
+    empty = [
+        n for n, one in enumerate(accounts) if n and one.is_bare() and (one.subaccount or len(accounts) == 2)
+    ]
+    tags = [[1, owner.hex()]] if orders else []
+    return [*_shared(whole), tags, [[n, 0] for n in empty], [0, _encoded(whole.rules)], bodies, []]
+
+
+def _shared(whole: Any) -> list[Any]:
+    """What belongs to no account."""
+    return [
+        whole.fees,
+        [_market_body(n, m) for n, m in whole.markets.items()],
+        [[n, f.index, f.time, f.counted, _said(f)] for n, f in whole.feeds.items()],
+    ]
+
+
+def _encoded(rules: RuleSet | None) -> str:
+    return rules.encode().hex() if rules else ""
 
 
 def _account_body(account: Account) -> list[Any]:

@@ -20,6 +20,8 @@ def _timing() -> ctypes.CDLL:
     library.timing_run.restype = library.timing_each.restype = c_int64
     library.timing_run.argtypes = [c_void_p, c_void_p, c_uint64, c_uint32, POINTER(c_uint64)]
     library.timing_each.argtypes = [c_void_p, c_void_p, c_uint64, c_void_p]
+    library.timing_open.restype = c_int64
+    library.timing_open.argtypes = [c_void_p, c_void_p, c_uint64, c_void_p, c_void_p]
     return library
 
 
@@ -60,3 +62,24 @@ class Library:
         if stalls < 0:
             raise RuntimeError("engine_init failed")
         return each[each > 0], int(stalls)
+
+    def time_open(self, messages: Array, due: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+        """Nanoseconds from when each message was due until its call came back, and of all together.
+
+        Messages come at their time, in calls of their own, whatever became of those before: what waits counts
+        from then. Nothing is left out; the clock is read once in each.
+
+        Args:
+            messages: contiguous array of MESSAGE.
+            due: nanoseconds from the start, ascending; of each.
+
+        Raises:
+            RuntimeError: the library would not begin.
+        """
+        due, late = np.ascontiguousarray(due), np.ones(len(messages), np.int64)
+        took = _timing().timing_open(
+            self._table, messages.ctypes.data, len(messages), due.ctypes.data, late.ctypes.data
+        )
+        if took < 0:
+            raise RuntimeError("engine_init failed")
+        return late, int(took)

@@ -282,6 +282,12 @@ class NativeMachine:
         index = self._state.find(owner, subaccount)
         return None if index < 0 else self.read_account(index)
 
+    def accounts_of(self, owner: bytes) -> list[Account]:
+        """All accounts of an owner, by subaccount."""
+        same = (self.owners()["owner"] == np.frombuffer(owner, np.uint8)).all(axis=1)
+        mine = [self.read_account(int(index)) for index in np.flatnonzero(same) if index != INSURANCE]
+        return sorted(mine, key=lambda account: account.subaccount)
+
     def client_ids(self, handles: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Client id of the order that has each handle, or had it in the last slot."""
         return self._state.client_ids(handles)
