@@ -244,7 +244,10 @@ class _Anchor(msgspec.Struct):
 
 
 def _compare(
-    done: Replayed, config: VenueConfig, anchors: dict[int, AnchoredBatch], noted: dict[int, BatchHeader]
+    done: Replayed | SlotDone,
+    config: VenueConfig,
+    anchors: dict[int, AnchoredBatch],
+    noted: dict[int, BatchHeader],
 ) -> None:
     """Hold the header of a batch against its anchor; the journal's own note of it tells the field."""
     assert done.sealed
