@@ -1,4 +1,4 @@
-"""Validators on other machines: the journal and their signatures over a real NATS server, which comes and goes."""
+"""Validators that share no disk with the host: a real NATS server, which comes and goes, is between them."""
 
 import json
 import os
