@@ -34,6 +34,7 @@ _COMMANDS = {
     "deposit": ("hawse.cli.trader", "deposit"),
     "claim": ("hawse.cli.trader", "claim"),
     "validator": ("hawse.cli.validator", "validator"),
+    "validators": ("hawse.cli.validator", "validators"),
     "force": ("hawse.cli.leave", "force"),
     "freeze": ("hawse.cli.leave", "freeze"),
     "exit": ("hawse.cli.leave", "group"),

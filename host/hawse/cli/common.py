@@ -61,6 +61,13 @@ state_option = click.option(
     show_default=True,
     help="The state in C++, or the readable specification in Python.",
 )
+#: Where the journal is for validators on other machines.
+stream_option = click.option(
+    "--stream",
+    metavar="nats://HOST:PORT/NAME",
+    help="NATS JetStream that carries the journal to validators and their signatures back; servers of one"
+    " cluster by commas, ?replicas=3 behind NAME for so many copies.",
+)
 #: Of commands whose result is JSON, or a file, in any case.
 json_errors = click.option("--json", is_flag=True, expose_value=False, help="Errors as JSON, too.")
 

@@ -40,6 +40,7 @@ from hawse.state.inputs import STATE, next_mark
 from hawse.state.machines import DEFAULT, FORMS
 from hawse.state.rules import FLAGS, RuleSet
 from hawse.state.slot import Cut, Observation, Omission, Operation, OperationKind, SlotInput
+from hawse.stream.jetstream import HostProcess
 from hawse.venue import SlotDone, Venue, check_reach, interim_mark, operation
 from hawse.wire import Geometry
 
@@ -53,11 +54,12 @@ from .common import (
     json_errors,
     open_engine,
     state_option,
+    stream_option,
 )
 from .intake import Bad, Commands, Flags, Incoming, Opened, Operator, rows_of
 from .keys import EMBEDDED
 from .settling import Settling
-from .validator import Signatures
+from .validator import Signatures, place_of
 
 #: Quanta that each of the embedded chain's ten accounts deposits; it keeps as many.
 DEPOSIT = 1_000_000 * 10**6
@@ -268,6 +270,11 @@ class _Host:
     def gateway_is_behind(self) -> bool:
         """Whether the gateway has yet to tell so many slots that standard input should make no more."""
         return self._gateway is not None and self._gateway.is_behind
+
+    def publish(self, url: str, signatures: Path, validators: Sequence[bytes]) -> None:
+        """Have a process beside us publish the journal to NATS, and collect signatures in a directory."""
+        streams = HostProcess(self._directory / "journal", url, signatures, validators)
+        self._stack.callback(streams.close)
 
     def _stop_gateway(self) -> None:
         if self._gateway is not None:
@@ -548,8 +555,9 @@ def _run_options(context: click.Context, _: click.Parameter, path: Path) -> Path
 @click.option(
     "--signatures",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Directory where hawse validator leaves them.",
+    help="Directory where hawse validator leaves them; not with --stream.",
 )
+@stream_option
 @click.option(
     "--slot", "most", type=click.IntRange(1, 512), default=256, show_default=True, help="Commands a slot."
 )
@@ -604,6 +612,7 @@ def run(
     threshold: int,
     confirmations: int | None,
     signatures: Path | None,
+    stream: str | None,
     most: int,
     slot_ms: int,
     batch_seconds: float,
@@ -621,6 +630,11 @@ def run(
     interrupt, closes the batch, anchors it and ends the host.
     """
     stopped = threading.Event()
+    if stream is not None:
+        if signatures is not None:
+            raise click.UsageError("--signatures, --stream: signatures come one way, not both")
+        place_of(stream)
+        signatures = directory / "signed"
     server = None if http is None else _listen(http)
     feed = None if itch is None else (_place("--itch", itch), _place("--itch-requests", itch_requests))
     if feed is not None:
@@ -643,6 +657,10 @@ def run(
     said = Operator(operations, marked) if operations else None
     settling = _settling(client, venue, state, signatures, signers)
     with closing(_Host(directory, engine, form, client, venue, key, stopped, said, settling)) as host:
+        if stream is not None:
+            assert signatures is not None
+            people = sorted({*signers, *map(bytes.fromhex, state.validators)})
+            host.publish(stream, signatures, people)
         console.print(f"Chain {client.chain_id} at {state.rpc}, contract 0x{client.address.hex()}")
         held = host.gateway_is_behind
         incoming = Incoming(commands, venue.domain, endless=server is not None, held=held)

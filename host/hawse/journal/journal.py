@@ -19,7 +19,7 @@ from hawse.commit.header import BatchHeader
 from hawse.state.slot import SlotInput, SlotOutcome
 
 from .codec import decode_input, decode_outcome, encode_input, encode_outcome, slot_of_input
-from .errors import JournalError, JournalLocked
+from .errors import JournalError, JournalLocked, JournalOrder
 from .files import File, OsFile, sync_directory
 from .mark import Mark, MarkFile, read_mark
 from .position import Position
@@ -355,6 +355,22 @@ class Journal:
         """
         self._append(RecordType.EPOCH, encode_epoch(epoch), sync=True)
 
+    def append_copied(self, type_: RecordType, payload: bytes, value: bytes) -> None:
+        """Append a record of another host's journal, whose link is ``value``; durable after :meth:`sync`.
+
+        Raises:
+            JournalOrder: it is not what the chain leads to, with both links; or it may not come next.
+            JournalCorrupt: its payload is not one.
+            OSError: of the disk; the journal then has to be opened again.
+        """
+        ours = link(self._position.chain, type_, payload)
+        if value != ours:
+            where = f"{type_.name} behind slot {self.next_slot - 1}"
+            raise JournalOrder(
+                f"{where} comes with the link {value.hex()}, and the chain leads to {ours.hex()}"
+            )
+        self._append(type_, payload, sync=False)
+
     def sync(self) -> None:
         """Make everything appended so far durable: one wait for a group of records.
 
@@ -441,6 +457,15 @@ class Journal:
                     yield found
         if waiting is not None:
             yield JournaledSlot(waiting, None, chain, tuple(board))
+
+    def records(self) -> Iterator[Record]:
+        """All records, the heads of segments apart; reads and checks all segments.
+
+        Raises:
+            JournalCorrupt, SegmentError: a segment, the last apart, is not what was written.
+        """
+        for _, record in self._records(0):
+            yield record
 
     def anchors(self) -> Iterator[Anchor]:
         """All anchors, in order; reads all segments.

@@ -140,17 +140,18 @@ class Segment:
         parts = range(first, last, 1 << 20)
         return not any(any(self.file.read(at, min(1 << 20, last - at))) for at in parts)
 
-    def follow(self, position: Position, size: int) -> Iterator[Record]:
+    def follow(self, position: Position, size: int, at: int | None = None) -> Iterator[Record]:
         """Every record behind the head within the first ``size`` bytes, up to a torn one.
 
         Args:
             position: behind the head; is moved along.
             size: bytes to look at.
+            at: where ``position`` is, to go on from there; None for behind the head.
 
         Raises:
             JournalCorrupt: a bad record that a power loss cannot explain, or one out of order.
         """
-        at = self.start
+        at = self.start if at is None else at
         while size - at >= FRAME_SIZE:
             records = self._many(at, size, position.chain) or self._one(at, size, position.chain)
             if not records:

@@ -1,0 +1,1 @@
+"""The journal over NATS JetStream, to validators on other machines, and their signatures back."""
