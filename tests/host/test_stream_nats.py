@@ -1,5 +1,6 @@
 """Validators that share no disk with the host: a real NATS server, which comes and goes, is between them."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,11 +10,14 @@ import subprocess
 import sys
 import time
 
+import nats
 import pytest
 from click.testing import CliRunner
 from hawse.cli import main
-from hawse.journal import Journal
+from hawse.journal import Journal, JournalOrder
 from hawse.keys.store import KeyStore
+from hawse.stream.jetstream import Follower, HostProcess
+from hawse.stream.messages import Place, Tail
 
 pytestmark = pytest.mark.skipif(
     shutil.which("nats-server") is None, reason="nats-server not found: it is in Debian's nats-server"
@@ -219,3 +223,44 @@ def test_a_cluster_loses_a_node_in_mid_flow_and_nothing_is_lost_or_doubled(trial
         trial.more_batches()
     trial.check_copies()
     assert trial.anchored() == [*range(1, len(trial.anchored()) + 1)]
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Cluster(tmp_path, 1)
+    yield server
+    server.close()
+
+
+async def put(url, message):
+    client = await nats.connect(url)
+    await client.jetstream().publish("trial.journal", message.encode())
+    await client.close()
+
+
+@pytest.mark.ci
+def test_a_forged_record_on_the_stream_ends_a_validator_and_the_publishing(server, tmp_path, capfd):
+    place, me = Place.parse(server.url), bytes(20)
+    with Journal(tmp_path / "host", b"a configuration") as journal:
+        for epoch in range(1, 200):
+            journal.append_epoch(epoch)
+        for _ in range(2):  # the second one has nothing to add
+            HostProcess(journal.directory, server.url, tmp_path / "signed", []).close()
+        messages = [*Tail(journal.directory).read()]
+        follower = Follower(tmp_path / "copy", place, me)
+        assert follower.caught_up.wait(20)
+        follower.check()
+        follower.close()
+        with Journal(tmp_path / "copy", readonly=True) as copy:
+            assert [one[1:] for one in copy.records()] == [one[1:] for one in journal.records()]
+        forged = messages[-1]._replace(number=len(messages), link=b"\xee" * 32)
+        asyncio.run(put(server.url.split("/trial")[0], forged))
+        follower = Follower(tmp_path / "copy", place, me)
+        assert follower.caught_up.wait(20)
+        with pytest.raises(JournalOrder, match=f"link {'ee' * 32}, and the chain leads to"):
+            follower.check()
+        follower.close()
+        capfd.readouterr()
+        HostProcess(journal.directory, server.url, tmp_path / "signed", []).close()
+        said = capfd.readouterr().err
+        assert f"message {len(messages)} of the stream is {'ee' * 32}; the journal has" in said

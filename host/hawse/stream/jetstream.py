@@ -96,7 +96,9 @@ async def _from(js: JetStreamContext, stream: str, first: int) -> AsyncIterator[
     )
     info = await js.add_consumer(stream, config)
     pull = await js.pull_subscribe_bind(info.name, stream)
-    while True:
+    task = asyncio.current_task()
+    # The client may keep a cancellation to itself.
+    while task is None or not task.cancelling():
         try:
             yield await pull.fetch(_WINDOW, timeout=0.5)
         except NatsTimeout:
@@ -141,7 +143,7 @@ class Host:
                         return
                     finally:
                         collecting.cancel()
-                        await asyncio.gather(collecting, return_exceptions=True)
+                        await asyncio.wait({collecting}, timeout=2)
             except _AWAY:
                 if self.stopped.is_set():
                     ended = ended or loop.time() + _LINGER
@@ -306,7 +308,7 @@ class Follower:
                         await self._send(js)
                     finally:
                         receiving.cancel()
-                        await asyncio.gather(receiving, return_exceptions=True)
+                        await asyncio.wait({receiving}, timeout=2)
             if self._stopped.is_set():
                 ended = ended or loop.time() + _LINGER
             await asyncio.sleep(0 if self._stopped.is_set() and not self._to_send else _RETRY)
