@@ -247,6 +247,7 @@ def with_limits(rng: Generator, rows: Array, share: float = 0.12) -> Array:
     value = rng.integers(0, 40, n).astype(np.uint64)
     wide = (what == Limit.GRANT) | (what == Limit.REVOKE)
     value[wide] = rng.integers(0, 3000, wide.sum())
+    value[what == Limit.COMMANDS] = rng.integers(0, 6, (what == Limit.COMMANDS).sum())
     value[what == Limit.KILL] = rng.integers(0, 2, (what == Limit.KILL).sum())
     rates = what == Limit.RATE
     value[rates] = rng.choice([0, 1, 7, 100, (1 << 32) - 1], rates.sum())
