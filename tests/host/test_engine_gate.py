@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hawse.engine import GoldenBackend, SoftBackend
+from hawse.engine import Engine, GoldenBackend, SoftBackend
 from hawse.engine.backend import split
 from hawse.wire import (
     Feature,
@@ -16,7 +16,7 @@ from hawse.wire import (
     Side,
     TimeInForce,
 )
-from hawse.wire.dtypes import COMMAND, flags, kinds, make
+from hawse.wire.dtypes import COMMAND, ORDER, flags, kinds, make
 from hawse_sim.differential import same_beats
 from hawse_sim.flow import adversarial
 
@@ -326,3 +326,31 @@ def test_hello_tells_whether_there_is_a_gate(engine):
         assert (told.builds["features"][0], told.hellos["limits"][0]) == (features, limits)
         limit = np.concatenate([make(COMMAND, opcode=Opcode.LIMIT, handle=Limit.GRANT), FENCE])
         assert split(it.exchange(limit)).records["reason"][0] == reason
+
+
+@pytest.mark.parametrize("backend", [GoldenBackend, SoftBackend])
+def test_the_driver_hands_limits_on(backend):
+    """By the user's ids; what an engine without a gate is told, it rejects."""
+    opened = [
+        make(ORDER, opcode=Opcode.STATE, quantity=InstrumentState.LOADING, token=64, price=100),
+        make(ORDER, opcode=Opcode.LIMIT, handle=Limit.RATE, quantity=3),
+        make(ORDER, opcode=Opcode.STATE, quantity=InstrumentState.OPEN),
+        make(ORDER, opcode=Opcode.LIMIT, handle=Limit.GRANT, tag=1, quantity=30),
+    ]
+    orders = [make(ORDER, opcode=Opcode.NEW, tag=1, price=110, quantity=6, order_id=n) for n in (7, 8)]
+    replace = make(ORDER, opcode=Opcode.REPLACE, tag=1, price=111, quantity=4, order_id=7)
+    burst = np.concatenate([*opened, *orders, replace, make(ORDER, opcode=Opcode.FENCE)])
+    burst["seq"] = np.arange(len(burst))
+    with Engine(backend(SMALL, gate=True)) as engine:
+        events = engine.run(burst).events
+        answers = [
+            (Kind(int(kind)), Reason(int(r))) for kind, r in zip(kinds(events), events["reason"], strict=True)
+        ]
+        assert answers == [
+            *[(Kind.ACK, Reason.NONE)] * 5,
+            (Kind.REJECTED, Reason.CREDIT),
+            (Kind.REPLACED, Reason.NONE),
+        ]
+        assert engine.resting()["resting"]["quantity"].tolist() == [4]
+    with Engine(backend(SMALL)) as engine:
+        assert (engine.run(burst).events["reason"] == Reason.OPCODE).sum() == 2
