@@ -61,7 +61,7 @@ class Gate(wiring.Component):
     LIMIT(RATE), too, because only the book knows whether it is taken; behind any other LIMIT, until that is
     written.
 
-    Latency: 4 cycles. Initiation interval: 1; LIMIT 6; FENCE, CLOSE and LIMIT(RATE) the book's time and 9.
+    Latency: 4 cycles. Initiation interval: 1; LIMIT 5; FENCE, CLOSE and LIMIT(RATE) the book's time and 8.
     Ordering: that of the commands.
     Reset: no limits, nothing drawn; not ready until the memories are cleared, a cycle for each tag.
     Back-pressure: a stalled ``judged`` stalls the gate and the commands; ``back`` is always taken.

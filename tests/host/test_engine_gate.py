@@ -119,6 +119,31 @@ def test_what_is_cancelled_comes_back_at_the_fence_and_no_sooner(bench):
     assert bench.new(B, 110, 10) is Reason.NONE
 
 
+def test_the_example_of_the_docs(bench):
+    """The table in docs/gate.md; what is left is shown by one lot more than that, which is too much."""
+    bench.limit(Limit.OPEN_BUY, 10)
+    bench.limit(Limit.GRANT, 42)
+    assert bench.new(B, 110, 6) is Reason.NONE
+    assert bench.new(B, 110, 5) is Reason.OPEN_BUY
+    assert bench.new(S, 110, 2, tag=2) is Reason.NONE
+    assert bench.cancel(1) is Reason.NONE
+    assert bench.new(B, 110, 5) is Reason.OPEN_BUY
+    bench.fence()
+    assert bench.new(B, 110, 11) is Reason.OPEN_BUY
+    assert bench.new(B, 110, 10) is Reason.NONE
+    order = bench.handle
+    assert bench.new(S, 120, 3) is Reason.CREDIT  # 9 > 6
+    assert bench.replace(order, B, 110, 1) is Reason.OPEN_BUY
+    assert bench.reduce(order, 4) is Reason.NONE
+    bench.fence()
+    assert bench.new(S, 120, 9) is Reason.CREDIT  # 27 > 24
+    assert bench.replace(order, B, 110, 7) is Reason.OPEN_BUY
+    assert bench.replace(order, B, 110, 6) is Reason.NONE
+    bench.fence()
+    assert bench.new(S, 120, 7) is Reason.CREDIT  # 21 > 18
+    assert bench.new(S, 120, 6) is Reason.NONE
+
+
 def test_what_traded_never_comes_back_but_is_open_no_more(bench):
     bench.limit(Limit.GRANT, 30)
     bench.limit(Limit.OPEN_BUY, 10)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hawse.engine import GoldenBackend, SoftBackend
 from hawse.engine.backend import split
+from hawse.engine.link import LinkBackend
 from hawse.wire import Geometry, Kind, Reason
 from hawse.wire.dtypes import kinds
+from hawse_sim.board import VirtualBoard
 from hawse_sim.differential import same_beats
 from hawse_sim.flow import adversarial
 from hawse_sim.rtl import RtlBackend
@@ -18,7 +20,7 @@ def compare(engines, seed, bursts, size):
     """How often each reason of a rejection came."""
     rng = np.random.default_rng(seed)
     for engine in engines:
-        engine.reset(seed)
+        engine.reset(1 + seed)
     same_beats(engines, adversarial.rates(rng, SMALL))
     seen = np.zeros(256, np.int64)
     for _ in range(bursts):
@@ -34,6 +36,14 @@ def test_no_beat_differs(stall):
         engines = [GoldenBackend(SMALL, gate=True), rtl]
         seen = sum(compare(engines, seed, 25, 300) for seed in range(2))
     assert all(seen[reason] for reason in (*range(Reason.KILLED, Reason.COLLAR + 1), Reason.WHAT))
+
+
+def test_a_board_with_a_gate_answers_as_the_model():
+    with VirtualBoard(SMALL, gate=True) as board:
+        link = LinkBackend(board.url)
+        seen = compare([GoldenBackend(SMALL, gate=True), link], link.epoch, 6, 200)
+        link.close()
+    assert seen[Reason.KILLED : Reason.COLLAR + 1].any()
 
 
 @pytest.mark.slow
