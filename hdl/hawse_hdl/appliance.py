@@ -27,6 +27,7 @@ class Appliance(wiring.Component):
         timeout: clock cycles without progress after which unacknowledged frames are sent again.
         build: what it is made of, and the frequency of its clock, as :class:`Book` has them.
         clock_khz: likewise.
+        gate: with a :class:`.gate.Gate` before the book.
         probe: with a :class:`.link.Probe` between line and link. Synthesized, never routed.
 
     Latency: the link's plus the core's.  Initiation interval: the link's.
@@ -52,6 +53,7 @@ class Appliance(wiring.Component):
         timeout: int = 1 << 20,
         build: int | Value = 0,
         clock_khz: int = 0,
+        gate: bool = False,
         probe: bool = False,
     ) -> None:
         self.geometry = geometry
@@ -59,6 +61,7 @@ class Appliance(wiring.Component):
         self.timeout = timeout
         self.build = build
         self.clock_khz = clock_khz
+        self.gate = gate
         self.probe = probe
         super().__init__()
 
@@ -71,6 +74,7 @@ class Appliance(wiring.Component):
             build=self.build,
             clock_khz=self.clock_khz,
             features=Feature.CAPTURE if self.probe else 0,
+            gate=self.gate,
         )
         if self.probe:
             probe = _probe(m, self, link, core)
@@ -128,6 +132,7 @@ class Board(wiring.Component):
         baudrate: bits a second on the wires.
         timeout: seconds without progress after which unacknowledged frames are sent again.
         build: what it is made of, as :class:`Book` has it.
+        gate: as :class:`Appliance` has it.
         probe: as :class:`Appliance` has it.
 
     Raises:
@@ -151,6 +156,7 @@ class Board(wiring.Component):
         baudrate: int = 1_000_000,
         timeout: float = 0.25,
         build: int | Value = 0,
+        gate: bool = False,
         probe: bool = False,
     ) -> None:
         exact = clock_hz / baudrate
@@ -172,6 +178,7 @@ class Board(wiring.Component):
         self.clock_khz = round(clock_hz / 1000)
         self.timeout = max(1, round(timeout * clock_hz))
         self.build = build
+        self.gate = gate
         self.probe = probe
         super().__init__()
 
@@ -184,6 +191,7 @@ class Board(wiring.Component):
             timeout=self.timeout,
             build=self.build,
             clock_khz=self.clock_khz,
+            gate=self.gate,
             probe=self.probe,
         )
         connect(m, uart.rx, appliance.rx)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hawse.wire.schema import Geometry
 
 from .book import Book
+from .gate import Gate
 from .hashing import CORES, ReportLog
 from .layouts import BEAT, COMMAND
 
@@ -19,6 +20,7 @@ class Core(wiring.Component):
         build: what it is made of, and the frequency of its clock, as :class:`Book` has them.
         clock_khz: likewise.
         features: likewise.
+        gate: with a :class:`.gate.Gate` before the book.
 
     Latency: the book's plus the log's; a digest follows when the last chunk is hashed.
     Initiation interval: the book's; behind full log queues ``4.9 / hash_cores`` cycles a record.
@@ -53,24 +55,32 @@ class Core(wiring.Component):
         build: int | Value = 0,
         clock_khz: int = 0,
         features: int = 0,
+        gate: bool = False,
     ) -> None:
         self.geometry = geometry
         self.hash_cores = hash_cores
         self.build = build
         self.clock_khz = clock_khz
         self.features = features
+        self.gate = gate
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:  # noqa: D102
         m = Module()
-        book = Book(self.geometry, build=self.build, clock_khz=self.clock_khz, features=self.features)
+        book = Book(
+            self.geometry,
+            build=self.build,
+            clock_khz=self.clock_khz,
+            features=self.features,
+            gate=self.gate,
+        )
         log = ReportLog(self.hash_cores)
         # From registers near them, one after the other: one net to all of it would be the slowest of all.
         log_reset = Signal(reset_less=True)
         book_reset = Signal(reset_less=True)
         m.d.sync += [log_reset.eq(self.reset), book_reset.eq(log_reset)]
         m.submodules.book, m.submodules.log = ResetInserter(book_reset)(book), log
-        connect(m, flipped(self.commands), book.commands)
+        idle = self._take_commands(m, book, book_reset)
         connect(m, book.beats, log.i)
         connect(m, log.o, flipped(self.beats))
         m.d.comb += [
@@ -82,6 +92,24 @@ class Core(wiring.Component):
             self.full.eq(self.held & log.full),
             self.record_level.eq(log.record_level),
             self.beat_level.eq(log.beat_level),
-            self.idle.eq(book.commands.ready & ~book.busy & ~book.beats.valid & log.idle),
+            self.idle.eq(idle & ~book.busy & ~book.beats.valid & log.idle),
         ]
         return m
+
+    def _take_commands(self, m: Module, book: Book, reset: Signal) -> Value:
+        """Lead commands to the book, judged if there is a gate; whether both could take one."""
+        if not self.gate:
+            connect(m, flipped(self.commands), book.commands)
+            return book.commands.ready
+        gate = Gate(self.geometry)
+        m.submodules.gate = ResetInserter(reset)(gate)
+        connect(m, flipped(self.commands), gate.commands)
+        m.d.comb += [
+            book.commands.valid.eq(gate.judged.valid),
+            gate.judged.ready.eq(book.commands.ready),
+            book.commands.payload.eq(gate.judged.payload.command),
+            book.judgement.eq(gate.judged.payload.judgement),
+            gate.back.eq(book.back),
+            gate.release.eq(book.release),
+        ]
+        return gate.commands.ready & gate.idle & book.commands.ready

@@ -65,7 +65,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 class ApplianceModel:
     """The Verilated Appliance, clocked on demand; parameters as of :class:`~hawse_sim.rtl.RtlBackend`.
 
-    With ``probe`` it has a :class:`~hawse_hdl.link.Probe`.
+    With ``probe`` it has a :class:`~hawse_hdl.link.Probe`, with ``gate`` a :class:`~hawse_hdl.gate.Gate`.
 
     Attributes:
         cycles: clock cycles since it was made.
@@ -78,6 +78,7 @@ class ApplianceModel:
         geometry: Geometry,
         *,
         probe: bool = False,
+        gate: bool = False,
         scramble: int | None = None,
         trace: Path | None = None,
         trace_from: int = 0,
@@ -87,9 +88,9 @@ class ApplianceModel:
         check_scramble(scramble)
         file = trace_file(trace, trace_from, trace_to)
         path = build_library(
-            lambda: Appliance(geometry, timeout=_TIMEOUT_CYCLES, probe=probe),
+            lambda: Appliance(geometry, timeout=_TIMEOUT_CYCLES, probe=probe, gate=gate),
             "appliance",
-            parameters=f"{geometry} {_TIMEOUT_CYCLES}" + " probe" * probe,
+            parameters=f"{geometry} {_TIMEOUT_CYCLES}" + " probe" * probe + " gate" * gate,
             trace=trace is not None,
             begins_open=scramble is not None,
             quick=True,
@@ -257,6 +258,7 @@ def serve(
     host: str = "127.0.0.1",
     link: Path | None = None,
     probe: bool = False,
+    gate: bool = False,
     trace: Path | None = None,
     trace_from: int = 0,
     trace_to: int = FOREVER,
@@ -274,6 +276,7 @@ def serve(
         host: address to listen at.
         link: symbolic link to make to the pseudo-terminal.
         probe: with a probe for loopback, bit test and capture.
+        gate: with a gate before the book.
         trace: FST file to write; the cycles ``trace_from`` up to, not including, ``trace_to``.
         trace_from: see ``trace``.
         trace_to: see ``trace``.
@@ -289,6 +292,7 @@ def serve(
         model = ApplianceModel(
             geometry or Geometry(),
             probe=probe,
+            gate=gate,
             trace=trace,
             trace_from=trace_from,
             trace_to=trace_to,
@@ -341,6 +345,7 @@ class VirtualBoard:
         geometry: of the book.
         pty: offer a pseudo-terminal instead of a TCP port.
         probe: as of :func:`serve`.
+        gate: as of :func:`serve`.
         trace: as of :func:`serve`.
         trace_from: as of :func:`serve`.
         trace_to: as of :func:`serve`.
@@ -359,6 +364,7 @@ class VirtualBoard:
         *,
         pty: bool = False,
         probe: bool = False,
+        gate: bool = False,
         trace: Path | None = None,
         trace_from: int = 0,
         trace_to: int = FOREVER,
@@ -366,7 +372,7 @@ class VirtualBoard:
         command = [sys.executable, "-m", "hawse_sim.board", "--json", *(["--pty"] if pty else ["--tcp", "0"])]
         for name, value in asdict(geometry or Geometry()).items():
             command += [f"--{name.replace('_', '-')}", str(value)]
-        command += ["--probe"] * probe
+        command += ["--probe"] * probe + ["--gate"] * gate
         if trace is not None:
             command += ["--trace", str(trace), "--trace-from", str(trace_from), "--trace-to", str(trace_to)]
         # The pipe to its standard input ends with this process, however that dies, and the board with it.
@@ -444,6 +450,7 @@ def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at [%(default)s]")
     parser.add_argument("--link", type=Path, help="symbolic link to make to the pseudo-terminal")
     parser.add_argument("--probe", action="store_true", help="with loopback, bit test and capture buffer")
+    parser.add_argument("--gate", action="store_true", help="with a gate before the book")
     parser.add_argument("--json", action="store_true", help="say url and resets as JSON, one object a line")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     parser.add_argument("--trace", type=Path, metavar="FST", help="write a waveform")
@@ -473,6 +480,7 @@ def main(arguments: list[str] | None = None, program: str = "hawse_sim.board") -
             host=o.host,
             link=o.link,
             probe=o.probe,
+            gate=o.gate,
             trace=o.trace,
             trace_from=o.trace_from,
             trace_to=o.trace_to,

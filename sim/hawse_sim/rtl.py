@@ -102,6 +102,7 @@ class RtlBackend:
     Args:
         geometry: of the gateware.
         hash_cores: of its report log.
+        gate: with a gate before the book.
         stall: probability, in every cycle, that a command is not offered, and that a beat is not taken.
         seed: of the stalls.
         patience: cycles without a command taken or a beat given after which the engine counts as stuck;
@@ -124,6 +125,7 @@ class RtlBackend:
         geometry: Geometry | None = None,
         *,
         hash_cores: int = CORES,
+        gate: bool = False,
         stall: float = 0.0,
         seed: int = 0,
         patience: int = 2_000_000,
@@ -141,10 +143,11 @@ class RtlBackend:
         check_scramble(scramble)
         file = trace_file(trace, trace_from, trace_to)
         cores = "" if hash_cores == CORES else f", {hash_cores} hash cores"
+        gated = ", gate" if gate else ""
         path = build_library(
-            lambda: Core(self.geometry, hash_cores=hash_cores),
+            lambda: Core(self.geometry, hash_cores=hash_cores, gate=gate),
             "core",
-            parameters=repr(self.geometry) + cores,
+            parameters=repr(self.geometry) + cores + gated,
             trace=trace is not None,
             begins_open=scramble is not None,
             quick=scramble is not None,

@@ -7,13 +7,14 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
-from hawse.wire import Geometry, Opcode
+from hawse.wire import Feature, Geometry, Opcode
 
 from .. import layouts
 from . import stages
-from .layouts import row_layout
+from .layouts import back_layout, judgement_layout, release_layout, row_layout
 from .pipeline import Parts, Pipeline
 from .queues import Act
+from .returns import give_back
 from .telling import tell
 
 
@@ -38,13 +39,21 @@ class Book(wiring.Component):
         build: what it was made of, 16 bytes as a little-endian integer, or a constant signal; BUILD tells it.
         clock_khz: of its clock, 0 if that is not known; BUILD tells it.
         features: of :class:`~hawse.wire.Feature`, of what is around it; BUILD tells them.
+        gate: a :class:`~hawse_hdl.gate.Gate` is before it, whose ``judgement`` comes with each command; LIMIT
+            is taken, and the gate is told what is open no more.
 
     Raises:
         ValueError: ``build`` or ``clock_khz`` do not fit.
     """
 
     def __init__(
-        self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0, features: int = 0
+        self,
+        geometry: Geometry,
+        *,
+        build: int | Value = 0,
+        clock_khz: int = 0,
+        features: int = 0,
+        gate: bool = False,
     ) -> None:
         for name, value, bits in (("build", build, 128), ("clock_khz", clock_khz, 32)):
             if isinstance(value, int) and not 0 <= value < 1 << bits:
@@ -52,7 +61,13 @@ class Book(wiring.Component):
         self.geometry = geometry
         self.build = build
         self.clock_khz = clock_khz
-        self.features = features
+        self.features = features | (Feature.GATE if gate else 0)
+        self.gate = gate
+        told = {
+            "judgement": In(judgement_layout()),
+            "back": Out(back_layout(geometry)),
+            "release": Out(release_layout()),
+        }
         super().__init__(
             {
                 "commands": In(stream.Signature(layouts.COMMAND)),
@@ -61,6 +76,7 @@ class Book(wiring.Component):
                 "epoch": In(32),
                 #: A command is at work, from its acceptance until its last beat has left.
                 "busy": Out(1),
+                **(told if gate else {}),
             }
         )
 
@@ -84,6 +100,8 @@ class Book(wiring.Component):
         stages.bound(pipeline)
         stages.hand_on(pipeline)
         tell(pipeline)
+        if self.gate:
+            give_back(pipeline)
         _join_parts(pipeline)
         _lend_memories(pipeline)
         _count(pipeline)

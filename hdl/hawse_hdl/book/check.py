@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from hawse.wire import (
@@ -10,6 +10,7 @@ from hawse.wire import (
     NULL_HANDLE,
     Geometry,
     InstrumentState,
+    Limit,
     Opcode,
     Reason,
     SequenceClass,
@@ -20,6 +21,7 @@ from .. import layouts
 from ..compare import less, pairs_alike
 from .layouts import (
     first_level,
+    judgement_layout,
     level_bits,
     record_layout,
     rejection_shape,
@@ -28,8 +30,6 @@ from .layouts import (
 )
 
 _ALWAYS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
-#: RECENTRE is the driver's; LIMIT waits for the gate.
-_UNDEFINED = (Opcode.RECENTRE, Opcode.LIMIT)
 #: What can be wrong with a command, whatever rests: all but DUPLICATE, OWNER and WINDOW.
 _FAILS = (
     Reason.OPCODE,
@@ -44,12 +44,17 @@ _FAILS = (
 )
 
 
-def verdict_layout(geometry: Geometry) -> data.StructLayout:
+def _fails(gate: bool) -> tuple[Reason, ...]:
+    """Of an engine with or without a gate: only there LIMIT is defined."""
+    return (*_FAILS, Reason.WHAT) if gate else _FAILS
+
+
+def verdict_layout(geometry: Geometry, gate: bool = False) -> data.StructLayout:
     """What a command is, and what is wrong with it before one looks at its order."""
     return data.StructLayout(
         {
             #: Which of the reasons hold that can be told without the order that it names; one of them does.
-            "fails": data.StructLayout({reason.name: 1 for reason in _FAILS}),
+            "fails": data.StructLayout({reason.name: 1 for reason in _fails(gate)}),
             #: One of them holds, PRICE apart: that comes too late.
             "bad": 1,
             #: It brings an order with a handle of its own; it names a resting one.
@@ -65,21 +70,23 @@ def verdict_layout(geometry: Geometry) -> data.StructLayout:
             "twice": 1,
             #: Level of its price in the pool, if that is inside the window.
             "level": level_bits(geometry),
+            **({"judgement": judgement_layout()} if gate else {}),
         }
     )
 
 
-def kinship_layout(geometry: Geometry) -> data.StructLayout:
+def kinship_layout(geometry: Geometry, gate: bool = False) -> data.StructLayout:
     """What sets a command apart from the order that it names: the one that was read, or another instead.
 
     Memory answers last, so that no more than one gate looks at what was read; of another order all is known.
     """
     return data.StructLayout(
         {
-            #: The order that was read is of another instrument, or of another tag, in these pairs of bits.
+            #: The order that was read is of another instrument, or of another tag, in these pairs of bits; or
+            #: of another side, which counts if there is a gate, because a REPLACE draws from one.
             #: Clear if that does not count, for another order does, or the command asks for neither.
             "elsewhere": 1,
-            "differs": -(-geometry.tag_bits // 2),
+            "differs": -(-(geometry.tag_bits + gate) // 2),
             #: Another order counts, and is of another instrument, or of another tag.
             "stranger": 1,
             "alien": 1,
@@ -94,9 +101,31 @@ def same_instrument(order: Any, command: Any) -> Value:
     return order.instrument == command.instrument[: len(order.instrument)]
 
 
-def alike_tags(order: Any, command: Any) -> Value:
-    """Of every two bits of the tags of ``order`` and command, whether they are equal."""
-    return pairs_alike(order.tag, command.tag[: len(order.tag)])
+def alike_tags(order: Any, command: Any, gate: bool) -> Value:
+    """Of every two bits of the tags of ``order`` and command, and of sides with a gate: are they alike?"""
+    own, named = order.tag, command.tag[: len(order.tag)]
+    if gate:
+        own, named = Cat(own, order.side), Cat(named, command.flags.side)
+    return pairs_alike(own, named)
+
+
+def check_limit(command: Any) -> tuple[Value, Value]:
+    """Of a LIMIT: whether its value is one that cannot be, and whether nobody knows what it sets."""
+    what, high = command.handle, command.token
+    all_ones = Cat(command.quantity, high).all()
+    beyond = high[-1]
+    bad = (
+        ((what == Limit.KILL) & (command.quantity[1:].any() | high.any()))
+        | ((what == Limit.GRANT) & beyond & ~all_ones)
+        | ((what == Limit.REVOKE) & beyond)
+        | ((what == Limit.RATE) & high.any())
+    )
+    return bad, ~what.matches(*Limit)
+
+
+def is_rate(command: Any) -> Value:
+    """Whether it is a LIMIT that sets a rate: only the book knows whether that is taken."""
+    return (command.opcode == Opcode.LIMIT) & (command.handle == Limit.RATE)
 
 
 class Check(wiring.Component):
@@ -106,14 +135,16 @@ class Check(wiring.Component):
     Back-pressure: none.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, gate: bool = False) -> None:
         self.geometry = geometry
+        self.gate = gate
         super().__init__(
             {
                 "command": In(layouts.COMMAND),
+                **({"judgement": In(judgement_layout())} if gate else {}),
                 #: What the command's instrument is in.
                 "row": In(row_layout(geometry)),
-                "verdict": Out(verdict_layout(geometry)),
+                "verdict": Out(verdict_layout(geometry, gate)),
             }
         )
 
@@ -152,7 +183,7 @@ class Check(wiring.Component):
         all_instruments = Signal()
         m.d.comb += [
             undefined.eq(
-                ~among(*(code for code in Opcode if code not in _UNDEFINED))
+                ~among(*(code for code in Opcode if code not in self._undefined()))
                 | (command.flags.self_trade == 3)
                 | (among(Opcode.STATE) & (command.quantity >= len(InstrumentState)))
             ),
@@ -169,6 +200,10 @@ class Check(wiring.Component):
                 m.d.comb += forbidden.eq(~cancels & ~all_instruments)
             with m.Case(Opcode.LOAD):
                 m.d.comb += forbidden.eq(row.state != InstrumentState.LOADING)
+            if self.gate:
+                with m.Case(Opcode.LIMIT):
+                    rate = command.handle == Limit.RATE
+                    m.d.comb += forbidden.eq(rate & (row.state != InstrumentState.LOADING))
 
         null = command.handle == NULL_HANDLE
         outside = (command.handle >= geometry.orders) & (verdict.enters | (verdict.names & ~null))
@@ -186,10 +221,21 @@ class Check(wiring.Component):
             Reason.QUANTITY: sized & (command.quantity == 0),
             Reason.PRICE: priced & beyond,
         }
-        m.d.comb += [verdict.fails[reason.name].eq(fails[reason]) for reason in _FAILS]
-        soon = Cat(fails[reason] for reason in _FAILS if reason != Reason.PRICE)
+        breached: Value = Const(0, 0)
+        if self.gate:
+            bad, unknown = check_limit(command)
+            fails[Reason.QUANTITY] |= among(Opcode.LIMIT) & bad
+            fails[Reason.WHAT] = among(Opcode.LIMIT) & unknown
+            m.d.comb += verdict.judgement.eq(self.judgement)
+            breached = self.judgement.breached
+        m.d.comb += [verdict.fails[reason.name].eq(fails[reason]) for reason in _fails(self.gate)]
+        soon = Cat(*(fails[reason] for reason in _fails(self.gate) if reason != Reason.PRICE), breached)
         m.d.comb += verdict.bad.eq(soon.any() & ~among(*_ALWAYS))
         return m
+
+    def _undefined(self) -> tuple[Opcode, ...]:
+        """RECENTRE is the driver's."""
+        return (Opcode.RECENTRE,) if self.gate else (Opcode.RECENTRE, Opcode.LIMIT)
 
 
 class OrderCheck(wiring.Component):
@@ -201,15 +247,16 @@ class OrderCheck(wiring.Component):
     Ordering: that of its inputs. Reset: no state. Back-pressure: none.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, gate: bool = False) -> None:
+        self.gate = gate
         super().__init__(
             {
-                "verdict": In(verdict_layout(geometry)),
+                "verdict": In(verdict_layout(geometry, gate)),
                 "command": In(layouts.COMMAND),
                 #: What the store holds at the command's handle, and what they have in common.
                 "record": In(record_layout(geometry)),
-                "kinship": In(kinship_layout(geometry)),
-                "reason": Out(rejection_shape()),
+                "kinship": In(kinship_layout(geometry, gate)),
+                "reason": Out(rejection_shape(gate)),
                 #: There is none.
                 "accepts": Out(1),
             }
@@ -236,11 +283,14 @@ class OrderCheck(wiring.Component):
                 & ~(verdict.reduces & not_smaller)
             ),
         ]
-        fails = {reason: verdict.fails[reason.name] for reason in _FAILS}
+        fails = {reason: verdict.fails[reason.name] for reason in _fails(self.gate)}
         fails[Reason.DUPLICATE] = duplicate
         fails[Reason.NOT_RESTING] |= missing
         fails[Reason.OWNER] = alien | kinship.alien
         fails[Reason.QUANTITY] |= verdict.reduces & not_smaller
+        if self.gate:  # behind all others
+            with m.If(verdict.judgement.breached):
+                m.d.comb += self.reason.eq(Cat(verdict.judgement.reason, Const(Reason.KILLED >> 3, 3)))
         for reason in sorted(fails, reverse=True):  # the first that is checked counts
             with m.If(fails[reason]):
                 m.d.comb += self.reason.eq(reason)

@@ -38,9 +38,61 @@ def whole_mask(mask: Value) -> Value:
     return Cat(Const(LEAST_WINDOW - 1, ceil_log2(LEAST_WINDOW)), mask)
 
 
-def rejection_shape() -> Shape:
-    """A reason for which the engine rejects."""
-    return unsigned(ceil_log2(Reason.WHAT + 1))
+def rejection_shape(gate: bool = False) -> Shape:
+    """A reason for which the engine rejects, or its gate."""
+    return unsigned(ceil_log2((Reason.COLLAR if gate else Reason.WHAT) + 1))
+
+
+def judgement_layout() -> data.StructLayout:
+    """What the gate says of a command: it drew, or the lowest limit that it breaks, KILLED being 0."""
+    return data.StructLayout(
+        {"drew": 1, "breached": 1, "reason": ceil_log2(Reason.COLLAR - Reason.KILLED + 1)}
+    )
+
+
+def back_layout(geometry: Geometry) -> data.StructLayout:
+    """What is open no more, if ``valid``, for the gate: lots, and the order itself if it has ``ended``.
+
+    With ``credit``, what they drew of that comes back, too.
+    """
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "tag": geometry.tag_bits,
+            "instrument": instrument_bits(geometry),
+            "side": Side,
+            "amount": 32,
+            "ended": 1,
+            "credit": 1,
+        }
+    )
+
+
+def sources_layout(geometry: Geometry) -> data.StructLayout:
+    """What the matcher knows of what is open no more, if one of its bits says so, in a cycle of its own."""
+    return data.StructLayout(
+        {
+            #: A trade, or what becomes of it, as its beat says.
+            "trades": 1,
+            #: What is left of the taker is cancelled; a LOAD is refused.
+            "ends": 1,
+            "refuses": 1,
+            #: The order at hand is taken away, and by MASS_CANCEL.
+            "removes": 1,
+            "mass": 1,
+            #: A FENCE or CLOSE is told, or a LIMIT(RATE).
+            "fence": 1,
+            "rate": 1,
+            "maker": record_layout(geometry),
+            #: The trade takes all that is left of the taker.
+            "takes_taker": 1,
+        }
+    )
+
+
+def release_layout() -> data.StructLayout:
+    """A FENCE or CLOSE has been told, or a LIMIT(RATE), and whether that was taken."""
+    return data.StructLayout({"valid": 1, "fence": 1, "taken": 1})
 
 
 def best_layout(geometry: Geometry) -> data.StructLayout:

@@ -22,6 +22,7 @@ from .layouts import (
     level_bits,
     record_layout,
     row_layout,
+    sources_layout,
     task_layout,
 )
 from .queues import Act
@@ -46,15 +47,23 @@ class Matcher(wiring.Component):
     Args:
         geometry: of the book.
         build: 16 bytes as a little-endian integer, ``clock_khz`` and ``features``: what BUILD tells.
+        gate: it says ``back`` what is open no more.
     """
 
     def __init__(
-        self, geometry: Geometry, *, build: int | Value = 0, clock_khz: int = 0, features: int = 0
+        self,
+        geometry: Geometry,
+        *,
+        build: int | Value = 0,
+        clock_khz: int = 0,
+        features: int = 0,
+        gate: bool = False,
     ) -> None:
         self.geometry = geometry
         self.build = build
         self.clock_khz = clock_khz
         self.features = features
+        self.gate = gate
         handle, record, row = handle_bits(geometry), record_layout(geometry), row_layout(geometry)
         super().__init__(
             {
@@ -94,15 +103,7 @@ class Matcher(wiring.Component):
                 "row": In(row),
                 "row_write": Out(1),
                 "row_value": Out(row),
-                "room": In(1),
-                "push": Out(1),
-                #: A trade that is the taker's ``own`` cancels its maker instead, or is ``kept`` back; one
-                #: that is ``cut`` is for ``remaining`` instead, and its maker is not done.
-                "beat": Out(layouts.BEAT),
-                "own": Out(1),
-                "kept": Out(1),
-                "cut": Out(1),
-                "remaining": Out(32),
+                **_report_ports(geometry, gate),
             }
         )
 
@@ -127,7 +128,25 @@ class Matcher(wiring.Component):
             scans.cancel_order(work)
             _answer(work)
         replies.tell(work)
+        if self.gate:
+            replies.give_back(work)
         return m
+
+
+def _report_ports(geometry: Geometry, gate: bool) -> dict[str, Any]:
+    """What it tells: beats, and to a gate what is open no more."""
+    return {
+        "room": In(1),
+        "push": Out(1),
+        #: A trade that is the taker's ``own`` cancels its maker instead, or is ``kept`` back; one
+        #: that is ``cut`` is for ``remaining`` instead, and its maker is not done.
+        "beat": Out(layouts.BEAT),
+        "own": Out(1),
+        "kept": Out(1),
+        "cut": Out(1),
+        "remaining": Out(32),
+        **({"back": Out(sources_layout(geometry))} if gate else {}),
+    }
 
 
 def _start(w: Work) -> None:

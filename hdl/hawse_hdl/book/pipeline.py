@@ -11,7 +11,7 @@ from ..memory import ForwardedMemory
 from .bitmap import PriceBitmap
 from .check import Check, OrderCheck, kinship_layout, verdict_layout
 from .fronts import Fronts
-from .layouts import record_layout, rejection_shape, row_layout, task_layout
+from .layouts import judgement_layout, record_layout, rejection_shape, row_layout, task_layout
 from .matcher import Matcher
 from .outbox import Outbox
 from .queues import Act, Queues
@@ -22,8 +22,8 @@ class Parts:
 
     def __init__(self, m: Module, book: Any) -> None:
         geometry: Geometry = book.geometry
-        m.submodules.check = self.check = Check(geometry)
-        m.submodules.order_check = self.order_check = OrderCheck(geometry)
+        m.submodules.check = self.check = Check(geometry, book.gate)
+        m.submodules.order_check = self.order_check = OrderCheck(geometry, book.gate)
         m.submodules.store = self.store = ForwardedMemory(
             record_layout(geometry), geometry.orders, late=False
         )
@@ -31,7 +31,7 @@ class Parts:
         m.submodules.bitmap = self.bitmap = PriceBitmap(geometry)
         m.submodules.fronts = self.fronts = Fronts(geometry)
         m.submodules.matcher = self.matcher = Matcher(
-            geometry, build=book.build, clock_khz=book.clock_khz, features=book.features
+            geometry, build=book.build, clock_khz=book.clock_khz, features=book.features, gate=book.gate
         )
         m.submodules.outbox = self.outbox = Outbox()
 
@@ -62,10 +62,21 @@ class Pipeline:
         """The command in each stage, and what is known of it."""
         geometry = self.geometry
         record = record_layout(geometry)
-        came = data.StructLayout({"command": layouts.COMMAND, "accepted": 32, "row": row_layout(geometry)})
-        checked = data.StructLayout({"came": came, "verdict": verdict_layout(geometry)})
-        read = data.StructLayout({"checked": checked, "record": record, "kinship": kinship_layout(geometry)})
-        outcome = {"rejected": 1, "reason": rejection_shape(), "side": Side}
+        gate = self.io.gate
+        came = data.StructLayout(
+            {
+                "command": layouts.COMMAND,
+                "accepted": 32,
+                "row": row_layout(geometry),
+                **({"judgement": judgement_layout()} if gate else {}),
+            }
+        )
+        checked = data.StructLayout({"came": came, "verdict": verdict_layout(geometry, gate)})
+        kinship = kinship_layout(geometry, gate)
+        read = data.StructLayout({"checked": checked, "record": record, "kinship": kinship})
+        outcome = {"rejected": 1, "reason": rejection_shape(gate), "side": Side}
+        if gate:
+            outcome["drew"] = 1
         done = data.StructLayout({"task": task_layout(geometry), "record": record} | outcome)
         self.checking = Signal(came, reset_less=True)
         self.reading = Signal(checked, reset_less=True)

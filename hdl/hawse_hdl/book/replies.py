@@ -7,9 +7,10 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Mux
 from amaranth.lib import data
-from hawse.wire import VERSION, Kind, Reason, Side
+from hawse.wire import VERSION, Feature, Kind, Limit, Opcode, Reason, Side
 
 from .. import layouts
+from .check import is_rate
 from .layouts import first_level, level_bits, whole_mask, window_bits
 from .work import Work
 
@@ -26,6 +27,11 @@ def tell(w: Work) -> None:
         _tell_resting(w)
     with m.Elif(w.scans):
         _tell_scan(w)
+    if w.io.gate:
+        with m.Elif(w.limits):
+            # The value stands where a price and a quantity do.
+            value = {"price": w.command.quantity, "quantity": w.command.token}
+            _report(w, Kind.ACK, Side.BUY, **value, maker=w.command.tag)
     with m.Elif(w.builds):
         _tell_build(w)
     with m.Elif(w.greets):
@@ -116,4 +122,22 @@ def _tell_hello(w: Work) -> None:
         epoch=io.epoch,
         busy=io.busy_cycles,
         last_seq=io.last_seq,
+        **({"limits": (1 << len(Limit)) - 1} if io.features & Feature.GATE else {}),
     )
+
+
+def give_back(w: Work) -> None:
+    """What is open no more."""
+    back, push, io = w.io.back, w.io.push, w.io
+    opcode = w.command.opcode
+    w.m.d.comb += [
+        back.trades.eq(push & w.trades & w.meets),
+        back.ends.eq(push & w.trades & ~w.meets),
+        back.refuses.eq(push & w.rejects & ~w.trades & ~w.scans),
+        back.removes.eq(io.room & w.removes),
+        back.mass.eq(w.mass),
+        back.fence.eq(push & opcode.matches(Opcode.FENCE, Opcode.CLOSE) & ~w.closes),
+        back.rate.eq(push & is_rate(w.command)),
+        back.maker.eq(w.maker),
+        back.takes_taker.eq(~(w.maker.quantity - w.remaining)[-1]),
+    ]

@@ -38,6 +38,8 @@ def accept(p: Pipeline) -> None:
             p.checking.accepted.eq(p.cycle),
             p.checking.row.eq(p.row_accept.data),
         ]
+        if p.io.gate:
+            m.d.sync += p.checking.judgement.eq(p.io.judgement)
         with m.If(p.io.commands.valid & p.io.commands.ready & (incoming.opcode == Opcode.STATE)):
             m.d.sync += p.barrier.eq(1)
 
@@ -49,6 +51,8 @@ def check(p: Pipeline) -> None:
         parts.check.command.eq(p.checking.command),
         parts.check.row.eq(p.checking.row),
     ]
+    if p.io.gate:
+        m.d.comb += parts.check.judgement.eq(p.checking.judgement)
     with m.If(p.step):
         m.d.sync += [
             p.reading_valid.eq(p.checking_valid),
@@ -122,7 +126,7 @@ def take_record(p: Pipeline) -> None:
             p.deciding.record.eq(Mux(given, instead, parts.store.data)),
             p.side.eq(Mux(named & ~given, parts.store.data.side, Mux(named, instead.side, own_side))),
             p.deciding.kinship.elsewhere.eq(~same_instrument(parts.store.data, p.reading.came.command)),
-            p.deciding.kinship.differs.eq(~alike_tags(parts.store.data, p.reading.came.command)),
+            p.deciding.kinship.differs.eq(~alike_tags(parts.store.data, p.reading.came.command, p.io.gate)),
         ]
         # These are resets of registers, so that no gate more stands behind the memory.
         with m.If(given | ~p.reading.verdict.names):
@@ -139,7 +143,7 @@ def _give(p: Pipeline, order: Any, named: Any, given: Any) -> None:
     """The order of ``named``, if ``given``, is ``order``, whatever is read."""
     command, verdict, kinship = named.came.command, named.verdict, p.deciding.kinship
     stranger = given & verdict.names & ~same_instrument(order, command)
-    alien = given & verdict.replaces & ~alike_tags(order, command).all()
+    alien = given & verdict.replaces & ~alike_tags(order, command, p.io.gate).all()
     p.m.d.sync += [
         kinship.stranger.eq(stranger),
         kinship.alien.eq(alien),
@@ -253,6 +257,8 @@ def hand_on(p: Pipeline) -> None:
             p.told.side.eq(p.order.side),
             p.slow.eq(p.decides & p.starts_slow),
         ]
+        if p.io.gate:
+            m.d.sync += p.told.drew.eq(p.deciding.checked.came.judgement.drew)
         with m.If(p.enters):
             m.d.sync += p.told_act.eq(Act.ENTER)
         with m.If(p.leaves):

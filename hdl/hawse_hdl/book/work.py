@@ -125,6 +125,9 @@ class Work:
             self.fills_or_kills.eq(new & (time_in_force == TimeInForce.FOK)),
             self.cannot_rest.eq(new & time_in_force.matches(TimeInForce.IOC, TimeInForce.FOK)),
         ]
+        if self.io.gate:
+            self.limits = Signal()
+            self.m.d.sync += self.limits.eq(opcode == Opcode.LIMIT)
 
     def _hold_order(self) -> None:
         """Which of the states that tell has come, and the order at hand."""

@@ -17,6 +17,7 @@ from hawse.wire import (
     Geometry,
     InstrumentState,
     Kind,
+    Limit,
     Opcode,
     Reason,
     SelfTrade,
@@ -27,6 +28,7 @@ from hawse.wire import (
 from hawse.wire.dtypes import Array
 
 from .backend import beats, check_commands
+from .gate import Gate, check_limit
 
 _RECORD = struct.Struct("<BBHIIiII8x")
 _FENCE = struct.Struct("<B3xIQQI4x")
@@ -47,7 +49,9 @@ _ALLOWED = {
     Opcode.LOAD: {InstrumentState.LOADING},
 }
 
-_OPCODES = {int(o): o for o in Opcode if o not in (Opcode.RECENTRE, Opcode.LIMIT)}
+_OPCODES = {int(o): o for o in Opcode if o is not Opcode.RECENTRE}
+#: Bit of each Limit that an engine with a gate takes, the instrument's behind the tag's.
+_LIMITS = (1 << len(Limit)) - 1
 _SELF_TRADES = {int(mode) for mode in SelfTrade}
 _CLASSES = {int(c) for c in SequenceClass}
 _PRICES_END = 1 << 31
@@ -179,13 +183,16 @@ class GoldenBackend:
     Args:
         geometry: the default one, if none is given.
         no_band: has that feature: STATE(loading) with a count of zero is taken.
+        gate: has that feature: LIMIT is taken, and commands are judged by the limits.
     """
 
     name = "golden"
 
-    def __init__(self, geometry: Geometry | None = None, *, no_band: bool = False) -> None:
+    def __init__(
+        self, geometry: Geometry | None = None, *, no_band: bool = False, gate: bool = False
+    ) -> None:
         self.geometry = geometry or Geometry()
-        self.features = Feature.NO_BAND if no_band else Feature(0)
+        self.features = (Feature.NO_BAND if no_band else Feature(0)) | (Feature.GATE if gate else Feature(0))
         self.reset(0)
 
     def reset(self, epoch: int) -> None:
@@ -193,6 +200,7 @@ class GoldenBackend:
         self._epoch = epoch
         self._books = [Book() for _ in range(self.geometry.instruments)]
         self._orders: dict[int, Order] = {}
+        self._gate = Gate(self.geometry) if Feature.GATE in self.features else None
         self._log = ReportLog()
         self._commands = 0
         self._last_seq = 0
@@ -225,8 +233,11 @@ class GoldenBackend:
                 self._hello()
                 self._commands += 1
             case _:
-                reason = self._check(command)
+                breach, drew = self._gate.judge(command) if self._gate else (Reason.NONE, False)
+                reason = self._check(command) or breach
                 if reason is not Reason.NONE:
+                    if self._gate and drew:
+                        self._gate.refused(command)
                     self._echo(Kind.REJECTED, command, 0, reason)
                 else:
                     self._carry_out(command)
@@ -240,6 +251,7 @@ class GoldenBackend:
         opcode = _OPCODES.get(c.opcode)
         if (
             opcode is None
+            or (opcode is Opcode.LIMIT and not self._gate)
             or c.self_trade not in _SELF_TRADES
             or (opcode is Opcode.STATE and c.quantity > max(InstrumentState))
         ):
@@ -255,6 +267,9 @@ class GoldenBackend:
         book = self._books[c.instrument]
         if opcode in _ALLOWED and book.state not in _ALLOWED[opcode]:
             return Reason.STATE
+        if opcode is Opcode.LIMIT:
+            loading = book.state is InstrumentState.LOADING
+            return Reason.STATE if c.handle == Limit.RATE and not loading else check_limit(c)
         if c.loads and not self._grants(c):
             return Reason.WINDOW
         return self._check_order(c, opcode)
@@ -289,7 +304,7 @@ class GoldenBackend:
             return Reason.DUPLICATE
         if changes and (resting is None or resting.instrument != c.instrument):
             return Reason.NOT_RESTING
-        if opcode is Opcode.REPLACE and resting and c.tag != resting.tag:
+        if opcode is Opcode.REPLACE and resting and not self._names_owner(c, resting):
             return Reason.OWNER
         if (arrives or opcode in (Opcode.REPLACE, Opcode.REDUCE)) and c.quantity == 0:
             return Reason.QUANTITY
@@ -300,6 +315,10 @@ class GoldenBackend:
         if opcode is Opcode.LOAD and book.sides[1 - c.side].holds(c.price):
             return Reason.PRICE
         return Reason.NONE
+
+    def _names_owner(self, c: Command, resting: Order) -> bool:
+        """Whether a REPLACE draws from whom the order is, and with a gate, on its side."""
+        return c.tag == resting.tag and (self._gate is None or c.side is resting.side)
 
     # Commands that passed the checks
 
@@ -314,12 +333,14 @@ class GoldenBackend:
             case Opcode.REPLACE:
                 order = self._orders[c.handle]
                 self._remove(order)
+                self._give_back(order, order.quantity, ended=False)
                 order.price, order.quantity = c.price, c.quantity
                 self._about(Kind.REPLACED, order, c)
                 self._trade(order, c)
                 self._rest(order)
             case Opcode.REDUCE:
                 order = self._orders[c.handle]
+                self._give_back(order, order.quantity - c.quantity, ended=False)
                 order.quantity = c.quantity
                 self._about(Kind.REPLACED, order, c)
             case Opcode.MASS_CANCEL:
@@ -328,6 +349,8 @@ class GoldenBackend:
                 self._state(c)
             case Opcode.LOAD:
                 self._rest(self._order(c))
+            case Opcode.LIMIT:
+                self._limit(c)
             case Opcode.DUMP:
                 for ladder in self._books[c.instrument].sides:
                     for order in ladder:
@@ -374,6 +397,8 @@ class GoldenBackend:
             done = not maker.quantity
             if done:
                 self._remove(maker)
+            self._give_back(maker, quantity, ended=done, credit=False)
+            self._give_back(taker, quantity, ended=not taker.quantity, credit=False)
             self._emit(
                 Kind.TRADE | taker.side << _SIDE_BIT | done << _MAKER_DONE_BIT,
                 c,
@@ -419,6 +444,7 @@ class GoldenBackend:
         if c.loads:
             for order in [*book.sides[Side.BUY], *book.sides[Side.SELL]]:
                 self._remove(order)
+                self._give_back(order, order.quantity, ended=True, credit=False)
             book.no_band = c.token == 0
             book.first, book.count, book.base = (0, 0, 0) if book.no_band else (c.handle, c.token, c.price)
         self._emit(
@@ -430,6 +456,20 @@ class GoldenBackend:
             price=book.base,
             quantity=c.quantity,
         )
+
+    def _limit(self, c: Command) -> None:
+        assert self._gate
+        self._gate.limit(c)
+        low = c.quantity - (c.quantity >> 31 << 32)  # the value's, where a price is signed
+        self._emit(
+            Kind.ACK, c, instrument=c.instrument, handle=c.handle, maker=c.tag, price=low, quantity=c.token
+        )
+
+    def _give_back(self, order: Order, quantity: int, *, ended: bool, credit: bool = True) -> None:
+        if self._gate:
+            self._gate.give_back(
+                order.tag, order.instrument, order.side, quantity, ended=ended, credit=credit
+            )
 
     # The order store
 
@@ -493,6 +533,7 @@ class GoldenBackend:
         )
 
     def _cancelled(self, order: Order, reason: Reason, c: Command) -> None:
+        self._give_back(order, order.quantity, ended=True)
         self._about(Kind.CANCELLED, order, c, reason)
 
     def _resting(self, order: Order) -> None:
@@ -502,6 +543,8 @@ class GoldenBackend:
         )
 
     def _fence(self, c: Command) -> None:
+        if self._gate:
+            self._gate.fence()
         digest = self._log.fence(self._epoch)
         self._out += _FENCE.pack(Kind.FENCE, c.token, self._commands, self._log.records, self._epoch)
         self._out += digest
@@ -521,7 +564,7 @@ class GoldenBackend:
             g.pool,
             g.tag_bits,
             LEAST_WINDOW.bit_length() - 1,
-            0,
+            _LIMITS if self._gate else 0,
             self._epoch,
             0,
             self._last_seq,

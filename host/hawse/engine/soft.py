@@ -14,6 +14,7 @@ class SoftBackend:
         geometry: the default one, if none is given.
         no_band: has that feature: STATE(loading) with a count of zero is taken, and the instrument then holds
             any price. Without it the engine says what gateware says.
+        gate: has that feature: LIMIT is taken, and commands are judged by the limits.
 
     Raises:
         BuildError: there is no working C++ compiler.
@@ -22,9 +23,11 @@ class SoftBackend:
 
     name = "soft"
 
-    def __init__(self, geometry: Geometry | None = None, *, no_band: bool = False) -> None:
+    def __init__(
+        self, geometry: Geometry | None = None, *, no_band: bool = False, gate: bool = False
+    ) -> None:
         self.geometry = geometry or Geometry()
-        self._engine = Soft(self.geometry, no_band)
+        self._engine = Soft(self.geometry, no_band, gate)
 
     @property
     def native(self) -> Soft:

@@ -459,7 +459,7 @@ class Admitter:
             return refusal
         self._ledger.hold(order, price, quantity)
         order.peak = max(order.peak, quantity)
-        self._send(_REPLACE, order, price, quantity)
+        self._send(_REPLACE, order, price, quantity, order.side)  # a gate draws on it
         return None
 
     def _carried(

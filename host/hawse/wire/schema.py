@@ -300,7 +300,7 @@ COMMAND = Struct(
 ORDER = Struct(
     "order",
     40,
-    "What the driver is told: a command that names its order by the user's id; LOAD and STATE need a handle.",
+    "What the driver is told: a command that names its order by the user's id; LOAD, STATE, LIMIT a handle.",
     (*COMMAND.fields, Field("order_id", 32, 8, "the user's order id")),
 )
 

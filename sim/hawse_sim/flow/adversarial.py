@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from hawse.engine import even_window
-from hawse.wire import ALL_INSTRUMENTS, LEAST_WINDOW, NULL_HANDLE, Geometry, InstrumentState, Opcode
+from hawse.wire import ALL_INSTRUMENTS, LEAST_WINDOW, NULL_HANDLE, Geometry, InstrumentState, Limit, Opcode
 from hawse.wire.dtypes import COMMAND, ORDER, Array, make
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -32,6 +32,26 @@ _OPCODES = {
     Opcode.DUMP: 0.5,
     Opcode.HELLO: 0.5,
 }
+
+_LIMITS = {
+    Limit.CLEAR: 3,
+    Limit.ORDER_SIZE: 1,
+    Limit.OPEN_ORDERS: 3,
+    Limit.OPEN_BUY: 3,
+    Limit.OPEN_SELL: 3,
+    Limit.COMMANDS: 3,
+    Limit.KILL: 2,
+    Limit.GRANT: 8,
+    Limit.REVOKE: 2,
+    Limit.RATE: 1,
+    Limit.COLLAR: 1,
+    9: 0.3,
+    15: 0.2,
+    18: 0.2,
+    (1 << 32) - 1: 0.2,
+}
+_UNLIMITED = (1 << 64) - 1
+_ENDS = (Opcode.FENCE, Opcode.CLOSE, Opcode.HELLO)
 
 
 def windows(geometry: Geometry) -> list[tuple[int, int]]:
@@ -210,6 +230,59 @@ def bursts(rng: Generator, geometry: Geometry, count: int, size: int) -> Iterato
         out["seq"] = np.arange(seq, seq + n)
         seq += n
         yield out
+
+
+def with_limits(rng: Generator, rows: Array, share: float = 0.12) -> Array:
+    """COMMANDs or ORDERs some of which are LIMITs instead, for engines with the feature GATE.
+
+    Most limits are so small that they are met, and most rates, too; each is lifted now and then.
+    """
+    out = rows.copy()
+    at = np.flatnonzero(np.isin(out["opcode"], (Opcode.NEW, Opcode.CANCEL)) & _often(rng, len(out), share))
+    # A rate is taken in state loading only.
+    at = np.union1d(at, np.flatnonzero(_follows_loading(out) & ~np.isin(out["opcode"], _ENDS)))
+    n = len(at)
+    what = rng.choice(np.array(list(_LIMITS)), n, p=np.array(list(_LIMITS.values())) / sum(_LIMITS.values()))
+    what[_follows_loading(out)[at]] = Limit.RATE
+    value = rng.integers(0, 40, n).astype(np.uint64)
+    wide = (what == Limit.GRANT) | (what == Limit.REVOKE)
+    value[wide] = rng.integers(0, 3000, wide.sum())
+    value[what == Limit.COMMANDS] = rng.integers(0, 6, (what == Limit.COMMANDS).sum())
+    value[what == Limit.KILL] = rng.integers(0, 2, (what == Limit.KILL).sum())
+    rates = what == Limit.RATE
+    value[rates] = rng.choice([0, 1, 7, 100, (1 << 32) - 1], rates.sum())
+    odd = _often(rng, n, 0.1)
+    value[odd] = rng.choice(
+        np.array([_UNLIMITED, _UNLIMITED - 1, 1 << 63, (1 << 63) - 1, 1 << 32, 2], np.uint64), odd.sum()
+    )
+    lifted = _often(rng, n, 0.2)
+    value[lifted] = _UNLIMITED
+    value[lifted & (what == Limit.KILL)] = 0
+    out["opcode"][at], out["handle"][at] = Opcode.LIMIT, what
+    out["quantity"][at], out["token"][at] = value & 0xFFFF_FFFF, value >> np.uint64(32)
+    collars = np.flatnonzero((what == Limit.COLLAR) & ~odd & ~lifted)
+    middle = out["price"][at[collars]].astype(np.int64)
+    for name, edge in (("quantity", middle - 2), ("token", middle + 3)):
+        out[name][at[collars]] = edge & 0xFFFF_FFFF
+    return out
+
+
+def _follows_loading(rows: Array) -> NDArray[np.bool]:
+    """Which rows come behind a STATE(loading)."""
+    loads = (rows["opcode"] == Opcode.STATE) & (rows["quantity"] == InstrumentState.LOADING)
+    return np.concatenate([[False], loads[:-1]])
+
+
+def rates(rng: Generator, geometry: Geometry) -> Array:
+    """COMMANDs that give every instrument a window and a rate, and open it, and a FENCE."""
+    parts = []
+    for row in opening(geometry):
+        part = row.reshape(1)
+        parts.append(part)
+        if part["opcode"] == Opcode.STATE and part["quantity"] == InstrumentState.LOADING:
+            where = {"instrument": part["instrument"], "handle": Limit.RATE}
+            parts.append(make(COMMAND, opcode=Opcode.LIMIT, **where, quantity=rng.integers(1, 9)))
+    return np.concatenate(parts)
 
 
 def without_band(rng: Generator, rows: Array, ticks: int = 1 << 32) -> Array:

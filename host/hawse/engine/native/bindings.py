@@ -32,7 +32,7 @@ def _library() -> ctypes.CDLL:
     native = ctypes.CDLL(str(build.native_library()))
     signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "hawse_error": (ctypes.c_char_p, ()),
-        "hawse_soft_new": (c_void_p, (*_SIZES, c_int)),
+        "hawse_soft_new": (c_void_p, (*_SIZES, c_int, c_int)),
         "hawse_soft_free": (None, (c_void_p,)),
         "hawse_soft_reset": (None, (c_void_p, c_uint32)),
         "hawse_soft_hashing": (None, (c_void_p, c_int)),
@@ -184,10 +184,10 @@ class _Object:
 
 
 class Soft(_Object):
-    """The software matching engine; with ``no_band`` it has that feature."""
+    """The software matching engine; with ``no_band`` or ``gate`` it has that feature."""
 
-    def __init__(self, geometry: Geometry, no_band: bool = False) -> None:
-        super().__init__("soft", geometry, no_band)
+    def __init__(self, geometry: Geometry, no_band: bool = False, gate: bool = False) -> None:
+        super().__init__("soft", geometry, no_band, gate)
 
     def reset(self, epoch: int) -> None:
         """As after power-up, with this epoch."""

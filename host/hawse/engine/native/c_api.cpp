@@ -64,8 +64,9 @@ int64_t thread_ns() {
 
 const char *hawse_error(void) { return error.c_str(); }
 
-hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits, int no_band) {
-    return make<hawse_soft>({instruments, pool, orders, tag_bits}, no_band != 0);
+hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits, int no_band,
+                           int gated) {
+    return make<hawse_soft>({instruments, pool, orders, tag_bits}, no_band != 0, gated != 0);
 }
 
 void hawse_soft_free(hawse_soft *engine) { delete engine; }

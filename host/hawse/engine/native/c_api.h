@@ -28,9 +28,10 @@ typedef struct {
 
 HAWSE_API const char *hawse_error(void);
 
-/* no_band: whether it takes STATE(loading) with a count of zero, for an instrument that holds any price. */
+/* no_band: whether it takes STATE(loading) with a count of zero, for an instrument that holds any price.
+   gated: whether LIMIT is taken, and commands are judged by the limits. */
 HAWSE_API hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders, uint32_t tag_bits,
-                                     int no_band);
+                                     int no_band, int gated);
 HAWSE_API void hawse_soft_free(hawse_soft *);
 HAWSE_API void hawse_soft_reset(hawse_soft *, uint32_t epoch);
 /* Whether reports are hashed from the next reset on; at first they are. */

@@ -135,6 +135,8 @@ void Driver::place_other(const hawse_order &order) {
                 sent = {order.handle, order.token, order.price, order.quantity, !order.token};
         }
         return send(order, order.handle, 0); // the window's first level
+    case HAWSE_OPCODE_LIMIT:
+        return send(order, order.handle, 0); // what it sets
     case HAWSE_OPCODE_FENCE:
     case HAWSE_OPCODE_CLOSE:
         complete_ = true;
@@ -452,7 +454,7 @@ void Driver::acknowledged(const hawse_report &report, const hawse_command &comma
         mirror = {report.handle, report.maker, report.price, command.quantity, loading ? !report.maker : mirror.no_band};
         if (loading)
             sweep(command.instrument);
-    } else if (command.opcode != HAWSE_OPCODE_MASS_CANCEL) {
+    } else if (command.opcode != HAWSE_OPCODE_MASS_CANCEL && command.opcode != HAWSE_OPCODE_LIMIT) {
         fail("command " + std::to_string(next_ - 1) + " is not answered by an ACK", report);
     }
 }

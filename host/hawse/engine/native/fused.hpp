@@ -76,7 +76,7 @@ template <class Sink> class Fused : public Matching<Fused<Sink>> {
         case HAWSE_OPCODE_RECENTRE:
             return first ? Refusal::RECENTRE_INSTRUMENT : Refusal::RECENTRE_NOT_FIRST;
         default:
-            if (c.opcode != HAWSE_OPCODE_STATE)
+            if (c.opcode != HAWSE_OPCODE_STATE && c.opcode != HAWSE_OPCODE_LIMIT)
                 c.handle = 0;
             order_id_ = 0;
             ++closing_.commands;

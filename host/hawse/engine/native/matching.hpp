@@ -7,8 +7,10 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "gate.hpp"
 #include "hawse_wire.h"
 #include "ladder.hpp"
 #include "wire.hpp"
@@ -53,8 +55,8 @@ inline unsigned allowed(uint8_t opcode) {
 
 template <class Out> class Matching {
   public:
-    Matching(const Geometry &geometry, bool no_band)
-        : geometry_(geometry), no_band_(no_band), levels_{Levels(geometry.pool), Levels(geometry.pool)},
+    Matching(const Geometry &geometry, bool no_band, bool gated = false)
+        : geometry_(geometry), no_band_(no_band), gate_(gated ? new Gate(geometry) : nullptr), levels_{Levels(geometry.pool), Levels(geometry.pool)},
           books_(geometry.instruments) {
         clear();
     }
@@ -67,10 +69,13 @@ template <class Out> class Matching {
         orders_.touch(0, std::min(geometry_.orders, USUAL_ORDERS));
         resting_ = Zeroed<uint64_t>((geometry_.orders + 63) / 64);
         resting_count_ = handles_ = 0;
+        if (gate_)
+            gate_->clear();
     }
 
     // Any command but FENCE, CLOSE and HELLO.
     void apply(const hawse_command &c) {
+        judge(c);
         switch (c.opcode) {
         case HAWSE_OPCODE_NEW:
             return arrive(c);
@@ -81,6 +86,12 @@ template <class Out> class Matching {
         default:
             return carry_out(c);
         }
+    }
+
+    // A gate judges what brings or replaces an order, first.
+    HAWSE_INLINE void judge(const hawse_command &c) {
+        if (__builtin_expect(gate_ != nullptr, 0))
+            judgement_ = gate_->judge(c);
     }
 
     HAWSE_INLINE void arrive(const hawse_command &c) {
@@ -105,9 +116,11 @@ template <class Out> class Matching {
                 return rest(book, taker);
             reason = HAWSE_REASON_POST_ONLY;
         }
-        if (taker.quantity)
+        if (taker.quantity) {
+            give_back(c.tag, c.instrument, side, taker.quantity, true, true);
             out().report(rules::with_side(HAWSE_KIND_CANCELLED, side), reason, c.instrument, c.handle, 0, c.price,
                          taker.quantity, c.seq);
+        }
         out().ended(c.handle);
     }
 
@@ -116,6 +129,7 @@ template <class Out> class Matching {
             return reject(c, check(c));
         unlink(c.handle);
         const Order &order = orders_[c.handle];
+        give_back(order, order.quantity, true, true);
         out().report(rules::with_side(HAWSE_KIND_CANCELLED, rules::side_of(order.flags)), HAWSE_REASON_COMMAND,
                      order.instrument, c.handle, 0, order.price, order.quantity, c.seq);
         out().ended(c.handle);
@@ -126,6 +140,7 @@ template <class Out> class Matching {
             return reject(c, check(c));
         unlink(c.handle);
         const Order &order = orders_[c.handle];
+        give_back(order, order.quantity, false, true);
         Taker taker{c.handle, order.tag, c.quantity, c.price, order.instrument, order.flags, c.seq};
         Book &book = books_[order.instrument];
         out().report(rules::with_side(HAWSE_KIND_REPLACED, rules::side_of(taker.flags)), 0, taker.instrument,
@@ -136,6 +151,13 @@ template <class Out> class Matching {
 
     const Geometry &geometry() const { return geometry_; }
     bool no_band() const { return no_band_; }
+    bool gated() const { return gate_ != nullptr; }
+
+    // What a FENCE or CLOSE means for the gate.
+    void fence_gate() {
+        if (gate_)
+            gate_->fence();
+    }
 
     uint32_t resting_count() const { return resting_count_; }
 
@@ -162,7 +184,12 @@ template <class Out> class Matching {
     }
 
   protected:
+    // For `reason`, else for what the gate says.
     __attribute__((noinline)) void reject(const hawse_command &c, uint8_t reason) {
+        if (!reason)
+            reason = judgement_.reason;
+        if (judgement_.drew)
+            gate_->refused(c);
         out().report(rules::with_side(HAWSE_KIND_REJECTED, rules::side_of(c.flags)), reason, c.instrument, c.handle, 0,
                      c.price, 0, c.seq);
         const bool brought = c.opcode == HAWSE_OPCODE_NEW || c.opcode == HAWSE_OPCODE_LOAD;
@@ -205,7 +232,7 @@ template <class Out> class Matching {
 
     // Whether check() finds nothing, asked all at once.
     HAWSE_INLINE bool fits_new(const hawse_command &c) const {
-        if (c.instrument >= geometry_.instruments || c.handle >= geometry_.orders)
+        if (judgement_.reason || c.instrument >= geometry_.instruments || c.handle >= geometry_.orders)
             return false;
         const Book &book = books_[c.instrument];
         return rules::defined(c.flags) & !(c.tag >> geometry_.tag_bits) & (book.state == HAWSE_INSTRUMENT_STATE_OPEN) &
@@ -225,8 +252,24 @@ template <class Out> class Matching {
         if (!fits_change(c))
             return false;
         const Book &book = books_[c.instrument];
-        return (book.state == HAWSE_INSTRUMENT_STATE_OPEN) & (c.tag == orders_[c.handle].tag) & (c.quantity != 0) &
+        return !judgement_.reason & (book.state == HAWSE_INSTRUMENT_STATE_OPEN) & names_owner(c) & (c.quantity != 0) &
                book.inside(c.price);
+    }
+
+    // Whether a REPLACE draws from whom the order is, and with a gate, on its side.
+    HAWSE_INLINE bool names_owner(const hawse_command &c) const {
+        const Order &order = orders_[c.handle];
+        return (c.tag == order.tag) & (!gate_ | (rules::side_of(c.flags) == rules::side_of(order.flags)));
+    }
+
+    HAWSE_INLINE void give_back(uint32_t tag, uint32_t instrument, unsigned side, uint64_t quantity, bool ended,
+                                bool credit) {
+        if (__builtin_expect(gate_ != nullptr, 0))
+            gate_->give_back(tag, instrument, side, quantity, ended, credit);
+    }
+
+    HAWSE_INLINE void give_back(const Order &order, uint64_t quantity, bool ended, bool credit) {
+        give_back(order.tag, order.instrument, rules::side_of(order.flags), quantity, ended, credit);
     }
 
     uint8_t check(const hawse_command &c);
@@ -281,6 +324,8 @@ template <class Out> class Matching {
 
     Geometry geometry_;
     bool no_band_;
+    std::unique_ptr<Gate> gate_; // none: nothing is judged
+    Gate::Judgement judgement_;  // of the command at work
     Levels levels_[2]; // by side, a better price first: asks from the pool's first level on, bids from its last one back
     std::vector<Book> books_;
     Zeroed<Order> orders_;
@@ -291,7 +336,8 @@ template <class Out> class Matching {
 
 // The first reason to reject a command, in the order of the rules; zero if there is none.
 template <class Out> uint8_t Matching<Out>::check(const hawse_command &c) {
-    if (c.opcode == 0 || c.opcode >= HAWSE_OPCODE_RECENTRE || rules::self_trade(c.flags) == 3 ||
+    const bool limits = gate_ && c.opcode == HAWSE_OPCODE_LIMIT;
+    if (c.opcode == 0 || (c.opcode >= HAWSE_OPCODE_RECENTRE && !limits) || rules::self_trade(c.flags) == 3 ||
         (c.opcode == HAWSE_OPCODE_STATE && c.quantity > HAWSE_INSTRUMENT_STATE_LOADING))
         return HAWSE_REASON_OPCODE;
     if (rules::sequence_class(c.flags) > HAWSE_SEQUENCE_CLASS_OPERATOR)
@@ -323,11 +369,15 @@ template <class Out> uint8_t Matching<Out>::check(const hawse_command &c) {
             return HAWSE_REASON_NOT_RESTING;
         if (c.opcode == HAWSE_OPCODE_CANCEL)
             return 0;
-        if (c.opcode == HAWSE_OPCODE_REPLACE && c.tag != resting->tag)
+        if (c.opcode == HAWSE_OPCODE_REPLACE && !names_owner(c))
             return HAWSE_REASON_OWNER;
         break;
     case HAWSE_OPCODE_STATE:
         return c.quantity != HAWSE_INSTRUMENT_STATE_LOADING || grants(c) ? 0 : HAWSE_REASON_WINDOW;
+    case HAWSE_OPCODE_LIMIT:
+        if (c.handle == HAWSE_LIMIT_RATE && book.state != HAWSE_INSTRUMENT_STATE_LOADING)
+            return HAWSE_REASON_STATE;
+        return Gate::check_limit(c);
     default:
         return 0;
     }
@@ -363,6 +413,7 @@ template <class Out> void Matching<Out>::carry_out(const hawse_command &c) {
     switch (c.opcode) {
     case HAWSE_OPCODE_REDUCE: {
         Order &order = orders_[c.handle];
+        give_back(order, order.quantity - c.quantity, false, true);
         order.quantity = c.quantity;
         return out().report(rules::with_side(HAWSE_KIND_REPLACED, rules::side_of(order.flags)), 0, order.instrument,
                             c.handle, 0, order.price, order.quantity, c.seq);
@@ -376,6 +427,9 @@ template <class Out> void Matching<Out>::carry_out(const hawse_command &c) {
                     Taker{c.handle, c.tag, c.quantity, c.price, c.instrument, c.flags, c.seq});
     case HAWSE_OPCODE_DUMP:
         return dump(c.instrument);
+    case HAWSE_OPCODE_LIMIT:
+        gate_->limit(c);
+        return out().report(HAWSE_KIND_ACK, 0, c.instrument, c.handle, c.tag, int32_t(c.quantity), c.token, c.seq);
     }
 }
 
@@ -387,11 +441,13 @@ template <class Out> void Matching<Out>::match_crossed(Ladder &makers, uint64_t 
         if (taker.tag && maker.tag == taker.tag) {
             if (mode != HAWSE_SELF_TRADE_CANCEL_NEWEST) {
                 unlink(handle);
+                give_back(maker, maker.quantity, true, true);
                 out().report(rules::with_side(HAWSE_KIND_CANCELLED, 1 - side), HAWSE_REASON_SELF, taker.instrument,
                              handle, 0, maker.price, maker.quantity, taker.seq);
                 out().ended(handle);
             }
             if (mode != HAWSE_SELF_TRADE_CANCEL_OLDEST) {
+                give_back(taker.tag, taker.instrument, side, taker.quantity, true, true);
                 out().report(rules::with_side(HAWSE_KIND_CANCELLED, side), HAWSE_REASON_SELF, taker.instrument,
                              taker.handle, 0, taker.price, taker.quantity, taker.seq);
                 taker.quantity = 0;
@@ -404,6 +460,8 @@ template <class Out> void Matching<Out>::match_crossed(Ladder &makers, uint64_t 
         const bool done = !maker.quantity;
         if (done)
             unlink(handle);
+        give_back(maker, quantity, done, false);
+        give_back(taker.tag, taker.instrument, side, quantity, !taker.quantity, false);
         out().report(uint8_t(rules::with_side(HAWSE_KIND_TRADE, side) | (done ? rules::MAKER_DONE : 0)), 0,
                      taker.instrument, taker.handle, handle, maker.price, quantity, taker.seq);
         if (done)
@@ -443,6 +501,7 @@ template <class Out> void Matching<Out>::mass_cancel(const hawse_command &c) {
                 !(rules::allowed(c.opcode) & rules::bit(books_[order.instrument].state)))
                 continue;
             unlink(handle);
+            give_back(order, order.quantity, true, true);
             out().report(rules::with_side(HAWSE_KIND_CANCELLED, rules::side_of(order.flags)), HAWSE_REASON_MASS,
                          order.instrument, handle, 0, order.price, order.quantity, c.seq);
             out().ended(handle);
@@ -459,6 +518,7 @@ template <class Out> void Matching<Out>::set_state(const hawse_command &c) {
             while (!ladder.empty()) {
                 const uint32_t handle = ladder[uint32_t(ladder.best())].head;
                 unlink(handle);
+                give_back(orders_[handle], orders_[handle].quantity, true, false);
                 out().ended(handle);
             }
         const bool band = c.token != 0;

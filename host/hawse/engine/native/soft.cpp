@@ -15,7 +15,12 @@ constexpr size_t PREFETCH = 8;
 
 } // namespace
 
-SoftEngine::SoftEngine(const Geometry &geometry, bool no_band) : Matching(geometry, no_band) { reset(0); }
+// A bit for each Limit, the instrument's behind the tag's.
+constexpr uint16_t LIMITS = (1 << (HAWSE_LIMIT_REVOKE + 1 + HAWSE_LIMIT_COLLAR - HAWSE_LIMIT_RATE + 1)) - 1;
+
+SoftEngine::SoftEngine(const Geometry &geometry, bool no_band, bool gated) : Matching(geometry, no_band, gated) {
+    reset(0);
+}
 
 void SoftEngine::reset(uint32_t epoch) {
     clear();
@@ -40,6 +45,7 @@ void SoftEngine::apply_any(const hawse_command &command) {
     switch (command.opcode) {
     case HAWSE_OPCODE_FENCE:
     case HAWSE_OPCODE_CLOSE: {
+        fence_gate();
         const Hash digest = closing_.digest();
         push(closing_.fence(command.token));
         push(digest);
@@ -83,13 +89,14 @@ void SoftEngine::hello() {
     hello.pool = geometry().pool;
     hello.tag_bits = uint8_t(geometry().tag_bits);
     hello.least_window = uint8_t(__builtin_ctz(HAWSE_LEAST_WINDOW));
+    hello.limits = gated() ? LIMITS : 0;
     hello.epoch = closing_.epoch();
     hello.last_seq = last_seq_;
     push(hello);
     hawse_build build{};
     build.build_low = HAWSE_BUILD_LOW;
     build.build_high = HAWSE_BUILD_HIGH;
-    build.features = no_band() ? HAWSE_FEATURE_NO_BAND : 0;
+    build.features = (no_band() ? HAWSE_FEATURE_NO_BAND : 0) | (gated() ? HAWSE_FEATURE_GATE : 0);
     push(build);
 }
 

@@ -55,7 +55,8 @@ class Closing {
 class SoftEngine : public Matching<SoftEngine> {
   public:
     // `no_band`: whether STATE(loading) with a count of zero is taken, for an instrument that holds any price.
-    explicit SoftEngine(const Geometry &geometry, bool no_band = false);
+    // `gated`: whether LIMIT is taken, and commands are judged by the limits.
+    explicit SoftEngine(const Geometry &geometry, bool no_band = false, bool gated = false);
 
     void reset(uint32_t epoch);
 

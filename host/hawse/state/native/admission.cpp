@@ -390,7 +390,7 @@ bool Admission::replace(u32 handle, const Message &m) {
         return false;
     ledger_->hold(order, m.price, m.quantity);
     order.peak = most(order.peak, m.quantity);
-    send(HAWSE_OPCODE_REPLACE, handle, m.price, m.quantity, 0);
+    send(HAWSE_OPCODE_REPLACE, handle, m.price, m.quantity, order.side); // a gate draws on it
     return true;
 }
 
