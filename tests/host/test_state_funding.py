@@ -489,7 +489,7 @@ class Payments:
         return [desk.row(2, account, client_id=n) for n in (client, client + 10**6)]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ACTS)
 def test_nobody_pays_twice_or_not_at_all_whatever_is_traded(acts):
     both = Payments()
