@@ -126,6 +126,8 @@ OLDEST = {"mode": SelfTrade.CANCEL_OLDEST}
         (sell(), [event(Kind.ACK, 2, 2, 1, 1500, 9)]),
         (sell(), [event(Kind.ACK, 2, 2, 1, 1500, 10, instrument=1)]),
         (sell(), [event(Kind.REPLACED, 2, 2, 1, 1500, 10)]),
+        (sell(price=999), [event(Kind.ACK, 2, 2, 1, 999, 10)]),
+        (sell(price=2024), [event(Kind.ACK, 2, 2, 1, 2024, 10)]),
         (sell(), [event(Kind.FENCE, 2, 2, 1, 1500, 10)]),
         (sell(), [event(Kind.REJECTED, 2, 2, 1), ACK]),
         (sell(), [ACK, ACK]),
@@ -195,6 +197,7 @@ REPLACE = (MessageKind.REPLACE, 1, 1, {"quantity": 20, "price": 1490})
         (REPLACE, [event(Kind.REPLACED, 2, 1, 0, 1490, 19)]),
         (REPLACE, [event(Kind.REPLACED, 2, 1, 0, 1500, 20)]),
         (REPLACE, [event(Kind.ACK, 2, 1, 0, 1490, 20)]),
+        ((*REPLACE[:3], {"quantity": 20, "price": 2024}), [event(Kind.REPLACED, 2, 1, 0, 2024, 20)]),
     ],
 )
 def test_reports_on_a_resting_order(order, events):

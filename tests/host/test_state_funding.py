@@ -1,5 +1,6 @@
 """Funding of perpetuals: who pays whom, how much and once; in both forms, which must agree."""
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,12 +11,14 @@ from hawse.risk.fixed import MOST, ONE
 from hawse.risk.prices import Average
 from hawse.state.machine import Machine
 from hawse.state.slot import Observation, Request, RequestKind
+from hawse.state.snapshot import MAGIC, SnapshotError
 from hawse.wire import Reason, Side
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.desk import CONFIG, ODD, PERP, owner
 from support.naive import naive_root
 from support.twin import Twin
+from tiny_keccak import keccak256
 
 BUY, SELL = Side.BUY, Side.SELL
 #: A hundred lots at 1,500; of the index, two percent an interval at most.
@@ -324,6 +327,18 @@ def test_the_index_of_funding_ends_at_int64_and_stands_there():
     assert [index for _, _, index in at(desk, 20_000)] == [MOST]
 
 
+@pytest.mark.parametrize("price", [999, 2_024, 2**31 - 1, -(2**31)])
+def test_a_snapshot_with_an_order_beyond_its_band_is_refused(price):
+    data, head = funded().machine.snapshot(), len(MAGIC)
+    body = json.loads(data[head + 96 :])
+    _, orders = body[4][6][1][-2:]
+    assert orders[0][5] == 1_515
+    orders[0][5] = price
+    text = json.dumps(body, separators=(",", ":")).encode()
+    with pytest.raises(SnapshotError, match="orders: one at"):
+        Twin.restore(VENUE, data[:head] + keccak256(text) + data[head + 32 : head + 96] + text)
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -489,7 +504,7 @@ class Payments:
         return [desk.row(2, account, client_id=n) for n in (client, client + 10**6)]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ACTS)
 def test_nobody_pays_twice_or_not_at_all_whatever_is_traded(acts):
     both = Payments()

@@ -98,6 +98,9 @@ def _command(ledger: Ledger, sent: Sent, rows: Sequence[_Row]) -> None:
     limit = order.price if opcode == Opcode.REDUCE else sent.price
     if kind != expected or price != limit or quantity != sent.quantity or not quantity:
         raise ClearingError(f"{rows[0]} is not {expected.name} of {sent.quantity} lots at {limit}")
+    terms = ledger.markets[instrument].terms
+    if not terms.base <= limit < terms.base + terms.count:
+        raise ClearingError(f"{rows[0]} is beyond {terms.base} and the {terms.count} ticks from there")
     if opcode == Opcode.REDUCE:
         if quantity >= order.remaining:
             raise ClearingError(f"{quantity} lots do not reduce {order.remaining}")

@@ -311,6 +311,9 @@ def _read_account(
     for values in orders:
         fields = dict(zip(_ORDER, values, strict=True))
         order = Order(account=account, time_in_force=TimeInForce.GTC, **fields)
+        terms = ledger.markets[order.instrument].terms
+        if not terms.base <= order.price < terms.base + terms.count:
+            raise ValueError(f"orders: one at {order.price}, not {terms.count} ticks from {terms.base} on")
         ledger.add(order)
         ledger.rest(order)
 

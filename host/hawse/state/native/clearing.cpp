@@ -99,6 +99,9 @@ bool Clearing::command(Sent &sent, const hawse_event *events, u64 count) {
     const i32 limit = opcode == HAWSE_OPCODE_REDUCE ? order.price : sent.price;
     if (kind != expected || first.price != limit || first.quantity != sent.quantity || !first.quantity)
         return false;
+    const Terms &terms = ledger_.config->terms[order.market];
+    if (u64(i64(limit) - terms.base) >= terms.count)
+        return false;
     if (opcode == HAWSE_OPCODE_REDUCE) {
         if (first.quantity >= order.remaining)
             return false;
