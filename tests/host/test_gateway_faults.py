@@ -76,7 +76,7 @@ class Host:
             if self.answers:
                 self.gateway.answer(self.machine)
 
-    def offer(self, rows, signed, tickets):
+    def offer(self, rows, signed, arrived, tickets):
         if self.takes:
             self.taken += zip(rows, tickets, strict=True)
         return self.takes
@@ -162,7 +162,7 @@ def test_what_outruns_the_gateway_waits_at_its_sender_and_others_do_not(host):
     assert host.gateway.is_behind and writer.is_alive() and 64 * most <= before <= count // 2
     assert waiting <= 64 + 17 * (1 << 16) // len(line) // most + 17
     rows = [lines.parse(line)]
-    assert incoming.offer(rows, Signed.of(rows[0], CONFIG.domain, 1), ["a trader's"])
+    assert incoming.offer(rows, Signed.of(rows[0], CONFIG.domain, 1), [1], ["a trader's"])
     (one,) = incoming.burst(most, 0.5)[0].others
     assert one.ticket == "a trader's"
     busy.set()

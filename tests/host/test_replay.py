@@ -8,8 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hawse.cli import bench_venue
-from hawse.cli.bench_venue import _CONFIG as CONFIG
-from hawse.cli.bench_venue import MARK
+from hawse.cli.bench_venue import CONFIG, MARK
 from hawse.engine import Engine, SoftBackend
 from hawse.journal import Journal, JournalCorrupt, JournaledSlot, segments
 from hawse.journal.codec import decode_input, decode_outcome

@@ -5,8 +5,8 @@ import pytest
 from hawse.engine import GoldenBackend, SoftBackend
 from hawse.engine.backend import split
 from hawse.engine.link import LinkBackend
-from hawse.wire import Geometry, Kind, Reason
-from hawse.wire.dtypes import kinds
+from hawse.wire import Geometry, InstrumentState, Kind, Limit, Opcode, Reason, Side
+from hawse.wire.dtypes import COMMAND, flags, kinds, make
 from hawse_sim.board import VirtualBoard
 from hawse_sim.differential import same_beats
 from hawse_sim.flow import adversarial
@@ -44,6 +44,31 @@ def test_a_board_with_a_gate_answers_as_the_model():
         seen = compare([GoldenBackend(SMALL, gate=True), link], link.epoch, 6, 200)
         link.close()
     assert seen[Reason.KILLED : Reason.COLLAR + 1].any()
+
+
+def test_a_load_that_is_refused_late_comes_back():
+    """Only the matcher sees that the other side rests at its price."""
+    state = {"opcode": Opcode.STATE, "token": 64, "price": 100}
+    load = {"opcode": Opcode.LOAD, "price": 110, "quantity": 5}
+    new = make(COMMAND, opcode=Opcode.NEW, tag=1, handle=3, price=105, quantity=1)
+    commands = [
+        make(COMMAND, **state, quantity=InstrumentState.LOADING),
+        make(COMMAND, **load, tag=2, handle=1, flags=flags(Side.SELL)),
+        make(COMMAND, **load, tag=1, handle=2, flags=flags(Side.BUY)),
+        make(COMMAND, opcode=Opcode.STATE, quantity=InstrumentState.OPEN),
+        make(COMMAND, opcode=Opcode.LIMIT, handle=Limit.OPEN_ORDERS, tag=1, quantity=1),
+        new,
+        make(COMMAND, opcode=Opcode.FENCE),
+        new,
+        make(COMMAND, opcode=Opcode.FENCE),
+    ]
+    with RtlBackend(SMALL, gate=True) as rtl:
+        rtl.reset(1)
+        golden = GoldenBackend(SMALL, gate=True)
+        golden.reset(1)
+        records = split(same_beats([golden, rtl], np.concatenate(commands))).records
+    reasons = [0, Reason.PRICE, 0, 0, Reason.OPEN_ORDERS, 0]
+    assert records["reason"].tolist() == reasons
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ HAWSE_EXPORT void hawse_differential_run(void* handle, const Setup* setup, Outco
     Outcome& out = *outcome;
     out = {};
     Stalls idle{setup->idle, setup->seed}, block{setup->block, setup->seed ^ 0x9E3779B97F4A7C15ull};
-    hawse::SoftEngine soft{setup->geometry};
+    hawse::Soft<false> soft{setup->geometry, false};
     const uint32_t epoch = uint32_t(setup->seed);
     soft.set_hashing(LOG);
     soft.reset(epoch);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <ctime>
 #include <exception>
+#include <memory>
 
 #include "driver.hpp"
 #include "fused_bursts.hpp"
@@ -12,8 +13,15 @@
 
 using namespace hawse;
 
-struct hawse_soft : SoftEngine {
-    using SoftEngine::SoftEngine;
+struct hawse_soft {
+    hawse_soft(const Geometry &geometry, bool no_band, bool gated) {
+        if (gated)
+            engine = std::make_unique<Soft<true>>(geometry, no_band);
+        else
+            engine = std::make_unique<Soft<false>>(geometry, no_band);
+    }
+
+    std::unique_ptr<SoftEngine> engine;
 };
 
 struct hawse_driver : Driver {
@@ -71,23 +79,23 @@ hawse_soft *hawse_soft_new(uint32_t instruments, uint32_t pool, uint32_t orders,
 
 void hawse_soft_free(hawse_soft *engine) { delete engine; }
 
-void hawse_soft_reset(hawse_soft *engine, uint32_t epoch) { engine->reset(epoch); }
+void hawse_soft_reset(hawse_soft *engine, uint32_t epoch) { engine->engine->reset(epoch); }
 
-void hawse_soft_hashing(hawse_soft *engine, int on) { engine->set_hashing(on); }
+void hawse_soft_hashing(hawse_soft *engine, int on) { engine->engine->set_hashing(on); }
 
 int64_t hawse_soft_time(hawse_soft *engine, const hawse_command *commands, size_t count) {
     return guarded([&]() -> int64_t {
         constexpr size_t PORTION = 256; // as a caller would that wants the beats in its cache
         const int64_t begun = thread_ns();
         for (size_t i = 0; i < count; i += PORTION)
-            engine->exchange(commands + i, std::min(PORTION, count - i));
+            engine->engine->exchange(commands + i, std::min(PORTION, count - i));
         return thread_ns() - begun;
     });
 }
 
 int64_t hawse_soft_exchange(hawse_soft *engine, const hawse_command *commands, size_t count, const void **beats) {
     return guarded([&]() -> int64_t {
-        const auto &out = engine->exchange(commands, count);
+        const auto &out = engine->engine->exchange(commands, count);
         *beats = out.data();
         return int64_t(out.size());
     });

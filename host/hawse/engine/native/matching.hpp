@@ -4,6 +4,7 @@
 //   report(kind, reason, instrument, handle, maker, price, quantity, seq)   each record, in order
 //   resting(hawse_resting)                                                  each answer to DUMP
 //   ended(handle)                                                           that an order is no more, at once
+// `Gated`: LIMIT is taken, and commands are judged by the limits; without, nothing of a gate is left in the code.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -53,10 +54,10 @@ inline unsigned allowed(uint8_t opcode) {
 
 } // namespace rules
 
-template <class Out> class Matching {
+template <class Out, bool Gated = false> class Matching {
   public:
-    Matching(const Geometry &geometry, bool no_band, bool gated = false)
-        : geometry_(geometry), no_band_(no_band), gate_(gated ? new Gate(geometry) : nullptr), levels_{Levels(geometry.pool), Levels(geometry.pool)},
+    Matching(const Geometry &geometry, bool no_band)
+        : geometry_(geometry), no_band_(no_band), gate_(Gated ? new Gate(geometry) : nullptr), levels_{Levels(geometry.pool), Levels(geometry.pool)},
           books_(geometry.instruments) {
         clear();
     }
@@ -69,7 +70,7 @@ template <class Out> class Matching {
         orders_.touch(0, std::min(geometry_.orders, USUAL_ORDERS));
         resting_ = Zeroed<uint64_t>((geometry_.orders + 63) / 64);
         resting_count_ = handles_ = 0;
-        if (gate_)
+        if constexpr (Gated)
             gate_->clear();
     }
 
@@ -89,8 +90,8 @@ template <class Out> class Matching {
     }
 
     // A gate judges what brings or replaces an order, first.
-    HAWSE_INLINE void judge(const hawse_command &c) {
-        if (__builtin_expect(gate_ != nullptr, 0))
+    HAWSE_INLINE void judge([[maybe_unused]] const hawse_command &c) {
+        if constexpr (Gated)
             judgement_ = gate_->judge(c);
     }
 
@@ -151,11 +152,10 @@ template <class Out> class Matching {
 
     const Geometry &geometry() const { return geometry_; }
     bool no_band() const { return no_band_; }
-    bool gated() const { return gate_ != nullptr; }
 
     // What a FENCE or CLOSE means for the gate.
     void fence_gate() {
-        if (gate_)
+        if constexpr (Gated)
             gate_->fence();
     }
 
@@ -186,10 +186,12 @@ template <class Out> class Matching {
   protected:
     // For `reason`, else for what the gate says.
     __attribute__((noinline)) void reject(const hawse_command &c, uint8_t reason) {
-        if (!reason)
-            reason = judgement_.reason;
-        if (judgement_.drew)
-            gate_->refused(c);
+        if constexpr (Gated) {
+            if (!reason)
+                reason = judgement_.reason;
+            if (judgement_.drew)
+                gate_->refused(c);
+        }
         out().report(rules::with_side(HAWSE_KIND_REJECTED, rules::side_of(c.flags)), reason, c.instrument, c.handle, 0,
                      c.price, 0, c.seq);
         const bool brought = c.opcode == HAWSE_OPCODE_NEW || c.opcode == HAWSE_OPCODE_LOAD;
@@ -232,7 +234,7 @@ template <class Out> class Matching {
 
     // Whether check() finds nothing, asked all at once.
     HAWSE_INLINE bool fits_new(const hawse_command &c) const {
-        if (judgement_.reason || c.instrument >= geometry_.instruments || c.handle >= geometry_.orders)
+        if ((Gated && judgement_.reason) || c.instrument >= geometry_.instruments || c.handle >= geometry_.orders)
             return false;
         const Book &book = books_[c.instrument];
         return rules::defined(c.flags) & !(c.tag >> geometry_.tag_bits) & (book.state == HAWSE_INSTRUMENT_STATE_OPEN) &
@@ -252,19 +254,20 @@ template <class Out> class Matching {
         if (!fits_change(c))
             return false;
         const Book &book = books_[c.instrument];
-        return !judgement_.reason & (book.state == HAWSE_INSTRUMENT_STATE_OPEN) & names_owner(c) & (c.quantity != 0) &
+        return !(Gated && judgement_.reason) & (book.state == HAWSE_INSTRUMENT_STATE_OPEN) & names_owner(c) & (c.quantity != 0) &
                book.inside(c.price);
     }
 
     // Whether a REPLACE draws from whom the order is, and with a gate, on its side.
     HAWSE_INLINE bool names_owner(const hawse_command &c) const {
         const Order &order = orders_[c.handle];
-        return (c.tag == order.tag) & (!gate_ | (rules::side_of(c.flags) == rules::side_of(order.flags)));
+        return (c.tag == order.tag) & (!Gated | (rules::side_of(c.flags) == rules::side_of(order.flags)));
     }
 
-    HAWSE_INLINE void give_back(uint32_t tag, uint32_t instrument, unsigned side, uint64_t quantity, bool ended,
-                                bool credit) {
-        if (__builtin_expect(gate_ != nullptr, 0))
+    HAWSE_INLINE void give_back([[maybe_unused]] uint32_t tag, [[maybe_unused]] uint32_t instrument,
+                                [[maybe_unused]] unsigned side, [[maybe_unused]] uint64_t quantity,
+                                [[maybe_unused]] bool ended, [[maybe_unused]] bool credit) {
+        if constexpr (Gated)
             gate_->give_back(tag, instrument, side, quantity, ended, credit);
     }
 
@@ -324,7 +327,7 @@ template <class Out> class Matching {
 
     Geometry geometry_;
     bool no_band_;
-    std::unique_ptr<Gate> gate_; // none: nothing is judged
+    std::unique_ptr<Gate> gate_; // if there is one
     Gate::Judgement judgement_;  // of the command at work
     Levels levels_[2]; // by side, a better price first: asks from the pool's first level on, bids from its last one back
     std::vector<Book> books_;
@@ -335,8 +338,8 @@ template <class Out> class Matching {
 };
 
 // The first reason to reject a command, in the order of the rules; zero if there is none.
-template <class Out> uint8_t Matching<Out>::check(const hawse_command &c) {
-    const bool limits = gate_ && c.opcode == HAWSE_OPCODE_LIMIT;
+template <class Out, bool Gated> uint8_t Matching<Out, Gated>::check(const hawse_command &c) {
+    const bool limits = Gated && c.opcode == HAWSE_OPCODE_LIMIT;
     if (c.opcode == 0 || (c.opcode >= HAWSE_OPCODE_RECENTRE && !limits) || rules::self_trade(c.flags) == 3 ||
         (c.opcode == HAWSE_OPCODE_STATE && c.quantity > HAWSE_INSTRUMENT_STATE_LOADING))
         return HAWSE_REASON_OPCODE;
@@ -394,7 +397,7 @@ template <class Out> uint8_t Matching<Out>::check(const hawse_command &c) {
 }
 
 // Whether the instrument may have the window that STATE(loading) names, or no band.
-template <class Out> bool Matching<Out>::grants(const hawse_command &c) const {
+template <class Out, bool Gated> bool Matching<Out, Gated>::grants(const hawse_command &c) const {
     const uint64_t first = c.handle, count = c.token, end = first + count;
     if (no_band_ && !count)
         return true;
@@ -407,7 +410,7 @@ template <class Out> bool Matching<Out>::grants(const hawse_command &c) const {
     return true;
 }
 
-template <class Out> void Matching<Out>::carry_out(const hawse_command &c) {
+template <class Out, bool Gated> void Matching<Out, Gated>::carry_out(const hawse_command &c) {
     if (const uint8_t reason = check(c))
         return reject(c, reason);
     switch (c.opcode) {
@@ -428,12 +431,13 @@ template <class Out> void Matching<Out>::carry_out(const hawse_command &c) {
     case HAWSE_OPCODE_DUMP:
         return dump(c.instrument);
     case HAWSE_OPCODE_LIMIT:
-        gate_->limit(c);
+        if constexpr (Gated)
+            gate_->limit(c);
         return out().report(HAWSE_KIND_ACK, 0, c.instrument, c.handle, c.tag, int32_t(c.quantity), c.token, c.seq);
     }
 }
 
-template <class Out> void Matching<Out>::match_crossed(Ladder &makers, uint64_t limit, Taker &taker) {
+template <class Out, bool Gated> void Matching<Out, Gated>::match_crossed(Ladder &makers, uint64_t limit, Taker &taker) {
     const unsigned side = rules::side_of(taker.flags), mode = rules::self_trade(taker.flags);
     while (taker.quantity && makers.best() <= limit) {
         const uint32_t handle = makers[uint32_t(makers.best())].head;
@@ -470,7 +474,7 @@ template <class Out> void Matching<Out>::match_crossed(Ladder &makers, uint64_t 
 }
 
 // Whether a fill-or-kill could trade all of its quantity within its limit.
-template <class Out> bool Matching<Out>::can_fill(Book &book, const Taker &taker) {
+template <class Out, bool Gated> bool Matching<Out, Gated>::can_fill(Book &book, const Taker &taker) {
     const unsigned other = 1 - rules::side_of(taker.flags);
     Ladder &makers = book.ladders[other];
     const uint64_t limit = key_of(other, taker.price);
@@ -490,7 +494,7 @@ template <class Out> bool Matching<Out>::can_fill(Book &book, const Taker &taker
     return false;
 }
 
-template <class Out> void Matching<Out>::mass_cancel(const hawse_command &c) {
+template <class Out, bool Gated> void Matching<Out, Gated>::mass_cancel(const hawse_command &c) {
     uint32_t count = 0;
     for (uint32_t i = 0; i << 6 < handles_; ++i)
         for (uint64_t word = resting_[i]; word; word &= word - 1) {
@@ -510,7 +514,7 @@ template <class Out> void Matching<Out>::mass_cancel(const hawse_command &c) {
     out().report(HAWSE_KIND_ACK, 0, c.instrument, 0, 0, 0, count, c.seq);
 }
 
-template <class Out> void Matching<Out>::set_state(const hawse_command &c) {
+template <class Out, bool Gated> void Matching<Out, Gated>::set_state(const hawse_command &c) {
     Book &book = books_[c.instrument];
     book.state = uint8_t(c.quantity);
     if (book.state == HAWSE_INSTRUMENT_STATE_LOADING) {
@@ -540,7 +544,7 @@ template <class Out> void Matching<Out>::set_state(const hawse_command &c) {
     out().report(HAWSE_KIND_ACK, 0, c.instrument, book.first, book.count, book.base, c.quantity, c.seq);
 }
 
-template <class Out> void Matching<Out>::dump(uint16_t instrument) {
+template <class Out, bool Gated> void Matching<Out, Gated>::dump(uint16_t instrument) {
     for (unsigned side : {HAWSE_SIDE_BUY, HAWSE_SIDE_SELL}) {
         Ladder &ladder = books_[instrument].ladders[side];
         for (uint64_t key = ladder.best(); key != NO_KEY; key = ladder.after(uint32_t(key)))

@@ -52,23 +52,34 @@ class Closing {
     uint32_t epoch_ = 0;
 };
 
-class SoftEngine : public Matching<SoftEngine> {
+// With a gate or without.
+class SoftEngine {
   public:
-    // `no_band`: whether STATE(loading) with a count of zero is taken, for an instrument that holds any price.
-    // `gated`: whether LIMIT is taken, and commands are judged by the limits.
-    explicit SoftEngine(const Geometry &geometry, bool no_band = false, bool gated = false);
+    virtual ~SoftEngine() = default;
 
-    void reset(uint32_t epoch);
+    virtual void reset(uint32_t epoch) = 0;
 
     // Whether reports are hashed, from the next reset on. If not, digests and roots are those of an empty log, and
     // everything else is the same.
-    void set_hashing(bool on) { closing_.log.set_hashing(on); }
+    virtual void set_hashing(bool on) = 0;
 
     // Carry out commands; the beats stay valid until the next call.
-    const std::vector<Beat> &exchange(const hawse_command *commands, size_t count);
+    virtual const std::vector<Beat> &exchange(const hawse_command *commands, size_t count) = 0;
+};
+
+template <bool Gated> class Soft final : public SoftEngine, public Matching<Soft<Gated>, Gated> {
+    using Rules = Matching<Soft<Gated>, Gated>;
+
+  public:
+    // `no_band`: whether STATE(loading) with a count of zero is taken, for an instrument that holds any price.
+    Soft(const Geometry &geometry, bool no_band);
+
+    void reset(uint32_t epoch) override;
+    void set_hashing(bool on) override { closing_.log.set_hashing(on); }
+    const std::vector<Beat> &exchange(const hawse_command *commands, size_t count) override;
 
   private:
-    friend class Matching<SoftEngine>;
+    friend class Matching<Soft<Gated>, Gated>;
 
     void report(uint8_t kind, uint8_t reason, uint16_t instrument, uint32_t handle, uint32_t maker, int32_t price,
                 uint32_t quantity, uint64_t seq);
