@@ -12,6 +12,7 @@ from hawse_sim.differential import same_beats
 from hawse_sim.flow import adversarial
 from hawse_sim.rtl import RtlBackend
 
+pytestmark = pytest.mark.ci  # two models of its own
 # That of tests/host/test_engine_gate.py, so that one build serves both.
 SMALL = Geometry(instruments=4, pool=1024, orders=64, tag_bits=4)
 

@@ -29,7 +29,9 @@ def test_a_reset_makes_nothing_of_what_was_there_before(geometry):
             compare_commands([GoldenBackend(geometry), rtl], seed, 2, 120)
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize(
+    "geometry", [LEAST, *(pytest.param(g, marks=pytest.mark.ci) for g in GEOMETRIES[1:])], ids=str
+)
 def test_a_reset_in_mid_stream(geometry):
     seed = random.randrange(1, 2**31)
     print(f"seed {seed}")
